@@ -1,0 +1,28 @@
+"""Data: by name or path (:func:`load`), translated for a model (:class:`Schema`), in resumable batches (:class:`Batches`)."""
+
+from equilibria.data.batches import Batch, Batches, binarise
+from equilibria.data.catalogue import Data, load, names
+from equilibria.data.images import picture_grid, read_folder, read_idx, save_grid
+from equilibria.data.schema import Schema
+from equilibria.data.tables import read_csv, read_npy, read_npz, write_csv
+from equilibria.data.toy import GaussianMixture, bars_and_stripes
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "Data",
+    "GaussianMixture",
+    "Schema",
+    "bars_and_stripes",
+    "binarise",
+    "load",
+    "names",
+    "picture_grid",
+    "read_csv",
+    "read_folder",
+    "read_idx",
+    "read_npy",
+    "read_npz",
+    "save_grid",
+    "write_csv",
+]

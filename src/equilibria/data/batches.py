@@ -1,0 +1,242 @@
+"""Batches in a seeded order whose whole state is one integer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equilibria.random import Stream
+
+__all__ = ["BINARISE", "Batch", "Batches", "binarise"]
+
+BINARISE = ("resample", "fixed", "threshold")
+_BLOCK_ROWS = 4096
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """What a round of training is given.
+
+    Attributes
+    ----------
+    values : Tensor, shape (rows, size)
+        The examples.
+    mask : Tensor of bool, shape (rows, size), or None
+        True where a value is observed; None where all are.
+    label : Tensor, shape (rows,), or None
+        What each example is.
+    condition : Tensor or None
+        What each example is conditioned on.
+    """
+
+    values: Tensor
+    mask: Tensor | None = None
+    label: Tensor | None = None
+    condition: Tensor | None = None
+
+
+def binarise(values: Tensor, how: str, stream: Stream) -> Tensor:
+    """Greys in [0, 1] as zeros and ones, in the type of ``values``.
+
+    Parameters
+    ----------
+    values : Tensor, shape (n, d)
+        Each the probability of a 1.
+    how : {"resample", "fixed", "threshold"}
+        ``"threshold"`` gives 1 above 0.5; the other two draw, and differ only in how often :class:`Batches` does it.
+    stream : Stream
+        What is drawn from: cell (i, j) decides about ``values[i, j]``.
+
+    Raises
+    ------
+    ValueError
+        For another ``how`` or values outside [0, 1].
+
+    Examples
+    --------
+    >>> binarise(torch.tensor([[0.0, 0.4, 0.6, 1.0]]), "threshold", Stream(0))
+    tensor([[0., 0., 1., 1.]])
+    """
+    if how not in BINARISE:
+        raise ValueError(f"binarise={how!r}: expected one of {', '.join(map(repr, BINARISE))}")
+    _refuse_no_greys(values)
+    return _binarise(values, how, stream)
+
+
+class Batches(Iterator[Batch]):
+    """An endless iterator of full batches.
+
+    Epoch e visits the n rows in the order π_e = ``stream.child("order", e).permutation(n)``. Batch i is the places
+    i·batch_size … (i + 1)·batch_size − 1 of π_0 π_1 π_2 …, so it may run over into the next epoch. Nothing else is remembered than the
+    number of the next batch: with the same ``position``, a resumed run sees the same batches.
+
+    Parameters
+    ----------
+    values : Tensor or ndarray, shape (n, d)
+        The data, which may be a memory map.
+    batch_size : int
+        Rows in a batch, over all processes; it may exceed n.
+    stream : Stream
+        Where orders and draws come from.
+    labels : Tensor or ndarray of numbers, shape (n,), optional
+        They go along as ``Batch.label``.
+    encode : callable, optional
+        From raw rows of ``values`` to a float tensor, e.g. :meth:`Schema.encode`; by default rows become float32.
+    binarise : {None, "resample", "fixed", "threshold"}
+        How greys in [0, 1] become 0 or 1: by a fresh draw for every batch, by one draw for every row of the data (kept as one
+        byte a cell), or by comparing with 0.5.
+    shard : (rank, world)
+        The process gets the rank-th of ``world`` equal slices of every batch, with the draws that one process would make.
+    device : torch.device or str
+        Where batches are put.
+    position : int
+        The number of the next batch.
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit; with ``binarise``, also if greys leave [0, 1].
+
+    Examples
+    --------
+    >>> batches = Batches(np.arange(6.0).reshape(3, 2), 4, Stream(0))
+    >>> next(batches).values.shape, batches.position
+    (torch.Size([4, 2]), 1)
+    >>> bool((batches.at(0).values == Batches(np.arange(6.0).reshape(3, 2), 4, Stream(0)).at(0).values).all())
+    True
+    """
+
+    def __init__(
+        self,
+        values: Tensor | np.ndarray,
+        batch_size: int,
+        stream: Stream,
+        *,
+        labels: Tensor | np.ndarray | None = None,
+        encode: Callable[[Any], Tensor] | None = None,
+        binarise: str | None = None,
+        shard: tuple[int, int] = (0, 1),
+        device: torch.device | str = "cpu",
+        position: int = 0,
+    ):
+        _check_sizes(values, batch_size, shard, position)
+        if binarise is not None and binarise not in BINARISE:
+            raise ValueError(f"binarise={binarise!r}: expected None or one of {', '.join(map(repr, BINARISE))}")
+        self.batch_size, self.shard, self.position = int(batch_size), shard, int(position)
+        self.device = torch.device(device)
+        self._stream, self._binarise = stream, binarise
+        self._values = values
+        self._encode = _floats if encode is None else encode
+        self._labels = None if labels is None else _numeric_labels(labels, len(values))
+        self._orders: dict[int, Tensor] = {}
+        if binarise is not None:
+            self._prepare_greys(fixed=binarise == "fixed")
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Batch:
+        batch = self.at(self.position)
+        self.position += 1
+        return batch
+
+    @property
+    def epoch(self) -> int:
+        """How many times all rows have been visited."""
+        return self.position * self.batch_size // len(self._values)
+
+    def at(self, position: int) -> Batch:
+        """Batch number ``position``; the iterator does not move."""
+        rank, world = self.shard
+        rows = self.batch_size // world
+        places = self._places(position * self.batch_size + rank * rows, rows)
+        values = self._to_device(self._encode(_take(self._values, places)))
+        if self._binarise in ("resample", "threshold"):
+            values = _binarise(values, self._binarise, self._stream.child("binarise", position).rows(rank * rows))
+        label = None if self._labels is None else self._to_device(_take(self._labels, places))
+        return Batch(values, label=label)
+
+    def _places(self, first: int, count: int) -> Tensor:
+        """Rows of the data at places ``first`` … of the concatenated orders."""
+        n = len(self._values)
+        epochs = range(first // n, (first + count - 1) // n + 1)
+        parts = [self._order(epoch)[max(0, first - epoch * n) : first + count - epoch * n] for epoch in epochs]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            while len(self._orders) > 1:  # a batch at the seam of two epochs needs both
+                self._orders.pop(next(iter(self._orders)))
+            self._orders[epoch] = self._stream.child("order", epoch).permutation(len(self._values))
+        return self._orders[epoch]
+
+    def _prepare_greys(self, fixed: bool) -> None:
+        """Check all greys before any work; where one draw is to last, keep it in place of the data."""
+        kept, stream = [], self._stream.child("binarise")
+        for first in range(0, len(self._values), _BLOCK_ROWS):
+            greys = self._encode(_take(self._values, torch.arange(first, min(first + _BLOCK_ROWS, len(self._values)))))
+            _refuse_no_greys(greys)
+            if fixed:
+                kept.append(_binarise(greys, "fixed", stream.rows(first)).to(torch.uint8))
+        if fixed:
+            dtype = greys.dtype
+            self._values, self._encode = torch.cat(kept), lambda rows: rows.to(dtype)
+
+    def _to_device(self, rows: Tensor) -> Tensor:
+        if self.device.type == "cuda" and rows.device.type == "cpu":
+            return rows.pin_memory().to(self.device, non_blocking=True)
+        return rows.to(self.device)
+
+
+def _binarise(values: Tensor, how: str, stream: Stream) -> Tensor:
+    if how == "threshold":
+        return (values > 0.5).to(values.dtype)
+    draws = stream.uniform(values.shape, device=values.device)  # in [0, 1): 0 never becomes 1, and 1 always stays
+    return (draws < values).to(values.dtype)
+
+
+def _refuse_no_greys(values: Tensor) -> None:
+    low, high = (float(end) for end in torch.aminmax(values))
+    if not (low >= 0 and high <= 1):  # also where they are NaN
+        raise ValueError(
+            f"values from {low:g} to {high:g} cannot be binarised; expected greys in [0, 1] (scale them, or use binarise=None)"
+        )
+
+
+def _take(values: Tensor | np.ndarray, places: Tensor) -> Any:
+    if isinstance(values, Tensor):
+        return torch.index_select(values, 0, places.to(values.device))
+    return np.take(values, places.numpy(), axis=0)  # of a memory map, these rows alone are read
+
+
+def _floats(rows: Tensor | np.ndarray) -> Tensor:
+    return rows.to(torch.float32) if isinstance(rows, Tensor) else torch.from_numpy(rows.astype(np.float32))
+
+
+def _numeric_labels(labels: Tensor | np.ndarray, n: int) -> Tensor:
+    if isinstance(labels, np.ndarray):
+        if labels.dtype.kind not in "biuf":
+            raise ValueError(f"labels is of type {labels.dtype}: expected numbers; replace text by class numbers")
+        labels = torch.tensor(labels)
+    if labels.shape[:1] != (n,):
+        raise ValueError(f"labels has shape {tuple(labels.shape)} for {n} rows of values: expected one each")
+    return labels
+
+
+def _check_sizes(values: Tensor | np.ndarray, batch_size: int, shard: tuple[int, int], position: int) -> None:
+    if values.ndim < 2 or not len(values):
+        raise ValueError(f"values has shape {tuple(values.shape)}: expected (n, d) with at least one row")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r}: expected a positive whole number")
+    rank, world = shard
+    if not 0 <= rank < world:
+        raise ValueError(f"shard={shard!r}: expected (rank, world) with 0 ≤ rank < world")
+    if batch_size % world:
+        raise ValueError(f"batch_size={batch_size} cannot be shared out to {world} processes; choose a multiple of {world}")
+    if position < 0:
+        raise ValueError(f"position={position!r}: expected zero or more")

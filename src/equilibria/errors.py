@@ -1,0 +1,25 @@
+"""The library's own exceptions: each message says what was expected, what came and what to do."""
+
+__all__ = ["DivergedError", "RunError", "TrainingInterrupted"]
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used: foreign, damaged, unfinished or unwritable."""
+
+
+class DivergedError(ArithmeticError):
+    """Training produced a non-finite cost or parameter; the last good checkpoint is kept."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived: the state was saved and training stopped.
+
+    Attributes
+    ----------
+    signal : int
+        The signal's number; the command line exits with 128 + signal.
+    """
+
+    def __init__(self, signal: int, message: str = ""):
+        super().__init__(message)
+        self.signal = signal

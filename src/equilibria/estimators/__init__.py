@@ -1,0 +1,59 @@
+"""The scikit-learn face: one estimator a model, with no algorithm of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from equilibria.errors import RunError
+from equilibria.estimators.adversarial import GAN
+from equilibria.estimators.base import GenerativeEstimator
+from equilibria.estimators.boltzmann import DBM, RBM
+from equilibria.training.run import Run
+
+__all__ = ["DBM", "GAN", "MODELS", "RBM", "load", "resume"]
+
+MODELS: dict[str, type[GenerativeEstimator]] = {cls.model_name: cls for cls in (RBM, DBM, GAN)}
+"""Estimators by the names that a run folder and the command line use."""
+
+
+def load(path: str | Path) -> Any:
+    """The fitted estimator of a run folder.
+
+    Raises
+    ------
+    equilibria.errors.RunError
+        When the folder is missing, foreign, damaged, or its training has not ended (see :func:`resume`).
+    """
+    run = Run.open(path)
+    return _class_of(run)._from_run(run)
+
+
+def resume(path: str | Path, X: Any) -> Any:
+    """Go on with a run that was stopped, from its last good checkpoint, and return the fitted estimator.
+
+    The result is bit for bit what the run would have given without the stop, on the same build and device.
+
+    Parameters
+    ----------
+    path : str or Path
+        The run folder.
+    X : array-like
+        The data that the run was started with.
+
+    Raises
+    ------
+    ValueError
+        When ``X`` are other data.
+    equilibria.errors.RunError
+        When the folder cannot be used.
+    """
+    run = Run.open(path)
+    return _class_of(run)._resumed(run, X)
+
+
+def _class_of(run: Run) -> type[GenerativeEstimator]:
+    name = run.config.get("model")
+    if name not in MODELS:
+        raise RunError(f"run={str(run.path)!r} is of the model {name!r}; this version knows {', '.join(MODELS)}")
+    return MODELS[name]

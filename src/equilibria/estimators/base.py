@@ -1,0 +1,254 @@
+"""What every estimator shares: scikit-learn's habits around schema, stages, trainer and run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from equilibria.data import Schema
+from equilibria.errors import RunError
+from equilibria.random import RandomState, Stream, as_seed, as_stream
+from equilibria.training import health
+from equilibria.training.engine import processes
+from equilibria.training.run import Run
+from equilibria.training.stages import Stage
+from equilibria.training.trainer import Trainer
+
+__all__ = ["GenerativeEstimator"]
+
+
+class GenerativeEstimator(BaseEstimator):
+    """Base of the estimators; a subclass names its model, game, solver and stages.
+
+    A subclass gives ``_schema_kind``, ``_validate()`` (hyperparameters), ``_stages(X, rank, world)`` (modules and stages),
+    ``_finish(stages)`` (what is worked out once at the end), ``_tensors()`` and ``_restore(tensors, metadata)`` (the model file), and ``sample``.
+    """
+
+    model_name: ClassVar[str] = ""
+
+    # Attributes set by fit; listed for the reader and the type checker.
+    schema_: Schema
+    seed_: int
+    n_features_in_: int
+    history_: list[dict[str, Any]]
+    health_: list[str]
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Train on the rows of ``X``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The data; rows of pictures are flattened. DataFrames are taken by their values.
+        y : ignored
+            Present for scikit-learn's conventions.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For unusable data or parameters, before any work.
+        equilibria.errors.DivergedError
+            When training became non-finite.
+        equilibria.errors.TrainingInterrupted
+            When SIGINT or SIGTERM came; with ``out`` the state has been saved.
+        """
+        self._validate()
+        X = self._table(X, reset=True)
+        self.seed_ = as_seed(self.random_state)
+        self.schema_ = self._infer(X)
+        run = self._create_run(X)
+        return self._train(X, run, resume=False)
+
+    def _train(self, X: np.ndarray, run: Run | None, resume: bool) -> Any:
+        """Build the stages, play them, work out what is worked out once, save."""
+        group = processes(self.device)
+        stages = self._stages(X, group.rank, group.world)
+        trainer = Trainer(stages, self._stream().child("train"), run, group, verbose=bool(self.verbose) or run is not None)
+        trainer.fit(resume=resume)
+        self.n_steps_ = trainer.step
+        self.history_ = trainer.history
+        self._finish(stages)
+        self.health_ = [*trainer.warnings, *health.sentences(self.history_, self._facts())]
+        if run is not None and group.writes:
+            self._write(run)
+        return self
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the fitted model as a run folder that :func:`equilibria.load` reads.
+
+        Raises
+        ------
+        RunError
+            When ``path`` is taken or cannot be written; the message names the argument ``out``.
+        """
+        check_is_fitted(self)
+        self._write(Run.create(path, self._config(), overwrite=overwrite))
+
+    def _write(self, run: Run) -> None:
+        run.update_config(health=self.health_)
+        run.save_model(self._tensors(), {**self._metadata(), "steps": self.n_steps_})
+
+    @classmethod
+    def _from_run(cls, run: Run) -> Any:
+        """A fitted estimator from a run folder whose training has ended."""
+        estimator = cls._unfitted(run)
+        tensors, metadata = run.load_model()
+        estimator.history_, estimator.health_ = run.metrics(), list(run.config.get("health", []))
+        estimator.n_steps_ = int(metadata["steps"])
+        estimator._restore(tensors, metadata)
+        return estimator
+
+    @classmethod
+    def _unfitted(cls, run: Run) -> Any:
+        """The estimator as it was before training: parameters, schema, seed."""
+        config = run.config
+        known = inspect.signature(cls.__init__).parameters
+        unknown = [name for name in config["params"] if name not in known]
+        if unknown:
+            raise RunError(
+                f"run={str(run.path)!r} has parameters that this version does not know: {unknown}; use the version that wrote it"
+            )
+        estimator = cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in config["params"].items()})
+        estimator.seed_ = int(config["seed"])
+        estimator.schema_ = Schema.from_json(config["schema"])
+        estimator.n_features_in_ = estimator.schema_.width
+        if estimator.schema_.columns is not None:
+            estimator.feature_names_in_ = np.array(estimator.schema_.columns, dtype=object)
+        return estimator
+
+    @classmethod
+    def _resumed(cls, run: Run, X: Any) -> Any:
+        """Go on with a run that was stopped; the data must be those it was started with."""
+        estimator = cls._unfitted(run)
+        X = estimator._table(X, reset=False)
+        if _digest(X) != run.config["data_digest"]:
+            raise ValueError(
+                "X: these are not the data that the run was started with (their SHA-256 differs); give it the same rows in the same order"
+            )
+        return estimator._train(X, run, resume=True)
+
+    # ---------------------------------------------------------------- data
+
+    def _table(self, X: Any, reset: bool) -> np.ndarray:
+        return validate_data(self, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1, ensure_all_finite=True)
+
+    def _infer(self, X: np.ndarray) -> Schema:
+        low, high = self.value_range if self.value_range is not None else (None, None)
+        columns = getattr(self, "feature_names_in_", None)
+        return Schema.infer(X, kind=self._schema_kind(), low=low, high=high, shape=self.picture_shape, columns=columns)
+
+    def _pictures(self, values: Tensor) -> np.ndarray:
+        """Encoded rows as pictures in [0, 1], for the eye."""
+        assert self.schema_.shape is not None
+        pictures = values.detach().cpu().float().view(len(values), *self.schema_.shape)
+        return ((pictures + 1) / 2 if self.schema_.kind == "picture" else pictures).clamp(0, 1).numpy()
+
+    # ---------------------------------------------------------------- run folder
+
+    def _stream(self) -> Stream:
+        return Stream(self.seed_).child(self.model_name)
+
+    def _draws(self, random_state: RandomState, name: str) -> Stream:
+        """The stream of a method: keyed by its own ``random_state``, else by the estimator's seed."""
+        return (self._stream() if random_state is None else as_stream(random_state)).child(name)
+
+    def _create_run(self, X: np.ndarray) -> Run | None:
+        if self.out is None:
+            return None
+        if not processes(self.device).writes:
+            return Run(self.out, self._config())
+        return Run.create(
+            self.out, {**self._config(), "data_digest": _digest(X), "data": getattr(self, "_data_origin", None)}, overwrite=self.overwrite
+        )
+
+    def _config(self) -> dict[str, Any]:
+        params = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
+        params.update(random_state=self.seed_, out=None, overwrite=False)
+        return {"model": self.model_name, "params": params, "seed": self.seed_, "schema": self.schema_.to_json()}
+
+    # ---------------------------------------------------------------- for subclasses
+
+    def _schema_kind(self) -> str:
+        raise NotImplementedError
+
+    def _validate(self) -> None:
+        raise NotImplementedError
+
+    def _stages(self, X: np.ndarray, rank: int, world: int) -> list[Stage]:
+        raise NotImplementedError
+
+    def _finish(self, stages: list[Stage]) -> None:
+        raise NotImplementedError
+
+    def _tensors(self) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def _metadata(self) -> dict[str, Any]:
+        return {}
+
+    def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _facts(self) -> dict[str, Any]:
+        """What health should know beside the history."""
+        return {}
+
+
+def whole(name: str, value: Any, least: int) -> None:
+    """Refuse what is not a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
+
+
+def number(name: str, value: Any, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
+    """Refuse what is not a number from ``low`` to ``high``."""
+    good = (
+        isinstance(value, int | float | np.number)
+        and not isinstance(value, bool)
+        and low <= value <= high
+        and not (open_low and value == low)
+    )
+    if not good:
+        bounds = f"above {low:g}" if open_low else f"of at least {low:g}"
+        raise ValueError(f"{name}={value!r}: expected a number {bounds}" + (f" and at most {high:g}" if high != float("inf") else ""))
+
+
+def choice(name: str, value: Any, options: Any) -> None:
+    """Refuse what is not one of ``options``."""
+    if value not in options:
+        raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, options))}")
+
+
+def usable_device(device: Any) -> None:
+    """Refuse a device that torch cannot use here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(f"device={device!r}: torch cannot use it here ({str(error).splitlines()[0]}); try 'cpu'") from error
+
+
+def _digest(X: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{X.dtype.str}{X.shape}".encode())
+    digest.update(np.ascontiguousarray(X).view(np.uint8))
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON knows it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -1,0 +1,219 @@
+"""The contrastive game: one player, a Boltzmann machine, that lowers the data's energy and raises its own samples'.
+
+This is Algorithm 20.1 of *Deep Learning* for any two-coloured graph: mean field for the positive phase, block Gibbs for the
+negative one. With persistent chains it is stochastic maximum likelihood (PCD); with chains that restart at the data it is
+contrastive divergence (CD). For an RBM mean field is exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from equilibria.data import Batch
+from equilibria.games.game import Game
+from equilibria.inference import gibbs
+from equilibria.inference.clamp import Held
+from equilibria.inference.mean_field import update
+from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.random import Stream
+
+__all__ = ["ContrastiveGame", "Phases"]
+
+NEGATIVE = ("persistent", "data")
+
+
+@dataclasses.dataclass(frozen=True)
+class Phases:
+    """A round of the contrastive game.
+
+    ``positive`` and ``negative`` hold a value for each layer, (rows, size): means under Q given the data, and the chains
+    (where the layers drawn last appear by their means, which is the lower-variance statistic). ``means`` and
+    ``chain_means`` are their signals' means over rows; ``change`` the largest move of the last mean-field step.
+    """
+
+    positive: dict[str, Tensor]
+    negative: dict[str, Tensor]
+    means: dict[str, Tensor]
+    chain_means: dict[str, Tensor]
+    change: Tensor
+
+
+class ContrastiveGame(Game):
+    r"""Maximum likelihood for a Boltzmann machine through a positive and a negative phase.
+
+    The cost is the contrast E(positive) − E(negative) at the phases' means; its gradient is the stochastic gradient of
+    −(bound on log p). For an edge (a, b) and centring offsets μ,
+
+    .. math:: \Delta W = \langle (s_a - \mu_a)(s_b - \mu_b)^\top \rangle_+ - \langle (s_a - \mu_a)(s_b - \mu_b)^\top \rangle_-,
+              \qquad \Delta b_l = \langle s_l \rangle_+ - \langle s_l \rangle_- - \sum_{(l, m)} \Delta W_{lm} \mu_m,
+
+    which is the steepest ascent in the gauge where signals are measured from μ, written in the plain parameters (Melchior,
+    Fischer & Wiskott 2016, "How to center deep Boltzmann machines"). The parameters themselves stay plain.
+
+    Parameters
+    ----------
+    machine : BoltzmannMachine
+        The player.
+    chains : int
+        Persistent chains; they start at the machine's base rates.
+    steps : int
+        Gibbs sweeps a round, the k of the algorithm.
+    negative : {"persistent", "data"}
+        Where the chains start each round: where they were (PCD) or at the batch (CD).
+    centred : bool
+        Whether μ follows the data (a moving average of the positive means), else μ = 0.
+    offset_rate : float
+        How far μ moves towards each batch's mean.
+    mean_field_steps : int
+        Updates of both blocks in the positive phase; an RBM always takes one.
+    gain : mapping of str to float, optional
+        Multiplies the field of a layer in both phases: 2 for the doubled input of layer-wise pretraining (Salakhutdinov & Hinton 2009).
+    visible : str, optional
+        The layer that a batch's values belong to, the machine's first by default.
+
+    Examples
+    --------
+    >>> from equilibria.units import Bernoulli
+    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(4)).initialise(0)
+    >>> game = ContrastiveGame(machine, chains=5)
+    >>> drawn = game.draw(Batch(torch.ones(8, 6)), Stream(0))
+    >>> [tuple(g.shape) for g in game.gradient("machine", drawn)]
+    [(6,), (4,), (6, 4)]
+    """
+
+    players = ("machine",)
+
+    def __init__(
+        self,
+        machine: BoltzmannMachine,
+        *,
+        chains: int = 100,
+        steps: int = 1,
+        negative: str = "persistent",
+        centred: bool = True,
+        offset_rate: float = 0.01,
+        mean_field_steps: int = 10,
+        gain: Mapping[str, float] | None = None,
+        visible: str | None = None,
+        stream: Stream | None = None,
+    ):
+        super().__init__()
+        if negative not in NEGATIVE:
+            raise ValueError(f"negative={negative!r}: expected one of {NEGATIVE}")
+        for name, value in {"chains": chains, "steps": steps, "mean_field_steps": mean_field_steps}.items():
+            if isinstance(value, bool) or int(value) != value or value < 1:
+                raise ValueError(f"{name}={value!r}: expected a whole number, 1 or more")
+        if not 0 <= offset_rate <= 1:
+            raise ValueError(f"offset_rate={offset_rate!r}: expected a number from 0 to 1")
+        for name in [*(gain or {}), *([visible] if visible else [])]:
+            if name not in machine.layers:
+                raise ValueError(
+                    f"{'visible' if name == visible else 'gain'}: unknown layer {name!r}; the layers are {list(machine.layers)}"
+                )
+        self.machine = machine
+        self.steps, self.negative, self.centred = steps, negative, centred
+        self.offset_rate, self.mean_field_steps, self.gain = offset_rate, mean_field_steps, dict(gain or {})
+        self.visible = visible or next(iter(machine.layers))
+        if negative == "persistent":
+            self.sharded = [f"chain_{name}" for name in machine.layers]
+            for name, values in gibbs.start(machine, chains, (stream or Stream(0)).child("chains")).items():
+                self.register_buffer(f"chain_{name}", values)
+        for name in machine.layers:
+            units = machine.units(name)
+            mean = units.mean(machine.base(name).unsqueeze(0)).squeeze(0)
+            self.register_buffer(f"offset_{name}", units.signal(mean) if centred else torch.zeros_like(mean))
+
+    @property
+    def chains(self) -> dict[str, Tensor]:
+        """The persistent chains' states by layer."""
+        return {name: getattr(self, f"chain_{name}") for name in self.machine.layers}
+
+    def offset(self, name: str) -> Tensor:
+        """μ of one layer."""
+        return getattr(self, f"offset_{name}")
+
+    @torch.no_grad()
+    def draw(self, batch: Batch, stream: Stream) -> Phases:
+        machine = self.machine
+        held = {self.visible: _observed(machine, self.visible, batch)}
+        positive, fields, change = update(machine, held, self.mean_field_steps, self.gain)
+        if self.negative == "persistent":
+            state = self.chains
+        else:
+            start = stream.child("restart")
+            free = {name: machine.units(name).sample(field, start.child(name)) for name, field in fields.items()}
+            state = {**positive, **{name: held[name].fill(x) if name in held else x for name, x in free.items()}}
+        last: dict[str, Tensor] = {}
+        for step in range(self.steps):
+            state, last = gibbs.sweep(machine, state, stream.child("sweep", step), gain=self.gain)
+        if self.negative == "persistent":
+            for name, values in state.items():
+                getattr(self, f"chain_{name}").copy_(values)
+        negative = {**state, **{name: machine.units(name).mean(last[name]) for name in machine.colours[1]}}
+        return Phases(positive, negative, self._signal_means(positive), self._signal_means(negative), change)
+
+    def cost(self, player: str, drawn: Phases) -> Tensor:
+        return self.machine.energy(drawn.positive).mean() - self.machine.energy(drawn.negative).mean()
+
+    @torch.no_grad()
+    def gradient(self, player: str, drawn: Phases) -> list[Tensor]:
+        machine = self.machine
+        difference = {name: drawn.chain_means[name] - drawn.means[name] for name in machine.layers}
+        bias = {name: value.clone() for name, value in difference.items()}
+        weight = {}
+        for a, b in machine.edges:
+            descent = self._products(drawn.negative, a, b)
+            descent.sub_(self._products(drawn.positive, a, b))
+            if self.centred:
+                descent.addr_(self.offset(a), difference[b], alpha=-1).addr_(difference[a], self.offset(b), alpha=-1)
+                bias[a].addmv_(descent, self.offset(b), alpha=-1)
+                bias[b].addmv_(descent.T, self.offset(a), alpha=-1)
+            weight[f"{a}-{b}"] = descent
+        named = {**{f"bias.{name}": g for name, g in bias.items()}, **{f"weight.{key}": g for key, g in weight.items()}}
+        return [named[name] for name, parameter in machine.named_parameters() if parameter.requires_grad]
+
+    def shared(self, drawn: Phases) -> list[Tensor]:
+        return list(drawn.means.values())
+
+    @torch.no_grad()
+    def settle(self, drawn: Phases) -> None:
+        if self.centred:
+            for name, mean in drawn.means.items():
+                self.offset(name).lerp_(mean, self.offset_rate)
+
+    @torch.no_grad()
+    def measure(self, drawn: Phases) -> dict[str, Tensor]:
+        """``reconstruction``: squared error per variable of the visible mean given the hidden means; ``mean_field_change``;
+        ``contrast``: E(positive) − E(negative); ``dead_units``: the share of hidden units whose mean is below 1 % or above 99 %.
+        """
+        machine, visible = self.machine, self.visible
+        rebuilt = machine.units(visible).mean(machine.field(visible, drawn.positive) * self.gain.get(visible, 1.0))
+        error = (rebuilt - drawn.positive[visible]).square().mean()
+        hidden = torch.cat(
+            [drawn.means[name] for name in machine.layers if name != visible and machine.units(name).bounded] or [torch.zeros(1)]
+        )
+        return {
+            "reconstruction": error,
+            "contrast": self.cost("machine", drawn),
+            "mean_field_change": drawn.change,
+            "dead_units": ((hidden < 0.01) | (hidden > 0.99)).to(error.dtype).mean(),
+        }
+
+    def _signal_means(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self.machine.units(name).signal(values[name].mean(0, keepdim=True)).squeeze(0) for name in self.machine.layers}
+
+    def _products(self, values: Mapping[str, Tensor], a: str, b: str) -> Tensor:
+        """⟨s_a s_bᵀ⟩ over rows."""
+        left, right = self.machine.units(a).signal(values[a]), self.machine.units(b).signal(values[b])
+        return (left.T @ right).div_(len(left))
+
+
+def _observed(machine: BoltzmannMachine, name: str, batch: Batch) -> Held:
+    values = batch.values.to(machine.dtype)
+    if batch.mask is None:
+        return Held(values)
+    return Held(torch.where(batch.mask, values, torch.zeros_like(values)), batch.mask, machine.units(name).per_variable(batch.mask))

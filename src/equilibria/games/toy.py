@@ -1,0 +1,124 @@
+"""Games small enough to be solved by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equilibria.games.game import Game
+from equilibria.games.payoffs import Payoff, find_payoff
+from equilibria.random import Stream
+
+__all__ = ["DiscreteGame", "XYGame"]
+
+
+class XYGame(Game):
+    """min over x, max over y of V = x·y: the simplest game on which gradient play does not converge.
+
+    Its only equilibrium is (0, 0). The flow x′ = −y, y′ = x circles it: x(t) = x₀ cos t − y₀ sin t,
+    y(t) = x₀ sin t + y₀ cos t.
+
+    Parameters
+    ----------
+    x, y : float
+        Where the players start; held in float64.
+
+    References
+    ----------
+    Goodfellow, Bengio & Courville 2016, *Deep Learning*, section 20.10.4.
+
+    Examples
+    --------
+    >>> game = XYGame(3.0, 4.0)
+    >>> [game.cost(player, None).item() for player in game.players]
+    [12.0, -12.0]
+    """
+
+    players = ("x", "y")
+
+    def __init__(self, x: float = 1.0, y: float = 0.0):
+        super().__init__()
+        self.x = nn.Parameter(torch.tensor(float(x), dtype=torch.float64))
+        self.y = nn.Parameter(torch.tensor(float(y), dtype=torch.float64))
+
+    def draw(self, batch: Any, stream: Stream) -> None:
+        """Nothing is random here."""
+
+    def cost(self, player: str, drawn: Any) -> Tensor:
+        """V for x, who descends it, −V for y, who ascends it."""
+        value = self.x * self.y
+        return value if player == "x" else -value
+
+    def measure(self, drawn: Any) -> dict[str, Tensor]:
+        """The value and the distance to the equilibrium."""
+        with torch.no_grad():
+            return {"value": self.x * self.y, "distance": torch.hypot(self.x, self.y)}
+
+
+class DiscreteGame(Game):
+    """The adversarial game on m points, with every expectation worked out: what theory says of it can be checked to rounding.
+
+    The critic is a table of m free logits; the generator is q = softmax of m logits. A player pays
+    Σᵢⱼ pᵢ qⱼ cost(criticᵢ, criticⱼ), which is E over a real point i and a generated point j. Both tables start at 0.
+
+    Parameters
+    ----------
+    p : Tensor
+        The data's probabilities, ``(m,)``, all above 0; held in float64.
+    payoff : str or Payoff
+        A row of ``PAYOFFS``.
+
+    Raises
+    ------
+    ValueError
+        If ``p`` is no such distribution, for an unknown payoff, and in ``cost`` for a player that does not play.
+
+    References
+    ----------
+    Goodfellow et al. 2014, "Generative adversarial nets", section 4.
+
+    Examples
+    --------
+    With q = p the best critic cannot tell, and the value is −log 4:
+
+    >>> game = DiscreteGame(torch.tensor([0.5, 0.5]), "minimax")
+    >>> game.optimal_critic()
+    tensor([0., 0.], dtype=torch.float64)
+    >>> round(game.cost("generator", None).item(), 4)
+    -1.3863
+    """
+
+    players = ("critic", "generator")
+    p: Tensor
+
+    def __init__(self, p: Tensor, payoff: str | Payoff):
+        super().__init__()
+        p = torch.as_tensor(p, dtype=torch.float64)
+        if p.dim() != 1 or not bool((p > 0).all()) or abs(p.sum().item() - 1) > 1e-6:
+            raise ValueError(f"p={p.tolist()}: expected a row of probabilities above 0 that sum to 1")
+        self.payoff = find_payoff(payoff)
+        self.register_buffer("p", p / p.sum())
+        self.critic = nn.Parameter(torch.zeros_like(p))
+        self.generator = nn.Parameter(torch.zeros_like(p))
+
+    def generated(self) -> Tensor:
+        """q, the generator's probabilities ``(m,)``."""
+        return torch.softmax(self.generator, dim=0)
+
+    @torch.no_grad()
+    def optimal_critic(self) -> Tensor:
+        """The logits ``(m,)`` of D* = p / (p + q): log p/q."""
+        return torch.log(self.p / self.generated())
+
+    def draw(self, batch: Any, stream: Stream) -> None:
+        """Nothing is random here."""
+
+    def cost(self, player: str, drawn: Any) -> Tensor:
+        """The exact expectation of what ``player`` pays."""
+        if player not in self.players:
+            raise ValueError(f"player={player!r}: expected one of {', '.join(self.players)}")
+        pairs = self.payoff.costs(self.critic[:, None], self.critic[None, :])[self.players.index(player)]
+        pairs = pairs.expand(len(self.p), len(self.p))
+        return self.p @ pairs @ self.generated()

@@ -1,0 +1,93 @@
+"""Clamping: the one mechanism behind posteriors, filling in, missing labels and conditional samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from equilibria.models.boltzmann import BoltzmannMachine
+
+__all__ = ["Clamp", "Held", "parse"]
+
+Clamp = Mapping[str, Any]
+"""layer → values (rows, size), or layer → (values, mask) with mask True where the cell is observed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """A layer that is held, in whole (``mask`` None) or in part.
+
+    ``values`` (rows, size) has zeros in the free cells; ``mask`` (rows, size) bool; ``variables`` the mask over variables.
+    """
+
+    values: Tensor
+    mask: Tensor | None = None
+    variables: Tensor | None = None
+
+    def fill(self, x: Tensor) -> Tensor:
+        """x with the observed cells put in."""
+        return self.values if self.mask is None else torch.where(self.mask, self.values, x)
+
+
+def parse(machine: BoltzmannMachine, clamp: Clamp | None, rows: int | None = None) -> dict[str, Held]:
+    """Check a clamp and bring it into one form.
+
+    Values of one row are repeated ``rows`` times.
+
+    Raises
+    ------
+    ValueError
+        For an unknown layer, a wrong shape, a value that the layer cannot take, or a half-observed categorical variable.
+    """
+    held: dict[str, Held] = {}
+    for name, given in (clamp or {}).items():
+        if isinstance(given, Held):
+            held[name] = given
+            continue
+        values, mask = given if isinstance(given, tuple) else (given, None)
+        if name not in machine.layers:
+            raise ValueError(f"clamp: unknown layer {name!r}; the layers are {list(machine.layers)}")
+        units = machine.units(name)
+        values = torch.as_tensor(values, dtype=machine.dtype, device=machine.device)
+        if values.ndim != 2 or values.shape[1] != units.size:
+            raise ValueError(f"clamp[{name!r}]: expected values of shape (rows, {units.size}), found {tuple(values.shape)}")
+        if not len(values):
+            raise ValueError(f"clamp[{name!r}]: no rows came; leave the layer out to leave it free")
+        if mask is not None:
+            mask = torch.as_tensor(mask, dtype=torch.bool, device=machine.device)
+            if mask.shape != values.shape:
+                raise ValueError(f"clamp[{name!r}]: the mask has shape {tuple(mask.shape)}, the values {tuple(values.shape)}")
+            mask = None if bool(mask.all()) else mask
+        variables = None if mask is None else units.per_variable(mask)
+        if mask is None:
+            units.check(values, f"clamp[{name!r}]")
+        else:
+            if not bool(torch.isfinite(values[mask]).all()):
+                raise ValueError(f"clamp[{name!r}]: an observed cell is NaN or infinite; mark it missing in the mask")
+            typical = units.mean(torch.zeros_like(values))  # a possible value for the free cells, so that the observed ones are judged
+            units.check(torch.where(mask, values, typical), f"clamp[{name!r}]")
+            values = torch.where(mask, values, torch.zeros_like(values))
+        if rows is not None and values.shape[0] != rows:
+            if values.shape[0] != 1:
+                raise ValueError(f"clamp[{name!r}]: expected {rows} rows (or one for all), found {values.shape[0]}")
+            values = values.expand(rows, -1)
+            mask = None if mask is None else mask.expand(rows, -1)
+            variables = None if variables is None else variables.expand(rows, -1)
+        held[name] = Held(values, mask, variables)
+    counts = {name: h.values.shape[0] for name, h in held.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"clamp: every layer needs the same number of rows, found {counts}")
+    return held
+
+
+def take(held: Mapping[str, Held], index: Tensor | slice) -> dict[str, Held]:
+    """Some rows of a clamp."""
+
+    def pick(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor[index]
+
+    return {name: Held(h.values[index], pick(h.mask), pick(h.variables)) for name, h in held.items()}

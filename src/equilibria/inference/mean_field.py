@@ -1,0 +1,212 @@
+"""Mean field: the factorial Q(h | v) nearest to the posterior, by coordinate ascent in two blocks.
+
+With s the layers' mean signals, f the fields that the free layers' means came from and A their log partition functions, the
+variational bound is
+
+    L(v) = E_Q[−E(v, h)] + H(Q) ≤ log Σ_h exp(−E(v, h)),
+
+so L(v) − log Z bounds log p(v). One block of Q given the other is solved exactly, so L never falls
+(*Deep Learning*, section 20.4.2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from equilibria.inference.clamp import Clamp, Held, parse, take
+from equilibria.models.boltzmann import BoltzmannMachine, State
+
+__all__ = ["MeanField", "mean_field", "update"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanField:
+    """What :func:`mean_field` found.
+
+    Attributes
+    ----------
+    means : dict of str to Tensor
+        Every layer, (rows, size); observed cells hold their values.
+    bound : Tensor
+        L in nats, (rows,): a lower bound on log Σ exp(−E) over the free cells.
+    trace : Tensor
+        The bound after each step, (steps + 1, rows), the starting point first; a row that has converged keeps its value.
+    steps : Tensor
+        Updates of both blocks that each row took, (rows,).
+    converged : Tensor
+        Whether the row's largest change fell below the tolerance, (rows,) bool.
+    """
+
+    means: dict[str, Tensor]
+    bound: Tensor
+    trace: Tensor
+    steps: Tensor
+    converged: Tensor
+
+
+@torch.no_grad()
+def mean_field(machine: BoltzmannMachine, clamp: Clamp, *, tolerance: float = 1e-6, max_steps: int = 1000) -> MeanField:
+    """Coordinate ascent to a fixed point, row by row.
+
+    A row stops when no mean moved by more than ``tolerance`` in a step; what it gets does not depend on the rows beside it.
+
+    Parameters
+    ----------
+    machine : BoltzmannMachine
+        The model.
+    clamp : mapping
+        What is observed: layer → values, or layer → (values, mask).
+    tolerance : float
+        Largest change of a mean at convergence, in the units of the layer.
+    max_steps : int
+        Limit on the steps of a row.
+
+    Examples
+    --------
+    >>> from equilibria.units import Bernoulli
+    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5), Bernoulli(4)).initialise(0, std=1.0)
+    >>> q = mean_field(machine, {"visible": torch.ones(2, 6)})
+    >>> bool((q.trace.diff(dim=0) > -1e-5).all()), bool(q.converged.all())
+    (True, True)
+    """
+    held = parse(machine, clamp)
+    if not held:
+        raise ValueError("clamp: nothing is observed; give at least one layer, in whole or in part")
+    rows = next(iter(held.values())).values.shape[0]
+    if rows == 0:
+        raise ValueError("clamp: no rows came")
+    problem = _Problem.build(machine, held, rows)
+    means = problem.start()
+    fields = {name: machine.bias[name].expand(rows, -1) for name in problem.free}
+    first = problem.bound(means, fields)
+    result, bound, trace = {name: x.clone() for name, x in means.items()}, first.clone(), [first]
+    steps, converged = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, dtype=torch.bool)
+    active = torch.arange(rows, device=machine.device)
+    for _ in range(max_steps):
+        means, fields, change = problem.step(means, fields)
+        done = change <= tolerance
+        bound[active] = problem.bound(means, fields)
+        trace.append(bound.clone())
+        steps[active.cpu()] += 1
+        if bool(done.any()):
+            converged[active[done].cpu()] = True
+            for name in result:
+                result[name][active[done]] = means[name][done]
+            left = ~done
+            active, problem = active[left], problem.rows(left)
+            means, fields = {n: x[left] for n, x in means.items()}, {n: f[left] for n, f in fields.items()}
+            if not len(active):
+                break
+    for name in result:
+        result[name][active] = means[name]
+    return MeanField(result, bound, torch.stack(trace), steps, converged)
+
+
+def update(
+    machine: BoltzmannMachine, held: Mapping[str, Held], steps: int, gain: Mapping[str, float] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """A fixed number of steps without a look at convergence: what learning uses, since it copies nothing from the device.
+
+    Returns the means, the fields of the free layers, and the largest change of the last step (0-d; zero where one update is exact).
+    """
+    rows = next(iter(held.values())).values.shape[0]
+    problem = _Problem.build(machine, held, rows, gain)
+    means, fields = problem.start(), {}
+    change = torch.zeros(())
+    for _ in range(1 if problem.one_block else steps):
+        means, fields, change = problem.step(means, fields)
+    return means, fields, torch.zeros(()) if problem.one_block else change.max()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Problem:
+    """A machine with a clamp: what the free layers feel from the layers that are wholly observed, computed once."""
+
+    machine: BoltzmannMachine
+    held: Mapping[str, Held]
+    free: tuple[str, ...]
+    static: Mapping[str, Tensor]
+    constant: Tensor
+    gain: Mapping[str, float]
+
+    @classmethod
+    def build(cls, machine: BoltzmannMachine, held: Mapping[str, Held], rows: int, gain: Mapping[str, float] | None = None) -> _Problem:
+        fixed = {name: h.values for name, h in held.items() if h.mask is None}
+        free = tuple(name for name in machine.layers if name not in fixed)
+        static = {name: machine.field(name, fixed, among=fixed).expand(rows, -1) for name in free}
+        constant = sum(
+            ((machine.units(n).signal(x) @ machine.bias[n]) - machine.units(n).base_energy(x).sum(1) for n, x in fixed.items()),
+            torch.zeros(rows, dtype=machine.dtype, device=machine.device),
+        )
+        for a, b in machine.edges:
+            if a in fixed and b in fixed:
+                pull = machine.units(a).signal(fixed[a]) @ machine.weight[f"{a}-{b}"]
+                constant = constant + (pull * machine.units(b).signal(fixed[b])).sum(1)
+        return cls(machine, held, free, static, constant, gain or {})
+
+    @property
+    def one_block(self) -> bool:
+        """Whether one colour has nothing free, so that a single update is exact."""
+        return any(all(name not in self.free for name in colour) for colour in self.machine.colours)
+
+    def rows(self, index: Tensor) -> _Problem:
+        return dataclasses.replace(
+            self, held=take(self.held, index), static={n: f[index] for n, f in self.static.items()}, constant=self.constant[index]
+        )
+
+    def start(self) -> dict[str, Tensor]:
+        """Observed cells at their values, free ones at the mean that their bias alone gives."""
+        means = {name: h.values for name, h in self.held.items()}
+        for name in self.free:
+            alone = self.machine.units(name).mean(self.machine.bias[name].expand_as(self.static[name]))
+            means[name] = self._fill(name, alone)
+        return means
+
+    def step(self, means: State, fields: State) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Both blocks once, the one beside the first layer's first: (means, fields, largest change of each row)."""
+        means, fields = dict(means), dict(fields)
+        changes = []
+        for colour in (1, 0):
+            for name in self.machine.colours[colour]:
+                if name in self.free:
+                    fields[name] = self.field(name, means)
+                    new = self._fill(name, self.machine.units(name).mean(fields[name]))
+                    changes.append((new - means[name]).abs().amax(1))
+                    means[name] = new
+        return means, fields, torch.stack(changes).amax(0) if changes else torch.zeros_like(self.constant)
+
+    def field(self, name: str, means: State) -> Tensor:
+        field = self.static[name]
+        for other, weight in self.machine.neighbours(name):
+            if other in self.free:
+                field = torch.addmm(field, self.machine.units(other).signal(means[other]), weight)
+        return field * self.gain[name] if name in self.gain else field
+
+    def bound(self, means: State, fields: State) -> Tensor:
+        """L for means that came from ``fields``.
+
+        Each free variable adds log_partition(f) − f · s (its entropy, up to the base energy that cancels), each observed one
+        its own −base_energy; then E_Q of the couplings, by the static fields and the edges between free layers.
+        """
+        total = self.constant
+        for name in self.free:
+            units, field, x = self.machine.units(name), fields[name], means[name]
+            signal = units.signal(x)
+            own, hold = units.log_partition(field), self.held.get(name)
+            missing = field
+            if hold is not None and hold.mask is not None and hold.variables is not None:
+                own = torch.where(hold.variables, -units.base_energy(x), own)
+                missing = torch.where(hold.mask, torch.zeros_like(field), field)
+            total = total + own.sum(1) + ((self.static[name] - missing) * signal).sum(1)
+        for a, b in self.machine.edges:
+            if a in self.free and b in self.free:
+                pull = self.machine.units(a).signal(means[a]) @ self.machine.weight[f"{a}-{b}"]
+                total = total + (pull * self.machine.units(b).signal(means[b])).sum(1)
+        return total
+
+    def _fill(self, name: str, x: Tensor) -> Tensor:
+        return self.held[name].fill(x) if name in self.held else x

@@ -1,0 +1,105 @@
+"""The implicit model: a network that turns noise into data, so it can be sampled in one step and has no density."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from equilibria.random import Stream
+
+__all__ = ["PRIORS", "Generator"]
+
+PRIORS = ("normal", "uniform")
+"""Laws of the noise: N(0, I), and U(−1, 1) in every column."""
+
+_CHUNK = 4096  # samples at a time, so that memory does not grow with their number
+
+
+class Generator(nn.Module):
+    """p_g, the law of x = network(z, condition) with z drawn from a prior of ``latent_dim`` columns.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Called ``network(z, condition)``; ``condition`` may be None.
+    latent_dim : int
+        Columns of the noise.
+    prior : {"normal", "uniform"}
+        N(0, I), or U(−1, 1) in every column.
+
+    Raises
+    ------
+    ValueError
+        For a ``latent_dim`` below 1 or another prior.
+
+    References
+    ----------
+    Goodfellow et al. 2014, "Generative adversarial nets", section 3.
+
+    Examples
+    --------
+    >>> generator = Generator(nn.Linear(2, 3), latent_dim=2)
+    >>> generator.noise(5, Stream(0)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, network: nn.Module, latent_dim: int, prior: str = "normal"):
+        super().__init__()
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim={latent_dim!r}: expected at least 1 column of noise")
+        if prior not in PRIORS:
+            raise ValueError(f'prior={prior!r}: expected "normal" or "uniform"')
+        self.network = network
+        self.latent_dim = int(latent_dim)
+        self.prior = prior
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Data ``(n, …)`` for noise ``(n, latent_dim)``."""
+        return self.network(z, condition)
+
+    def noise(self, n: int, stream: Stream) -> Tensor:
+        """Noise ``(n, latent_dim)`` from the prior, of the network's type and on its device."""
+        like = next(self.parameters())
+        if self.prior == "normal":
+            return stream.normal((n, self.latent_dim), like.dtype, like.device)
+        return stream.uniform((n, self.latent_dim), like.dtype, like.device).mul_(2.0).sub_(1.0)
+
+    @torch.no_grad()
+    def sample(self, n: int, stream: Stream, condition: Tensor | None = None) -> Tensor:
+        """``n`` samples ``(n, …)``, worked out in evaluation mode and in parts.
+
+        Parameters
+        ----------
+        n : int
+        stream : Stream
+            The noise's source; sample i depends on its row i alone.
+        condition : Tensor, optional
+            A row for every sample.
+
+        Raises
+        ------
+        ValueError
+            If ``n`` is below 1 or ``condition`` has another number of rows.
+        """
+        if n < 1:
+            raise ValueError(f"n={n!r}: expected at least 1 sample")
+        if condition is not None and len(condition) != n:
+            raise ValueError(f"condition has {len(condition)} rows for n={n} samples; give one row for each")
+        with _evaluating(self):
+            noise = self.noise(n, stream).split(_CHUNK)
+            given = [None] * len(noise) if condition is None else condition.split(_CHUNK)
+            return torch.cat([self(*part) for part in zip(noise, given, strict=True)])
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode

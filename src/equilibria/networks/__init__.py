@@ -1,0 +1,7 @@
+"""Networks: plain modules called ``network(x, condition)`` that the players of a game are made of."""
+
+from __future__ import annotations
+
+from equilibria.networks.mlp import MLP
+
+__all__ = ["MLP"]

@@ -1,0 +1,12 @@
+"""Solvers: how the players' gradients move them."""
+
+from __future__ import annotations
+
+from equilibria.solvers.gradient_play import Alternating, Simultaneous
+from equilibria.solvers.rule import Rule
+from equilibria.solvers.solver import Solver
+
+__all__ = ["SOLVERS", "Alternating", "Rule", "Simultaneous", "Solver"]
+
+SOLVERS: dict[str, type[Solver]] = {"simultaneous": Simultaneous, "alternating": Alternating}
+"""Solvers by the names that a run folder and the command line use."""

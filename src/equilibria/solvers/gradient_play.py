@@ -1,0 +1,107 @@
+"""Gradient play: every player follows its own gradient, all at once or one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from equilibria.games.game import Game
+from equilibria.random import Stream
+from equilibria.solvers.rule import Rule
+from equilibria.solvers.solver import Solver
+
+__all__ = ["Alternating", "Simultaneous"]
+
+
+class Simultaneous(Solver):
+    """All players move at once: one batch, one draw, every gradient taken at the same point, then all applied.
+
+    θ ← θ − h·(∇_θ₁ J₁, …, ∇_θₙ Jₙ)(θ). With one player this is ordinary gradient descent. On the xy game the distance to the
+    equilibrium grows by √(1 + h²) every step.
+
+    Examples
+    --------
+    >>> from itertools import repeat
+    >>> from equilibria.games.toy import XYGame
+    >>> game, solver = XYGame(3.0, 4.0), Simultaneous(Rule("sgd", rate=0.5))
+    >>> _ = solver.step(game, repeat(None), Stream(0))
+    >>> game.x.item(), game.y.item()
+    (1.0, 5.5)
+    """
+
+    def step(self, game: Game, batches: Iterator[Any], stream: Stream, measure: bool = True) -> dict[str, Tensor]:
+        self.bind(game)
+        drawn = game.draw(next(batches), stream)
+        gradients = {player: self._gradient(game, player, drawn) for player in game.players}
+        self._update(game, gradients, drawn)
+        return self._finish(game, drawn, measure)
+
+
+class Alternating(Solver):
+    """The players move in turn, the first ``k`` times a round: Algorithm 1 of adversarial training.
+
+    Each of the first player's ``k`` updates has a fresh batch and fresh noise; then every other player moves once on fresh
+    noise and the last batch.
+
+    Parameters
+    ----------
+    rules, reduce
+        See ``Solver``.
+    k : int, default 1
+        Updates of the first player in a round.
+    order : sequence of str, optional
+        The order of play; the game's own by default.
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is below 1, or (in the first step) ``order`` is not an order of the game's players.
+
+    References
+    ----------
+    Goodfellow et al. 2014, "Generative adversarial nets", Algorithm 1.
+
+    Examples
+    --------
+    >>> from itertools import repeat
+    >>> from equilibria.games.toy import XYGame
+    >>> game, solver = XYGame(3.0, 4.0), Alternating(Rule("sgd", rate=0.5), order=("y", "x"))
+    >>> _ = solver.step(game, repeat(None), Stream(0))
+    >>> game.x.item(), game.y.item()
+    (0.25, 5.5)
+    """
+
+    def __init__(
+        self,
+        rules: Rule | Mapping[str, Rule],
+        reduce: Callable[[list[Tensor]], None] | None = None,
+        k: int = 1,
+        order: Sequence[str] | None = None,
+    ):
+        if k < 1:
+            raise ValueError(f"k={k!r}: expected a whole number of at least 1, the first player's updates in a round")
+        super().__init__(rules, reduce)
+        self.k = k
+        self.order = None if order is None else tuple(order)
+
+    def bind(self, game: Game) -> None:
+        if self.order is not None and sorted(self.order) != sorted(game.players):
+            raise ValueError(f"order={self.order!r}: expected each of the players {', '.join(game.players)} once")
+        super().bind(game)
+
+    def step(self, game: Game, batches: Iterator[Any], stream: Stream, measure: bool = True) -> dict[str, Tensor]:
+        self.bind(game)
+        first, *others = self.order or game.players
+        for i in range(self.k):
+            batch = next(batches)
+            drawn = self._turn(game, first, batch, stream.child(first, i))
+        for player in others:
+            drawn = self._turn(game, player, batch, stream.child(player, 0))
+        return self._finish(game, drawn, measure)
+
+    def _turn(self, game: Game, player: str, batch: Any, stream: Stream) -> Any:
+        drawn = game.draw(batch, stream)
+        self._update(game, {player: self._gradient(game, player, drawn)}, drawn)
+        return drawn

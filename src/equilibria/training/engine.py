@@ -1,0 +1,105 @@
+"""Many processes: the same trainer under ``torchrun``, on torch.distributed.
+
+Every process holds the whole model and an equal share of the batch's rows and of the chains. Random numbers are keyed by global
+row, so the shares together are what one process would have drawn; gradients are averaged once per update.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from equilibria.games.game import Game
+
+__all__ = ["Processes", "processes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """This process's place among the processes of a run.
+
+    Attributes
+    ----------
+    rank, world : int
+        Number of this process and of all.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the one process that writes the run folder."""
+        return self.rank == 0
+
+    def average(self, tensors: list[Tensor]) -> None:
+        """Average tensors over processes in place: one all-reduce, whatever their number."""
+        if self.world == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= self.world
+        first = 0
+        for tensor in tensors:
+            tensor.copy_(flat[first : first + tensor.numel()].view_as(tensor))
+            first += tensor.numel()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in some process: how a signal to one stops all at the same step."""
+        if self.world == 1:
+            return flag
+        tensor = torch.tensor(float(flag))
+        if dist.get_backend() == "nccl":
+            tensor = tensor.cuda()
+        dist.all_reduce(tensor)
+        return bool(tensor > 0)
+
+    def share(self, game: Game) -> None:
+        """Keep this process's rows of the game's sharded buffers (persistent chains)."""
+        for name in game.sharded if self.world > 1 else ():
+            rows = getattr(game, name)
+            if len(rows) % self.world:
+                raise ValueError(
+                    f"chains: {len(rows)} cannot be shared equally among {self.world} processes; choose a multiple of {self.world}"
+                )
+            size = len(rows) // self.world
+            setattr(game, name, rows[self.rank * size : (self.rank + 1) * size].clone())
+
+    def gathered(self, game: Game) -> dict[str, Any]:
+        """The game's state with the sharded buffers whole again: the same on every process."""
+        state = dict(game.state_dict())
+        for name in game.sharded if self.world > 1 else ():
+            parts = [torch.empty_like(state[name]) for _ in range(self.world)]
+            dist.all_gather(parts, state[name].contiguous())
+            state[name] = torch.cat(parts)
+        return state
+
+    def restore(self, game: Game, state: dict[str, Any]) -> None:
+        """Load a gathered state: each process takes its share of the sharded buffers."""
+        for name in game.sharded:
+            setattr(game, name, state[name].to(getattr(game, name)))
+        game.load_state_dict(state)
+        self.share(game)
+
+
+def processes(device: torch.device | str = "cpu") -> Processes:
+    """Join the processes that ``torchrun`` started (by its environment variables), or be alone.
+
+    The backend is NCCL for models on a GPU, gloo otherwise.
+
+    Examples
+    --------
+    >>> processes().world
+    1
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1 or "RANK" not in os.environ:
+        return Processes()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
+    return Processes(dist.get_rank(), dist.get_world_size())

@@ -1,0 +1,208 @@
+"""The streams: statistical quality, exactness at the ends, and draws that know nothing of how the work is shared out.
+
+Every statistical test here fails for a sound generator with probability below ``ALARM`` (per p-value taken); the seeds are
+fixed, so a failure is repeatable.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+from torch import Tensor
+
+from equilibria.random import Stream, as_seed, as_stream
+
+ALARM = 1e-6
+DTYPES = (torch.float32, torch.float64)
+
+
+def uniformity(counts: np.ndarray) -> float:
+    """The p-value of equal cell probabilities."""
+    return float(stats.chisquare(counts.ravel()).pvalue)
+
+
+def pair_counts(a: Tensor, b: Tensor, cells: int = 16) -> np.ndarray:
+    index = (a.flatten() * cells).long() * cells + (b.flatten() * cells).long()
+    return np.bincount(index.numpy(), minlength=cells * cells)
+
+
+def assert_independent(a: Tensor, b: Tensor) -> None:
+    """Correlation and a 16 × 16 chi-square: with n = 2¹⁸ pairs a correlation of 0.02 is caught almost surely."""
+    n = a.numel()
+    correlation = float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]).double())[0, 1])
+    assert abs(correlation) < stats.norm.isf(ALARM / 2) / math.sqrt(n)
+    assert uniformity(pair_counts(a, b)) > ALARM
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("shift", [8, 12, 16, 20, 24])
+def test_the_bits_that_are_used_are_uniform(seed: int, shift: int) -> None:
+    bits = Stream(seed).child("bits").bits((2**18,))
+    byte = (bits >> shift) & 0xFF
+    assert uniformity(np.bincount(byte.numpy(), minlength=256)) > ALARM
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_uniform_by_kolmogorov_and_smirnov(dtype: torch.dtype) -> None:
+    draw = Stream(5).uniform((2**18,), dtype)
+    assert draw.dtype == dtype
+    assert float(draw.min()) >= 0.0
+    assert float(draw.max()) < 1.0
+    assert stats.kstest(draw.double().numpy(), "uniform").pvalue > ALARM
+
+
+def test_the_low_bits_of_float64_are_uniform() -> None:
+    draw = Stream(6).uniform((2**18,), torch.float64)
+    low = (draw * 2.0**24).remainder(1.0)  # what float32 does not have
+    assert stats.kstest(low.numpy(), "uniform").pvalue > ALARM
+    assert_independent(draw, low)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_neighbouring_cells_rows_and_children_are_independent(dtype: torch.dtype) -> None:
+    stream = Stream(7)
+    draw = stream.child(0).uniform((512, 513), dtype)
+    assert_independent(draw[:, :-1], draw[:, 1:])
+    assert_independent(draw[:-1], draw[1:])
+    assert_independent(draw, stream.child(1).uniform((512, 513), dtype))
+    assert_independent(draw, stream.child("0").uniform((512, 513), dtype))
+    assert_independent(draw, Stream(8).child(0).uniform((512, 513), dtype))
+
+
+def test_the_same_cell_of_successive_steps_is_independent() -> None:
+    """A Gibbs chain reads one cell of each of many children: its own sequence must be uniform and unrelated to itself."""
+    stream = Stream(9)
+    sequence = torch.stack([stream.child("sweep", step).uniform((64,)) for step in range(1025)])
+    assert uniformity(np.bincount((sequence * 64).long().flatten().numpy(), minlength=64)) > ALARM
+    assert_independent(sequence[:-1], sequence[1:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_centred_is_exact_at_the_ends(dtype: torch.dtype) -> None:
+    draw = Stream(0).centred((2**20,), dtype)
+    assert float(draw.min()) >= -0.5
+    assert not bool((draw < 0.0 - 0.5).any()), "p = 0 must never happen"
+    assert bool((draw < 1.0 - 0.5).all()), "p = 1 must always happen"
+    assert bool(((draw * 2.0**53) % 1 == 0).all()), "off the grid"
+    if dtype == torch.float32:
+        grid = draw.double() * 2.0**24
+        assert torch.equal(grid, grid.round())
+        assert torch.equal(draw, Stream(0).centred((2**20,), torch.float64).mul(2.0**24).floor().div(2.0**24).float()), "one stream, one number"
+
+
+def test_asking_twice_gives_the_same_numbers() -> None:
+    stream = Stream(3).child("a", 1)
+    assert torch.equal(stream.uniform((5, 2)), stream.uniform((5, 2)))
+    assert torch.equal(stream.uniform((5, 2)), Stream(3).child("a").child(1).uniform((5, 2)))
+    assert not torch.equal(stream.uniform((5, 2)), Stream(3).child("a", "1").uniform((5, 2)))
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 3), (6, 3, 2)])
+@pytest.mark.parametrize("kind", ["uniform", "normal", "centred"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_and_shards_draw_what_one_process_draws(shape: tuple[int, ...], kind: str, dtype: torch.dtype) -> None:
+    stream = Stream(1)
+    whole = getattr(stream, kind)(shape, dtype)
+    for rank in range(3):
+        mine = slice(2 * rank, 2 * rank + 2)
+        assert torch.equal(getattr(stream.rows(2 * rank), kind)((2, *shape[1:]), dtype), whole[mine])
+        assert torch.equal(getattr(stream.shard(rank), kind)((2, *shape[1:]), dtype), whole[mine])
+        nephew = stream.shard(rank).child("x")  # a child keeps its parent's share
+        assert torch.equal(getattr(nephew, kind)((2, *shape[1:]), dtype), getattr(stream.child("x"), kind)(shape, dtype)[mine])
+
+
+def test_cells_beyond_the_period_are_refused() -> None:
+    last = Stream(0).rows(2**32 - 2)
+    assert torch.equal(last.bits((2,)), torch.stack([last.bits((1,))[0], Stream(0).rows(2**32 - 1).bits((1,))[0]]))
+    with pytest.raises(ValueError, match="4294967296 cells; draw in parts"):
+        last.bits((3,))
+
+
+@pytest.mark.parametrize("kind", ["uniform", "centred", "normal"])
+def test_narrow_types_are_refused(kind: str) -> None:
+    """In bfloat16 a half would be rounded to: uniform would reach 1, and normal infinity."""
+    with pytest.raises(ValueError, match="dtype=torch.bfloat16: draws are float32 or float64"):
+        getattr(Stream(0), kind)((3,), torch.bfloat16)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 1000])
+def test_a_permutation_is_one(n: int) -> None:
+    assert torch.equal(Stream(2).permutation(n).sort().values, torch.arange(n))
+
+
+def test_permutations_of_four_are_equally_likely() -> None:
+    orders = list(itertools.permutations(range(4)))
+    counts = np.zeros(len(orders))
+    for i in range(4800):  # 200 of each: an order half as likely as it should be is caught with certainty
+        counts[orders.index(tuple(Stream(11).child(i).permutation(4).tolist()))] += 1
+    assert uniformity(counts) > ALARM
+
+
+def test_a_permutation_is_the_same_for_every_process() -> None:
+    assert torch.equal(Stream(2).shard(3).permutation(10), Stream(2).permutation(10))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normal_moments_and_distribution(dtype: torch.dtype) -> None:
+    n = 2**18
+    draw = Stream(12).normal((n,), dtype)
+    assert draw.dtype == dtype
+    x = draw.double()
+    width = stats.norm.isf(ALARM / 2) / math.sqrt(n)
+    for power, mean, variance in [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)]:
+        assert abs(float((x**power).mean()) - mean) < width * math.sqrt(variance)
+    assert stats.kstest(x.numpy(), "norm").pvalue > ALARM
+
+
+@pytest.mark.parametrize(("dtype", "half_cell", "end"), [(torch.float32, 2.0**-25, 5.42), (torch.float64, 2.0**-54, 8.29)])
+def test_the_tails_of_the_inverse_distribution_function(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, half_cell: float, end: float
+) -> None:
+    """The outermost cells are finite, mirror each other and agree with scipy's inverse error function."""
+    centre = torch.tensor([-0.5, -0.5 + 2 * half_cell, -0.25, 0.25, 0.5 - 4 * half_cell, 0.5 - 2 * half_cell], dtype=dtype)
+    monkeypatch.setattr(Stream, "centred", lambda *_: centre.clone())
+    draw = Stream(0).normal((6,), dtype)
+    expected = math.sqrt(2) * special.erfinv(2 * (centre.double() + half_cell).numpy())
+    assert np.allclose(draw.double().numpy(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-12)
+    assert float(draw[0]) == -float(draw[-1]) == pytest.approx(-end, abs=0.01)
+
+
+@pytest.mark.parametrize("high", [1, 2, 7, 256])
+def test_integers(high: int) -> None:
+    draw = Stream(13).integers((2**16,), high)
+    assert draw.dtype == torch.int64
+    counts = np.bincount(draw.numpy(), minlength=high)
+    assert len(counts) == high
+    assert high == 1 or uniformity(counts) > ALARM
+
+
+def test_integers_below_one_are_refused() -> None:
+    with pytest.raises(ValueError, match="high=0"):
+        Stream(0).integers((2,), 0)
+
+
+def test_as_stream_takes_what_scikit_learn_calls_random_state() -> None:
+    def numbers(random_state: object) -> Tensor:
+        return as_stream(random_state).uniform((4,))  # type: ignore[arg-type]
+
+    assert torch.equal(numbers(3), numbers(np.int64(3)))
+    assert torch.equal(numbers(3), Stream(3).uniform((4,)))
+    assert torch.equal(numbers(np.random.RandomState(1)), numbers(np.random.RandomState(1)))
+    assert torch.equal(numbers(np.random.default_rng(1)), numbers(np.random.default_rng(1)))
+    assert not torch.equal(numbers(None), numbers(None))
+    generator = np.random.default_rng(1)
+    assert not torch.equal(numbers(generator), numbers(generator)), "a generator moves on"
+    stream = Stream(4)
+    assert as_stream(stream) is stream
+    assert as_seed(stream) == as_seed(Stream(4)) != as_seed(Stream(5))
+
+
+@pytest.mark.parametrize("bad", [True, 1.5, "seed", [1], torch.tensor(1)])
+def test_as_stream_refuses_the_rest(bad: object) -> None:
+    with pytest.raises(ValueError, match="random_state=.*expected None, an integer, a numpy RandomState or Generator, or a Stream"):
+        as_stream(bad)  # type: ignore[arg-type]

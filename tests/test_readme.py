@@ -1,0 +1,129 @@
+"""Every Python block of the README and the guides runs, and every command they show exists with its options."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+GUIDES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "architecture.md")  # there, blocks are contracts
+PAGES = [ROOT / "README.md", *GUIDES]
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+) *\n(?P<code>.*?)^(?P=indent)``` *$", re.MULTILINE | re.DOTALL)
+OPTION = re.compile(r"--?[a-zA-Z][\w-]*")
+SEPARATORS = {"|", "||", "&&", ";", ">", ">>", "<", "&"}
+
+
+class Block(NamedTuple):
+    """A fenced block: its name for messages, the line its code starts at, its code."""
+
+    name: str
+    line: int
+    code: str
+
+
+def blocks(page: Path, language: str) -> list[Block]:
+    """The blocks of a page that are fenced with ``language`` alone; a page that is not there has none."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    found = [match for match in FENCE.finditer(text) if match["language"] == language]
+    lines = [text[: match.start("code")].count("\n") + 1 for match in found]
+    return [
+        Block(f"{page.name}, {language} block {number} (line {line})", line, textwrap.dedent(match["code"]))
+        for number, (match, line) in enumerate(zip(found, lines, strict=True), start=1)
+    ]
+
+
+def run_blocks(page: Path) -> None:
+    """Run a page's Python blocks in order, in one namespace and in the current folder."""
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page, "python"):
+        try:
+            exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), namespace)
+        except Exception as error:
+            pytest.fail(f"{block.name} failed with {type(error).__name__}: {error}\n{block.code}")
+
+
+def commands(page: Path) -> list[tuple[str, list[str]]]:
+    """(where, arguments) of each ``equilibria …`` line in a page's bash blocks."""
+    found = []
+    for block in blocks(page, "bash"):
+        for line in block.code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.strip().removeprefix("$ "), comments=True)
+            if words and words[0] == "equilibria":
+                end = next((place for place, word in enumerate(words) if word in SEPARATORS), len(words))
+                found.append((f"{block.name}: {line.strip()}", words[1:end]))
+    return found
+
+
+@functools.cache
+def help_text(*path: str) -> tuple[int, str]:
+    """The exit code and text of ``equilibria <path> --help``, on a wide terminal without colours."""
+    program = "import sys; from equilibria.cli import main; sys.argv[0] = 'equilibria'; sys.exit(main())"
+    environment = {**os.environ, "COLUMNS": "400", "TERM": "dumb", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *path, "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT / "src",
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def faults(arguments: list[str]) -> list[str]:
+    """What is wrong with a command line, judged by the command's own help."""
+    first_option = next((place for place, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    code, text = help_text(*arguments[:first_option])
+    if code != 0:
+        return [f"no such command: {text.strip()}"]
+    options = [word.partition("=")[0] for word in arguments if OPTION.match(word)]
+    return [f"no option {option}" for option in options if not re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_blocks(page)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
+def test_commands_exist_with_their_options(page: Path) -> None:
+    wrong = [f"{where}: {fault}" for where, arguments in commands(page) for fault in faults(arguments)]
+    assert wrong == []
+
+
+def test_the_readme_shows_python_and_commands() -> None:
+    readme = ROOT / "README.md"
+    assert blocks(readme, "python")
+    assert commands(readme)
+
+
+def test_a_failing_block_is_named(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n", encoding="utf-8")
+    with pytest.raises(pytest.fail.Exception, match=r"page\.md, python block 2 \(line 8\) failed with AssertionError"):
+        run_blocks(page)
+
+
+def test_commands_are_found_across_continued_lines(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```bash\npip install .\n$ equilibria train rbm x \\\n    --out a  # why\nequilibria models | cat\n```\n", encoding="utf-8"
+    )
+    assert [arguments for _, arguments in commands(page)] == [["train", "rbm", "x", "--out", "a"], ["models"]]
+
+
+def test_a_wrong_command_and_a_wrong_option_are_reported() -> None:
+    assert faults(["--help"]) == []
+    assert faults(["--surely-not"]) == ["no option --surely-not"]
+    assert faults(["surely-not"])[0].startswith("no such command")

@@ -1,0 +1,347 @@
+"""The run folder: what may be created, opened and overwritten, and what a killed writer leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from equilibria.errors import RunError
+from equilibria.training import files
+from equilibria.training.run import FORMAT, Run
+
+WRITER = """
+import itertools, sys, torch
+from equilibria.training.run import Run
+torch.set_num_threads(1)
+run = Run.open(sys.argv[1])
+with run.lock():
+    for step in itertools.count(int(sys.argv[2])):
+        tensors = {f"layer{i}": torch.full((200,), float(step)) for i in range(20)}
+        run.log({"step": step, "text": "x" * 300})
+        run.save_checkpoint({"tensors": tensors, "again": step}, step)
+        run.save_checkpoint({"tensors": tensors, "again": step}, step)
+        run.save_model(tensors, {"step": step})
+        run.update_config(step=step, text="x" * 300)
+        print(step, flush=True)
+"""
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return Run.create(tmp_path / "run", {"model": "rbm"})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_new_run_is_what_is_opened(tmp_path):
+    config = {"model": "dbm", "hidden": (20, 10), "rate": 0.1, "format": 99}
+    created = Run.create(tmp_path / "deep" / "run", config)
+    opened = Run.open(str(tmp_path / "deep" / "run"))
+    assert opened.config == created.config
+    assert opened.config["hidden"] == [20, 10]
+    assert opened.config["format"] == FORMAT == 1
+    assert isinstance(opened.config["equilibria"], str)
+    assert [path.name for path in opened.path.iterdir()] == ["config.json"]
+
+
+def test_an_empty_folder_may_be_used(tmp_path):
+    (tmp_path / ".config.json.123.tmp").write_text("cut short by a crash")
+    assert Run.create(tmp_path, {}).path == tmp_path
+
+
+def test_the_configuration_is_updated(run):
+    run.update_config(steps=5, model="dbm")
+    assert Run.open(run.path).config == run.config
+    assert run.config | {"steps": 5, "model": "dbm"} == run.config
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_is_not_a_place_for_a_run(tmp_path, overwrite):
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(RunError, match=r"^out='.*x' is a file"):
+        Run.create(tmp_path / "x", {}, overwrite)
+    with pytest.raises(RunError, match=r"^out='.*run' cannot be written"):
+        Run.create(tmp_path / "x" / "run", {}, overwrite)
+    assert (tmp_path / "x").read_text() == "mine"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    "config", [None, "{}", "[1]", "{", '{"architectures": ["Bert"], "format": "pt"}', '{"format": 2, "equilibria": "9.0"}']
+)
+def test_a_foreign_folder_is_never_touched(tmp_path, overwrite, config):
+    (tmp_path / "thesis.tex").write_text("mine")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    before = contents(tmp_path)
+    with pytest.raises(RunError, match=r"^out=.*untouched.*choose a new or an empty folder"):
+        Run.create(tmp_path, {}, overwrite)
+    assert contents(tmp_path) == before
+
+
+def test_an_earlier_run_is_kept_unless_overwriting_is_asked_for(run):
+    run.log({"step": 1})
+    run.save_checkpoint({}, 1)
+    run.save_model({"w": torch.ones(1)}, {})
+    before = contents(run.path)
+    with pytest.raises(RunError, match=r"^out=.*holds a run.*another folder.*equilibria resume.*overwrite"):
+        Run.create(run.path, {"model": "gan"})
+    assert contents(run.path) == before
+    again = Run.create(run.path, {"model": "gan"}, overwrite=True)
+    assert again.config["model"] == "gan"
+    assert {path.name for path in run.path.iterdir()} == {"config.json", "lock"}
+    assert again.metrics() == []
+
+
+def test_a_run_in_training_is_not_overwritten(run):
+    run.log({"step": 1})
+    before = contents(run.path)
+    with run.lock(), pytest.raises(RunError, match=rf"^out=.*overwritten.*process {os.getpid()}"):
+        Run.create(run.path, {}, overwrite=True)
+    assert {**contents(run.path), "lock": b""} == {**before, "lock": b""}
+
+
+def test_overwriting_follows_a_link_and_deletes_none(tmp_path, run):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "data").write_text("mine")
+    (run.path / "data").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to(run.path)
+    Run.create(tmp_path / "link", {"model": "gan"}, overwrite=True)
+    assert (tmp_path / "elsewhere" / "data").read_text() == "mine"
+    assert Run.open(run.path).config["model"] == "gan"
+
+
+def test_an_unwritable_place_is_named(tmp_path, monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(RunError, match=r"^out='.*run' cannot be written .*Permission denied"):
+        Run.create(tmp_path / "run", {})
+
+
+@pytest.mark.parametrize("value", [torch.ones(1), {1, 2}, object()])
+def test_a_configuration_that_json_cannot_hold_is_named(tmp_path, value):
+    with pytest.raises(ValueError, match=r"config\['weights'\]"):
+        Run.create(tmp_path / "run", {"weights": value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_not_a_run_is_not_opened(tmp_path):
+    with pytest.raises(RunError, match="does not exist"):
+        Run.open(tmp_path / "absent")
+    with pytest.raises(RunError, match="not a run"):
+        Run.open(tmp_path)
+    (tmp_path / "config.json").write_text('{"format": 1}')
+    with pytest.raises(RunError, match=r"not a run.*config\.json"):
+        Run.open(tmp_path)
+
+
+def test_a_damaged_or_newer_configuration_is_named(run):
+    path = run.path / "config.json"
+    text = path.read_text()
+    path.write_text(text[:-5])
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
+        Run.open(run.path)
+    path.write_bytes(b"\xff" + text.encode())
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
+        Run.open(run.path)
+    path.write_text(json.dumps(run.config | {"format": FORMAT + 1, "equilibria": "9.9"}))
+    with pytest.raises(RunError, match=r"format 2.*9\.9.*newer version"):
+        Run.open(run.path)
+
+
+def test_metrics_come_back_in_order(run):
+    rows = [{"step": step, "cost": 1 / (step + 1), "stage": "joint", "far": float("inf")} for step in range(5)]
+    for row in rows:
+        run.log(row)
+    assert run.metrics() == rows
+    assert (run.path / "metrics.jsonl").read_text().count("\n") == 5
+
+
+@pytest.mark.parametrize("row", [{}, {"step": 1.0}, {"step": True}, {"step": 1, "cost": torch.tensor(1.0)}])
+def test_a_row_that_is_none_is_refused(run, row):
+    with pytest.raises(ValueError, match="row"):
+        run.log(row)
+    assert run.metrics() == []
+
+
+def test_a_line_cut_short_is_no_row_and_spoils_none(run):
+    for step in (1, 2):
+        run.log({"step": step})
+    path = run.path / "metrics.jsonl"
+    os.truncate(path, path.stat().st_size - 1)  # even where the cut line reads as JSON
+    assert run.metrics() == [{"step": 1}]
+    run.log({"step": 3})
+    assert run.metrics() == [{"step": 1}, {"step": 3}]
+    path.write_text('{"step"')
+    assert run.metrics() == []
+    run.log({"step": 4})
+    assert run.metrics() == [{"step": 4}]
+
+
+@pytest.mark.parametrize("line", ['{"step": ', "[1]", '{"cost": 1}', "\0\0", '{"step": "1"}'])
+def test_a_damaged_line_in_the_middle_is_named(run, line):
+    (run.path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 3}}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged: line 2"):
+        run.metrics()
+
+
+def test_rows_after_a_step_are_forgotten(run):
+    for step in range(6):
+        run.log({"step": step, "cost": 0.1})
+    run.truncate_metrics(3)
+    assert [row["step"] for row in run.metrics()] == [0, 1, 2, 3]
+    run.log({"step": 4})
+    assert [row["step"] for row in run.metrics()] == [0, 1, 2, 3, 4]
+
+
+def test_a_checkpoint_comes_back(run):
+    for step in (10, 20, 30):
+        run.save_checkpoint({"at": step}, step)
+    assert run.load_checkpoint().state == {"at": 30}
+    assert len(list((run.path / "checkpoints").iterdir())) == 2
+
+
+def test_the_model_comes_back(run):
+    tensors = {"w": torch.arange(6.0).reshape(2, 3).T, "b": torch.tensor([True])}
+    with pytest.raises(RunError, match=r"model\.safetensors is missing.*resume"):
+        run.load_model()
+    run.save_model({"w": torch.zeros(1)}, {"first": True})
+    run.save_model(tensors, {"layers": [3, 2]})
+    loaded, metadata = run.load_model()
+    assert metadata == {"layers": [3, 2]}
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+    with pytest.raises(ValueError, match=r"metadata\['scaler'\]"):
+        run.save_model(tensors, {"scaler": torch.ones(1)})
+    with pytest.raises(TypeError, match=r"tensors\['w'\]"):
+        run.save_model({"w": torch.eye(2).to_sparse()}, {})
+    assert run.load_model()[1] == {"layers": [3, 2]}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+def test_damage_to_the_model_is_named(run, name):
+    run.save_model({"w": torch.ones(3)}, {"layers": [3]})
+    path = run.path / name
+    intact = path.read_bytes()
+    for byte in range(len(intact)):
+        path.write_bytes(intact[:byte] + bytes([intact[byte] ^ 1 << byte % 8]) + intact[byte + 1 :])
+        with pytest.raises(RunError, match=name.replace(".", r"\.")):
+            run.load_model()
+    for data in (intact[:-1], b""):
+        path.write_bytes(data)
+        with pytest.raises(RunError, match=name.replace(".", r"\.")):
+            run.load_model()
+    path.unlink()
+    with pytest.raises(RunError, match=name.replace(".", r"\.") + " is missing"):
+        run.load_model()
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_failure_while_the_model_is_replaced_leaves_one_of_the_two(run, monkeypatch, first, at):
+    if not first:
+        run.save_model({"w": torch.ones(2)}, {"version": 1})
+    calls = [0]
+    replace = os.replace
+
+    def broken(*arguments):
+        calls[0] += 1
+        if calls[0] == at:
+            raise OSError(28, "No space left on device")
+        replace(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", broken)
+        with pytest.raises(RunError, match="No space left"):
+            run.save_model({"w": torch.full((2,), 2.0)}, {"version": 2})
+    if first and at < 3:
+        with pytest.raises(RunError, match="missing"):
+            run.load_model()
+    else:
+        tensors, metadata = run.load_model()
+        assert metadata["version"] == (2 if at == 3 else 1)
+        assert torch.equal(tensors["w"], torch.full((2,), float(metadata["version"])))
+    run.save_model({"w": torch.full((2,), 3.0)}, {"version": 3})
+    assert run.load_model()[1] == {"version": 3}
+    assert not list(run.path.glob(".*"))
+
+
+def test_a_full_disk_is_a_sentence(run, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "replace", refuse)
+    for write in (lambda: run.update_config(a=1), lambda: run.truncate_metrics(1), lambda: run.save_model({}, {})):
+        with pytest.raises(RunError, match="No space left"):
+            write()
+    assert [path.name for path in run.path.iterdir()] == ["config.json"]
+    assert "a" not in Run.open(run.path).config
+
+
+def test_samples_have_a_place(run):
+    path = run.sample_path(1500, "joint")
+    assert path == run.path / "samples" / "joint-000001500.png"
+    assert path.parent.is_dir()
+    for name in ("../x", "", ".hidden", "a/b"):
+        with pytest.raises(ValueError, match="name="):
+            run.sample_path(1, name)
+
+
+def test_the_lock_admits_one_and_is_given_back(run):
+    with run.lock():
+        with pytest.raises(RunError, match=f"process {os.getpid()}"), Run.open(run.path).lock():
+            pass
+        with pytest.raises(RunError, match="being trained"), run.lock():
+            pass
+    (run.path / ".model.safetensors.99.tmp").write_text("left by a killed process")
+    with pytest.raises(ZeroDivisionError), run.lock():
+        raise ZeroDivisionError
+    with run.lock():
+        assert {path.name for path in run.path.iterdir()} == {"config.json", "lock"}
+
+
+def check_after_kill(run: Run, reached: int) -> int:
+    run = Run.open(run.path)
+    loaded = run.load_checkpoint()
+    assert loaded.skipped == []
+    assert loaded.step >= reached
+    assert loaded.state["again"] == loaded.step
+    tensors, metadata = run.load_model()
+    for found, step in ((loaded.state["tensors"], loaded.step), (tensors, metadata["step"])):
+        assert len(found) == 20
+        assert all(torch.equal(tensor, torch.full((200,), float(step))) for tensor in found.values())
+    logged = [row["step"] for row in run.metrics()]
+    assert logged == list(range(len(logged)))
+    assert loaded.step <= logged[-1]
+    run.truncate_metrics(loaded.step)
+    return loaded.step
+
+
+def test_a_writer_killed_at_random_moments_leaves_a_whole_run(run):
+    step = -1
+    for _ in range(2):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(run.path), str(step + 1)], stdout=subprocess.PIPE, text=True)
+        try:
+            reached = int(writer.stdout.readline())
+            time.sleep(random.uniform(0.0, 0.15))
+            with pytest.raises(RunError, match=f"process {writer.pid}"), run.lock():
+                pass
+        finally:
+            writer.send_signal(signal.SIGKILL)
+            writer.wait()
+            writer.stdout.close()
+        with run.lock():
+            step = check_after_kill(run, reached)
