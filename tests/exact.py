@@ -87,11 +87,11 @@ def layer_states(units: Units) -> Array | None:
 
 
 def joint_states(machine: BoltzmannMachine, layers: list[str] | None = None) -> dict[str, Array]:
-    """Every joint state of the discrete layers (or of ``layers``), in the order of itertools.product."""
-    names = [n for n in (machine.layers if layers is None else layers) if layer_states(machine.units(n)) is not None]
-    tables = [layer_states(machine.units(n)) for n in names]
-    index = np.array(list(itertools.product(*[range(len(t)) for t in tables if t is not None])), dtype=int).reshape(-1, len(names))
-    return {name: table[index[:, i]] for i, (name, table) in enumerate(zip(names, tables, strict=True)) if table is not None}
+    """Every joint state of the discrete layers (of ``layers`` only, if given), the last layer's turning fastest."""
+    tables = {n: layer_states(machine.units(n)) for n in (machine.layers if layers is None else layers)}
+    discrete = {n: table for n, table in tables.items() if table is not None}
+    index = np.indices([len(table) for table in discrete.values()]).reshape(len(discrete), -1)
+    return {name: table[i] for (name, table), i in zip(discrete.items(), index, strict=True)}
 
 
 def parameters_of(machine: BoltzmannMachine, beta: float = 1.0) -> tuple[dict[str, Array], dict[tuple[str, str], Array]]:
@@ -110,15 +110,13 @@ def energy(machine: BoltzmannMachine, state: Mapping[str, Array], beta: float = 
     """E(x) = Σ x²/2σ² (Gaussian layers) − Σ b · s − Σ s W s, row by row."""
     bias, weight = parameters_of(machine, beta)
     signal = {name: np.asarray(x) * _scale(machine.units(name)) for name, x in state.items()}
-    rows = len(next(iter(signal.values())))
-    total = np.zeros(rows)
-    for row in range(rows):
-        for name in machine.layers:
-            total[row] -= np.dot(bias[name], signal[name][row])
-            if isinstance(machine.units(name), Gaussian):
-                total[row] += 0.5 * np.dot(signal[name][row], state[name][row])
-        for (a, b), matrix in weight.items():
-            total[row] -= np.dot(signal[a][row], np.dot(matrix, signal[b][row]))
+    total = np.zeros(len(next(iter(signal.values()))))
+    for name in machine.layers:
+        total -= signal[name] @ bias[name]
+        if isinstance(machine.units(name), Gaussian):
+            total += 0.5 * (signal[name] * state[name]).sum(1)
+    for (a, b), matrix in weight.items():
+        total -= np.einsum("ri,ij,rj->r", signal[a], matrix, signal[b])
     return total
 
 
@@ -145,9 +143,7 @@ class Enumerated:
         return np.exp(self.logs - self.log_total)
 
 
-def enumerate_states(
-    machine: BoltzmannMachine, clamp: Mapping[str, tuple[Array, Array]] | None = None, beta: float = 1.0
-) -> Enumerated:
+def enumerate_states(machine: BoltzmannMachine, clamp: Mapping[str, tuple[Array, Array]] | None = None, beta: float = 1.0) -> Enumerated:
     """``clamp``: layer → (values (size,), mask (size,)) of one row."""
     clamp = clamp or {}
     state = joint_states(machine)
@@ -165,9 +161,7 @@ def enumerate_states(
     return _integrate(machine, state, clamp, beta)
 
 
-def _integrate(
-    machine: BoltzmannMachine, state: dict[str, Array], clamp: Mapping[str, tuple[Array, Array]], beta: float
-) -> Enumerated:
+def _integrate(machine: BoltzmannMachine, state: dict[str, Array], clamp: Mapping[str, tuple[Array, Array]], beta: float) -> Enumerated:
     """∫ exp(−½ xᵀAx + xᵀh − rest) dx over the free Gaussian cells x: the full integral, with A as a matrix."""
     bias, weight = parameters_of(machine, beta)
     gaussian = [n for n in machine.layers if isinstance(machine.units(n), Gaussian)]

@@ -92,7 +92,9 @@ def test_centred_is_exact_at_the_ends(dtype: torch.dtype) -> None:
     if dtype == torch.float32:
         grid = draw.double() * 2.0**24
         assert torch.equal(grid, grid.round())
-        assert torch.equal(draw, Stream(0).centred((2**20,), torch.float64).mul(2.0**24).floor().div(2.0**24).float()), "one stream, one number"
+        assert torch.equal(draw, Stream(0).centred((2**20,), torch.float64).mul(2.0**24).floor().div(2.0**24).float()), (
+            "one stream, one number"
+        )
 
 
 def test_asking_twice_gives_the_same_numbers() -> None:
@@ -119,14 +121,14 @@ def test_rows_and_shards_draw_what_one_process_draws(shape: tuple[int, ...], kin
 def test_cells_beyond_the_period_are_refused() -> None:
     last = Stream(0).rows(2**32 - 2)
     assert torch.equal(last.bits((2,)), torch.stack([last.bits((1,))[0], Stream(0).rows(2**32 - 1).bits((1,))[0]]))
-    with pytest.raises(ValueError, match="4294967296 cells; draw in parts"):
+    with pytest.raises(ValueError, match=r"4294967296 cells; draw in parts"):
         last.bits((3,))
 
 
 @pytest.mark.parametrize("kind", ["uniform", "centred", "normal"])
 def test_narrow_types_are_refused(kind: str) -> None:
     """In bfloat16 a half would be rounded to: uniform would reach 1, and normal infinity."""
-    with pytest.raises(ValueError, match="dtype=torch.bfloat16: draws are float32 or float64"):
+    with pytest.raises(ValueError, match=r"dtype=torch\.bfloat16: draws are float32 or float64"):
         getattr(Stream(0), kind)((3,), torch.bfloat16)
 
 
@@ -138,7 +140,7 @@ def test_a_permutation_is_one(n: int) -> None:
 def test_permutations_of_four_are_equally_likely() -> None:
     orders = list(itertools.permutations(range(4)))
     counts = np.zeros(len(orders))
-    for i in range(4800):  # 200 of each: an order half as likely as it should be is caught with certainty
+    for i in range(4800):  # 200 of each: an order that came a third as often would be caught
         counts[orders.index(tuple(Stream(11).child(i).permutation(4).tolist()))] += 1
     assert uniformity(counts) > ALARM
 
@@ -204,5 +206,5 @@ def test_as_stream_takes_what_scikit_learn_calls_random_state() -> None:
 
 @pytest.mark.parametrize("bad", [True, 1.5, "seed", [1], torch.tensor(1)])
 def test_as_stream_refuses_the_rest(bad: object) -> None:
-    with pytest.raises(ValueError, match="random_state=.*expected None, an integer, a numpy RandomState or Generator, or a Stream"):
+    with pytest.raises(ValueError, match=r"random_state=.*expected None, an integer, a numpy RandomState or Generator, or a Stream"):
         as_stream(bad)  # type: ignore[arg-type]

@@ -87,4 +87,5 @@ class Estimate:
     def from_json(cls, data: dict[str, Any]) -> Estimate:
         """The inverse of :meth:`to_json`."""
         numbers = ("value", "low", "high", "level", "ess")
-        return cls(**{k: float(v) if k in numbers and v is not None else v for k, v in data.items()})
+        values: dict[str, Any] = {k: float(v) if k in numbers and v is not None else v for k, v in data.items()}
+        return cls(**values)

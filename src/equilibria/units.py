@@ -1,14 +1,15 @@
 """Units: the variables of one layer, given the field that they feel.
 
-One sentence is the whole contract: under a field f a layer's law is p(x) ∝ exp(f · signal(x) − base_energy(x)), with a
-signal that is linear in x. ``log_partition(f)`` is the logarithm of its normaliser. Everything else in the library (energies, Gibbs draws, mean field, annealing)
-is written with the five functions below and never asks which units it has.
+One sentence is the whole contract: under a field f a layer's law is p(x) ∝ exp(f · signal(x) − base_energy(x)), with a signal that
+is linear in x. ``log_partition(f)`` is the logarithm of its normaliser. Everything else in the library (energies, Gibbs draws,
+mean field, annealing) is written with the functions below and never asks which units it has.
 """
 
 from __future__ import annotations
 
 import abc
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -156,7 +157,7 @@ class Categorical(Units):
     """
 
     def __init__(self, sizes: Sequence[int]):
-        if not isinstance(sizes, Sequence):
+        if isinstance(sizes, numbers.Integral):
             raise ValueError(
                 f"sizes={sizes!r}: expected a list with the number of categories of each variable; for one variable, [{sizes}]"
             )

@@ -58,8 +58,8 @@ class GAN(GenerativeEstimator):
     average : float
         Decay of the generator's averaged weights, which samples come from; 0 turns averaging off.
     units : {"auto", "picture", "real"}
-        Pictures have a known range, mapped to [−1, 1] behind a tanh; real numbers are standardised. Auto takes pictures where ``value_range``
-        or ``picture_shape`` is given, or the data are bytes.
+        Pictures have a known range, mapped to [−1, 1] behind a tanh; real numbers are standardised. Auto takes pictures where
+        ``value_range`` or ``picture_shape`` is given.
     value_range, picture_shape, verbose, random_state, device, out, overwrite
         As in :class:`~equilibria.RBM`.
 
@@ -182,7 +182,8 @@ class GAN(GenerativeEstimator):
         return "picture" if self.value_range is not None or self.picture_shape is not None else "real"
 
     def _rules(self) -> dict[str, Rule]:
-        betas = tuple(self.betas)
+        first, second = self.betas
+        betas = (float(first), float(second))
         critic = self.learning_rate if self.critic_rate is None else self.critic_rate
         return {"critic": Rule("adam", critic, betas=betas), "generator": Rule("adam", self.learning_rate, betas=betas)}
 
@@ -214,7 +215,7 @@ class GAN(GenerativeEstimator):
 
         def pictures(stream: Stream) -> np.ndarray:
             with torch.no_grad():
-                parameters = dict(self.generator_.named_parameters()) if average is None else average.values
+                parameters: dict[str, Tensor] = dict(self.generator_.named_parameters()) if average is None else average.values
                 return self._pictures(torch.func.functional_call(self.generator_, parameters, (noise,)))
 
         return pictures

@@ -29,7 +29,8 @@ class GenerativeEstimator(BaseEstimator):
     """Base of the estimators; a subclass names its model, game, solver and stages.
 
     A subclass gives ``_schema_kind``, ``_validate()`` (hyperparameters), ``_stages(X, rank, world)`` (modules and stages),
-    ``_finish(stages)`` (what is worked out once at the end), ``_tensors()`` and ``_restore(tensors, metadata)`` (the model file), and ``sample``.
+    ``_finish(stages)`` (what is worked out once at the end), ``_tensors()`` and ``_restore(tensors, metadata)`` (the model
+    file), and ``sample``.
     """
 
     model_name: ClassVar[str] = ""
@@ -241,7 +242,7 @@ def usable_device(device: Any) -> None:
 
 def _digest(X: np.ndarray) -> str:
     digest = hashlib.sha256(f"{X.dtype.str}{X.shape}".encode())
-    digest.update(np.ascontiguousarray(X).view(np.uint8))
+    digest.update(np.ascontiguousarray(X).data.cast("B"))
     return digest.hexdigest()
 
 

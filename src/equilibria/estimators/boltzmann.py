@@ -39,6 +39,9 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
     machine_: BoltzmannMachine
     chains_: dict[str, Tensor]
     grey_: bool
+    _live: Stage | None = None
+    _log_partition: Estimate | None = None
+    _double: BoltzmannMachine | None = None
 
     # ---------------------------------------------------------------- what a user calls
 
@@ -129,16 +132,18 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
             self.schema_ = self._infer(X)
             self._prepare(X)
             self.n_steps_, self.history_, self.health_, self.chains_ = 0, [], [], {}
-        if getattr(self, "_live", None) is None:
-            self._live = self._joint_stage(X, 0, 1)
+        stage = self._live or self._joint_stage(X, 0, 1)
+        game, stream = stage.game, self._stream().child("partial", self.n_steps_)
+        assert isinstance(game, ContrastiveGame)
+        if self._live is None:
             for name, values in self.chains_.items():
-                getattr(self._live.game, f"chain_{name}").copy_(values)
-            self._live.solver.bind(self._live.game)
-        game, stream = self._live.game, self._stream().child("partial", self.n_steps_)
+                getattr(game, f"chain_{name}").copy_(values)
+            stage.solver.bind(game)
+            self._live = stage
         values = self.schema_.encode(X)
         if self._binarise is not None:
             values = binarise(values, self._binarise, stream.child("binarise"))
-        self._live.solver.step(game, iter([Batch(values.to(self.device))]), stream, measure=False)
+        stage.solver.step(game, iter([Batch(values.to(self.device))]), stream, measure=False)
         self.n_steps_ += 1
         self.chains_ = game.chains
         self._forget()
@@ -151,7 +156,7 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
     def log_partition_(self) -> Estimate:
         """log Z with its interval: exact where the smaller colour can be enumerated, else by AIS."""
         check_is_fitted(self)
-        if getattr(self, "_log_partition", None) is None:
+        if self._log_partition is None:
             self._log_partition = likelihood.log_partition(
                 self._precise() if self._small() else self.machine_,
                 random_state=self._stream().child("log partition"),
@@ -261,7 +266,7 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
 
     def _precise(self) -> BoltzmannMachine:
         """The machine in float64, so that a row's answer does not depend on the rows beside it."""
-        if getattr(self, "_double", None) is None:
+        if self._double is None:
             self._double = copy.deepcopy(self.machine_).double()
         return self._double
 
@@ -336,8 +341,8 @@ class RBM(_BoltzmannEstimator):
     """Restricted Boltzmann machine: one visible and one hidden layer.
 
     p(v, h) ∝ exp(vᵀWh + b·v + c·h) for binary data, trained by persistent (or plain) contrastive divergence with the centred
-    gradient. It takes the place of scikit-learn's ``BernoulliRBM`` (same parameter names, same ``transform``, ``partial_fit`` and ``gibbs``), and adds
-    a real log-likelihood, samples, real-valued and categorical data.
+    gradient. It takes the place of scikit-learn's ``BernoulliRBM`` (same parameter names, ``transform``, ``partial_fit``,
+    ``gibbs``), and adds a real log-likelihood, samples, real-valued and categorical data.
 
     Parameters
     ----------
@@ -517,8 +522,8 @@ class DBM(_BoltzmannEstimator):
         Updates of the joint stage.
     pretrain_steps : int
         Updates of each layer's pretraining; 0 leaves it out.
-    pretrain_rate : float
-        First rate of the pretraining.
+    pretrain_rate, pretrain_decay : float
+        First rate and weight decay of the pretraining.
     mean_field_steps : int
         Updates of both blocks in the positive phase.
     k, chains, method, centred, momentum, weight_decay, units, binarise, value_range, picture_shape, ais_chains, ais_betas
@@ -551,11 +556,12 @@ class DBM(_BoltzmannEstimator):
         self,
         hidden: Sequence[int] = (500, 1000),
         *,
-        learning_rate: float = 0.02,
+        learning_rate: float = 0.005,
         batch_size: int = 100,
         steps: int = 20000,
         pretrain_steps: int = 5000,
         pretrain_rate: float = 0.05,
+        pretrain_decay: float = 1e-3,
         mean_field_steps: int = 5,
         verbose: int = 0,
         random_state: RandomState = None,
@@ -564,8 +570,8 @@ class DBM(_BoltzmannEstimator):
         k: int = 5,
         chains: int = 100,
         centred: bool = True,
-        momentum: float = 0.5,
-        weight_decay: float = 1e-5,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
         binarise: str | None = "resample",
         value_range: tuple[float, float] | None = None,
         picture_shape: tuple[int, ...] | None = None,
@@ -581,6 +587,7 @@ class DBM(_BoltzmannEstimator):
         self.steps = steps
         self.pretrain_steps = pretrain_steps
         self.pretrain_rate = pretrain_rate
+        self.pretrain_decay = pretrain_decay
         self.mean_field_steps = mean_field_steps
         self.verbose = verbose
         self.random_state = random_state
@@ -609,6 +616,7 @@ class DBM(_BoltzmannEstimator):
         whole("steps", self.steps, 1)
         whole("pretrain_steps", self.pretrain_steps, 0)
         number("pretrain_rate", self.pretrain_rate, 0, open_low=True)
+        number("pretrain_decay", self.pretrain_decay, 0)
         whole("mean_field_steps", self.mean_field_steps, 1)
 
     def _hidden_units(self) -> list[Units]:

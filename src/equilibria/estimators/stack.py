@@ -7,6 +7,7 @@ between are trained with both doublings halved into the weights (Salakhutdinov &
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -50,7 +51,7 @@ def pretraining(
         Called at the end.
     """
     names = list(machine.layers)
-    pairs = list(zip(names, names[1:], strict=False))
+    pairs = list(itertools.pairwise(names))
     stack = [_restricted(machine, below, above, stream.child(below)) for below, above in pairs]
     stages = []
     for i, rbm in enumerate(stack):

@@ -63,11 +63,8 @@ class CoverageReport:
 
     def metrics(self) -> tuple[Metric, ...]:
         """The same numbers one by one, for a table or a run folder."""
-        n, features, note = (
-            self.samples,
-            self.features,
-            f"The classifier is right on {100 * self.accuracy.value:.2f} % of held-out real rows.",
-        )
+        n, features = self.samples, self.features
+        note = f"The classifier is right on {100 * self.accuracy.value:.2f} % of held-out real rows."
         return (
             Metric("classes found", self.found, n, best=self.total, features=features, note=note),
             Metric("KL of classes from the training frequencies, nats", self.kl, n, self.kl_floor, 0.0, features, note),

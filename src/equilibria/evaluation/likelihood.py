@@ -175,8 +175,7 @@ class _Rows:
         clamp: Clamp = values if isinstance(values, Mapping) else _first_layer(machine, values, name)
         held = parse(machine, clamp)
         count = min((len(h.values) for h in held.values()), default=0)
-        if count < 2:
-            raise ValueError(f"{name}: expected at least 2 rows, since the interval comes from their spread, found {count}")
+        _refuse_few(count, name)
         return cls(machine, held, count)
 
     @property
@@ -201,9 +200,14 @@ def _first_layer(machine: BoltzmannMachine, values: Any, name: str) -> dict[str,
     tensor = torch.as_tensor(values, dtype=machine.dtype, device=machine.device)
     if tensor.ndim != 2 or tensor.shape[1] != units.size:
         raise ValueError(f"{name}: expected shape (rows, {units.size}) for layer {layer!r}, found {tuple(tensor.shape)}")
-    if len(tensor):
-        units.check(tensor, name)
+    _refuse_few(len(tensor), name)
+    units.check(tensor, name)
     return {layer: tensor}
+
+
+def _refuse_few(count: int, name: str) -> None:
+    if count < 2:
+        raise ValueError(f"{name}: expected at least 2 rows, since the interval comes from their spread, found {count}")
 
 
 def _caveat(log_z: Estimate, late: int, rows: int) -> str:

@@ -129,8 +129,8 @@ class ContrastiveGame(Game):
 
     @property
     def chains(self) -> dict[str, Tensor]:
-        """The persistent chains' states by layer."""
-        return {name: getattr(self, f"chain_{name}") for name in self.machine.layers}
+        """The persistent chains' states by layer; empty where chains restart at the data."""
+        return {name: getattr(self, f"chain_{name}") for name in self.machine.layers if self.sharded}
 
     def offset(self, name: str) -> Tensor:
         """μ of one layer."""

@@ -7,8 +7,8 @@ marginals and its variance is smaller than that of joint states.
 
 from __future__ import annotations
 
+import itertools
 import math
-import numbers
 from collections.abc import Callable, Sequence
 
 import torch
@@ -90,8 +90,8 @@ def log_partition(
     """
     if isinstance(chains, bool) or int(chains) != chains or chains < 2:
         raise ValueError(f"chains={chains!r}: expected at least 2 chains, since the interval comes from their spread")
-    ladder = schedule(betas) if isinstance(betas, numbers.Integral) else [float(b) for b in betas]
-    if len(ladder) < 2 or ladder[0] != 0.0 or ladder[-1] != 1.0 or not all(a <= b for a, b in zip(ladder, ladder[1:], strict=False)):
+    ladder = [float(b) for b in betas] if isinstance(betas, Sequence) else schedule(betas)
+    if len(ladder) < 2 or ladder[0] != 0.0 or ladder[-1] != 1.0 or not all(a <= b for a, b in itertools.pairwise(ladder)):
         raise ValueError("betas: expected inverse temperatures that rise from 0 to 1")
     stream = as_stream(random_state).child("annealing")
     weights = _run(machine, ladder, int(chains), stream, progress)
@@ -105,7 +105,7 @@ def _run(
     kept = min((0, 1), key=lambda colour: (log_states(machine, colour), colour))  # the smaller colour is sampled, the larger summed out
     state = gibbs.start(machine, chains, stream)
     weights = torch.zeros(chains, dtype=torch.float64, device=machine.device)
-    for step, (before, after) in enumerate(zip(ladder, ladder[1:], strict=False)):
+    for step, (before, after) in enumerate(itertools.pairwise(ladder)):
         # What the summed layers feel from their neighbours serves both marginals and the draw: one product where three would do.
         pull = {name: machine.pull(name, state) for name in machine.colours[1 - kept]}
         weights += _log_marginal(machine, kept, state, pull, after) - _log_marginal(machine, kept, state, pull, before)

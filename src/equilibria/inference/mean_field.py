@@ -115,7 +115,8 @@ def update(
     """
     rows = next(iter(held.values())).values.shape[0]
     problem = _Problem.build(machine, held, rows, gain)
-    means, fields = problem.start(), {}
+    means = problem.start()
+    fields: dict[str, Tensor] = {}
     change = torch.zeros(())
     for _ in range(1 if problem.one_block else steps):
         means, fields, change = problem.step(means, fields)

@@ -7,6 +7,7 @@ other, so Gibbs sampling is two block draws, mean field two block updates, and o
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -104,7 +105,7 @@ class BoltzmannMachine(nn.Module):
         if len(units) < 2:
             raise ValueError(f"units: a stack needs at least two layers, {len(units)} came")
         names = ["visible"] + [f"hidden{i}" for i in range(1, len(units))]
-        return cls(dict(zip(names, units, strict=True)), list(zip(names, names[1:], strict=False)))
+        return cls(dict(zip(names, units, strict=True)), list(itertools.pairwise(names)))
 
     @classmethod
     def from_arrays(cls, weights: Sequence[Any], biases: Sequence[Any], units: Sequence[Units] | None = None) -> BoltzmannMachine:

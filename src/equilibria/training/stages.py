@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,10 +50,10 @@ class Average:
         for name, parameter in self.module.named_parameters():
             parameter.copy_(self.values[name])
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         return {"rounds": self.rounds, "values": self.values}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rounds = int(state["rounds"])
         for name, value in state["values"].items():
             self.values[name].copy_(value)

@@ -1,0 +1,173 @@
+"""Bounds and log Z against enumeration on small machines. False-alarm rate of the one statistical test: 1e-6."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from equilibria.estimate import Estimate
+from equilibria.evaluation import bound, free_energy_gap, log_partition
+from equilibria.inference import exact
+from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.random import Stream
+from equilibria.units import Bernoulli, Categorical, Gaussian
+
+
+def machine(*sizes: int, std: float = 1.0, seed: int = 0) -> BoltzmannMachine:
+    built = BoltzmannMachine.stack(*(Bernoulli(size) for size in sizes)).double().initialise(seed, std)
+    with torch.no_grad():
+        for name, bias in built.bias.items():
+            bias.copy_(Stream(seed).child("bias", name).normal(bias.shape, bias.dtype))
+    return built
+
+
+def rows(n: int, columns: int, seed: int = 0) -> Tensor:
+    return (Stream(seed).child("rows").uniform((n, columns)) < 0.5).double()
+
+
+def flat(value: float) -> Estimate:
+    return Estimate(value, value, value, "a test", "log Z")
+
+
+# ---------------------------------------------------------------- log Z
+
+
+def test_a_small_machine_is_enumerated() -> None:
+    small = machine(6, 5, 4)
+    estimate = log_partition(small)
+    assert estimate.exact
+    assert estimate.method == "exact enumeration"
+    assert estimate.value == pytest.approx(float(exact.log_partition(small)), abs=1e-12)
+
+
+def test_above_the_limit_it_is_annealed() -> None:
+    small = machine(6, 5, 4, std=0.5)
+    calls: list[tuple[int, int]] = []
+    estimate = log_partition(small, 0, betas=50, chains=64, max_states=2**4, progress=lambda *at: calls.append(at))
+    assert not estimate.exact
+    assert "AIS, 64 chains, 50 temperatures" in estimate.method
+    assert calls[-1] == (50, 50)
+    error = (estimate.high - estimate.low) / (2 * stats.t.ppf(0.975, 63))
+    assert abs(estimate.value - float(exact.log_partition(small))) < stats.t.isf(0.5e-6, 63) * error
+    assert log_partition(small, 0, betas=50, chains=64, max_states=2**4) == estimate
+
+
+# ---------------------------------------------------------------- the bound
+
+
+def test_for_an_rbm_the_bound_is_the_likelihood_and_is_called_so() -> None:
+    rbm, data = machine(7, 5), rows(40, 7)
+    estimate = bound(rbm, data)
+    truth = exact.log_prob(rbm, {"visible": data})
+    assert estimate.name == "mean log-likelihood"
+    assert estimate.value == pytest.approx(float(truth.mean()), abs=1e-9)
+    half = stats.t.ppf(0.975, 39) * float(truth.std()) / math.sqrt(40)
+    assert (estimate.low, estimate.high) == (pytest.approx(estimate.value - half), pytest.approx(estimate.value + half))
+    assert (estimate.samples, estimate.caveat) == (40, "")
+
+
+@pytest.mark.parametrize("sizes", [(6, 5, 4), (5, 4, 3, 4)])
+@pytest.mark.parametrize("std", [0.1, 1.0, 3.0])
+def test_for_a_deep_machine_it_is_never_above(sizes: tuple[int, ...], std: float) -> None:
+    for seed in range(3):
+        deep, data = machine(*sizes, std=std, seed=seed), rows(20, sizes[0], seed)
+        estimate = bound(deep, data)
+        truth = float(exact.log_prob(deep, {"visible": data}).mean())
+        assert estimate.name == "mean bound on log-likelihood"
+        assert estimate.value <= truth + 1e-10
+        if std == 0.1:  # weak couplings leave the posterior all but factorial
+            assert estimate.value > truth - 0.02
+
+
+def test_other_units_and_a_clamp() -> None:
+    mixed = BoltzmannMachine(
+        {"visible": Gaussian(3, 0.5), "hidden": Bernoulli(4), "label": Categorical([3])}, [("visible", "hidden"), ("hidden", "label")]
+    )
+    mixed = mixed.double().initialise(2, 1.0)
+    data = Stream(4).normal((10, 3), torch.float64)
+    label = torch.eye(3, dtype=torch.float64)[torch.arange(10) % 3]
+    both = {"visible": data, "label": label}
+    assert bound(mixed, both).name == "mean log-likelihood"
+    assert bound(mixed, both).value == pytest.approx(float(exact.log_prob(mixed, both).mean()), abs=1e-9)
+    alone = bound(mixed, data)
+    assert alone.name == "mean bound on log-likelihood"
+    assert alone.value < float(exact.log_prob(mixed, {"visible": data}).mean()) + 1e-10
+
+
+def test_missing_cells_are_summed_out() -> None:
+    rbm, data = machine(6, 4, std=0.3), rows(12, 6)
+    mask = torch.ones(12, 6, dtype=torch.bool)
+    mask[:, 2] = False
+    estimate = bound(rbm, {"visible": (data, mask)})
+    assert estimate.name == "mean bound on log-likelihood"
+    truth = float(exact.log_prob(rbm, {"visible": (data, mask)}).mean())
+    assert truth - 0.05 < estimate.value <= truth + 1e-10
+
+
+def test_the_intervals_of_rows_and_log_z_join_in_quadrature() -> None:
+    rbm, data = machine(7, 5), rows(40, 7)
+    plain = bound(rbm, data, flat(2.0))
+    log_z = Estimate(2.0, 1.7, 2.1, "AIS, 10 chains", "log Z", ess=9.0, samples=10)
+    estimate = bound(rbm, data, log_z)
+    half = plain.high - plain.value
+    assert estimate.value == plain.value
+    assert estimate.high - estimate.value == pytest.approx(math.hypot(half, 0.3))
+    assert estimate.value - estimate.low == pytest.approx(math.hypot(half, 0.1))
+    assert "in quadrature" in estimate.method
+    assert "AIS, 10 chains" in estimate.method
+    assert "too large" in estimate.caveat
+    assert math.isinf(bound(rbm, data, dataclasses.replace(log_z, high=math.inf)).low)
+
+
+def test_what_a_row_gets_does_not_depend_on_the_batch() -> None:
+    deep, data = machine(6, 5, 4), rows(10, 6)
+    many = data.repeat(250, 1)  # 2,500 rows: more than are taken at a time
+    assert bound(deep, many, flat(0.0)).value == pytest.approx(bound(deep, data, flat(0.0)).value, abs=1e-10)
+
+
+def test_rows_that_have_not_converged_are_counted() -> None:
+    deep, data = machine(6, 5, 4, std=2.0), rows(10, 6)
+    early, late = bound(deep, data, flat(0.0), max_steps=1), bound(deep, data, flat(0.0))
+    assert "not converged on 10 of 10 rows" in early.caveat
+    assert early.value < late.value
+    assert late.caveat == ""
+
+
+def test_bad_values_are_refused() -> None:
+    deep = machine(6, 5, 4)
+    with pytest.raises(ValueError, match=r"values: expected shape \(rows, 6\) for layer 'visible', found \(3, 5\)"):
+        bound(deep, torch.zeros(3, 5))
+    with pytest.raises(ValueError, match="values: expected at least 2 rows"):
+        bound(deep, torch.zeros(1, 6))
+    with pytest.raises(ValueError, match="values: expected at least 2 rows"):
+        bound(deep, torch.zeros(0, 6))
+    with pytest.raises(ValueError, match="values: expected finite numbers"):
+        bound(deep, torch.full((3, 6), math.nan))
+    with pytest.raises(ValueError, match="held_out: binary units take values in"):
+        free_energy_gap(deep, torch.zeros(3, 6), torch.full((3, 6), 2.0))
+
+
+# ---------------------------------------------------------------- the gap
+
+
+def test_the_gap_is_that_of_the_likelihoods() -> None:
+    rbm, train, held_out = machine(7, 5), rows(30, 7, 1), rows(50, 7, 2)
+    gap = free_energy_gap(rbm, train, held_out)
+    seen, unseen = (exact.log_prob(rbm, {"visible": data}) for data in (train, held_out))
+    assert gap.value == pytest.approx(float(seen.mean() - unseen.mean()), abs=1e-9)
+    assert gap.floor == pytest.approx(1.96 * math.sqrt(float(seen.var()) / 30 + float(unseen.var()) / 50))
+    assert gap.name == "free energy gap, nats"
+    assert (gap.samples, gap.best) == (50, 0.0)
+    assert "30 training rows" in gap.note
+
+
+def test_a_deep_machine_has_a_variational_gap() -> None:
+    deep, train, held_out = machine(6, 5, 4), rows(30, 6, 1), rows(50, 6, 2)
+    gap = free_energy_gap(deep, train, held_out)
+    assert gap.name == "variational free energy gap, nats"
+    assert gap.value == pytest.approx(bound(deep, train, flat(0.0)).value - bound(deep, held_out, flat(0.0)).value, abs=1e-10)

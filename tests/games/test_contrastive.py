@@ -1,0 +1,394 @@
+"""The contrastive game against exact gradients: likelihoods by brute force, bounds by finite differences, gauges by autograd."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from equilibria.data import Batch
+from equilibria.games import contrastive
+from equilibria.games.contrastive import ContrastiveGame, Phases
+from equilibria.inference import gibbs
+from equilibria.inference.mean_field import mean_field
+from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.random import Stream
+from equilibria.units import Bernoulli, Gaussian
+from exact import MACHINES, clamps_of, finite_differences, log_likelihood, log_partition, machine_of, moments, values_of
+
+ROWS = 4
+
+
+class Known(dict[str, Tensor]):
+    """Enumerated moments in the place of a phase's values: what no set of rows has, since its products do not factor."""
+
+
+class ExactGame(ContrastiveGame):
+    """The game with the enumerated model as its negative phase, and on request the enumerated posterior as its positive one."""
+
+    exact_posterior = False
+
+    def draw(self, batch: Batch, stream: Stream) -> Phases:
+        drawn = super().draw(batch, stream)
+        model = moments(self.machine)
+        drawn = dataclasses.replace(drawn, negative=Known(model), chain_means=self._layers(model))
+        if self.exact_posterior:
+            clamp = batch.values if batch.mask is None else (batch.values, batch.mask)
+            data = moments(self.machine, {self.visible: clamp})
+            drawn = dataclasses.replace(drawn, positive=Known(data), means=self._layers(data))
+        return drawn
+
+    def _layers(self, known: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: known[f"bias.{name}"] for name in self.machine.layers}
+
+    def _products(self, values: Any, a: str, b: str) -> Tensor:
+        return values[f"weight.{a}-{b}"].clone() if isinstance(values, Known) else super()._products(values, a, b)
+
+
+def game_of(machine: BoltzmannMachine, kind: type[ContrastiveGame] = ContrastiveGame, **options: Any) -> Any:
+    return kind(machine, **{"chains": 6, "centred": False, **options})
+
+
+def batch_of(shape: str, masked: bool = False) -> Batch:
+    machine = machine_of(shape)
+    given = clamps_of(shape)["masked"]
+    name = next(iter(machine.layers))
+    return Batch(*given[name]) if masked else Batch(clamps_of(shape)["whole"][name])
+
+
+def clamp_of(shape: str, masked: bool) -> dict[str, Any]:
+    return clamps_of(shape)["masked" if masked else "whole"]
+
+
+def ascent(game: ContrastiveGame, batch: Batch, stream: Stream | None = None) -> dict[str, Tensor]:
+    """Minus the game's gradient, by parameter."""
+    found = game.gradient("machine", game.draw(batch, stream or Stream(0)))
+    names = [name for name, p in game.machine.named_parameters() if p.requires_grad]
+    return dict(zip(names, [-g for g in found], strict=True))
+
+
+def assert_close(found: dict[str, Tensor], truth: dict[str, Tensor], tolerance: float) -> None:
+    assert found.keys() == truth.keys()
+    for name, value in truth.items():
+        assert float((found[name] - value).abs().max()) < tolerance, name
+
+
+# ------------------------------------------------------------------ the gradient is the right one
+
+
+def test_it_is_the_likelihoods_gradient_for_an_rbm() -> None:
+    for shape in ("rbm", "gaussian rbm"):
+        if shape == "rbm":
+            machine, values = machine_of("rbm"), values_of(machine_of("rbm"), "visible", ROWS)
+        else:
+            machine = BoltzmannMachine.stack(Gaussian(3, [0.5, 1.0, 2.0]), Bernoulli(4)).double().initialise(1, std=0.7)
+            values = Stream(1).normal((ROWS, 3), torch.float64)
+        found = ascent(game_of(machine, ExactGame), Batch(values))
+        data, model = moments(machine, {"visible": values}), moments(machine)
+        assert_close(found, {name: data[name] - model[name] for name in data}, 1e-12)
+        assert_close(found, finite_differences(machine, lambda m=machine, v=values: log_likelihood(m, {"visible": v})), 1e-9)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_it_is_the_gradient_of_the_converged_bound(shape: str, masked: bool) -> None:
+    """The total derivative of mean_field(…).bound − log Z, by differences: through the fixed point nothing flows."""
+    machine = machine_of(shape)
+
+    def bound() -> float:
+        q = mean_field(machine, clamp_of(shape, masked), tolerance=1e-8)  # the bound is flat there, so its own error is of order 1e-16
+        return float(q.bound.mean()) - float(log_partition(machine)[0])
+
+    found = ascent(game_of(machine, ExactGame, mean_field_steps=1000), batch_of(shape, masked))
+    assert_close(found, finite_differences(machine, bound), 1e-8)
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_with_the_enumerated_posterior_it_is_the_likelihoods_gradient_again(shape: str, masked: bool) -> None:
+    machine = machine_of(shape)
+    game = game_of(machine, ExactGame)
+    game.exact_posterior = True
+    found = ascent(game, batch_of(shape, masked))
+    assert_close(found, finite_differences(machine, lambda: log_likelihood(machine, clamp_of(shape, masked))), 1e-8)
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@pytest.mark.parametrize("negative", ["persistent", "data"])
+def test_the_closed_form_is_autograd_of_the_cost(shape: str, negative: str) -> None:
+    game = game_of(machine_of(shape), negative=negative)
+    drawn = game.draw(batch_of(shape), Stream(1))
+    closed = game.gradient("machine", drawn)
+    automatic = super(ContrastiveGame, game).gradient("machine", drawn)
+    for a, b, p in zip(closed, automatic, game.parameters_of("machine"), strict=True):
+        assert a.shape == p.shape
+        assert float((a - b).abs().max()) < 1e-12
+
+
+def reparametrised_gradient(game: ContrastiveGame, drawn: Phases) -> dict[str, Tensor]:
+    """The cost's gradient in centred parameters (W, b' = b + Σ W μ), by autograd, carried back to steps of (W, b).
+
+    In those the energy is Σ e − b'·(s − μ) − (s_a − μ_a) W (s_b − μ_b) up to a constant; a step of (W, b') moves
+    b = b' − Σ W μ by db' − Σ dW μ.
+    """
+    machine = game.machine
+    mu = {name: game.offset(name) for name in machine.layers}
+    weight = {edge: machine.weight[f"{edge[0]}-{edge[1]}"].detach().clone().requires_grad_(True) for edge in machine.edges}
+    prime = {}
+    for name in machine.layers:
+        value = machine.bias[name].detach().clone()
+        for (a, b), w in weight.items():
+            value += w.detach() @ mu[b] if a == name else mu[a] @ w.detach() if b == name else 0.0
+        prime[name] = value.requires_grad_(True)
+
+    def energy(values: dict[str, Tensor]) -> Tensor:
+        s = {name: machine.units(name).signal(x) - mu[name] for name, x in values.items()}
+        total = -sum((s[name] @ prime[name]).mean() for name in s)
+        return total - sum(((s[a] @ w) * s[b]).sum(1).mean() for (a, b), w in weight.items())
+
+    cost = energy(drawn.positive) - energy(drawn.negative)
+    slopes = torch.autograd.grad(cost, [*prime.values(), *weight.values()])
+    steps = {f"bias.{name}": g.clone() for name, g in zip(prime, slopes, strict=False)}
+    for (a, b), g in zip(weight, slopes[len(prime) :], strict=True):
+        steps[f"weight.{a}-{b}"] = g
+        steps[f"bias.{a}"] -= g @ mu[b]
+        steps[f"bias.{b}"] -= mu[a] @ g
+    return steps
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+def test_the_centred_gradient_is_the_matching_change_of_basis(shape: str) -> None:
+    game = game_of(machine_of(shape), centred=True, offset_rate=0.3)
+    for step in range(2):
+        drawn = game.draw(batch_of(shape), Stream(2).child(step))
+        found = dict(zip(dict(game.machine.named_parameters()), game.gradient("machine", drawn), strict=True))
+        assert_close(found, reparametrised_gradient(game, drawn), 1e-12)
+        game.settle(drawn)  # and again with offsets that have moved
+    assert all(bool(game.offset(name).abs().max() > 0) for name in game.machine.layers)
+
+
+def test_the_centred_gradient_does_not_care_which_state_is_called_zero() -> None:
+    """With v' = 1 − v and the machine rewritten to match, the step of the rewritten machine is the rewritten step."""
+    plain = machine_of("rbm")
+    flipped = machine_of("rbm")
+    with torch.no_grad():
+        flipped.weight["visible-hidden1"].neg_()
+        flipped.bias["hidden1"].add_(plain.weight["visible-hidden1"].sum(0))
+        flipped.bias["visible"].neg_()
+        for machine in (plain, flipped):
+            for name in machine.layers:
+                machine.base(name).zero_()
+    values = values_of(plain, "visible", ROWS)
+    games = [game_of(machine, ExactGame, centred=True) for machine in (plain, flipped)]
+    a, b = ascent(games[0], Batch(values)), ascent(games[1], Batch(1 - values))
+    step = a["weight.visible-hidden1"]
+    rewritten = {"weight.visible-hidden1": -step, "bias.hidden1": a["bias.hidden1"] + step.sum(0), "bias.visible": -a["bias.visible"]}
+    assert_close({name: b[name] for name in rewritten}, rewritten, 1e-12)
+
+
+def test_frozen_parameters_have_no_gradient() -> None:
+    machine = machine_of("dbm")
+    machine.bias["hidden1"].requires_grad_(False)
+    game = game_of(machine)
+    found = game.gradient("machine", game.draw(batch_of("dbm"), Stream(0)))
+    assert [g.shape for g in found] == [p.shape for p in game.parameters_of("machine")]
+
+
+# ------------------------------------------------------------------ the phases
+
+
+def snapshot(game: ContrastiveGame) -> dict[str, Tensor]:
+    return {name: x.clone() for name, x in game.named_buffers()}
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@pytest.mark.parametrize("steps", [1, 3])
+@torch.no_grad()
+def test_chains_move_once_a_draw_and_nowhere_else(shape: str, steps: int) -> None:
+    machine = machine_of(shape)
+    game = game_of(machine, steps=steps, centred=True)
+    for turn in range(2):
+        state = {n: x.clone() for n, x in game.chains.items()}
+        for step in range(steps):
+            state, _ = gibbs.sweep(machine, state, Stream(turn).child("sweep", step))
+        drawn = game.draw(batch_of(shape), Stream(turn))
+        assert all(torch.equal(game.chains[n], state[n]) for n in state)
+        before = snapshot(game)
+        with torch.enable_grad():
+            game.gradient("machine", drawn)
+            game.gradient("machine", drawn)
+        game.cost("machine", drawn)
+        game.measure(drawn)
+        assert all(torch.equal(x, before[n]) for n, x in snapshot(game).items())
+        for name in machine.colours[0]:
+            assert torch.equal(drawn.negative[name], state[name])
+        for name in machine.colours[1]:  # the mean given the final state of the other colour: less variance, no bias
+            assert torch.equal(drawn.negative[name], machine.units(name).mean(machine.field(name, {**state, **drawn.negative})))
+
+
+def test_the_drawn_phases_stay_when_the_chains_move_on() -> None:
+    game = game_of(machine_of("dbm"))
+    first = game.draw(batch_of("dbm"), Stream(0))
+    kept = {n: x.clone() for n, x in first.negative.items()}
+    game.draw(batch_of("dbm"), Stream(1))
+    assert all(torch.equal(first.negative[n], kept[n]) for n in kept)
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
+    """The states that sweeps start from."""
+    seen: list[dict[str, Tensor]] = []
+    sweep = gibbs.sweep
+
+    def watched(machine: BoltzmannMachine, state: Any, *args: Any, **options: Any) -> Any:
+        seen.append({n: x.clone() for n, x in state.items()})
+        return sweep(machine, state, *args, **options)
+
+    monkeypatch.setattr(contrastive.gibbs, "sweep", watched)
+    return seen
+
+
+@pytest.mark.parametrize("visible", ["visible", "hidden1"])
+def test_contrastive_divergence_restarts_at_the_data(visible: str, starts: list[dict[str, Tensor]]) -> None:
+    """40,000 rows of one pattern: observed cells as they are, every other a draw from mean field (4.9 standard errors: 1e-6)."""
+    machine = machine_of("dbm")
+    values = values_of(machine, visible, 1).expand(40_000, -1)
+    mask = torch.tensor([True, False, True, True][: values.shape[1]]).expand_as(values)
+    game = game_of(machine, negative="data", visible=visible, steps=2)
+    assert game.sharded == ()
+    assert not [name for name, _ in game.named_buffers() if name.startswith("chain")]
+    for batch in (Batch(values), Batch(values, mask)):
+        for turn in range(2):
+            drawn = game.draw(batch, Stream(turn))
+            assert len(starts) == 2, "two sweeps a round, from one start"
+            start = starts[0]
+            observed = torch.ones_like(values, dtype=torch.bool) if batch.mask is None else batch.mask
+            assert torch.equal(start[visible][observed], values[observed])
+            for name, x in start.items():
+                mean = drawn.positive[name][0]
+                assert bool(((x == 0) | (x == 1)).all())
+                deviation = (x.mean(0) - mean).abs() - 4.9 * (mean * (1 - mean) / 40_000).sqrt()
+                assert float(deviation.max()) < 1e-12
+            starts.clear()
+
+
+@torch.no_grad()
+def test_missing_cells_are_filled_by_mean_field() -> None:
+    for shape in MACHINES:
+        machine, batch = machine_of(shape), batch_of(shape, masked=True)
+        visible = next(iter(machine.layers))
+        assert batch.mask is not None
+        values = torch.where(batch.mask, batch.values, torch.full_like(batch.values, float("nan")))
+        game = game_of(machine, mean_field_steps=200)
+        drawn = game.draw(Batch(values, batch.mask), Stream(0))
+        q = mean_field(machine, {visible: (values, batch.mask)}, tolerance=1e-12)
+        assert torch.equal(drawn.positive[visible][batch.mask], batch.values[batch.mask])
+        for name, mean in q.means.items():
+            assert torch.allclose(drawn.positive[name], mean, atol=1e-9)
+        assert float(drawn.change) < 1e-9
+        assert all(bool(torch.isfinite(g).all()) for g in game.gradient("machine", drawn))
+
+
+@torch.no_grad()
+def test_gain_doubles_the_field_in_both_phases() -> None:
+    machine, batch = machine_of("rbm"), batch_of("rbm")
+    game = game_of(machine, gain={"hidden1": 2.0})
+    drawn = game.draw(batch, Stream(0))
+    assert torch.equal(drawn.positive["hidden1"], torch.sigmoid(2 * machine.field("hidden1", {"visible": batch.values})))
+    assert torch.equal(drawn.negative["hidden1"], torch.sigmoid(2 * machine.field("hidden1", {"visible": drawn.negative["visible"]})))
+    chains = {n: x.clone() for n, x in game.chains.items()}
+    top = game_of(machine, gain={"visible": 2.0})
+    for name, x in chains.items():
+        getattr(top, f"chain_{name}").copy_(x)
+    top.draw(batch, Stream(1))
+    drawn_visible = machine.units("visible").sample(2 * machine.field("visible", chains), Stream(1).child("sweep", 0, "visible"))
+    assert torch.equal(top.chains["visible"], drawn_visible)
+    rebuilt = torch.sigmoid(2 * machine.field("visible", drawn.positive))
+    assert float(top.measure(drawn)["reconstruction"]) == pytest.approx(float((rebuilt - batch.values).square().mean()))
+
+
+# ------------------------------------------------------------------ offsets, reports, processes
+
+
+@torch.no_grad()
+def test_offsets_start_at_the_base_rates_and_move_in_settle_alone() -> None:
+    machine = machine_of("gaussian")
+    game = game_of(machine, centred=True, offset_rate=0.25)
+    for name in machine.layers:
+        units = machine.units(name)
+        assert torch.allclose(game.offset(name), units.signal(units.mean(machine.base(name)[None]))[0], atol=1e-14)
+    drawn = game.draw(batch_of("gaussian"), Stream(0))
+    before = {n: game.offset(n).clone() for n in machine.layers}
+    game.gradient("machine", drawn)
+    assert all(torch.equal(game.offset(n), before[n]) for n in before)
+    for mean in game.shared(drawn):
+        mean.mul_(1.5)  # an average over processes, in place, is what settle goes by
+    game.settle(drawn)
+    for name in machine.layers:
+        mean = 1.5 * machine.units(name).signal(drawn.positive[name]).mean(0)
+        assert torch.allclose(game.offset(name), 0.75 * before[name] + 0.25 * mean, atol=1e-14)
+
+
+@torch.no_grad()
+def test_uncentred_offsets_stay_at_zero() -> None:
+    game = game_of(machine_of("rbm"))
+    game.settle(game.draw(batch_of("rbm"), Stream(0)))
+    assert all(not bool(game.offset(name).any()) for name in game.machine.layers)
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@torch.no_grad()
+def test_two_processes_average_to_one(shape: str) -> None:
+    """Chains, draws and gradients of two halves of a batch, to rounding."""
+    machine, batch = machine_of(shape), batch_of(shape)
+    whole = game_of(machine, chains=8, centred=True, stream=Stream(3))
+    halves = [game_of(machine, chains=4, centred=True, stream=Stream(3).shard(rank)) for rank in range(2)]
+    together = whole.gradient("machine", whole.draw(batch, Stream(4)))
+    parts = []
+    for rank, game in enumerate(halves):
+        mine = Batch(batch.values[2 * rank : 2 * rank + 2])
+        parts.append(game.gradient("machine", game.draw(mine, Stream(4).shard(rank))))
+        assert all(torch.allclose(game.chains[n], whole.chains[n][4 * rank : 4 * rank + 4], atol=1e-12) for n in machine.layers)
+    for one, a, b in zip(together, *parts, strict=True):
+        assert torch.allclose(one, (a + b) / 2, atol=1e-12)
+
+
+@torch.no_grad()
+def test_what_is_measured() -> None:
+    machine, batch = machine_of("dbm"), batch_of("dbm")
+    game = game_of(machine)
+    drawn = game.draw(batch, Stream(0))
+    measured = game.measure(drawn)
+    assert set(measured) == {"reconstruction", "contrast", "mean_field_change", "dead_units"}
+    assert all(x.ndim == 0 for x in measured.values())
+    rebuilt = torch.sigmoid(machine.field("visible", drawn.positive))
+    assert float(measured["reconstruction"]) == pytest.approx(float((rebuilt - batch.values).square().mean()))
+    machine.bias["hidden1"][:2] = 100.0
+    assert float(game.measure(game.draw(batch, Stream(0)))["dead_units"]) >= 2 / 6
+
+
+def test_it_learns_in_float32_without_a_change_of_type() -> None:
+    machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(4), Bernoulli(3)).initialise(0)
+    game = ContrastiveGame(machine, chains=5)
+    drawn = game.draw(Batch(torch.ones(8, 6)), Stream(0))
+    assert {g.dtype for g in game.gradient("machine", drawn)} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"negative": "cd"}, "negative='cd': expected one of"),
+        ({"chains": 0}, "chains=0: expected a whole number"),
+        ({"steps": 1.5}, "steps=1.5"),
+        ({"mean_field_steps": True}, "mean_field_steps=True"),
+        ({"offset_rate": 1.5}, "offset_rate=1.5: expected a number from 0 to 1"),
+        ({"gain": {"hidden": 2.0}}, r"gain: unknown layer 'hidden'; the layers are \['visible', 'hidden1'\]"),
+        ({"visible": "pixels"}, "visible: unknown layer 'pixels'"),
+    ],
+)
+def test_refusals(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        game_of(machine_of("rbm"), **options)

@@ -1,0 +1,183 @@
+"""Annealed importance sampling against enumeration: coverage, standard error, and the cases where it must be exact."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from equilibria.estimate import Estimate
+from equilibria.inference import annealing
+from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.random import Stream
+from equilibria.units import Bernoulli, Categorical, Gaussian
+from exact import MACHINES, log_partition, machine_of
+
+T99 = 1.9842  # the 97.5 % point of Student's t with 99 degrees of freedom
+
+
+def larger(kind: str, base: bool) -> BoltzmannMachine:
+    """Up to twelve columns a layer, parameters from N(0, 0.5²)."""
+    shapes = {
+        "rbm": [Bernoulli(12), Bernoulli(10)],
+        "dbm": [Bernoulli(12), Bernoulli(10), Bernoulli(8)],
+        "dbm4": [Bernoulli(10), Bernoulli(8), Bernoulli(6), Bernoulli(4)],
+        "softmax": [Categorical([4, 3, 3, 2]), Bernoulli(8)],
+        "gaussian": [Gaussian(6, [0.5, 0.5, 1.0, 1.0, 1.5, 2.0]), Bernoulli(8)],
+    }
+    stream = Stream(21).child(kind)
+    if kind == "label":
+        layers = {"visible": Bernoulli(10), "hidden1": Bernoulli(8), "hidden2": Bernoulli(6), "label": Categorical([5])}
+        machine = BoltzmannMachine(layers, [("visible", "hidden1"), ("hidden1", "hidden2"), ("label", "hidden2")])
+    else:
+        machine = BoltzmannMachine.stack(*shapes[kind])
+    machine = machine.double().initialise(stream, std=0.5)
+    with torch.no_grad():
+        for name, bias in machine.bias.items():
+            bias.copy_(stream.child("bias", name).normal(bias.shape, torch.float64) * 0.5)
+            if base:
+                machine.set_base(name, machine.units(name).mean(bias[None])[0] * 0.9 + 0.1 / bias.numel())
+    return machine
+
+
+def estimates(machine: BoltzmannMachine, groups: int, chains: int, betas: int) -> list[Estimate]:
+    """What ``groups`` processes would find, in one run: a row of a stream is the same whoever draws it."""
+    ladder = annealing.schedule(betas)
+    with torch.no_grad():
+        weights = annealing._run(machine, ladder, groups * chains, Stream(0).child("annealing"), None)
+        weights = weights + annealing._base_log_partition(machine)
+    return [annealing._estimate(part, "AIS") for part in weights.split(chains)]
+
+
+@pytest.mark.parametrize("kind", ["rbm", "dbm", "dbm4", "softmax", "gaussian", "label"])
+@pytest.mark.parametrize("base", [False, True], ids=["uniform base", "base rates"])
+def test_coverage_over_a_hundred_runs(kind: str, base: bool) -> None:
+    """Within three standard errors at least 95 times in 100, with standard errors up to 0.05.
+
+    Were three standard errors the 99.7 % that they are for a normal estimate, fewer than 95 would come less than once in a million.
+    """
+    machine = larger(kind, base)
+    truth = float(log_exact(machine))
+    found = estimates(machine, groups=100, chains=100, betas=100)
+    errors = [(e.high - e.low) / 2 / T99 for e in found]
+    inside = sum(abs(e.value - truth) <= 3 * s for e, s in zip(found, errors, strict=True))
+    assert inside >= 95
+    assert max(errors) <= 0.05
+    assert all(e.ess is not None and 1 <= e.ess <= 100 + 1e-9 for e in found)
+    # The hundred together: an error that all share (a wrong base, a wrong temperature) shows at a tenth of the size.
+    together = annealing._estimate(torch.tensor([e.value for e in found], dtype=torch.float64), "mean")
+    assert abs(together.value - truth) < 5 * (together.high - together.low) / 2 / T99 + 1e-12
+
+
+def log_exact(machine: BoltzmannMachine) -> float:
+    """The library's enumeration, which test_exact holds to brute force on smaller machines."""
+    from equilibria.inference import exact
+
+    found = exact.log_partition(machine)
+    assert isinstance(found, float)
+    return found
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+def test_the_public_function_on_every_graph(shape: str) -> None:
+    machine = machine_of(shape, std=0.5)
+    estimate = annealing.log_partition(machine, chains=100, betas=100, random_state=1)
+    error = (estimate.high - estimate.low) / 2 / T99
+    assert abs(estimate.value - log_partition(machine)[0]) <= 4 * error
+    assert error <= 0.05
+    assert (estimate.name, estimate.samples, estimate.level) == ("log Z", 100, 0.95)
+    assert estimate.method == "AIS, 100 chains, 100 temperatures"
+    assert annealing.CAVEAT in str(estimate)
+
+
+def test_a_share_of_the_chains_is_the_same_chains() -> None:
+    machine = machine_of("dbm", std=0.5)
+    parts = estimates(machine, groups=3, chains=20, betas=10)
+    for rank, part in enumerate(parts):
+        alone = annealing.log_partition(machine, chains=20, betas=10, random_state=Stream(0).shard(rank))
+        assert alone.value == pytest.approx(part.value, abs=1e-12)
+        assert alone.low == pytest.approx(part.low, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+def test_without_couplings_it_is_exact(shape: str) -> None:
+    """Where the base distribution is the machine itself every weight is the same, at every temperature."""
+    machine = machine_of(shape)
+    with torch.no_grad():
+        for weight in machine.weight.values():
+            weight.zero_()
+        for name, bias in machine.bias.items():
+            machine.set_base(name, machine.units(name).mean(bias[None])[0])
+            machine.bias[name].copy_(machine.base(name))  # softmax biases have a free constant, which set_base leaves out
+    truth = sum(float(machine.units(n).log_partition(b.detach()[None]).sum()) for n, b in machine.bias.items())
+    estimate = annealing.log_partition(machine, chains=5, betas=[0.0, 0.3, 1.0])
+    assert estimate.value == pytest.approx(truth, abs=1e-12)
+    assert estimate.high - estimate.low < 1e-12
+    assert estimate.ess == pytest.approx(5.0)
+
+
+def test_one_step_is_importance_sampling_from_the_base() -> None:
+    """With betas [0, 1] a weight is Z₀ · p*(x)/p₀*(x) of draws from the base: their mean, over all states of the base, is Z."""
+    machine = machine_of("rbm", std=0.5)
+    estimate = annealing.log_partition(machine, chains=200_000, betas=[0.0, 1.0])
+    assert abs(estimate.value - log_partition(machine)[0]) < 4.9 * (estimate.high - estimate.low) / 2 / 1.96
+
+
+def test_repeated_and_uneven_temperatures() -> None:
+    machine = machine_of("dbm", std=0.5)
+    estimate = annealing.log_partition(machine, chains=2000, betas=[0.0, 0.0, 0.1, 0.5, 0.5, 0.9, 1.0, 1.0])
+    assert abs(estimate.value - log_partition(machine)[0]) < 4.9 * (estimate.high - estimate.low) / 2 / 1.96
+
+
+def test_it_repeats_itself_and_reports_progress() -> None:
+    machine = machine_of("rbm")
+    calls: list[tuple[int, int]] = []
+    first = annealing.log_partition(machine, chains=5, betas=4, random_state=3, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert first == annealing.log_partition(machine, chains=5, betas=4, random_state=3)
+    assert first.value != annealing.log_partition(machine, chains=5, betas=4, random_state=4).value
+
+
+def test_few_effective_chains_are_said() -> None:
+    estimate = annealing._estimate(torch.tensor([0.0] * 99 + [50.0], dtype=torch.float64), "AIS")
+    assert estimate.ess == pytest.approx(1.0)
+    assert estimate.value == pytest.approx(50 - math.log(100))
+    assert "Few chains carry the estimate" in str(estimate)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 299, 300, 1000, 14500])
+def test_the_schedule(steps: int) -> None:
+    betas = annealing.schedule(steps)
+    assert len(betas) == steps + 1
+    assert (betas[0], betas[-1]) == (0.0, 1.0)
+    assert all(a < b for a, b in itertools.pairwise(betas))
+    if steps == 14500:  # 500, 4,000 and 10,000 in the paper
+        assert sum(b < 0.5 for b in betas) == pytest.approx(500, rel=0.04)
+        assert sum(b >= 0.9 for b in betas) == pytest.approx(10_000, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chains": 1}, "chains=1: expected at least 2 chains"),
+        ({"chains": 2.5}, "chains=2.5"),
+        ({"betas": 0}, "steps=0"),
+        ({"betas": [0.0, 0.5]}, "betas: expected inverse temperatures that rise from 0 to 1"),
+        ({"betas": [0.0, 0.7, 0.5, 1.0]}, "betas: expected"),
+        ({"betas": [0.0, math.nan, 1.0]}, "betas: expected"),
+        ({"betas": [1.0]}, "betas: expected"),
+    ],
+)
+def test_refusals(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        annealing.log_partition(machine_of("rbm"), **options)  # type: ignore[arg-type]
+
+
+def test_infinite_parameters_are_named() -> None:
+    machine = machine_of("rbm")
+    with torch.no_grad():
+        machine.bias["visible"][0] = math.inf
+    with pytest.raises(ValueError, match="annealed weights are not finite"):
+        annealing.log_partition(machine, chains=2, betas=2)

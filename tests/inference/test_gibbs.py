@@ -1,0 +1,248 @@
+"""The block Gibbs kernel, built exactly from the machine's fields, and the library's draws held to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from equilibria.inference import gibbs
+from equilibria.inference.clamp import Held, parse, take
+from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.random import Stream
+from equilibria.units import Bernoulli, Gaussian
+from exact import DISCRETE, MACHINES, Array, clamps_of, energy, enumerate_states, joint_states, machine_of, values_of
+
+ALARM = 1e-6
+CHAINS = 200_000
+
+
+def colour_states(machine: BoltzmannMachine, colour: int, held: dict[str, Held]) -> dict[str, torch.Tensor]:
+    """The states of one colour that agree with a clamp of one row."""
+    states = {n: torch.from_numpy(x) for n, x in joint_states(machine, list(machine.colours[colour])).items()}
+    keep = torch.ones(len(next(iter(states.values()))), dtype=torch.bool)
+    for name, x in states.items():
+        if name in held:
+            keep &= (held[name].fill(x) == x).all(1)
+    return {name: x[keep] for name, x in states.items()}
+
+
+def transition(
+    machine: BoltzmannMachine, colour: int, given: dict[str, torch.Tensor], to: dict[str, torch.Tensor], held: dict[str, Held], beta: float
+) -> Array:
+    """P(colour = to[j] | other colour = given[i]) by the machine's fields and the units' means, (states given, states to)."""
+    p = torch.ones(len(next(iter(given.values()))), len(next(iter(to.values()))), dtype=torch.float64)
+    for name in machine.colours[colour]:
+        mean = machine.units(name).mean(machine.field(name, given, beta))
+        cell = mean[:, None] * to[name] if not isinstance(machine.units(name), Bernoulli) else None
+        if cell is None:
+            cell = torch.where(to[name] == 1, mean[:, None], 1 - mean[:, None])
+        else:
+            cell = torch.where(to[name] == 1, cell, torch.ones_like(cell))  # a group's one-hot column is its only factor
+        if name in held:
+            mask = held[name].mask
+            cell = torch.where(torch.ones_like(cell, dtype=torch.bool) if mask is None else mask, torch.ones_like(cell), cell)
+        p = p * cell.prod(-1)
+    return p.numpy()
+
+
+def joint(machine: BoltzmannMachine, zero: dict[str, torch.Tensor], one: dict[str, torch.Tensor], beta: float) -> Array:
+    """The enumerated π over (state of colour 0, state of colour 1) of what agrees with the clamp."""
+    n0, n1 = len(next(iter(zero.values()))), len(next(iter(one.values())))
+    state = {**{n: x.repeat_interleave(n1, 0) for n, x in zero.items()}, **{n: x.repeat(n0, 1) for n, x in one.items()}}
+    logs = -energy(machine, {n: x.numpy() for n, x in state.items()}, beta)
+    p = np.exp(logs - logs.max())
+    return (p / p.sum()).reshape(n0, n1)
+
+
+@pytest.mark.parametrize("shape", DISCRETE)
+@pytest.mark.parametrize("beta", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize("clamp", [None, "masked", "several", "hidden"])
+@torch.no_grad()
+def test_the_kernel_leaves_the_enumerated_distribution_as_it_is(shape: str, beta: float, clamp: str | None) -> None:
+    """π P = π to 1e-10, where P(x, y) = P₀(y₀ | x₁) P₁(y₁ | y₀): P forgets x₀, so π P is two small products."""
+    machine = machine_of(shape)
+    for row in range(1 if clamp is None else 4):
+        held = {} if clamp is None else take(parse(machine, clamps_of(shape)[clamp]), slice(row, row + 1))
+        zero, one = colour_states(machine, 0, held), colour_states(machine, 1, held)
+        pi = joint(machine, zero, one, beta)
+        first = transition(machine, 0, one, zero, held, beta)
+        second = transition(machine, 1, zero, one, held, beta)
+        assert np.abs(first.sum(1) - 1).max() < 1e-12
+        assert np.abs(second.sum(1) - 1).max() < 1e-12
+        after = (pi.sum(0) @ first)[:, None] * second
+        assert np.abs(after - pi).max() < 1e-10
+        # Detailed balance of each block, which a wrong field could not keep.
+        assert np.abs(pi.sum(0)[:, None] * first - pi.T).max() < 1e-10
+        assert np.abs(pi.sum(1)[:, None] * second - pi).max() < 1e-10
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@pytest.mark.parametrize("beta", [1.0, 0.5])
+@pytest.mark.parametrize("clamped", [False, True])
+@torch.no_grad()
+def test_a_sweep_draws_under_the_machines_fields_in_that_order(shape: str, beta: float, clamped: bool) -> None:
+    machine = machine_of(shape)
+    held = parse(machine, clamps_of(shape)["masked"]) if clamped else {}
+    state = gibbs.start(machine, 4, 1)
+    before = {n: x.clone() for n, x in state.items()}
+    after, fields = gibbs.sweep(machine, state, Stream(2), held, beta)
+    middle = {**state, **{n: after[n] for n in machine.colours[0]}}
+    for colour, given in ((0, state), (1, middle)):
+        for name in machine.colours[colour]:
+            assert torch.equal(fields[name], machine.field(name, given, beta))
+            drawn = machine.units(name).sample(fields[name], Stream(2).child(name))
+            assert torch.equal(after[name], held[name].fill(drawn) if name in held else drawn)
+    assert all(torch.equal(state[n], before[n]) for n in state)
+
+
+@pytest.mark.parametrize("shape", DISCRETE)
+@pytest.mark.parametrize("clamp", [None, "masked"])
+@torch.no_grad()
+def test_real_draws_follow_the_row_of_the_matrix(shape: str, clamp: str | None) -> None:
+    """200,000 chains from one state, G-test against P(x, ·); a sound kernel fails once in a million.
+
+    It catches any kernel whose row is off by 3 % of each probability (a χ²-distance of 9e-4, so 180 above the mean of the
+    statistic, whose standard deviation is 45 for a thousand states): the other order of colours, or a stale neighbour.
+    """
+    machine = machine_of(shape)
+    held = {} if clamp is None else take(parse(machine, clamps_of(shape)[clamp]), slice(2, 3))
+    zero, one = colour_states(machine, 0, held), colour_states(machine, 1, held)
+    start = {n: x[-1:] for n, x in {**zero, **one}.items()}
+    at_start = {n: start[n] for n in machine.colours[1]}
+    row = transition(machine, 0, at_start, zero, held, 1.0)[0][:, None] * transition(machine, 1, zero, one, held, 1.0)
+    whole = {n: x.expand(CHAINS, -1) for n, x in start.items()}
+    everywhere = {n: Held(h.values.expand(CHAINS, -1), None if h.mask is None else h.mask.expand(CHAINS, -1)) for n, h in held.items()}
+    drawn, _ = gibbs.sweep(machine, whole, Stream(5).child(shape), everywhere)
+
+    def number(x: dict[str, torch.Tensor], states: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Which state each row is, by its columns read as a binary number."""
+        digits = torch.cat([states[n] for n in states], 1).long()
+        code = 2 ** torch.arange(digits.shape[1])
+        table = torch.full((int((digits @ code).max()) + 1,), -1)
+        table[digits @ code] = torch.arange(len(digits))
+        return table[torch.cat([x[n] for n in states], 1).long() @ code]
+
+    cell = number(drawn, zero) * row.shape[1] + number(drawn, one)
+    assert int(cell.min()) >= 0, "a draw is outside the states that the clamp allows"
+    counts, expected = np.bincount(cell.numpy(), minlength=row.size), row.ravel() * CHAINS
+    common = expected > max(5.0, expected.min())  # the rest is one cell, so that the χ² law holds
+    counted, due = np.append(counts[common], CHAINS - counts[common].sum()), np.append(expected[common], CHAINS - expected[common].sum())
+    assert stats.power_divergence(counted, due * (counted.sum() / due.sum()), lambda_="log-likelihood").pvalue > ALARM
+
+
+@pytest.mark.parametrize("shape", [s for s in MACHINES if s not in DISCRETE])
+@pytest.mark.parametrize("beta", [1.0, 0.5])
+@torch.no_grad()
+def test_continuous_conditionals_are_ratios_of_the_joint_density(shape: str, beta: float) -> None:
+    """log p(x | rest) − log p(x' | rest) = E(x') − E(x) to 1e-10, for every layer with the others held."""
+    machine = machine_of(shape)
+    state = {n: values_of(machine, n, 50, seed=i) for i, n in enumerate(machine.layers)}
+    for name in machine.layers:
+        units = machine.units(name)
+        other = {**state, name: values_of(machine, name, 50, seed=77)}
+        field = machine.field(name, state, beta)
+        if isinstance(units, Gaussian):  # the law that sample is held to in test_units: N(field, σ²)
+            law = torch.distributions.Normal(field, units.variance.sqrt())
+        else:
+            law = torch.distributions.Bernoulli(logits=field)
+        ratio = (law.log_prob(state[name]) - law.log_prob(other[name])).sum(1).numpy()
+        truth = energy(machine, {n: x.numpy() for n, x in other.items()}, beta) - energy(
+            machine, {n: x.numpy() for n, x in state.items()}, beta
+        )
+        assert np.abs(ratio - truth).max() < 1e-10
+
+
+@torch.no_grad()
+def test_the_long_run_of_a_gaussian_machine() -> None:
+    """Means after 60 sweeps of 40,000 chains within 4.9 standard errors of the enumerated ones: a false alarm in 1e-6 per mean."""
+    machine = machine_of("gaussian", std=0.5)
+    state = gibbs.run(machine, gibbs.start(machine, 40_000, 3), steps=60, random_state=4)
+    listed = enumerate_states(machine)
+    for name in machine.layers:
+        units = machine.units(name)
+        signal = units.signal(state[name])
+        error = (signal.mean(0) - torch.from_numpy(listed.probabilities @ listed.signals[name])) / (signal.std(0) / 200)
+        assert float(error.abs().max()) < stats.norm.isf(ALARM / 2)
+
+
+# ------------------------------------------------------------------ run and start
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@torch.no_grad()
+def test_two_shards_draw_what_one_process_draws(shape: str) -> None:
+    machine = machine_of(shape)
+    stream = Stream(6)
+    whole = gibbs.start(machine, 8, stream)
+    after = gibbs.run(machine, whole, steps=3, random_state=stream)
+    for rank in range(2):
+        mine = slice(4 * rank, 4 * rank + 4)
+        part = gibbs.start(machine, 4, stream.shard(rank))
+        assert all(torch.equal(part[n], whole[n][mine]) for n in part)
+        moved = gibbs.run(machine, part, steps=3, random_state=stream.shard(rank))
+        for name in moved:
+            # A matrix product may round by the number of rows, so a Gaussian layer may differ in its last bits.
+            assert torch.allclose(moved[name], after[name][mine], rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("clamp", [None, "whole", "masked"])
+def test_run_leaves_what_it_was_given(steps: int, clamp: str | None) -> None:
+    machine = machine_of("dbm")
+    given = None if clamp is None else clamps_of("dbm")[clamp]
+    state = {n: values_of(machine, n, 4, seed=9) for n in machine.layers}
+    kept = {n: x.clone() for n, x in state.items()}
+    held = None if given is None else {n: (v[0].clone(), v[1].clone()) if isinstance(v, tuple) else v.clone() for n, v in given.items()}
+    after = gibbs.run(machine, state, steps=steps, random_state=0, clamp=held)
+    for name, x in after.items():
+        x.fill_(0.5)  # and what comes back shares no memory with what went in
+        assert torch.equal(state[name], kept[name])
+    if held is not None and given is not None:
+        value, expected = held["visible"], given["visible"]
+        assert torch.equal(*[v[0] if isinstance(v, tuple) else v for v in (value, expected)])
+
+
+def test_run_takes_numpy_and_repeats_itself() -> None:
+    machine = machine_of("rbm")
+    state = {n: values_of(machine, n, 4).numpy() for n in machine.layers}
+    runs = [gibbs.run(machine, state, steps=5, random_state=seed) for seed in (0, 0, 1)]
+    assert all(torch.equal(runs[0][n], runs[1][n]) for n in state)
+    assert not all(torch.equal(runs[0][n], runs[2][n]) for n in state)
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@pytest.mark.parametrize("clamp", ["whole", "masked", "several", "hidden"])
+def test_a_clamp_holds_throughout(shape: str, clamp: str) -> None:
+    machine, given = machine_of(shape), clamps_of(shape)[clamp]
+    state = gibbs.start(machine, 4, 0, given)
+    for found in (state, gibbs.run(machine, gibbs.start(machine, 4, 1), steps=4, clamp=given)):
+        for name, held in parse(machine, given).items():
+            assert torch.equal(held.fill(found[name]), found[name])
+
+
+def test_gain_multiplies_the_field() -> None:
+    machine = machine_of("dbm")
+    state = gibbs.start(machine, 5, 0)
+    with torch.no_grad():
+        _, plain = gibbs.block(machine, 1, state, Stream(0))
+        _, doubled = gibbs.block(machine, 1, state, Stream(0), gain={"hidden1": 2.0})
+    assert torch.equal(doubled["hidden1"], 2 * plain["hidden1"])
+
+
+@torch.no_grad()
+def test_start_is_the_base_rates() -> None:
+    """40,000 chains, every mean within 4.9 standard errors: a false alarm in 1e-6 each."""
+    machine = machine_of("softmax")
+    state = gibbs.start(machine, 40_000, 0)
+    for name, x in state.items():
+        mean = machine.units(name).mean(machine.base(name)[None])[0]
+        assert float(((x.mean(0) - mean) / (mean * (1 - mean) / 40_000).sqrt()).abs().max()) < 4.9
+
+
+@pytest.mark.parametrize(("steps", "message"), [(-1, "steps=-1"), (1.5, "steps=1.5"), (True, "steps=True")])
+def test_a_bad_number_of_steps_is_refused(steps: object, message: str) -> None:
+    machine = machine_of("rbm")
+    with pytest.raises(ValueError, match=message):
+        gibbs.run(machine, gibbs.start(machine, 1), steps=steps)  # type: ignore[arg-type]

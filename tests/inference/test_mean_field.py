@@ -1,0 +1,159 @@
+"""Mean field: coordinate ascent on a bound that never falls and never passes the truth."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from equilibria.inference.clamp import parse
+from equilibria.inference.mean_field import MeanField, mean_field, update
+from equilibria.models.boltzmann import BoltzmannMachine
+from exact import MACHINES, clamps_of, finite_differences, log_partition, machine_of, values_of
+
+CLAMPS = ("whole", "masked", "several", "hidden")
+TIGHT = {"tolerance": 1e-14, "max_steps": 5000}
+FLAT = 1e-8  # a tolerance for means at which the bound, flat in them, is good to 1e-16
+
+
+def solve(machine: BoltzmannMachine, clamp: dict[str, object]) -> MeanField:
+    return mean_field(machine, clamp, **TIGHT)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@pytest.mark.parametrize("clamp", CLAMPS)
+@pytest.mark.parametrize("seed", range(2))
+def test_the_bound_never_falls_and_never_passes_the_truth(shape: str, clamp: str, seed: int) -> None:
+    machine, given = machine_of(shape, seed=seed), clamps_of(shape)[clamp]
+    q = mean_field(machine, given, tolerance=1e-9)
+    assert bool(q.converged.all())
+    assert float(q.trace.diff(dim=0).min()) > -1e-10
+    assert float((q.trace - torch.from_numpy(log_partition(machine, given))).max()) < 1e-10
+    assert torch.equal(q.trace[-1], q.bound)
+    assert q.trace.shape == (int(q.steps.max()) + 1, 4)
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@pytest.mark.parametrize("clamp", CLAMPS)
+@torch.no_grad()
+def test_the_bound_is_expected_energy_plus_entropy(shape: str, clamp: str) -> None:
+    """L = E_Q[−E] + H(Q) with Q's means alone, the entropies written out; Gaussian cells have Q variance σ²."""
+    machine, given = machine_of(shape), clamps_of(shape)[clamp]
+    q = mean_field(machine, given)
+    held = parse(machine, given)
+    total = -machine.energy(q.means)
+    for name, x in q.means.items():
+        units = machine.units(name)
+        if name in held and held[name].mask is None:
+            continue
+        free = ~held[name].mask if name in held else torch.ones_like(x, dtype=torch.bool)
+        if units.bounded and units.variables == units.size:
+            entropy = torch.special.entr(x) + torch.special.entr(1 - x)
+        elif units.bounded:
+            entropy = torch.special.entr(x)
+        else:  # ½ log 2πeσ², less the ½ by which E[x²]/2σ² exceeds its value at the mean
+            entropy = 0.5 * torch.log(2 * torch.pi * units.variance).expand_as(x)
+        total = total + torch.where(free, entropy, torch.zeros_like(x)).sum(1)
+    assert torch.allclose(q.bound, total, atol=1e-12, rtol=0)
+
+
+def test_it_is_exact_for_an_rbm_and_where_one_colour_is_observed() -> None:
+    for shape in ("rbm", "dbm"):
+        machine = machine_of(shape)
+        given = {n: values_of(machine, n, 5, seed=i) for i, n in enumerate(machine.colours[0])}
+        q = solve(machine, given)
+        assert torch.allclose(q.bound, torch.from_numpy(log_partition(machine, given)), atol=1e-12, rtol=0)
+        assert int(q.steps.max()) <= 2
+
+
+@pytest.mark.parametrize("shape", ["dbm", "softmax", "towers"])
+@pytest.mark.parametrize("clamp", ["whole", "masked"])
+def test_a_row_knows_nothing_of_the_rows_beside_it(shape: str, clamp: str) -> None:
+    machine, given = machine_of(shape), clamps_of(shape)[clamp]
+    q = mean_field(machine, given)
+    for row in range(4):
+        one = {n: tuple(t[row : row + 1] for t in v) if isinstance(v, tuple) else v[row : row + 1] for n, v in given.items()}
+        alone = mean_field(machine, one)
+        assert int(alone.steps[0]) == int(q.steps[row])
+        assert float(alone.bound[0]) == pytest.approx(float(q.bound[row]), abs=1e-12)
+        for name in q.means:
+            assert torch.allclose(alone.means[name][0], q.means[name][row], atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@pytest.mark.parametrize("clamp", CLAMPS)
+@torch.no_grad()
+def test_the_fixed_point_satisfies_the_equations(shape: str, clamp: str) -> None:
+    """Every free cell is the mean of its units under the field of the others' means, every observed one its value."""
+    machine, given = machine_of(shape), clamps_of(shape)[clamp]
+    q = solve(machine, given)
+    held = parse(machine, given)
+    for name in machine.layers:
+        mean = machine.units(name).mean(machine.field(name, q.means))
+        expected = held[name].fill(mean) if name in held else mean
+        assert float((q.means[name] - expected).abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("shape", ["rbm", "dbm", "softmax", "gaussian", "label"])
+@pytest.mark.parametrize("clamp", ["whole", "masked"])
+def test_the_bounds_gradient_is_the_products_of_means(shape: str, clamp: str) -> None:
+    """At the fixed point d(bound)/dW = ⟨s_a⟩⟨s_b⟩ᵀ and d(bound)/db = ⟨s⟩: the positive phase of learning."""
+    machine, given = machine_of(shape), clamps_of(shape)[clamp]
+    slopes = finite_differences(machine, lambda: float(mean_field(machine, given, tolerance=FLAT).bound.mean()))
+    q = solve(machine, given)
+    signal = {n: machine.units(n).signal(x) for n, x in q.means.items()}
+    for name in machine.layers:
+        assert float((slopes[f"bias.{name}"] - signal[name].mean(0)).abs().max()) < 1e-9
+    for a, b in machine.edges:
+        assert float((slopes[f"weight.{a}-{b}"] - signal[a].T @ signal[b] / 4).abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+@pytest.mark.parametrize("clamp", ["whole", "masked"])
+def test_update_takes_the_same_steps(shape: str, clamp: str) -> None:
+    machine, given = machine_of(shape), clamps_of(shape)[clamp]
+    with torch.no_grad():
+        means, fields, change = update(machine, parse(machine, given), steps=3)
+    q = mean_field(machine, given, tolerance=0.0, max_steps=3)
+    for name in means:
+        assert torch.allclose(means[name], q.means[name], atol=1e-14, rtol=0)
+    assert set(fields) == {n for n in machine.layers if n not in given or isinstance(given[n], tuple)}
+    assert change.ndim == 0
+
+
+def test_update_is_done_at_once_where_one_colour_is_observed() -> None:
+    machine = machine_of("rbm")
+    with torch.no_grad():
+        means, fields, change = update(machine, parse(machine, {"visible": values_of(machine, "visible", 3)}), steps=50)
+        assert torch.equal(means["hidden1"], torch.sigmoid(fields["hidden1"]))
+    assert float(change) == 0.0
+
+
+def test_gain_multiplies_the_field_of_the_layer_it_names() -> None:
+    machine = machine_of("rbm")
+    held = parse(machine, {"visible": values_of(machine, "visible", 3)})
+    with torch.no_grad():
+        _, plain, _ = update(machine, held, 1)
+        means, doubled, _ = update(machine, held, 1, gain={"hidden1": 2.0})
+    assert torch.equal(doubled["hidden1"], 2 * plain["hidden1"])
+    assert torch.equal(means["hidden1"], torch.sigmoid(2 * plain["hidden1"]))
+
+
+def test_a_row_that_ran_out_of_steps_says_so() -> None:
+    q = mean_field(machine_of("dbm"), clamps_of("dbm")["whole"], tolerance=1e-12, max_steps=2)
+    assert not bool(q.converged.any())
+    assert q.steps.tolist() == [2] * 4
+    assert q.trace.shape == (3, 4)
+    assert torch.equal(q.trace[-1], q.bound)
+
+
+def test_wholly_observed() -> None:
+    machine = machine_of("dbm")
+    state = {n: values_of(machine, n, 3, seed=i) for i, n in enumerate(machine.layers)}
+    q = mean_field(machine, state)
+    assert torch.allclose(q.bound, -machine.energy(state).detach(), atol=1e-12)
+    assert bool(q.converged.all())
+
+
+def test_nothing_observed_is_refused() -> None:
+    with pytest.raises(ValueError, match="clamp: nothing is observed"):
+        mean_field(machine_of("rbm"), {})
