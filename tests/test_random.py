@@ -74,6 +74,22 @@ def test_neighbouring_cells_rows_and_children_are_independent(dtype: torch.dtype
     assert_independent(draw, Stream(8).child(0).uniform((512, 513), dtype))
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("byte", [8, 16, 24])
+def test_cells_a_power_of_two_apart_are_independent(seed: int, byte: int) -> None:
+    """In each byte that is used, over gaps at which a weak mixing of an arithmetic progression shows first."""
+    draw = ((Stream(seed).child("gaps").bits((2**18,)) >> byte) & 0xFF) / 256.0
+    for power in range(18):
+        gap = 2**power
+        assert_independent(draw[:-gap], draw[gap:])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_three_neighbours_fill_the_cube(seed: int) -> None:
+    cell = (Stream(seed).child("cube").uniform((2**18, 3)) * 16).long()
+    assert uniformity(np.bincount((cell @ torch.tensor([256, 16, 1])).numpy(), minlength=4096)) > ALARM
+
+
 def test_the_same_cell_of_successive_steps_is_independent() -> None:
     """A Gibbs chain reads one cell of each of many children: its own sequence must be uniform and unrelated to itself."""
     stream = Stream(9)
@@ -95,6 +111,22 @@ def test_centred_is_exact_at_the_ends(dtype: torch.dtype) -> None:
         assert torch.equal(draw, Stream(0).centred((2**20,), torch.float64).mul(2.0**24).floor().div(2.0**24).float()), (
             "one stream, one number"
         )
+
+
+def test_the_numbers_never_change() -> None:
+    """A run resumed in a later release draws what it would have drawn."""
+    stream = Stream(0).child("noise", 3)
+    assert stream.bits((4,)).tolist() == [2098136762, -1825066092, 1444786218, 215968709]
+    assert stream.uniform((2,), torch.float64).tolist() == [0.988510493867108, 0.07506870795162779]
+    assert stream.rows(2).bits((1, 2)).tolist() == [stream.bits((6,))[4:].tolist()]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_long_draw_is_its_pieces(dtype: torch.dtype) -> None:
+    """However a draw is worked through, a cell's number depends on the cell alone."""
+    whole = Stream(4).uniform((1000, 301), dtype)
+    pieces = [Stream(4).rows(first).uniform((50, 301), dtype) for first in range(0, 1000, 50)]
+    assert torch.equal(whole, torch.cat(pieces))
 
 
 def test_asking_twice_gives_the_same_numbers() -> None:

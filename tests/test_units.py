@@ -111,6 +111,13 @@ def test_certain_cells_are_certain(dtype: torch.dtype) -> None:
     assert draw.tolist() == [[0.0, 1.0, 0.0, 1.0, 0.0, 0.0]]
 
 
+def test_the_ends_of_the_unit_interval_keep_what_is_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the smallest draw p = 0 stays 0, at the largest p = 1 stays 1."""
+    ends = torch.tensor([[-0.5, -0.5], [0.5 - 2.0**-24, 0.5 - 2.0**-24]])
+    monkeypatch.setattr(Stream, "centred", lambda *_: ends)
+    assert Bernoulli(2).sample(torch.tensor([[-200.0, 200.0]]).expand(2, -1), Stream(0)).tolist() == [[0, 1], [0, 1]]
+
+
 def test_the_ends_of_the_unit_interval_stay_inside_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
     """At u = 0 an impossible first category is not drawn, at the largest u < 1 neither padding nor an impossible last one."""
     units = Categorical([3, 2])

@@ -16,7 +16,7 @@ import hashlib
 import math
 import numbers
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ __all__ = ["RandomState", "Stream", "as_seed", "as_stream"]
 _MULTIPLY_1 = 0x7FEB352D
 _MULTIPLY_2 = 0x846CA68B - 2**32  # the same bits as a signed 32-bit integer
 _CELLS = 2**32  # a stream's period in cells
+_PART = 2**17
 
 
 class Stream:
@@ -81,21 +82,10 @@ class Stream:
 
     def bits(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
         """Signed 32-bit integers whose high bits are uniform, int32 of ``shape``; cells are numbered row by row."""
-        shape = tuple(shape)
-        columns = math.prod(shape[1:])
-        first = (self._first_row + self._rank * (shape[0] if shape else 1)) * columns
-        count = math.prod(shape)
-        if first + count > _CELLS:
-            raise ValueError(f"shape={shape} from row {self._first_row}: a stream has {_CELLS} cells; draw in parts from children of it")
-        stride, base = int.from_bytes(self._key[:4], "little") | 1, int.from_bytes(self._key[4:], "little")
-        start = (base + stride * first) % _CELLS
-        x = torch.arange(count, dtype=torch.int32, device=device)
-        x.mul_(_signed(stride)).add_(_signed(start))
-        scratch = x.bitwise_right_shift(16).bitwise_and_(0xFFFF)  # torch shifts arithmetically: mask the sign's copies
-        x.bitwise_xor_(scratch).mul_(_MULTIPLY_1)
-        torch.bitwise_right_shift(x, 15, out=scratch).bitwise_and_(0x1FFFF)
-        x.bitwise_xor_(scratch).mul_(_MULTIPLY_2)
-        return x.view(shape)
+        out = torch.empty(tuple(shape), dtype=torch.int32, device=device)
+        for part, bits in self._parts(out):
+            part.copy_(bits)
+        return out
 
     def centred(self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
         """Uniform numbers on the grid of 2⁻²⁴ (float32) or 2⁻⁵³ (float64) in [−½, ½), every value exact.
@@ -105,15 +95,40 @@ class Stream:
         Raises
         ------
         ValueError
-            For a narrower type, on which ½ itself would be rounded to.
+            For a narrower type, in which the largest of these numbers would be rounded to ½.
         """
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype={dtype}: draws are float32 or float64; draw in float32 and convert what comes of it")
-        high = self.bits(shape, device).bitwise_right_shift_(8)
-        if dtype != torch.float64:
-            return high.to(dtype).mul_(2.0**-24)
-        low = self.child("low").bits(shape, device).bitwise_right_shift_(3).bitwise_and_(2**29 - 1)
-        return high.to(dtype).mul_(2.0**-24).add_(low.to(dtype).mul_(2.0**-53))
+        out = torch.empty(tuple(shape), dtype=dtype, device=device)
+        for part, bits in self._parts(out):
+            part.copy_(bits.bitwise_right_shift_(8)).mul_(2.0**-24)
+        if dtype == torch.float64:
+            low = self.child("low").bits(shape, device).bitwise_right_shift_(3).bitwise_and_(2**29 - 1)
+            out.add_(low, alpha=2.0**-53)
+        return out
+
+    def _parts(self, out: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Flat parts of ``out``, each with its cells' bits: small enough to stay in a core's cache through all the passes of the hash."""
+        shape = out.shape
+        columns, count = math.prod(shape[1:]), out.numel()
+        first = (self._first_row + self._rank * (shape[0] if shape else 1)) * columns
+        if first + count > _CELLS:
+            raise ValueError(
+                f"shape={tuple(shape)} from row {self._first_row}: a stream has {_CELLS} cells; draw in parts from children of it"
+            )
+        stride, base = int.from_bytes(self._key[:4], "little") | 1, int.from_bytes(self._key[4:], "little")
+        size = min(count, _PART) if out.device.type == "cpu" else count
+        cells = torch.arange(size, dtype=torch.int32, device=out.device).mul_(_signed(stride))
+        bits, scratch = torch.empty_like(cells), torch.empty_like(cells)
+        flat = out.view(-1)
+        for begin in range(0, count, max(size, 1)):
+            part = flat[begin : begin + size]
+            x, high = bits[: len(part)], scratch[: len(part)]
+            torch.add(cells[: len(part)], _signed(base + stride * (first + begin)), out=x)
+            # torch shifts arithmetically: the masks take the copies of the sign away
+            x.bitwise_xor_(torch.bitwise_right_shift(x, 16, out=high).bitwise_and_(0xFFFF)).mul_(_MULTIPLY_1)
+            x.bitwise_xor_(torch.bitwise_right_shift(x, 15, out=high).bitwise_and_(0x1FFFF)).mul_(_MULTIPLY_2)
+            yield part, x
 
     def uniform(self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
         """Uniform numbers in [0, 1)."""

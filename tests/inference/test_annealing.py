@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -129,6 +130,13 @@ def test_repeated_and_uneven_temperatures() -> None:
     machine = machine_of("dbm", std=0.5)
     estimate = annealing.log_partition(machine, chains=2000, betas=[0.0, 0.0, 0.1, 0.5, 0.5, 0.9, 1.0, 1.0])
     assert abs(estimate.value - log_partition(machine)[0]) < 4.9 * (estimate.high - estimate.low) / 2 / 1.96
+
+
+def test_temperatures_as_an_array() -> None:
+    machine = machine_of("rbm")
+    found = [annealing.log_partition(machine, chains=3, betas=b) for b in (4, np.linspace(0, 1, 5), [0.0, 0.25, 0.5, 0.75, 1.0])]  # type: ignore[arg-type]
+    assert found[0] == found[1] == found[2]
+    assert annealing.log_partition(machine, chains=3, betas=np.int64(4)) == found[0]  # type: ignore[arg-type]
 
 
 def test_it_repeats_itself_and_reports_progress() -> None:

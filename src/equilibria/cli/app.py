@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import equilibria
 from equilibria.cli import train, use
@@ -18,7 +19,13 @@ __all__ = ["main"]
 _PLAIN: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 _WIDE = {"max_content_width": 120}
 
-app = typer.Typer(context_settings=_WIDE, **_PLAIN)
+
+class _TrainFirst(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=lambda name: name != "train")
+
+
+app = typer.Typer(cls=_TrainFirst, context_settings=_WIDE, **_PLAIN)
 models = typer.Typer(context_settings=_WIDE, **_PLAIN)
 app.add_typer(models, name="train", help="Train a model on data, into a run folder.")
 for command in (train.resume, use.sample, use.score, use.evaluate, use.report, use.models, use.data, use.demo):

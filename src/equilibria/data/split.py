@@ -20,7 +20,8 @@ def divide(data: Data, share: float, seed: int = 0) -> tuple[Data, Data]:
     data : Data
         n rows.
     share : float
-        Share of the rows to hold out, above 0 and below 1: round(share · n) of them, but at least two, since an interval comes from their spread.
+        Share of the rows to hold out, above 0 and below 1: round(share · n) of them, but at least two, since intervals come from
+        their spread.
     seed : int
         The same seed gives the same rows.
 
@@ -45,10 +46,8 @@ def divide(data: Data, share: float, seed: int = 0) -> tuple[Data, Data]:
     n = len(data)
     count = max(2, round(share * n))
     if n - count < 2:
-        raise ValueError(
-            f"held_out={share!r}: of the {n} rows of {data.name} it leaves {max(0, n - count)} to train on and {min(n, count)} to evaluate on; "
-            "expected at least two of each: bring more rows, or hold out none (held_out=0)"
-        )
+        left = f"leaves {max(0, n - count)} of the {n} rows of {data.name} to train on"
+        raise ValueError(f"held_out={share!r} {left}; expected two there and two held out: bring more rows, or hold none out (0)")
     held = np.zeros(n, dtype=bool)
     held[Stream(seed).child("held out").permutation(n)[:count].numpy()] = True
     return _rows(data, ~held), _rows(data, held)

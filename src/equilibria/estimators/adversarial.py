@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from equilibria.data import Batches
-from equilibria.estimators.base import GenerativeEstimator, choice, number, usable_device, whole
+from equilibria.estimators.base import GenerativeEstimator, choice, number, pair, usable_device, whole
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.payoffs import PAYOFFS
 from equilibria.models.generator import PRIORS, Generator
@@ -153,9 +153,6 @@ class GAN(GenerativeEstimator):
             raise ValueError(f"y={y!r}: this GAN is not conditional; leave y out")
         return self.schema_.decode(self.generator_.sample(n, self._draws(random_state, "sample")))
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "generator_")
-
     # ---------------------------------------------------------------- training
 
     def _validate(self) -> None:
@@ -182,8 +179,7 @@ class GAN(GenerativeEstimator):
         return "picture" if self.value_range is not None or self.picture_shape is not None else "real"
 
     def _rules(self) -> dict[str, Rule]:
-        first, second = self.betas
-        betas = (float(first), float(second))
+        betas = pair("betas", self.betas)
         critic = self.learning_rate if self.critic_rate is None else self.critic_rate
         return {"critic": Rule("adam", critic, betas=betas), "generator": Rule("adam", self.learning_rate, betas=betas)}
 

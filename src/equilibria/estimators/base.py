@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from equilibria.data import Schema
 from equilibria.errors import RunError
 from equilibria.random import RandomState, Stream, as_seed, as_stream
 from equilibria.training import health
-from equilibria.training.engine import processes
+from equilibria.training.engine import Processes, processes
 from equilibria.training.run import Run
 from equilibria.training.stages import Stage
 from equilibria.training.trainer import Trainer
@@ -67,15 +68,26 @@ class GenerativeEstimator(BaseEstimator):
         """
         self._validate()
         X = self._table(X, reset=True)
-        self.seed_ = as_seed(self.random_state)
-        self.schema_ = self._infer(X)
-        run = self._create_run(X)
-        return self._train(X, run, resume=False)
-
-    def _train(self, X: np.ndarray, run: Run | None, resume: bool) -> Any:
-        """Build the stages, play them, work out what is worked out once, save."""
         group = processes(self.device)
+        if self.out is not None and group.writes:
+            Run.refuse_taken(self.out, self.overwrite)
+        self._begin(X, group)
         stages = self._stages(X, group.rank, group.world)
+        return self._train(stages, self._create_run(X, group), group, resume=False)
+
+    def _begin(self, X: np.ndarray, group: Processes) -> None:
+        """Forget an earlier fit; find out what the columns are and which seed this one has."""
+        schema = self._infer(X)
+        self.__dict__.pop("n_steps_", None)
+        self.schema_, self.seed_ = schema, as_seed(self.random_state)
+        if not isinstance(self.random_state, int | np.integer):  # each process has drawn a seed of its own
+            self.seed_ = group.agree(self.seed_)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "n_steps_")
+
+    def _train(self, stages: list[Stage], run: Run | None, group: Processes, resume: bool) -> Any:
+        """Play the stages, work out what is worked out once, save."""
         trainer = Trainer(stages, self._stream().child("train"), run, group, verbose=bool(self.verbose) or run is not None)
         trainer.fit(resume=resume)
         self.n_steps_ = trainer.step
@@ -95,7 +107,10 @@ class GenerativeEstimator(BaseEstimator):
             When ``path`` is taken or cannot be written; the message names the argument ``out``.
         """
         check_is_fitted(self)
-        self._write(Run.create(path, self._config(), overwrite=overwrite))
+        run = Run.create(path, self._config(), overwrite=overwrite)
+        for row in self.history_:
+            run.log(row)
+        self._write(run)
 
     def _write(self, run: Run) -> None:
         run.update_config(health=self.health_)
@@ -138,17 +153,22 @@ class GenerativeEstimator(BaseEstimator):
             raise ValueError(
                 "X: these are not the data that the run was started with (their SHA-256 differs); give it the same rows in the same order"
             )
-        return estimator._train(X, run, resume=True)
+        group = processes(estimator.device)
+        return estimator._train(estimator._stages(X, group.rank, group.world), run, group, resume=True)
 
     # ---------------------------------------------------------------- data
 
     def _table(self, X: Any, reset: bool) -> np.ndarray:
-        return validate_data(self, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1, ensure_all_finite=True)
+        dtype = None if self._schema_kind() == "categorical" else "numeric"  # categories may be text
+        return validate_data(self, X, reset=reset, dtype=dtype, ensure_min_samples=2 if reset else 1, ensure_all_finite=True)
 
     def _infer(self, X: np.ndarray) -> Schema:
-        low, high = self.value_range if self.value_range is not None else (None, None)
+        low, high = (None, None) if self.value_range is None else pair("value_range", self.value_range)
+        shape = self.picture_shape
+        if shape is not None and not (isinstance(shape, Sequence | np.ndarray) and len(shape) in (2, 3)):
+            raise ValueError(f"picture_shape={shape!r}: expected (height, width), or (height, width, 3) for colours")
         columns = getattr(self, "feature_names_in_", None)
-        return Schema.infer(X, kind=self._schema_kind(), low=low, high=high, shape=self.picture_shape, columns=columns)
+        return Schema.infer(X, kind=self._schema_kind(), low=low, high=high, shape=None if shape is None else list(shape), columns=columns)
 
     def _pictures(self, values: Tensor) -> np.ndarray:
         """Encoded rows as pictures in [0, 1], for the eye."""
@@ -165,14 +185,13 @@ class GenerativeEstimator(BaseEstimator):
         """The stream of a method: keyed by its own ``random_state``, else by the estimator's seed."""
         return (self._stream() if random_state is None else as_stream(random_state)).child(name)
 
-    def _create_run(self, X: np.ndarray) -> Run | None:
+    def _create_run(self, X: np.ndarray, group: Processes) -> Run | None:
         if self.out is None:
             return None
-        if not processes(self.device).writes:
+        if not group.writes:
             return Run(self.out, self._config())
-        return Run.create(
-            self.out, {**self._config(), "data_digest": _digest(X), "data": getattr(self, "_data_origin", None)}, overwrite=self.overwrite
-        )
+        origin = {"data_digest": _digest(X), "data": getattr(self, "_data_origin", None)}
+        return Run.create(self.out, {**self._config(), **origin}, overwrite=self.overwrite)
 
     def _config(self) -> dict[str, Any]:
         params = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
@@ -218,12 +237,22 @@ def number(name: str, value: Any, low: float, high: float = float("inf"), *, ope
     good = (
         isinstance(value, int | float | np.number)
         and not isinstance(value, bool)
+        and np.isfinite(value)
         and low <= value <= high
         and not (open_low and value == low)
     )
     if not good:
-        bounds = f"above {low:g}" if open_low else f"of at least {low:g}"
-        raise ValueError(f"{name}={value!r}: expected a number {bounds}" + (f" and at most {high:g}" if high != float("inf") else ""))
+        bounds = "finite number" if low == -float("inf") else f"finite number {'above' if open_low else 'of at least'} {low:g}"
+        raise ValueError(f"{name}={value!r}: expected a {bounds}" + (f" and at most {high:g}" if high != float("inf") else ""))
+
+
+def pair(name: str, value: Any) -> tuple[float, float]:
+    """Two numbers as floats; refuses anything else."""
+    if not isinstance(value, Sequence | np.ndarray) or len(value) != 2 or isinstance(value, str):
+        raise ValueError(f"{name}={value!r}: expected two numbers")
+    for position, entry in enumerate(value):
+        number(f"{name}[{position}]", entry, -float("inf"))
+    return float(value[0]), float(value[1])
 
 
 def choice(name: str, value: Any, options: Any) -> None:
@@ -242,14 +271,14 @@ def usable_device(device: Any) -> None:
 
 def _digest(X: np.ndarray) -> str:
     digest = hashlib.sha256(f"{X.dtype.str}{X.shape}".encode())
-    digest.update(np.ascontiguousarray(X).data.cast("B"))
+    digest.update(repr(X.tolist()).encode() if X.dtype.hasobject else np.ascontiguousarray(X).view(np.uint8).data)
     return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:
     """A parameter as JSON knows it."""
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -22,8 +22,9 @@ from equilibria.evaluation import likelihood
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference import gibbs, mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
-from equilibria.random import RandomState, Stream, as_seed
-from equilibria.solvers import Rule, Simultaneous
+from equilibria.random import RandomState, Stream
+from equilibria.solvers import Rule, Simultaneous, Solver
+from equilibria.training.engine import Processes
 from equilibria.training.stages import Stage
 from equilibria.units import Bernoulli, Categorical, Gaussian, Units
 
@@ -39,7 +40,7 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
     machine_: BoltzmannMachine
     chains_: dict[str, Tensor]
     grey_: bool
-    _live: Stage | None = None
+    _live: tuple[ContrastiveGame, Solver] | None = None
     _log_partition: Estimate | None = None
     _double: BoltzmannMachine | None = None
 
@@ -57,7 +58,7 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         y : None
             Labels to condition on; these models have no label layer.
         given : array of shape (d,) or (n, d), optional
-            Cells to hold fixed, NaN where the model is to fill in.
+            Cells to hold fixed, NaN (or None) where the model is to fill in.
         random_state : int, numpy generator or None
             None uses the seed of ``fit``, so a fitted model gives the same samples each time.
         sweeps : int
@@ -119,38 +120,37 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         return torch.cat(parts).cpu().numpy().astype(np.float32 if X.dtype == np.float32 else np.float64)
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
-        """One update of the last stage on ``X`` as its batch; the first call builds the model.
+        """One update of the last stage on ``X`` as its batch, at the first learning rate; the first call builds the model.
 
         log Z is worked out again when it is next asked for.
         """
-        first = not hasattr(self, "machine_")
+        first = not self.__sklearn_is_fitted__()
         if first:
             self._validate()
         X = self._table(X, reset=first)
         if first:
-            self.seed_ = as_seed(self.random_state)
-            self.schema_ = self._infer(X)
+            self._begin(X, Processes())
             self._prepare(X)
             self.n_steps_, self.history_, self.health_, self.chains_ = 0, [], [], {}
-        stage = self._live or self._joint_stage(X, 0, 1)
-        game, stream = stage.game, self._stream().child("partial", self.n_steps_)
-        assert isinstance(game, ContrastiveGame)
-        if self._live is None:
-            for name, values in self.chains_.items():
-                getattr(game, f"chain_{name}").copy_(values)
-            stage.solver.bind(game)
-            self._live = stage
+        game, solver = self._live or self._revive()
+        stream = self._stream().child("partial", self.n_steps_)
         values = self.schema_.encode(X)
         if self._binarise is not None:
             values = binarise(values, self._binarise, stream.child("binarise"))
-        stage.solver.step(game, iter([Batch(values.to(self.device))]), stream, measure=False)
+        solver.step(game, iter([Batch(values.to(self.device))]), stream, measure=False)
         self.n_steps_ += 1
         self.chains_ = game.chains
         self._forget()
         return self
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "machine_")
+    def _revive(self) -> tuple[ContrastiveGame, Solver]:
+        """The last stage's game, its chains where training left them, and a solver with a constant rate."""
+        game = self._game(self.k)
+        with torch.no_grad():
+            for name, values in self.chains_.items():
+                getattr(game, f"chain_{name}").copy_(values)
+        self._live = game, Simultaneous(self._rule(self.learning_rate))
+        return self._live
 
     @property
     def log_partition_(self) -> Estimate:
@@ -234,6 +234,11 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
             stream=self._stream().child("chains"),
         ).to(self.device)
 
+    def _rule(self, rate: float, steps: int = 0) -> Rule:
+        """Gradient steps whose rate falls linearly to zero over ``steps`` of them; a constant rate without."""
+        schedule = "linear" if steps else "constant"
+        return Rule("sgd", rate, momentum=self.momentum, weight_decay=self.weight_decay, schedule=schedule, steps=steps)
+
     def _fantasies(self, game: ContrastiveGame) -> Callable[[Stream], np.ndarray] | None:
         """Pictures of the chains, or nothing where rows are no pictures."""
         if self.schema_.shape is None or self.schema_.kind == "categorical" or not game.chains:
@@ -299,12 +304,15 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
     def _given(self, given: Any, n: int) -> dict[str, tuple[Tensor, Tensor]]:
         if given is None:
             return {}
-        table = np.asarray(given, dtype=float)
+        table = np.asarray(given, dtype=object if self.schema_.categories is not None else float)
         if table.ndim == 1:
             table = np.broadcast_to(table, (n, len(table)))
         if table.shape != (n, self.n_features_in_):
             raise ValueError(f"given: expected shape ({self.n_features_in_},) or ({n}, {self.n_features_in_}), found {np.shape(given)}")
-        values = self.schema_.encode(np.ascontiguousarray(table), allow_missing=True).to(self.device)
+        try:
+            values = self.schema_.encode(np.ascontiguousarray(table), allow_missing=True).to(self.device)
+        except ValueError as error:
+            raise ValueError(f"given: {error}") from error
         return {"visible": (torch.nan_to_num(values), ~torch.isnan(values))}
 
     # ---------------------------------------------------------------- the model file
@@ -500,8 +508,8 @@ class RBM(_BoltzmannEstimator):
     def _joint_stage(self, X: np.ndarray, rank: int, world: int) -> Stage:
         game, batches = self._game(self.k), self._batches(X, rank, world)("train")
         steps = max(1, self.n_iter * len(X) // batches.batch_size)
-        rule = Rule("sgd", self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay, schedule="linear", steps=steps)
-        return Stage("train", game, Simultaneous(rule), batches, steps, pictures=self._fantasies(game))
+        solver = Simultaneous(self._rule(self.learning_rate, steps))
+        return Stage("train", game, solver, batches, steps, pictures=self._fantasies(game))
 
 
 class DBM(_BoltzmannEstimator):
@@ -523,7 +531,7 @@ class DBM(_BoltzmannEstimator):
     pretrain_steps : int
         Updates of each layer's pretraining; 0 leaves it out.
     pretrain_rate, pretrain_decay : float
-        First rate and weight decay of the pretraining.
+        First rate and weight decay of the pretraining; its momentum is at most ½ for the first tenth.
     mean_field_steps : int
         Updates of both blocks in the positive phase.
     k, chains, method, centred, momentum, weight_decay, units, binarise, value_range, picture_shape, ais_chains, ais_betas
@@ -629,8 +637,10 @@ class DBM(_BoltzmannEstimator):
             rule = Rule(
                 "sgd",
                 self.pretrain_rate,
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
+                momentum=min(0.5, self.momentum),
+                final_momentum=self.momentum,
+                momentum_steps=self.pretrain_steps // 10,
+                weight_decay=self.pretrain_decay,
                 schedule="linear",
                 steps=self.pretrain_steps,
             )
@@ -640,7 +650,7 @@ class DBM(_BoltzmannEstimator):
             def begin() -> None:
                 game = joint.game
                 assert isinstance(game, ContrastiveGame)
-                settle_game(game, start.to(self.machine_.dtype), self._stream().child("settle").shard(rank))
+                settle_game(game, start.to(self.machine_.dtype), self._stream().child("settle"), rank)
 
             stages = pretraining(
                 self.machine_, self._batches(X, rank, world), rule, self.pretrain_steps, self._stream().child("pretraining"), begin
@@ -648,10 +658,9 @@ class DBM(_BoltzmannEstimator):
         return [*stages, joint]
 
     def _joint_stage(self, X: np.ndarray, rank: int, world: int) -> Stage:
-        game = self._game(self.k)
-        rule = Rule("sgd", self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay, schedule="linear", steps=self.steps)
+        game, solver = self._game(self.k), Simultaneous(self._rule(self.learning_rate, self.steps))
         batches = self._batches(X, rank, world)("joint")
-        return Stage("joint", game, Simultaneous(rule), batches, self.steps, pictures=self._fantasies(game))
+        return Stage("joint", game, solver, batches, self.steps, pictures=self._fantasies(game))
 
 
 def _visible_units(schema: Schema) -> Units:

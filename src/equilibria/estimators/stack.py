@@ -76,10 +76,11 @@ def pretraining(
     return stages
 
 
-def settle_game(game: ContrastiveGame, values: Tensor, stream: Stream) -> None:
+def settle_game(game: ContrastiveGame, values: Tensor, stream: Stream, rank: int = 0) -> None:
     """Start a game's chains and centring offsets at the posterior of some data, where a pretrained machine should be.
 
-    ``values`` is encoded data (rows, size) with at least one row; chain i starts at row i, over again if there are fewer.
+    ``values`` is encoded data (rows, size) with at least one row; chain i starts at row i, over again if there are fewer. Of several
+    processes with equal shares of the chains each says its ``rank``, and draws all rows: it keeps those of its own chains.
     """
     machine = game.machine
     with torch.no_grad():
@@ -90,13 +91,14 @@ def settle_game(game: ContrastiveGame, values: Tensor, stream: Stream) -> None:
             if game.negative == "persistent":
                 drawn = means[name] if name not in fields else machine.units(name).sample(fields[name], stream.child(name))
                 chain = getattr(game, f"chain_{name}")
-                rows = torch.arange(len(chain), device=chain.device) % len(drawn)
+                rows = torch.arange(rank * len(chain), (rank + 1) * len(chain), device=chain.device) % len(drawn)
                 chain.copy_(drawn[rows])
 
 
 def _restricted(machine: BoltzmannMachine, below: str, above: str, stream: Stream) -> BoltzmannMachine:
     """The RBM of two neighbouring layers, with the visible layer's base rates and bias where the machine has them."""
-    rbm = BoltzmannMachine({below: machine.units(below), above: machine.units(above)}, [(below, above)]).initialise(stream)
+    rbm = BoltzmannMachine({below: machine.units(below), above: machine.units(above)}, [(below, above)])
+    rbm.to(machine.device, machine.dtype).initialise(stream)
     with torch.no_grad():
         rbm.base(below).copy_(machine.base(below))
         rbm.bias[below].copy_(machine.bias[below])

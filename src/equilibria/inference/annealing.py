@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from scipy import stats
@@ -90,7 +90,7 @@ def log_partition(
     """
     if isinstance(chains, bool) or int(chains) != chains or chains < 2:
         raise ValueError(f"chains={chains!r}: expected at least 2 chains, since the interval comes from their spread")
-    ladder = [float(b) for b in betas] if isinstance(betas, Sequence) else schedule(betas)
+    ladder = [float(b) for b in betas] if isinstance(betas, Iterable) else schedule(betas)
     if len(ladder) < 2 or ladder[0] != 0.0 or ladder[-1] != 1.0 or not all(a <= b for a, b in itertools.pairwise(ladder)):
         raise ValueError("betas: expected inverse temperatures that rise from 0 to 1")
     stream = as_stream(random_state).child("annealing")

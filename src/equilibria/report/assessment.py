@@ -122,8 +122,8 @@ def remarks(results: Sequence[Result]) -> list[str]:
             sentences += _estimate_remarks(result)
         elif result.name.endswith(" found") and result.best is not None:
             sentences.append(_found(result.name.removesuffix(" found"), int(result.value), int(result.best)))
-        elif result.name.endswith("free energy gap, nats") and result.floor is not None and result.value > result.floor:
-            sentences.append(f"It fits training rows better than held-out ones, by {result.value:.2f} nats a row: it overfits to that degree.")
+        elif result.name.endswith("free energy gap, nats") and result.floor is not None:
+            sentences.append(_gap(result.value, result.floor))
         elif result.note.startswith(tuple(_COPIES.values())):
             sentences.append(result.note)
     return sentences
@@ -133,6 +133,12 @@ def _found(what: str, found: int, total: int) -> str:
     if found < total:
         return f"The samples miss {total - found} of {total} {what}."
     return f"All {total} {what} are found among the samples."
+
+
+def _gap(value: float, floor: float) -> str:
+    if value > floor:
+        return f"It fits training rows better than held-out ones, by {value:.2f} nats a row: it overfits to that degree."
+    return "It fits training rows no better than held-out ones, beyond what chance may give: no sign of overfitting."
 
 
 def _estimate_remarks(estimate: Estimate) -> list[str]:
@@ -197,7 +203,7 @@ def _class_shares(case: _Case, report: CoverageReport | None) -> list[Result]:
     """Class by class, for a chart; the best is the class's share of the training rows."""
     if report is None:
         return []
-    classes, counts = np.unique(case.all_train.labels, return_counts=True)
+    classes, counts = np.unique(np.asarray(case.all_train.labels), return_counts=True)
     shares = zip(classes, counts / counts.sum(), strict=True)
     return [Metric(f"{CLASS_SHARE}{c}", report.shares[str(c)], report.samples, best=float(p), features=report.features) for c, p in shares]
 
@@ -226,7 +232,9 @@ def _told_apart(case: _Case, drawn: np.ndarray) -> list[Result]:
     else:
         estimate = two_sample(_comparable(model, real), _comparable(model, drawn))
     if not case.unseen:
-        estimate = dataclasses.replace(estimate, caveat=f"{estimate.caveat} Nothing was held out, so copies of training rows pass for real.")
+        estimate = dataclasses.replace(
+            estimate, caveat=f"{estimate.caveat} Nothing was held out, so copies of training rows pass for real."
+        )
     return [estimate]
 
 
@@ -236,7 +244,7 @@ def _copying(case: _Case, drawn: np.ndarray) -> list[Result]:
     rows = (_comparable(case.model, values) for values in (drawn, case.all_train.values, case.held_out.values))
     report = nearest(*rows)
     *distances, nearer = report.metrics()
-    looked_at = "" if len(case.all_train) == case.total else f" (looked at: {len(case.all_train):,} of {case.total:,} of them)"
+    looked_at = "" if len(case.all_train) == case.total else f" Only {len(case.all_train):,} of {case.total:,} of them were looked at."
     return [dataclasses.replace(nearer, note=_COPIES[report.copies] + looked_at), *distances]
 
 

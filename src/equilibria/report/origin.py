@@ -10,7 +10,6 @@ from typing import Any
 from equilibria import data as catalogue
 from equilibria.data import Data, divide
 from equilibria.errors import RunError
-from equilibria.estimators.base import GenerativeEstimator
 from equilibria.training.run import Run
 
 __all__ = ["HELD_OUT", "Loaded", "attach", "collect", "run_data"]
@@ -92,7 +91,7 @@ def collect(
     return Loaded(train, test, whole, origin)
 
 
-def attach(estimator: GenerativeEstimator, loaded: Loaded) -> None:
+def attach(estimator: Any, loaded: Loaded) -> None:
     """Tell an estimator, before ``fit``, what is known of its data: range and picture shape unless it has them, and their origin.
 
     Examples
@@ -150,4 +149,6 @@ def _arguments(run: Run, origin: Mapping[str, Any]) -> dict[str, Any]:
             "seed": origin["seed"],
         }
     except (KeyError, TypeError) as error:
-        raise RunError(f"{run.path / 'config.json'} is damaged: its entry 'data' is incomplete ({error!r}); restore it from a copy") from error
+        raise RunError(
+            f"{run.path / 'config.json'} is damaged: its entry 'data' is incomplete ({error!r}); restore it from a copy"
+        ) from error

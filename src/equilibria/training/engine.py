@@ -49,15 +49,29 @@ class Processes:
             tensor.copy_(flat[first : first + tensor.numel()].view_as(tensor))
             first += tensor.numel()
 
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """Each number's average over processes, the same on all of them."""
+        if self.world == 1 or not values:
+            return values
+        tensor = torch.tensor(list(values.values()), dtype=torch.float64, device=_transport())
+        dist.all_reduce(tensor)
+        return dict(zip(values, (tensor / self.world).tolist(), strict=True))
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in some process: how a signal to one stops all at the same step."""
         if self.world == 1:
             return flag
-        tensor = torch.tensor(float(flag))
-        if dist.get_backend() == "nccl":
-            tensor = tensor.cuda()
+        tensor = torch.tensor(float(flag), device=_transport())
         dist.all_reduce(tensor)
         return bool(tensor > 0)
+
+    def agree(self, number: int) -> int:
+        """The first process's number, below 2⁶³, on every process: a fresh seed, for instance."""
+        if self.world == 1:
+            return number
+        tensor = torch.tensor(number, dtype=torch.int64, device=_transport())
+        dist.broadcast(tensor, 0)
+        return int(tensor)
 
     def share(self, game: Game) -> None:
         """Keep this process's rows of the game's sharded buffers (persistent chains)."""
@@ -101,5 +115,13 @@ def processes(device: torch.device | str = "cpu") -> Processes:
     if world == 1 or "RANK" not in os.environ:
         return Processes()
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
+        on_gpu = torch.device(device).type == "cuda"
+        if on_gpu:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # else all of a machine's processes would share its first GPU
+        dist.init_process_group("nccl" if on_gpu else "gloo")
     return Processes(dist.get_rank(), dist.get_world_size())
+
+
+def _transport() -> str:
+    """Where a tensor must be for the processes to exchange it."""
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"

@@ -98,6 +98,11 @@ class Run:
             raise RunError(f"{where} cannot be written ({error}): choose a folder that you may write to") from error
         return run
 
+    @staticmethod
+    def refuse_taken(path: Path | str, overwrite: bool = False) -> None:
+        """Raise the RunError that :meth:`create` would for a path that is taken, and write nothing: for a check before long work."""
+        _claim(Path(path), overwrite, f"out={str(path)!r}")
+
     @classmethod
     def open(cls, path: Path | str) -> Run:
         """Open a run folder that exists.

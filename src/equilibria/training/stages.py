@@ -15,7 +15,7 @@ from equilibria.games.game import Game
 from equilibria.random import Stream
 from equilibria.solvers import Solver
 
-__all__ = ["Average", "Stage"]
+__all__ = ["Average", "Stage", "finite"]
 
 
 class Average:
@@ -106,6 +106,6 @@ class Stage:
 
 
 def finite(game: Game) -> Tensor:
-    """Whether every parameter of the game is finite: a 0-d bool tensor, left on the device."""
-    sums = [parameter.detach().sum() for player in game.players for parameter in game.parameters_of(player)]
-    return torch.isfinite(torch.stack([s.to(torch.float64) for s in sums])).all()
+    """Whether every parameter and buffer of the game (its chains, say) is finite: a 0-d bool tensor, left on the device."""
+    sums = [x.detach().sum(dtype=torch.float64) for x in (*game.parameters(), *game.buffers()) if x.is_floating_point()]
+    return torch.isfinite(torch.stack(sums)).all()

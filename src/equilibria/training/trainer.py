@@ -11,6 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Sequence
+from signal import SIGTERM
 from typing import Any
 
 from equilibria.data import save_grid
@@ -27,7 +28,8 @@ __all__ = ["Trainer"]
 
 ROWS_PER_STAGE = 200  # lines of metrics.jsonl
 PICTURES_PER_STAGE = 10
-SYNC = 20  # rounds between two looks at the clock and, with many processes, at signals
+SYNC = 20  # with many processes, rounds between two looks at the clock and at signals, which they must agree on
+CHECKPOINT_SECONDS = 60.0
 
 
 class Trainer:
@@ -40,11 +42,12 @@ class Trainer:
     stream : Stream
         The seed of every draw.
     run : Run, optional
-        Where metrics, pictures and checkpoints go; without it nothing is written.
+        Where metrics, pictures and checkpoints go; without it nothing is written. Of many processes each is given it, and the first writes.
     processes : Processes
         This process's place among several.
-    checkpoint_seconds : float
-        Time between checkpoints; there is one at the end of each stage too, and whenever training is stopped.
+    checkpoint_seconds : float, optional
+        Time between checkpoints, ``CHECKPOINT_SECONDS`` by default; there is one at the end of each stage too, and whenever training
+        is stopped.
     verbose : bool
         Whether to show progress, where standard error is a terminal.
 
@@ -68,7 +71,7 @@ class Trainer:
         stream: Stream,
         run: Run | None = None,
         processes: Processes | None = None,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: float | None = None,
         verbose: bool = True,
     ):
         names = [stage.name for stage in stages]
@@ -76,10 +79,13 @@ class Trainer:
             raise ValueError(f"stages: expected at least one, with unique names, found {names}")
         self.stages, self.stream, self.run = list(stages), stream, run
         self.processes = processes or Processes()
-        self.checkpoint_seconds, self.verbose = checkpoint_seconds, verbose
+        self.checkpoint_seconds = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
+        self.verbose = verbose
         self.history: list[dict[str, Any]] = []
         self.warnings: list[str] = []
-        self._stage, self._step, self._saved_at, self._seconds = 0, 0, -1, 0.0
+        self._stage, self._step, self._seconds = 0, 0, 0.0
+        self._saved_at: tuple[int, int] | None = None
+        self._began, self._checkpoint_at = 0.0, 0.0
         for stage in self.stages:
             stage.solver.reduce = self.processes.average
             stage.solver.bind(stage.game)
@@ -111,59 +117,62 @@ class Trainer:
             if resume:
                 self._resume()
             interrupts = stack.enter_context(Interrupts())
-            began = time.monotonic() - self._seconds
+            self._began = time.monotonic() - self._seconds
+            self._checkpoint_at = time.monotonic() + self.checkpoint_seconds
             while self._stage < len(self.stages):
-                self._play(self.stages[self._stage], interrupts, began)
+                stage = self.stages[self._stage]
+                self._play(stage, interrupts)
+                self._end(stage)
+                if self.processes.any(interrupts.requested):
+                    self._stop(stage, interrupts.signal)
         return self.step
 
     # ---------------------------------------------------------------- one stage
 
-    def _play(self, stage: Stage, interrupts: Interrupts, began: float) -> None:
-        log_every = max(1, stage.steps // ROWS_PER_STAGE)
-        show_every = max(1, math.ceil(stage.steps / PICTURES_PER_STAGE))
-        stream, checkpoint_at = self.stream.child("stage", stage.name), time.monotonic() + self.checkpoint_seconds
+    def _play(self, stage: Stage, interrupts: Interrupts) -> None:
+        stream = self.stream.child("stage", stage.name)
         with Progress(stage.name, stage.steps, start=self._step, verbose=self.verbose and self.processes.writes) as progress:
             while self._step < stage.steps:
-                last = self._step + 1 == stage.steps
-                logged = last or (self._step + 1) % log_every == 0 or self._step == 0
-                shown = last or (self._step + 1) % show_every == 0
-                key = stream.child(self._step)
-                own = key.shard(self.processes.rank)
-                info = stage.solver.step(stage.game, stage.source(own), own, measure=logged or progress.due())
-                if stage.average is not None:
-                    stage.average.update()
-                self._step += 1
-                self._seconds = time.monotonic() - began
-                if logged:
-                    self._log(stage, {name: float(value) for name, value in info.items()})
-                if info:
-                    progress.advance(self._step, **{name: float(value) for name, value in info.items()})
-                if shown:
-                    self._show(stage, key)
-                self._pause(stage, interrupts, checkpoint_at, last)
-                if time.monotonic() >= checkpoint_at:
-                    checkpoint_at = time.monotonic() + self.checkpoint_seconds
-        self._end(stage)
+                self._round(stage, stream.child(self._step), progress)
+                self._pause(stage, interrupts)
 
-    def _pause(self, stage: Stage, interrupts: Interrupts, checkpoint_at: float, last: bool) -> None:
-        """Save if it is time, stop if that was asked; processes agree on both every few rounds."""
-        alone = self.processes.world == 1
-        if not alone and self._step % SYNC and not last:
+    def _round(self, stage: Stage, key: Stream, progress: Progress) -> None:
+        """One round, and what is reported of it."""
+        own, logged = key.shard(self.processes.rank), _falls_due(self._step, stage.steps, ROWS_PER_STAGE, first=True)
+        info = stage.solver.step(stage.game, stage.source(own), own, measure=logged or progress.due())
+        if stage.average is not None:
+            stage.average.update()
+        values = {name: float(value) for name, value in info.items()}
+        shown = _falls_due(self._step, stage.steps, PICTURES_PER_STAGE)
+        self._step += 1
+        self._seconds = time.monotonic() - self._began
+        if logged:
+            values = self.processes.mean(values)
+            self._log(stage, values)
+        if values:
+            progress.advance(self._step, **values)
+        if shown:
+            self._show(stage, key)
+
+    def _pause(self, stage: Stage, interrupts: Interrupts) -> None:
+        """Between two rounds: save if it is time, stop if that was asked; processes agree on both every few rounds."""
+        if self._step == stage.steps or (self.processes.world > 1 and self._step % SYNC):
             return
-        due = time.monotonic() >= checkpoint_at if alone or self._step % SYNC == 0 else False
-        if self.run is not None and self.processes.any(due):
+        if self.run is not None and self.processes.any(time.monotonic() >= self._checkpoint_at):
             self._check(stage)
             self._save()
+            self._checkpoint_at = time.monotonic() + self.checkpoint_seconds
         if self.processes.any(interrupts.requested):
-            self._stop(stage, interrupts.signal or 15)
+            self._stop(stage, interrupts.signal)
 
-    def _stop(self, stage: Stage, signal: int) -> None:
-        where = f"Stopped by signal {signal} at step {self._step} of {stage.steps} of stage {stage.name!r}."
+    def _stop(self, stage: Stage, signal: int | None) -> None:
+        number = signal or int(SIGTERM)  # another process's
+        where = f"Stopped by signal {number} at step {self.step} of {sum(stage.steps for stage in self.stages)}."
         if self.run is None:
-            raise TrainingInterrupted(signal, f"{where} Nothing was saved: give `out` a folder to be able to resume.")
+            raise TrainingInterrupted(number, f"{where} Nothing was saved: give `out` a folder to be able to resume.")
         self._check(stage)
         self._save()
-        raise TrainingInterrupted(signal, f"{where} The state is saved; go on with: equilibria resume {self.run.path}")
+        raise TrainingInterrupted(number, f"{where} The state is saved; go on with: equilibria resume {self.run.path}")
 
     def _end(self, stage: Stage) -> None:
         self._check(stage)
@@ -193,7 +202,7 @@ class Trainer:
 
     def _check(self, stage: Stage) -> None:
         if not bool(finite(stage.game)):
-            self._diverged(stage, "a parameter is not finite")
+            self._diverged(stage, "a parameter or a chain is not finite")
 
     def _diverged(self, stage: Stage, what: str) -> None:
         kept = "Nothing was saved." if self.run is None else f"The last good checkpoint in {self.run.path} is kept."
@@ -205,10 +214,11 @@ class Trainer:
     # ---------------------------------------------------------------- checkpoints
 
     def _save(self) -> None:
-        if self.run is None or self._saved_at == self.step:
+        place = (self._stage, self._step)
+        if self.run is None or self._saved_at == place:
             return
         games = {stage.name: self.processes.gathered(stage.game) for stage in self.stages}
-        self._saved_at = self.step
+        self._saved_at = place
         if not self.processes.writes:
             return
         state = {
@@ -237,7 +247,13 @@ class Trainer:
                 stage.batches.position = state["positions"][stage.name]
                 if stage.average is not None:
                     stage.average.load_state_dict(state["averages"][stage.name])
-            self._saved_at = self.step
+            self._saved_at = (self._stage, self._step)
         if self.processes.writes:
             self.run.truncate_metrics(self.step)
-        self.history = self.run.metrics()
+        self.history = [row for row in self.run.metrics() if row["step"] <= self.step]
+
+
+def _falls_due(step: int, steps: int, times: int, first: bool = False) -> bool:
+    """Whether something done at most ``times`` times in ``steps`` rounds, the last one included, is done after round ``step``."""
+    every = math.ceil(steps / times)
+    return step + 1 == steps or (step + 1) % every == 0 or (first and step == 0)

@@ -1,0 +1,37 @@
+"""What every experiment records beside its numbers: command, commit, machine, versions, seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import equilibria
+
+RESULTS = Path(__file__).parent / "results"
+_STARTED = time.monotonic()
+
+
+def record(name: str, **result: Any) -> Path:
+    """Write ``experiments/results/NAME.json`` and return its path."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=RESULTS.parent).stdout.strip()
+    header = {
+        "command": "python " + shlex.join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
+        "commit": commit,
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads",
+        "equilibria": equilibria.__version__,
+        "seconds": round(time.monotonic() - _STARTED, 1),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({**header, **result}, indent=1) + "\n")
+    print(path)
+    return path

@@ -1,0 +1,170 @@
+"""The commands that read a finished run: sample, score, evaluate, report; and the lists of models and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from equilibria.cli.console import say
+from equilibria.cli.options import plain, whole
+from equilibria.cli.runs import fitted, opened, target
+from equilibria.cli.train import COLOUR, LABEL, RUN, SIZE, SOURCE, describe_data
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from equilibria.data import Data, Schema
+
+__all__ = ["data", "demo", "evaluate", "models", "report", "sample", "score"]
+
+OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+
+
+def sample(
+    run: RUN,
+    out: Annotated[str, typer.Option(metavar="FILE", help="A .png of pictures, or a table as .npz or .csv.")],
+    n: Annotated[Any, typer.Option("-n", parser=whole, metavar="int", help="Number of samples.")] = "64",
+    seed: Annotated[Any, typer.Option(parser=whole, metavar="int", help="Of the draws; by default the model's own.")] = None,
+    overwrite: OVERWRITE = False,
+) -> None:
+    """Draw samples from a trained model into a file."""
+    path = target(out, (".png", ".npz", ".csv"), overwrite)
+    estimator = fitted(run)
+    if path.suffix.lower() == ".png":
+        _refuse_no_pictures(estimator.schema_, run, out)
+    _write_rows(path, estimator.sample(n, random_state=seed), estimator.schema_, _columns(run))
+    say(f"{n} samples of {run} are in {path}.")
+
+
+def score(
+    run: RUN,
+    source: SOURCE,
+    out: Annotated[str | None, typer.Option(metavar="FILE.csv", help="Where to write the score of each row.")] = None,
+    overwrite: OVERWRITE = False,
+    size: SIZE = None,
+    colour: COLOUR = "grey",
+    label: LABEL = None,
+) -> None:
+    """Score rows by their log-likelihood in nats; a name stands for its test split."""
+    from equilibria.data import load, names, write_csv
+
+    path = None if out is None else target(out, (".csv",), overwrite)
+    estimator = fitted(run)
+    if not hasattr(estimator, "log_likelihood"):
+        raise ValueError(f"run={run!r} is a {type(estimator).__name__}, which has no density to score by: see equilibria evaluate {run}")
+    rows = load(source, split="test" if source in names() else "train", **describe_data(size, colour, label))
+    _refuse_unfit(estimator, rows, source)
+    estimate = estimator.log_likelihood(rows.values)
+    bound = "bound" in estimate.name
+    say(estimate)
+    say(
+        "It is a lower bound: the log-likelihood itself is at least as high, given log Z."
+        if bound
+        else "It is no bound but the log-likelihood itself, given log Z."
+    )
+    if path is not None:
+        write_csv(path, estimator.score_samples(rows.values)[:, None], ["bound on log-likelihood" if bound else "log-likelihood"])
+        say(f"The scores of {len(rows)} rows are in {path}.")
+
+
+def evaluate(run: RUN) -> None:
+    """Measure a trained model against the rows that were held out."""
+    from equilibria.report.assessment import assess
+
+    for number in assess(opened(run).path):
+        say(number)
+
+
+def report(
+    run: Annotated[list[str], typer.Argument(metavar="RUN", help="One run folder or more.")],
+    out: Annotated[str | None, typer.Option(metavar="FILE.html", help="The page; by default report.html in the first run.")] = None,
+) -> None:
+    """Write a page that shows what runs have learned, and print its path."""
+    from equilibria.report import page
+
+    path = None if out is None else target(out, (".html", ".htm"), overwrite=True)
+    say(page.write([opened(one).path for one in run], path))
+
+
+def models() -> None:
+    """List the models that can be trained."""
+    from equilibria.estimators import MODELS
+
+    for name, cls in MODELS.items():
+        say(f"{name:6} {plain((cls.__doc__ or '').splitlines()[0])}")
+
+
+def data() -> None:
+    """List the data sets that have a name."""
+    from equilibria.data import names
+
+    for name, line in names().items():
+        say(f"{name:14} {line}: {_whereabouts(name)}")
+    say("Anything else is a path: a folder of pictures, a .csv, .npz or .npy file, or an idx file.")
+
+
+def demo(
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where the runs and the report go.")],
+    overwrite: OVERWRITE = False,
+) -> None:
+    """Train a deep Boltzmann machine and a GAN on small digits, and write a report on both; a few minutes."""
+    from equilibria.report.demo import run
+
+    say(run(Path(out), overwrite, say))
+
+
+def _refuse_no_pictures(schema: Schema, run: str, out: str) -> None:
+    if schema.shape is None or schema.kind == "categorical":
+        raise ValueError(f"out={out!r}: the rows of {run} are no pictures; write a table (.npz or .csv), or train with --picture-shape")
+
+
+def _refuse_unfit(estimator: Any, rows: Data, source: str) -> None:
+    """Refuse rows that the model cannot take, before any work."""
+    width = rows.values.shape[1]
+    if width != estimator.n_features_in_:
+        raise ValueError(
+            f"source={source!r} has {width} columns, and the model was trained on {estimator.n_features_in_}: score rows like those"
+        )
+    estimator.schema_.encode(rows.values)
+
+
+def _columns(run: str) -> list[str] | None:
+    origin = opened(run).config.get("data") or {}
+    return origin.get("columns")
+
+
+def _write_rows(path: Path, rows: np.ndarray, schema: Schema, columns: list[str] | None) -> None:
+    import numpy
+
+    from equilibria.data import save_grid, write_csv
+
+    if path.suffix.lower() == ".npz":
+        numpy.savez_compressed(path, X=rows)
+    elif path.suffix.lower() == ".csv":
+        write_csv(path, rows, columns)
+    else:
+        assert schema.shape is not None
+        save_grid(path, _pictures(rows, schema), zoom=max(1, 56 // max(schema.shape[:2])))
+
+
+def _pictures(rows: np.ndarray, schema: Schema) -> np.ndarray:
+    """Rows as pictures in [0, 1]: from the known range of the data, else from that of the samples."""
+    low = float(rows.min()) if schema.low is None else schema.low
+    high = float(rows.max()) if schema.high is None else schema.high
+    return ((rows.astype(float) - low) / ((high - low) or 1.0)).clip(0, 1).reshape(len(rows), *(schema.shape or ()))
+
+
+def _whereabouts(name: str) -> str:
+    """Where a named set is: in the library, on this machine, or still to be fetched."""
+    from equilibria.data import download
+
+    files = [key.partition("/")[2] for key in download.HASHES if key.startswith(f"{name}/")]
+    if not files:
+        return "built in"
+    folders = [folder / name for folder in (download._own_folder(), download._cache()) if folder is not None]
+    for folder in folders:
+        if all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in files):
+            return f"found in {folder}"
+    return "downloaded when first asked for"

@@ -1,0 +1,141 @@
+"""What a report tells about one run: the run, its model, its data, its evaluation, and how to make it again."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from equilibria.data import Data
+from equilibria.estimators import load
+from equilibria.report import assessment
+from equilibria.report.assessment import Result
+from equilibria.report.origin import run_data
+from equilibria.training.run import Run
+
+__all__ = ["Story"]
+
+_NAMES = {"rbm": "Restricted Boltzmann machine", "dbm": "Deep Boltzmann machine", "gan": "Generative adversarial network"}
+_NOT_OPTIONS = ("out", "overwrite", "verbose", "random_state")
+
+
+class Story:
+    """All that a page shows about one finished run.
+
+    Attributes
+    ----------
+    run : Run
+        The folder.
+    model : estimator
+        Fitted.
+    history : list of dict
+        Rows of ``metrics.jsonl``.
+    train, test : Data or None
+        Its rows, where they are still to be had; one and the same object where nothing was held out.
+    no_data : str
+        Why there are no rows, else empty: a model can be shown without them.
+    results : list of Metric and Estimate, or None
+        The evaluation, if there has been one.
+
+    Raises
+    ------
+    RunError
+        When the folder is no finished run, or a file of it is damaged.
+    """
+
+    def __init__(self, path: Path):
+        self.run = Run.open(path)
+        self.model: Any = load(path)
+        self.history: list[dict[str, Any]] = self.run.metrics()
+        self.train, self.test, self.no_data = _rows(self.run)
+        evaluated = (self.run.path / assessment.FILE).exists()
+        self.results: list[Result] | None = assessment.read(path) if evaluated else None
+
+    @property
+    def title(self) -> str:
+        """The kind of model and the name of its data."""
+        name = self.run.config["model"]
+        return f"{_NAMES.get(name, name)} on {self.data_name}"
+
+    @property
+    def data_name(self) -> str:
+        """What to call the data, as far as the run knows."""
+        if self.train is not None:
+            return self.train.name
+        source = (self.run.config.get("data") or {}).get("source")
+        return "an array" if source is None else Path(str(source)).name
+
+    @property
+    def sentence(self) -> str:
+        """What the run is, in one sentence."""
+        rows = "" if self.train is None else f" ({len(self.train):,} rows of {_plural(self.train.values.shape[1], 'column')})"
+        took = f" in {_plural(round(self.history[-1]['seconds']), 'second')}" if self.history and "seconds" in self.history[-1] else ""
+        config = self.run.config
+        return (
+            f"{_anatomy(self.model)}, trained on {self.data_name}{rows} for {_plural(self.model.n_steps_, 'step')}{took}, "
+            f"with seed {config['seed']}, by equilibria {config['equilibria']}."
+        )
+
+    @property
+    def reproduction(self) -> str:
+        """The command that trains the same model on the same data, where they came from a name or a path; else the Python for it."""
+        origin = self.run.config.get("data")
+        if not isinstance(origin, dict):
+            arguments = ", ".join(f"{name}={value!r}" for name, value in self._changed(("out", "overwrite", "verbose")))
+            return f"from equilibria import {type(self.model).__name__}\n{type(self.model).__name__}({arguments}).fit(X)"
+        words = ["equilibria", "train", self.run.config["model"], str(origin.get("source")), "--out", "NEW_FOLDER"]
+        for name in ("size", "colour", "label", "held_out"):
+            if origin.get(name) not in (None, "grey"):
+                words += _option(name, origin[name])
+        words += _option("random_state", self.run.config["seed"])
+        for name, value in self._changed((*_NOT_OPTIONS, *self._known_from_data())):
+            words += _option(name, value)
+        resume = f"equilibria resume {shlex.quote(str(self.run.path))}"
+        return f"# to train the same model again\n{shlex.join(words)}\n\n# to go on with this run, had it been stopped\n{resume}"
+
+    def _changed(self, without: Sequence[str]) -> list[tuple[str, Any]]:
+        """The parameters that differ from the estimator's defaults."""
+        defaults = {name: p.default for name, p in inspect.signature(type(self.model)).parameters.items()}
+        given = self.model.get_params(deep=False)
+        return [(name, given[name]) for name, default in defaults.items() if name not in without and given[name] != default]
+
+    def _known_from_data(self) -> list[str]:
+        """Parameters that need not be given, since the data say as much."""
+        if self.train is None:
+            return []
+        told = {"value_range": (self.train.low, self.train.high), "picture_shape": self.train.shape}
+        return [name for name, value in told.items() if getattr(self.model, name) == value]
+
+
+def _rows(run: Run) -> tuple[Data | None, Data | None, str]:
+    try:
+        return *run_data(run), ""
+    except ValueError as error:
+        return None, None, str(error)
+
+
+def _anatomy(model: Any) -> str:
+    if hasattr(model, "machine_"):
+        return f"Layers of {_and([model.machine_.units(name).size for name in model.machine_.layers])} units"
+    return f"Generator and critic with hidden layers of {_and(model.hidden)} units" if hasattr(model, "hidden") else type(model).__name__
+
+
+def _and(numbers: Sequence[int]) -> str:
+    *first, last = (str(number) for number in numbers)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + "s" * (number != 1)
+
+
+def _option(name: str, value: Any) -> list[str]:
+    """As the command line writes it."""
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    if isinstance(value, list | tuple):
+        return [flag, ",".join(map(str, value))]
+    return [flag, "none" if value is None else str(value)]
