@@ -34,6 +34,13 @@ for name in ("ring", "grid"):
         for seed in range(options.seeds):
             model = GAN(payoff=payoff, random_state=seed, **settings).fit(data.values)
             found = modes(model.sample(2500), data.density)
-            rows.append({"data": name, "payoff": payoff, "seed": seed, "modes": found.found, "of": found.total, "high_quality": found.high_quality})
+            rows.append(
+                {"data": name, "payoff": payoff, "seed": seed, "modes": found.found, "of": found.total, "high_quality": found.high_quality}
+            )
             print(f"{name:4} {payoff:18} seed {seed}: {found}", flush=True)
-record("ring_and_grid", settings=settings, rows=rows, published={"source": "Lin et al. 2018", "GAN": {"ring": [6.3, 0.982], "grid": [17.3, 0.948]}})
+record(
+    "ring_and_grid",
+    settings=settings,
+    rows=rows,
+    published={"source": "Lin et al. 2018", "GAN": {"ring": [6.3, 0.982], "grid": [17.3, 0.948]}},
+)

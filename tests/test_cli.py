@@ -22,6 +22,7 @@ from equilibria.cli.options import choice, comma_list, descriptions, options
 from equilibria.data import load, read_csv, read_npz
 from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators import MODELS
+from equilibria.evaluation import Metric
 from equilibria.report import assessment, demo, page
 from equilibria.report.origin import collect, run_data
 from equilibria.training.run import Run
@@ -112,10 +113,9 @@ def test_exit_codes_reach_the_shell(tmp_path: Path) -> None:
         )
 
     assert equilibria("--version").returncode == 0
-    missing = equilibria("evaluate", str(tmp_path / "nothing"))
-    assert missing.returncode == 2
-    assert "Traceback" not in missing.stderr
-    assert "does not exist" in missing.stderr
+    refused = equilibria("sample", str(tmp_path), "--out", "samples.txt")
+    assert refused.returncode == 2
+    assert refused.stderr == "equilibria: --out='samples.txt': expected a name that ends in .png or .npz or .csv\n"
 
 
 def test_help_lists_the_commands_with_train_first(console: Console) -> None:
@@ -296,8 +296,11 @@ def test_resume_goes_on_where_training_was_stopped(console: Console, home: Path,
 
 
 def test_evaluate_and_report_are_handed_the_runs(console: Console, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assessment, "assess", lambda path: [f"one of {path}", "two"])
-    assert console("evaluate", home / "rbm")[:2] == (0, f"one of {home / 'rbm'}\ntwo\n")
+    numbers = [Metric("modes", 3.0, 10), Metric(f"{assessment.CLASS_SHARE}4", 0.1, 10)]
+    asked = []
+    monkeypatch.setattr(assessment, "assess", lambda path: asked.append(path) or numbers)
+    assert console("evaluate", home / "rbm")[:2] == (0, f"{numbers[0]}\n")  # the shares of the classes are the report's
+    assert asked == [home / "rbm"]
     monkeypatch.setattr(page, "write", lambda runs, out: (runs, out))
     out = tmp_path / "page.html"
     assert console("report", home / "rbm", home / "gan", "--out", out)[:2] == (0, f"{([home / 'rbm', home / 'gan'], out)}\n")
@@ -324,7 +327,7 @@ def test_the_demo_trains_both_families_and_prints_the_report_last(
 ) -> None:
     monkeypatch.setattr(demo, "DBM_SETTINGS", {"hidden": (8, 4), "steps": 3, "pretrain_steps": 2, "ais_betas": 10, "random_state": 0})
     monkeypatch.setattr(demo, "GAN_SETTINGS", {"hidden": (8,), "steps": 3, "random_state": 0})
-    monkeypatch.setattr(demo, "assess", lambda folder: [f"assessed {folder.name}"])
+    monkeypatch.setattr(demo, "assess", lambda folder: [Metric(f"assessed {folder.name}", 1.0, 2)])
     monkeypatch.setattr(demo.page, "write", lambda runs, out: out)
     code, text, _ = console("demo", "--out", tmp_path / "demo")
     assert code == 0
@@ -360,7 +363,10 @@ def test_of_many_processes_only_the_first_speaks(console: Console, monkeypatch: 
         (("train", "dbm", "digits", "--out", "x", "--hidden", "5,x"), "invalid value for '--hidden': 'x' is no whole number"),
         (("train", "gan", "digits", "--out", "x", "--betas", "0.5"), "invalid value for '--betas': '0.5' has 1 number; expected 2,"),
         (("train", "rbm", "digits", "--out", "x", "--units", "bits"), "invalid value for '--units': 'bits' is none of 'auto', 'bernoulli'"),
-        (("train", "rbm", "digits", "--out", "x", "--size", "1,2,3"), "invalid value for '--size': '1,2,3' has 3 numbers; expected 1 or 2,"),
+        (
+            ("train", "rbm", "digits", "--out", "x", "--size", "1,2,3"),
+            "invalid value for '--size': '1,2,3' has 3 numbers; expected 1 or 2,",
+        ),
         (("train", "rbm", "digits", "--out", "x", "--n-iter", "0"), "--n-iter=0: expected a whole number, 1 or more"),
         (("train", "rbm", "digits", "--out", "x", "--device", "abacus"), "--device='abacus': torch cannot use it here"),
         (("train", "rbm", "digist", "--out", "x"), "DATA='digist': neither a path nor a built-in set"),
@@ -395,7 +401,7 @@ def table_with(cell: str) -> np.ndarray:
         (bits(0), (), "has no rows under its header; expected at least two"),
         (bits(3), (), "leaves 1 of the 3 rows of data.csv to train on"),
         (bits(), ("--held-out", "1.5"), "--held-out=1.5: expected a share of the rows above 0 and below 1"),
-        (bits(), ("--picture-shape", "2,2"), "shape=(2, 2) has 4 values, but X has 6 columns"),
+        (bits(), ("--picture-shape", "2,2"), "--picture-shape=(2, 2) has 4 values, but X has 6 columns"),
         (bits(), ("--label", "c9"), "has no such column"),
     ],
 )
@@ -447,8 +453,8 @@ def test_what_a_model_cannot_do_is_refused(refused: Callable[..., str], home: Pa
     assert "-n=0: expected a whole number" in refused("sample", home / "rbm", "-n", 0, "--out", tmp_path / "a.csv")
     assert "is a GAN, which has no density" in refused("score", home / "gan", "digits")
     assert "DATA='digits' has 64 columns, and the model was trained on 6" in refused("score", home / "rbm", "digits")
-    assert "is NaN" in refused("score", home / "rbm", write_table(tmp_path / "nan.csv", table_with("")))
-    assert "outside 0 to 1" in refused("score", home / "rbm", write_table(tmp_path / "three.csv", table_with("3")))
+    assert "(column 2) is NaN; score rows like those" in refused("score", home / "rbm", write_table(tmp_path / "nan.csv", table_with("")))
+    assert "outside 0 to 1; score rows like those" in refused("score", home / "rbm", write_table(tmp_path / "three.csv", table_with("3")))
 
 
 @pytest.mark.parametrize("command", ["sample", "score", "evaluate", "report"])
@@ -529,17 +535,21 @@ def test_a_bug_keeps_its_traceback(console: Console, table: Path, tmp_path: Path
         console("train", "rbm", table, "--out", tmp_path / "run")
 
 
-def test_a_real_signal_stops_and_resume_goes_on(home: Path, tmp_path: Path) -> None:
+def test_a_real_signal_stops_the_training_and_resume_ends_it(console: Console, home: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["train", "rbm", str(home / "bits.csv"), "--out", str(run), "--n-components", "4", "--n-iter", "1000000"]
+    words = ["train", "rbm", str(home / "bits.csv"), "--out", str(run), "--n-components", "4", "--n-iter", "1000"]
     process = subprocess.Popen([sys.executable, "-m", "equilibria", *words], cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not (run / "metrics.jsonl").exists():
         assert time.monotonic() < deadline
         assert process.poll() is None
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert f"equilibria resume {run}" in errors.decode()
-    assert (run / "checkpoints").is_dir()
+    assert "is missing" in console("sample", run, "--out", tmp_path / "a.csv")[2]
+    code, text, _ = console("resume", run)
+    assert code == 0
+    assert "log Z = " in text
+    assert Run.open(run).metrics()[-1]["step"] == 1000 * 36 // 20

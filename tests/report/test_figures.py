@@ -76,7 +76,7 @@ def test_a_wide_range_of_positive_values_is_drawn_on_a_log_scale(values: list[fl
 
 def test_a_measure_that_never_moves_is_not_magnified() -> None:
     panel = figures.curves(rows("train", 1, [0.0, 0.0], "dead_units"))[1][0]
-    assert ">1.0</text>" in panel
+    assert ">1.00</text>" in panel
 
 
 def test_charts_adapt_to_the_page_and_share_no_identifier() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-import equilibria
+from equilibria import __version__
 from equilibria.cli import train, use
 from equilibria.cli.console import complain, one_sentence
 from equilibria.errors import DivergedError
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(app(words, prog_name="equilibria", standalone_mode=False) or 0)
     except typer.TyperException as error:
         text = error.format_message()
-        complain(f"{text[0].lower()}{text[1:].rstrip('.')}; see: equilibria {_asked_for(words)}--help")
+        complain(f"{text[0].lower()}{text[1:].rstrip('.')} (see equilibria {_asked_for(words)}--help)")
     except (ValueError, OSError) as error:
         complain(one_sentence(error, _spelling(words)))
     except DivergedError as error:
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"equilibria {equilibria.__version__}")
+        print(f"equilibria {__version__}")
         raise typer.Exit
 
 

@@ -47,6 +47,5 @@ def one_sentence(error: BaseException, spelling: Mapping[str, str]) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename} cannot be used: {error.strerror}"
-    if "value_range" in spelling:  # what a schema calls low and high
-        text = re.sub(r"\blow=([^\s,]+), high=([^\s,)]+)", r"value_range=\1,\2", text)
+    text = re.sub(r"=\(([\d., -]+)\)", lambda numbers: "=" + numbers[1].replace(" ", ""), text)  # a tuple is a comma list here
     return re.sub(r"\b[a-z_]+(?==)", lambda name: spelling.get(name[0], name[0]), text)

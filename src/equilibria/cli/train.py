@@ -41,10 +41,10 @@ def register(group: typer.Typer) -> None:
 def resume(run: RUN) -> None:
     """Go on with a training that was stopped, bit for bit as if it had not been."""
     from equilibria import estimators
-    from equilibria.cli.runs import opened
     from equilibria.report.origin import run_data
+    from equilibria.training.run import Run
 
-    folder = opened(run)
+    folder = Run.open(run)
     if (folder.path / "model.safetensors").exists():
         say(f"The training of {run} has ended; there is nothing left to resume.")
         return

@@ -9,7 +9,7 @@ import typer
 
 from equilibria.cli.console import say
 from equilibria.cli.options import plain, whole
-from equilibria.cli.runs import fitted, opened, target
+from equilibria.cli.target import target
 from equilibria.cli.train import COLOUR, LABEL, RUN, SIZE, SOURCE, describe_data
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ def sample(
     overwrite: OVERWRITE = False,
 ) -> None:
     """Draw samples from a trained model into a file."""
+    from equilibria.estimators import load as load_run
+
     path = target(out, (".png", ".npz", ".csv"), overwrite)
-    estimator = fitted(run)
+    estimator = load_run(run)
     if path.suffix.lower() == ".png":
         _refuse_no_pictures(estimator.schema_, run, out)
     _write_rows(path, estimator.sample(n, random_state=seed), estimator.schema_, _columns(run))
@@ -49,9 +51,10 @@ def score(
 ) -> None:
     """Score rows by their log-likelihood in nats; a name stands for its test split."""
     from equilibria.data import load, names, write_csv
+    from equilibria.estimators import load as load_run
 
     path = None if out is None else target(out, (".csv",), overwrite)
-    estimator = fitted(run)
+    estimator = load_run(run)
     if not hasattr(estimator, "log_likelihood"):
         raise ValueError(f"run={run!r} is a {type(estimator).__name__}, which has no density to score by: see equilibria evaluate {run}")
     rows = load(source, split="test" if source in names() else "train", **describe_data(size, colour, label))
@@ -71,10 +74,11 @@ def score(
 
 def evaluate(run: RUN) -> None:
     """Measure a trained model against the rows that were held out."""
-    from equilibria.report.assessment import assess
+    from equilibria.report.assessment import CLASS_SHARE, assess
 
-    for number in assess(opened(run).path):
-        say(number)
+    for number in assess(Path(run)):
+        if not number.name.startswith(CLASS_SHARE):  # the report draws them
+            say(number)
 
 
 def report(
@@ -85,7 +89,7 @@ def report(
     from equilibria.report import page
 
     path = None if out is None else target(out, (".html", ".htm"), overwrite=True)
-    say(page.write([opened(one).path for one in run], path))
+    say(page.write([Path(one) for one in run], path))
 
 
 def models() -> None:
@@ -127,11 +131,16 @@ def _refuse_unfit(estimator: Any, rows: Data, source: str) -> None:
         raise ValueError(
             f"source={source!r} has {width} columns, and the model was trained on {estimator.n_features_in_}: score rows like those"
         )
-    estimator.schema_.encode(rows.values)
+    try:
+        estimator.schema_.encode(rows.values)
+    except ValueError as error:  # behind the semicolon it advises on training, which is over
+        raise ValueError(f"source={source!r}: {str(error).partition(';')[0]}; score rows like those the model was trained on") from error
 
 
 def _columns(run: str) -> list[str] | None:
-    origin = opened(run).config.get("data") or {}
+    from equilibria.training.run import Run
+
+    origin = Run.open(run).config.get("data") or {}
     return origin.get("columns")
 
 
@@ -160,11 +169,7 @@ def _whereabouts(name: str) -> str:
     """Where a named set is: in the library, on this machine, or still to be fetched."""
     from equilibria.data import download
 
-    files = [key.partition("/")[2] for key in download.HASHES if key.startswith(f"{name}/")]
-    if not files:
+    if not any(key.startswith(f"{name}/") for key in download.HASHES):
         return "built in"
-    folders = [folder / name for folder in (download._own_folder(), download._cache()) if folder is not None]
-    for folder in folders:
-        if all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in files):
-            return f"found in {folder}"
-    return "downloaded when first asked for"
+    folder = download.find(name)
+    return "downloaded when first asked for" if folder is None else f"found in {folder}"

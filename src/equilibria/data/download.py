@@ -10,7 +10,7 @@ import numpy as np
 
 from equilibria.data.images import parse_idx, read_bytes
 
-__all__ = ["HASHES", "MIRRORS", "fetch"]
+__all__ = ["HASHES", "MIRRORS", "fetch", "find"]
 
 VARIABLE = "EQUILIBRIA_DATA"
 TIMEOUT = 30  # seconds without an answer
@@ -53,11 +53,24 @@ def fetch(name: str, file: str) -> np.ndarray:
     ValueError
         If the content does not have the known SHA-256, or the file can be neither found nor downloaded.
     """
-    folders = [folder / name for folder in (_own_folder(), _cache()) if folder is not None]
+    folders = _folders(name)
     for path in (folder / (file + ending) for folder in folders for ending in (".gz", "")):
         if path.is_file():
             return parse_idx(_checked(path, HASHES[f"{name}/{file}"]), str(path))
     return _download(name, file, folders)
+
+
+def find(name: str) -> Path | None:
+    """The folder on this machine that holds every file of a data set, if there is one; the files are not checked."""
+    files = [key.partition("/")[2] for key in HASHES if key.startswith(f"{name}/")]
+    for folder in _folders(name):
+        if all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in files):
+            return folder
+    return None
+
+
+def _folders(name: str) -> list[Path]:
+    return [folder / name for folder in (_own_folder(), _cache()) if folder is not None]
 
 
 def _own_folder() -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -129,6 +130,13 @@ class GenerativeEstimator(BaseEstimator):
     @classmethod
     def _unfitted(cls, run: Run) -> Any:
         """The estimator as it was before training: parameters, schema, seed."""
+        try:
+            return cls._configured(run)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{run.path / 'config.json'} is damaged ({error!r}): restore it from a copy") from error
+
+    @classmethod
+    def _configured(cls, run: Run) -> Any:
         config = run.config
         known = inspect.signature(cls.__init__).parameters
         unknown = [name for name in config["params"] if name not in known]
@@ -167,8 +175,11 @@ class GenerativeEstimator(BaseEstimator):
         shape = self.picture_shape
         if shape is not None and not (isinstance(shape, Sequence | np.ndarray) and len(shape) in (2, 3)):
             raise ValueError(f"picture_shape={shape!r}: expected (height, width), or (height, width, 3) for colours")
-        columns = getattr(self, "feature_names_in_", None)
-        return Schema.infer(X, kind=self._schema_kind(), low=low, high=high, shape=None if shape is None else list(shape), columns=columns)
+        columns, shape = getattr(self, "feature_names_in_", None), None if shape is None else list(shape)
+        try:
+            return Schema.infer(X, kind=self._schema_kind(), low=low, high=high, shape=shape, columns=columns)
+        except ValueError as error:
+            raise ValueError(_in_own_words(str(error))) from error
 
     def _pictures(self, values: Tensor) -> np.ndarray:
         """Encoded rows as pictures in [0, 1], for the eye."""
@@ -267,6 +278,12 @@ def usable_device(device: Any) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device={device!r}: torch cannot use it here ({str(error).splitlines()[0]}); try 'cpu'") from error
+
+
+def _in_own_words(message: str) -> str:
+    """A schema's message with the estimators' names of its arguments."""
+    message = re.sub(r"\blow=([^\s,]+), high=([^\s,:)]+)", r"value_range=(\1, \2)", message)
+    return re.sub(r"\bshape=", "picture_shape=", message)
 
 
 def _digest(X: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from equilibria.estimators import DBM, GAN
 from equilibria.report import page
-from equilibria.report.assessment import assess
+from equilibria.report.assessment import CLASS_SHARE, assess
 from equilibria.report.origin import attach, collect
 
 __all__ = ["run"]
@@ -55,7 +55,8 @@ def run(out: Path, overwrite: bool = False, say: Callable[[str], None] = print) 
         attach(estimator, loaded)
         say(f"Training a {type(estimator).__name__} into {folder} …")
         estimator.fit(loaded.train.values)
-        for sentence in (*assess(folder), *estimator.health_):
+        numbers = [number for number in assess(folder) if not number.name.startswith(CLASS_SHARE)]  # these are a chart in the report
+        for sentence in (*numbers, *estimator.health_):
             say(f"  {sentence}")
         folders.append(folder)
     return page.write(folders, out / "report.html")

@@ -165,7 +165,7 @@ def _scale(axes: Axes, values: np.ndarray) -> None:
         return
     axes.yaxis.set_major_locator(MaxNLocator(5))
     if values.min() == values.max():
-        axes.set_ylim(min(values[0], 0.0), max(values[0], 1.0))  # not a magnified nothing
+        axes.set_ylim(min(values[0], 0.0) - 0.04, max(values[0], 1.0) + 0.04)  # not a magnified nothing
 
 
 def _mark(axes: Axes, stages: Mapping[str, tuple[int, int]]) -> None:

@@ -1,44 +1,11 @@
-"""Run folders and files as the commands need them."""
+"""Files that a command is to write."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from equilibria.errors import RunError
-
-if TYPE_CHECKING:
-    from equilibria.training.run import Run
-
-__all__ = ["fitted", "opened", "target"]
-
-
-def opened(path: str | Path) -> Run:
-    """A run folder whose configuration is complete.
-
-    Raises
-    ------
-    RunError
-        Where it is not.
-    """
-    from equilibria import estimators
-    from equilibria.training.run import Run
-
-    run = Run.open(path)
-    try:
-        estimators._class_of(run)._unfitted(run)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{run.path / 'config.json'} is damaged ({error!r}): restore it from a copy") from error
-    return run
-
-
-def fitted(path: str | Path) -> Any:
-    """The fitted estimator of a run folder."""
-    from equilibria import estimators
-
-    opened(path)
-    return estimators.load(path)
+__all__ = ["target"]
 
 
 def target(out: str, suffixes: Sequence[str], overwrite: bool) -> Path:

@@ -1,0 +1,79 @@
+"""Small trainings that the tests of training share: a DBM with pretraining and a GAN, as lists of stages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from equilibria.data import Batches
+from equilibria.estimators.stack import pretraining, settle_game
+from equilibria.games.adversarial import AdversarialGame
+from equilibria.games.contrastive import ContrastiveGame
+from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.models.generator import Generator
+from equilibria.networks.mlp import MLP
+from equilibria.random import Stream
+from equilibria.solvers import Alternating, Rule, Simultaneous
+from equilibria.training.stages import Average, Stage
+from equilibria.units import Bernoulli
+
+SIZE = 9
+ROWS = (Stream(5).child("rows").uniform((60, SIZE)) < Stream(5).child("rates").uniform((1, SIZE))).float()
+
+Share = tuple[int, int]
+
+
+def batches(name: str, dtype: torch.dtype = torch.float32, shard: Share = (0, 1)) -> Batches:
+    return Batches(ROWS, 12, Stream(1).child(name), encode=lambda rows: torch.as_tensor(rows).to(dtype), shard=shard)
+
+
+def boltzmann(
+    dtype: torch.dtype = torch.float32, shard: Share = (0, 1), steps: int = 60, pretrain: int = 20, chains: int = 8, rate: float = 0.05
+) -> list[Stage]:
+    """Two pretraining stages of ``pretrain`` updates each, then Algorithm 20.1 from chains at the data's posterior."""
+    machine = BoltzmannMachine.stack(Bernoulli(SIZE), Bernoulli(6), Bernoulli(4)).to(dtype).initialise(Stream(2), std=0.1)
+    game = ContrastiveGame(machine, chains=chains, steps=2, mean_field_steps=4, stream=Stream(3))
+    joint = Stage("joint", game, Simultaneous(_gradient_steps(rate, steps)), batches("joint", dtype, shard), steps)
+    if not pretrain:
+        return [joint]
+
+    def begin() -> None:
+        settle_game(game, ROWS.to(dtype), Stream(4), shard[0])
+
+    def source(name: str) -> Batches:
+        return batches(name, dtype, shard)
+
+    return [*pretraining(machine, source, _gradient_steps(0.1, pretrain), pretrain, Stream(6), begin), joint]
+
+
+def adversarial(
+    dtype: torch.dtype = torch.float32, shard: Share = (0, 1), steps: int = 100, k: int = 1, average: float = 0.9
+) -> list[Stage]:
+    """A GAN with Adam on both sides."""
+    network = MLP((3, 16, SIZE), stream=Stream(7).child("generator")).to(dtype)
+    critic = MLP((SIZE, 16, 1), activation="leaky_relu", stream=Stream(7).child("critic")).to(dtype)
+    game = AdversarialGame(Generator(network, latent_dim=3), critic)
+    mean = Average(game.generator, average) if average else None
+    solver = Alternating(Rule("adam", 0.01, betas=(0.5, 0.999)), k=k)
+    return [Stage("play", game, solver, batches("play", dtype, shard), steps, average=mean)]
+
+
+FAMILIES: dict[str, Any] = {"dbm": boltzmann, "gan": adversarial}
+
+
+def state_of(stages: list[Stage]) -> dict[str, Tensor]:
+    """Parameters, chains, offsets and averages of all stages, by name; copies."""
+    state = {f"{stage.name}.{name}": value for stage in stages for name, value in stage.game.state_dict().items()}
+    averages = {f"{stage.name}.average.{name}": v for stage in stages if stage.average for name, v in stage.average.values.items()}
+    return {name: value.detach().clone() for name, value in {**state, **averages}.items()}
+
+
+def largest_difference(left: dict[str, Tensor], right: dict[str, Tensor]) -> float:
+    assert list(left) == list(right)
+    return max(float((left[name].double() - right[name].double()).abs().max()) for name in left)
+
+
+def _gradient_steps(rate: float, steps: int) -> Rule:
+    return Rule("sgd", rate, momentum=0.5, weight_decay=1e-4, schedule="linear", steps=steps)
