@@ -401,7 +401,7 @@ def table_with(cell: str) -> np.ndarray:
         (bits(0), (), "has no rows under its header; expected at least two"),
         (bits(3), (), "leaves 1 of the 3 rows of data.csv to train on"),
         (bits(), ("--held-out", "1.5"), "--held-out=1.5: expected a share of the rows above 0 and below 1"),
-        (bits(), ("--picture-shape", "2,2"), "--picture-shape=(2, 2) has 4 values, but X has 6 columns"),
+        (bits(), ("--picture-shape", "2,2"), "--picture-shape=2,2 has 4 values, but X has 6 columns"),
         (bits(), ("--label", "c9"), "has no such column"),
     ],
 )
