@@ -20,7 +20,9 @@ from equilibria.training.stages import Average, Stage
 from equilibria.units import Bernoulli
 
 SIZE = 9
-ROWS = (Stream(5).child("rows").uniform((60, SIZE)) < Stream(5).child("rates").uniform((1, SIZE))).float()
+_RATES, _KIND = Stream(5).child("rates").uniform((1, SIZE)), Stream(5).child("kind").uniform((60, 1)) < 0.5
+ROWS = (Stream(5).child("rows").uniform((60, SIZE)) < torch.where(_KIND, _RATES, 1 - _RATES)).float()
+"""Rows of two kinds, whose columns have the opposite rates."""
 
 Share = tuple[int, int]
 

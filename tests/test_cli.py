@@ -24,7 +24,7 @@ from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators import MODELS
 from equilibria.evaluation import Metric
 from equilibria.report import assessment, demo, page
-from equilibria.report.origin import collect, run_data
+from equilibria.training.origin import collect, run_data
 from equilibria.training.run import Run
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -464,7 +464,10 @@ def test_what_a_model_cannot_do_is_refused(refused: Callable[..., str], home: Pa
         (lambda run: (run / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:-40]), "model.safetensors"),
         (lambda run: (run / "model.safetensors").unlink(), "model.safetensors is missing"),
         (lambda run: (run / "config.json").write_text('{"format": 1, "equi'), "config.json is damaged: it is not JSON"),
-        (lambda run: edit(run, lambda config: config.pop("params")), "config.json is damaged (KeyError('params'))"),
+        (
+            lambda run: edit(run, lambda config: config.pop("params")),
+            "its config.json or its model is not what was written (KeyError: 'params')",
+        ),
         (lambda run: edit(run, lambda config: config.update(model="vae")), "is of the model 'vae'; this version knows rbm, dbm, gan"),
         (lambda run: edit(run, lambda config: config.update(format=99)), "has format 99"),
         (lambda run: (run / "config.json").unlink(), "is not a run (it has no config.json)"),

@@ -11,7 +11,7 @@ import pytest
 from equilibria import DBM, GAN
 from equilibria.data import write_csv
 from equilibria.report.assessment import assess
-from equilibria.report.origin import attach, collect
+from equilibria.training.origin import attach, collect
 
 HOSTILE = "<script>alert('&\"')</script>"
 

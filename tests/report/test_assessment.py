@@ -16,7 +16,7 @@ from equilibria.errors import RunError
 from equilibria.estimate import Estimate
 from equilibria.evaluation import Metric
 from equilibria.report.assessment import CLASS_SHARE, FILE, Result, assess, read, remarks
-from equilibria.report.origin import attach, collect
+from equilibria.training.origin import attach, collect
 
 
 def by_name(results: list[Result]) -> dict[str, Result]:

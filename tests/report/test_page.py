@@ -16,7 +16,7 @@ from equilibria import GAN, RBM
 from equilibria.data import write_csv
 from equilibria.errors import RunError
 from equilibria.report import assessment, page
-from equilibria.report.origin import attach, collect
+from equilibria.training.origin import attach, collect
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 

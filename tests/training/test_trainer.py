@@ -160,7 +160,7 @@ def test_stages_need_names_of_their_own(names):
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(run):
-    with run.lock(), pytest.raises(RunError, match="is being trained by process"):
+    with Run.open(run.path).lock(), pytest.raises(RunError, match="is being trained by process"):
         Trainer([stage(Counter(), 1)], Stream(0), run).fit()
 
 
@@ -191,7 +191,7 @@ def test_a_signal_saves_the_step_and_stops(run, number, at):
 
 def test_a_signal_without_a_run_says_that_nothing_was_saved():
     game = Counter(act=lambda count: count == 3 and signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(TrainingInterrupted, match="at step 3 of 30. Nothing was saved: give `out`"):
+    with pytest.raises(TrainingInterrupted, match=r"at step 3 of 30\. Nothing was saved: give `out`"):
         Trainer([stage(game, 30)], Stream(0)).fit()
 
 

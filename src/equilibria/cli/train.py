@@ -15,7 +15,7 @@ from equilibria.cli.options import choice, comma_list, keyword, options, plain, 
 
 if TYPE_CHECKING:
     from equilibria.data import Data, Schema
-    from equilibria.report.origin import Loaded
+    from equilibria.training.origin import Loaded
 
 __all__ = ["COLOUR", "LABEL", "RUN", "SIZE", "SOURCE", "describe_data", "register", "resume"]
 
@@ -41,7 +41,7 @@ def register(group: typer.Typer) -> None:
 def resume(run: RUN) -> None:
     """Go on with a training that was stopped, bit for bit as if it had not been."""
     from equilibria import estimators
-    from equilibria.report.origin import run_data
+    from equilibria.training.origin import run_data
     from equilibria.training.run import Run
 
     folder = Run.open(run)
@@ -80,9 +80,12 @@ def _command(cls: type, known: dict[str, Any]) -> Any:
 
 
 def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
-    from equilibria.report.origin import attach, collect
+    from equilibria.training.origin import attach, collect
+    from equilibria.training.run import Run
 
     estimator._validate()
+    if estimator.out is not None and first_process():
+        Run.refuse_taken(estimator.out, estimator.overwrite)
     loaded = collect(source, **about)
     attach(estimator, loaded)
     say(_rows(loaded))

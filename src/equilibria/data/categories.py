@@ -30,6 +30,8 @@ def find(X: np.ndarray | Tensor, columns: Sequence[str] | None, allow_missing: b
         if missing.all():
             raise ValueError(f"X: {column_name(column, columns)} has no observed value; leave it out")
         found.append(tuple(np.unique(codes[~missing]).tolist()))
+        if len(found[-1]) < 2:
+            raise ValueError(f"X: {column_name(column, columns)} has the one category {found[-1][0]!r} in every row; leave it out")
     return tuple(found)
 
 

@@ -85,6 +85,10 @@ class Schema:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind={self.kind!r}: expected one of {', '.join(KINDS)}")
+        try:
+            np.dtype(self.dtype)
+        except TypeError as error:
+            raise ValueError(f"dtype={self.dtype!r}: expected numpy's name of a type, such as 'float64'") from error
         if self.shape is not None and math.prod(self.shape) != self.width:
             raise ValueError(f"shape={self.shape} has {math.prod(self.shape)} values, but X has {self.width} columns")
         if self.columns is not None and len(self.columns) != self.width:
@@ -206,6 +210,16 @@ class Schema:
         meaning = KINDS[self.kind] + (f" ({self.size} columns)" if self.categories is not None else "")
         plural = "" if self.width == 1 else "s"
         return f"{self.width} column{plural}{known}{pictures} as {meaning}; samples are given back as {self.dtype}."
+
+    @property
+    def log_volume(self) -> float:
+        """log |dx / d(encoded)| in nats: a density of the data's own values is that of the encoded ones less this.
+
+        Zero where values are discrete, since a probability has no scale.
+        """
+        if self.kind not in _STANDARDISED or self.scale is None:
+            return 0.0
+        return float(np.log(self.scale).sum())
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that JSON can hold, floats to the last bit."""

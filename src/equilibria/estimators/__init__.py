@@ -17,8 +17,15 @@ MODELS: dict[str, type[GenerativeEstimator]] = {cls.model_name: cls for cls in (
 """Estimators by the names that a run folder and the command line use."""
 
 
-def load(path: str | Path) -> Any:
+def load(path: str | Path, device: str | None = None) -> Any:
     """The fitted estimator of a run folder.
+
+    Parameters
+    ----------
+    path : str or Path
+        The run folder.
+    device : str, optional
+        Where torch computes, if not where it was trained.
 
     Raises
     ------
@@ -26,7 +33,7 @@ def load(path: str | Path) -> Any:
         When the folder is missing, foreign, damaged, or its training has not ended (see :func:`resume`).
     """
     run = Run.open(path)
-    return _class_of(run)._from_run(run)
+    return _class_of(run)._from_run(run, device)
 
 
 def resume(path: str | Path, X: Any) -> Any:
@@ -54,6 +61,6 @@ def resume(path: str | Path, X: Any) -> Any:
 
 def _class_of(run: Run) -> type[GenerativeEstimator]:
     name = run.config.get("model")
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise RunError(f"run={str(run.path)!r} is of the model {name!r}; this version knows {', '.join(MODELS)}")
     return MODELS[name]

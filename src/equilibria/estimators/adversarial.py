@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from equilibria.data import Batches
-from equilibria.estimators.base import GenerativeEstimator, choice, number, pair, usable_device, whole
+from equilibria.estimators.base import GenerativeEstimator, choice, number, pair, usable_device, whole, writable_name
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.payoffs import PAYOFFS
 from equilibria.models.generator import PRIORS, Generator
@@ -151,7 +151,7 @@ class GAN(GenerativeEstimator):
         whole("n", n, 1)
         if y is not None:
             raise ValueError(f"y={y!r}: this GAN is not conditional; leave y out")
-        return self.schema_.decode(self.generator_.sample(n, self._draws(random_state, "sample")))
+        return self._framed(self.schema_.decode(self.generator_.sample(n, self._draws(random_state, "sample"))))
 
     # ---------------------------------------------------------------- training
 
@@ -171,6 +171,7 @@ class GAN(GenerativeEstimator):
         choice("solver", self.solver, tuple(SOLVERS))
         choice("units", self.units, UNITS)
         usable_device(self.device)
+        writable_name("out", self.out)
         self._rules()
 
     def _schema_kind(self) -> str:
@@ -216,7 +217,7 @@ class GAN(GenerativeEstimator):
 
         return pictures
 
-    def _finish(self, stages: list[Stage]) -> None:
+    def _finish(self, stages: list[Stage], progress: Callable[[int, int], None]) -> None:
         """Nothing is left to work out."""
 
     # ---------------------------------------------------------------- the model file

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,10 +18,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from equilibria.data import Schema
-from equilibria.errors import RunError
+from equilibria.errors import RunError, TrainingInterrupted
 from equilibria.random import RandomState, Stream, as_seed, as_stream
 from equilibria.training import health
 from equilibria.training.engine import Processes, processes
+from equilibria.training.interrupts import Interrupts
+from equilibria.training.progress import Progress
 from equilibria.training.run import Run
 from equilibria.training.stages import Stage
 from equilibria.training.trainer import Trainer
@@ -31,7 +35,7 @@ class GenerativeEstimator(BaseEstimator):
     """Base of the estimators; a subclass names its model, game, solver and stages.
 
     A subclass gives ``_schema_kind``, ``_validate()`` (hyperparameters), ``_stages(X, rank, world)`` (modules and stages),
-    ``_finish(stages)`` (what is worked out once at the end), ``_tensors()`` and ``_restore(tensors, metadata)`` (the model
+    ``_finish(stages, progress)`` (what is worked out once at the end), ``_tensors()`` and ``_restore(tensors, metadata)`` (the model
     file), and ``sample``.
     """
 
@@ -43,6 +47,7 @@ class GenerativeEstimator(BaseEstimator):
     n_features_in_: int
     history_: list[dict[str, Any]]
     health_: list[str]
+    _data_origin: dict[str, Any] | None = None  # of the rows, where they can be loaded again
 
     def fit(self, X: Any, y: Any = None) -> Any:
         """Train on the rows of ``X``.
@@ -89,15 +94,33 @@ class GenerativeEstimator(BaseEstimator):
 
     def _train(self, stages: list[Stage], run: Run | None, group: Processes, resume: bool) -> Any:
         """Play the stages, work out what is worked out once, save."""
-        trainer = Trainer(stages, self._stream().child("train"), run, group, verbose=bool(self.verbose) or run is not None)
-        trainer.fit(resume=resume)
-        self.n_steps_ = trainer.step
-        self.history_ = trainer.history
-        self._finish(stages)
-        self.health_ = [*trainer.warnings, *health.sentences(self.history_, self._facts())]
-        if run is not None and group.writes:
-            self._write(run)
+        shown = bool(self.verbose) or run is not None
+        trainer = Trainer(stages, self._stream().child("train"), run, group, verbose=shown)
+        # The lock is held until the model is written: what is worked out at the end may take minutes.
+        with run.lock() if run is not None and group.writes else contextlib.nullcontext():
+            trainer.fit(resume=resume)
+            self._conclude(stages, run, shown and group.writes)
+            self.n_steps_, self.history_ = trainer.step, trainer.history
+            self.health_ = [*trainer.warnings, *health.sentences(self.history_, self._facts())]
+            if run is not None and group.writes:
+                self._write(run)
         return self
+
+    def _conclude(self, stages: list[Stage], run: Run | None, shown: bool) -> None:
+        """Work out what is worked out once; a signal is met as in training, and the last checkpoint is there to go on from."""
+        with Interrupts() as interrupts, contextlib.ExitStack() as stack:
+            bars: list[Progress] = []
+
+            def progress(done: int, total: int) -> None:
+                if interrupts.requested:
+                    where = "Training had ended, and its result was being worked out."
+                    how = "" if run is None else f" Its state is saved; go on with: equilibria resume {run.path}"
+                    raise TrainingInterrupted(interrupts.signal or 0, f"Stopped by signal {interrupts.signal}. {where}{how}")
+                if not bars:
+                    bars.append(stack.enter_context(Progress("log Z", total, verbose=shown)))
+                bars[0].advance(done)
+
+            self._finish(stages, progress)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the fitted model as a run folder that :func:`equilibria.load` reads.
@@ -118,22 +141,24 @@ class GenerativeEstimator(BaseEstimator):
         run.save_model(self._tensors(), {**self._metadata(), "steps": self.n_steps_})
 
     @classmethod
-    def _from_run(cls, run: Run) -> Any:
+    def _from_run(cls, run: Run, device: str | None = None) -> Any:
         """A fitted estimator from a run folder whose training has ended."""
-        estimator = cls._unfitted(run)
+        estimator = cls._unfitted(run, device)
         tensors, metadata = run.load_model()
-        estimator.history_, estimator.health_ = run.metrics(), list(run.config.get("health", []))
-        estimator.n_steps_ = int(metadata["steps"])
-        estimator._restore(tensors, metadata)
+        with _damage_named(run):
+            estimator.history_, estimator.health_ = run.metrics(), list(run.config.get("health", []))
+            estimator._restore(tensors, metadata)
+            estimator.n_steps_ = int(metadata["steps"])
         return estimator
 
     @classmethod
-    def _unfitted(cls, run: Run) -> Any:
+    def _unfitted(cls, run: Run, device: str | None = None) -> Any:
         """The estimator as it was before training: parameters, schema, seed."""
-        try:
-            return cls._configured(run)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{run.path / 'config.json'} is damaged ({error!r}): restore it from a copy") from error
+        with _damage_named(run):
+            estimator = cls._configured(run)
+        estimator.device = estimator.device if device is None else device
+        usable_device(estimator.device)
+        return estimator
 
     @classmethod
     def _configured(cls, run: Run) -> Any:
@@ -155,6 +180,8 @@ class GenerativeEstimator(BaseEstimator):
     @classmethod
     def _resumed(cls, run: Run, X: Any) -> Any:
         """Go on with a run that was stopped; the data must be those it was started with."""
+        if "data_digest" not in run.config:
+            raise RunError(f"run={str(run.path)!r} holds a model that was saved, and no training to go on with: use equilibria.load")
         estimator = cls._unfitted(run)
         X = estimator._table(X, reset=False)
         if _digest(X) != run.config["data_digest"]:
@@ -173,13 +200,31 @@ class GenerativeEstimator(BaseEstimator):
     def _infer(self, X: np.ndarray) -> Schema:
         low, high = (None, None) if self.value_range is None else pair("value_range", self.value_range)
         shape = self.picture_shape
-        if shape is not None and not (isinstance(shape, Sequence | np.ndarray) and len(shape) in (2, 3)):
+        if shape is not None and not _is_picture_shape(shape):
             raise ValueError(f"picture_shape={shape!r}: expected (height, width), or (height, width, 3) for colours")
         columns, shape = getattr(self, "feature_names_in_", None), None if shape is None else list(shape)
         try:
             return Schema.infer(X, kind=self._schema_kind(), low=low, high=high, shape=shape, columns=columns)
         except ValueError as error:
             raise ValueError(_in_own_words(str(error))) from error
+
+    def _encode(self, X: np.ndarray, dtype: torch.dtype = torch.float32, *, name: str = "X", allow_missing: bool = False) -> Tensor:
+        """Rows as the model's values; what the fitted schema refuses is said of ``name``."""
+        try:
+            return self.schema_.encode(X, dtype, allow_missing=allow_missing)
+        except ValueError as error:  # behind the semicolon a schema advises on training, which is over
+            raise ValueError(f"{name}: {str(error).partition(';')[0]}; give rows like those the model was trained on") from error
+
+    def _framed(self, rows: np.ndarray) -> Any:
+        """Rows under the columns' names, where the model was trained on a DataFrame."""
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            return rows
+        try:
+            import pandas
+        except ImportError:  # a run that was trained elsewhere, on a DataFrame
+            return rows
+        return pandas.DataFrame(rows, columns=names)
 
     def _pictures(self, values: Tensor) -> np.ndarray:
         """Encoded rows as pictures in [0, 1], for the eye."""
@@ -201,7 +246,7 @@ class GenerativeEstimator(BaseEstimator):
             return None
         if not group.writes:
             return Run(self.out, self._config())
-        origin = {"data_digest": _digest(X), "data": getattr(self, "_data_origin", None)}
+        origin = {"data_digest": _digest(X), "data": self._data_origin}
         return Run.create(self.out, {**self._config(), **origin}, overwrite=self.overwrite)
 
     def _config(self) -> dict[str, Any]:
@@ -220,7 +265,7 @@ class GenerativeEstimator(BaseEstimator):
     def _stages(self, X: np.ndarray, rank: int, world: int) -> list[Stage]:
         raise NotImplementedError
 
-    def _finish(self, stages: list[Stage]) -> None:
+    def _finish(self, stages: list[Stage], progress: Callable[[int, int], None]) -> None:
         raise NotImplementedError
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -268,16 +313,42 @@ def pair(name: str, value: Any) -> tuple[float, float]:
 
 def choice(name: str, value: Any, options: Any) -> None:
     """Refuse what is not one of ``options``."""
-    if value not in options:
+    if not isinstance(value, str | None) or value not in options:
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, options))}")
 
 
 def usable_device(device: Any) -> None:
     """Refuse a device that torch cannot use here."""
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device={device!r}: torch cannot use it here ({str(error).splitlines()[0]}); try 'cpu'") from error
+
+
+def writable_name(name: str, value: Any) -> None:
+    """Refuse what cannot be the name of a folder."""
+    if value is not None and not isinstance(value, str | os.PathLike):
+        raise ValueError(f"{name}={value!r}: expected the name of a folder, or None to write nothing")
+
+
+@contextlib.contextmanager
+def _damage_named(run: Run) -> Iterator[None]:
+    """What a damaged configuration or model makes go wrong, as one sentence."""
+    try:
+        yield
+    except RunError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise RunError(
+            f"run={str(run.path)!r} is damaged: its config.json or its model is not what was written ({what}); restore it from a copy"
+        ) from error
+
+
+def _is_picture_shape(shape: Any) -> bool:
+    if not isinstance(shape, Sequence | np.ndarray) or len(shape) not in (2, 3):
+        return False
+    return all(isinstance(side, int | np.integer) and side > 0 for side in shape)
 
 
 def _in_own_words(message: str) -> str:

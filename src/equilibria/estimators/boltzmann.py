@@ -16,13 +16,13 @@ from torch import Tensor
 from equilibria.data import Batch, Batches, Schema, binarise
 from equilibria.data.batches import BINARISE
 from equilibria.estimate import Estimate
-from equilibria.estimators.base import GenerativeEstimator, choice, number, usable_device, whole
+from equilibria.estimators.base import GenerativeEstimator, choice, number, usable_device, whole, writable_name
 from equilibria.estimators.stack import pretraining, settle_game
 from equilibria.evaluation import likelihood
 from equilibria.games.contrastive import ContrastiveGame
-from equilibria.inference import gibbs, mean_field
+from equilibria.inference import exact, gibbs, mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
-from equilibria.random import RandomState, Stream
+from equilibria.random import RandomState, Stream, as_stream
 from equilibria.solvers import Rule, Simultaneous, Solver
 from equilibria.training.engine import Processes
 from equilibria.training.stages import Stage
@@ -66,9 +66,9 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
 
         Returns
         -------
-        ndarray of shape (n, d)
-            In the data's own scale and type. Where the data were grey (probabilities of binary units) the last sweep's visible
-            means are given, else draws.
+        ndarray of shape (n, d), or DataFrame where ``fit`` had one
+            In the data's own scale, type and column names. Where the data were grey (probabilities of binary units) the last
+            sweep's visible means are given, else draws. Cells that were given come back untouched.
         """
         check_is_fitted(self)
         whole("n", n, 1)
@@ -82,22 +82,24 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         visible = state["visible"]
         if self.grey_:
             with torch.no_grad():
-                mean = machine.units("visible").mean(machine.field("visible", state))
-            held = clamp.get("visible")
-            visible = mean if held is None else torch.where(held[1], visible, mean)
-        return self.schema_.decode(visible)
+                visible = machine.units("visible").mean(machine.field("visible", state))
+        return self._framed(_put_back(self.schema_.decode(visible), given))
 
     def score_samples(self, X: Any) -> np.ndarray:
         """log p(x) of each row in nats: exact up to log Z for an RBM, the variational lower bound for a DBM.
 
-        log Z is worked out once, when ``fit`` ends (``log_partition_``). Grey rows are made binary by a draw that is keyed by the row's own
-        content (or by the threshold, where training used it), so the answer is deterministic.
+        log Z is worked out once, when ``fit`` ends (``log_partition_``). Grey rows are made binary by a draw that is keyed by the
+        row's own content (or by the threshold, where training used it), so the answer is deterministic. Of real-valued data it is the
+        density in the data's own scale.
 
         Returns
         -------
         ndarray of shape (n_samples,)
         """
-        return (self._bound(X) - self.log_partition_.value).cpu().numpy()
+        check_is_fitted(self)
+        values = self._binary(self._table(X, reset=False))
+        bounds = [mean_field(self._precise(), {"visible": rows}, tolerance=1e-7).bound for rows in values.split(2000)]
+        return (torch.cat(bounds) - self.log_partition_.value - self.schema_.log_volume).cpu().numpy()
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of :meth:`score_samples`."""
@@ -106,13 +108,14 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
     def log_likelihood(self, X: Any) -> Estimate:
         """Mean log p(x) over rows as an :class:`~equilibria.estimate.Estimate`, which says whether it is a bound and how sure it is."""
         check_is_fitted(self)
-        return likelihood.bound(self._precise(), self._binary(self._table(X, reset=False)), self.log_partition_)
+        estimate = likelihood.bound(self._precise(), self._binary(self._table(X, reset=False)), self.log_partition_)
+        return estimate.shifted(-self.schema_.log_volume)
 
     def transform(self, X: Any) -> np.ndarray:
         """Means of all hidden units given each row, shape (n_samples, n_hidden), layer after layer."""
         check_is_fitted(self)
         X = self._table(X, reset=False)
-        values = self.schema_.encode(X, torch.float64)
+        values = self._encode(X, torch.float64)
         parts = []
         for rows in values.split(2000):
             means = mean_field(self._precise(), {"visible": rows}, tolerance=1e-9).means
@@ -132,9 +135,10 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
             self._begin(X, Processes())
             self._prepare(X)
             self.n_steps_, self.history_, self.health_, self.chains_ = 0, [], [], {}
+        self.grey_ = self.grey_ or self._holds_greys(X)
         game, solver = self._live or self._revive()
         stream = self._stream().child("partial", self.n_steps_)
-        values = self.schema_.encode(X)
+        values = self._encode(X)
         if self._binarise is not None:
             values = binarise(values, self._binarise, stream.child("binarise"))
         solver.step(game, iter([Batch(values.to(self.device))]), stream, measure=False)
@@ -156,13 +160,17 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
     def log_partition_(self) -> Estimate:
         """log Z with its interval: exact where the smaller colour can be enumerated, else by AIS."""
         check_is_fitted(self)
-        if self._log_partition is None:
-            self._log_partition = likelihood.log_partition(
-                self._precise() if self._small() else self.machine_,
-                random_state=self._stream().child("log partition"),
-                betas=self.ais_betas,
-                chains=self.ais_chains,
-            )
+        return self._log_partition or self._work_out_log_partition()
+
+    def _work_out_log_partition(self, progress: Callable[[int, int], None] | None = None) -> Estimate:
+        small = exact.enumerable(self.machine_, max_states=likelihood.MAX_STATES)
+        self._log_partition = likelihood.log_partition(
+            self._precise() if small else self.machine_,
+            random_state=self._stream().child("log partition"),
+            betas=self.ais_betas,
+            chains=self.ais_chains,
+            progress=progress,
+        )
         return self._log_partition
 
     @property
@@ -184,21 +192,26 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         whole("ais_chains", self.ais_chains, 2)
         whole("ais_betas", self.ais_betas, 1)
         usable_device(self.device)
+        writable_name("out", self.out)
 
     def _schema_kind(self) -> str:
-        return self.units
+        return "bernoulli" if self.units == "auto" and self.value_range is not None else self.units
 
     def _prepare(self, X: np.ndarray) -> None:
         """The machine, its base rates, and whether the data are grey."""
         schema = self.schema_
-        self.grey_ = schema.kind == "bernoulli" and not _two_valued(X, schema)
+        self.grey_ = self._holds_greys(X)
         self.machine_ = BoltzmannMachine.stack(_visible_units(schema), *self._hidden_units()).to(self.device)
         self.machine_.initialise(self._stream().child("weights"), std=0.01)
         mean = _mean(X, schema).to(self.device)
         self.machine_.set_base("visible", _smoothed(mean, len(X), schema))
         with torch.no_grad():
             self.machine_.bias["visible"].copy_(self.machine_.base("visible"))
+        self._live = None
         self._forget()
+
+    def _holds_greys(self, X: np.ndarray) -> bool:
+        return self.schema_.kind == "bernoulli" and not _two_valued(X, self.schema_)
 
     @property
     def _binarise(self) -> str | None:
@@ -240,27 +253,29 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         return Rule("sgd", rate, momentum=self.momentum, weight_decay=self.weight_decay, schedule=schedule, steps=steps)
 
     def _fantasies(self, game: ContrastiveGame) -> Callable[[Stream], np.ndarray] | None:
-        """Pictures of the chains, or nothing where rows are no pictures."""
-        if self.schema_.shape is None or self.schema_.kind == "categorical" or not game.chains:
+        """Pictures of the chains (of fresh ones, where training restarts them at the data), or nothing where rows are no pictures."""
+        if self.schema_.shape is None or self.schema_.kind == "categorical":
             return None
 
         def pictures(stream: Stream) -> np.ndarray:
             state = {name: values[:64] for name, values in game.chains.items()}
+            if not state:
+                state = gibbs.run(self.machine_, gibbs.start(self.machine_, 64, stream), 200, stream)
             with torch.no_grad():
                 return self._pictures(self.machine_.units("visible").mean(self.machine_.field("visible", state)))
 
         return pictures
 
-    def _finish(self, stages: list[Stage]) -> None:
+    def _finish(self, stages: list[Stage], progress: Callable[[int, int], None]) -> None:
         game = stages[-1].game
         assert isinstance(game, ContrastiveGame)
         self.chains_ = {name: values.clone() for name, values in game.chains.items()}
         self._live = None
         self._forget()
-        _ = self.log_partition_
+        self._work_out_log_partition(progress)
 
     def _facts(self) -> dict[str, Any]:
-        return {"log_partition": self.log_partition_}
+        return {"log_partition": self._log_partition}
 
     def _forget(self) -> None:
         """Drop what was derived from parameters that have changed."""
@@ -275,18 +290,10 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
             self._double = copy.deepcopy(self.machine_).double()
         return self._double
 
-    def _small(self) -> bool:
-        return sum(self.machine_.units(name).size for name in self.machine_.layers) < 400
-
-    def _bound(self, X: Any) -> Tensor:
-        check_is_fitted(self)
-        values = self._binary(self._table(X, reset=False))
-        return torch.cat([mean_field(self._precise(), {"visible": rows}, tolerance=1e-7).bound for rows in values.split(2000)])
-
     def _binary(self, X: np.ndarray) -> Tensor:
         """Encoded rows in float64; grey ones as one fixed draw each, keyed by the row's content."""
-        values = self.schema_.encode(X, torch.float64)
-        if not self.grey_ or self.binarise is None:
+        values = self._encode(X, torch.float64)
+        if not self.grey_:
             return values.to(self.device)
         if self.binarise == "threshold":
             return (values > 0.5).to(values).to(self.device)
@@ -309,10 +316,7 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
             table = np.broadcast_to(table, (n, len(table)))
         if table.shape != (n, self.n_features_in_):
             raise ValueError(f"given: expected shape ({self.n_features_in_},) or ({n}, {self.n_features_in_}), found {np.shape(given)}")
-        try:
-            values = self.schema_.encode(np.ascontiguousarray(table), allow_missing=True).to(self.device)
-        except ValueError as error:
-            raise ValueError(f"given: {error}") from error
+        values = self._encode(np.ascontiguousarray(table), name="given", allow_missing=True).to(self.device)
         return {"visible": (torch.nan_to_num(values), ~torch.isnan(values))}
 
     # ---------------------------------------------------------------- the model file
@@ -472,14 +476,17 @@ class RBM(_BoltzmannEstimator):
         self.overwrite = overwrite
 
     def gibbs(self, v: Any, random_state: RandomState = None) -> np.ndarray:
-        """One Gibbs step from ``v``: hidden units drawn, then new visible ones, shape of ``v``."""
+        """One Gibbs step from ``v``: hidden units drawn, then new visible ones, shape of ``v``.
+
+        Without ``random_state`` each call draws anew, so that calling it again and again is a Markov chain.
+        """
         check_is_fitted(self)
         visible = self._binary(self._table(v, reset=False)).to(self.machine_.dtype)
-        stream = self._draws(random_state, "gibbs")
+        stream = as_stream(random_state).child("gibbs")
         with torch.no_grad():
             hidden, _ = gibbs.block(self.machine_, 1, {"visible": visible}, stream.child("hidden"))
             drawn, _ = gibbs.block(self.machine_, 0, hidden, stream.child("visible"))
-        return self.schema_.decode(drawn["visible"])
+        return self._framed(self.schema_.decode(drawn["visible"]))
 
     @property
     def components_(self) -> np.ndarray:
@@ -688,6 +695,17 @@ def _smoothed(mean: Tensor, rows: int, schema: Schema) -> Tensor:
 
 def _two_valued(X: np.ndarray, schema: Schema) -> bool:
     return all(bool(((block == 0) | (block == 1)).all()) for block in _blocks(X, schema))
+
+
+def _put_back(rows: np.ndarray, given: Any) -> np.ndarray:
+    """Rows with the cells that were given as they came, to the last bit."""
+    if given is None:
+        return rows
+    table = np.broadcast_to(np.asarray(given, dtype=object if rows.dtype.kind in "OUS" else float), rows.shape)
+    known = np.array([[cell is not None and cell == cell for cell in row] for row in table]) if table.dtype == object else ~np.isnan(table)
+    rows = rows.copy()
+    rows[known] = table[known]
+    return rows
 
 
 def _content(row: Tensor) -> str:

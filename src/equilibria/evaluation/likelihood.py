@@ -18,7 +18,10 @@ from equilibria.inference.clamp import Clamp, Held, parse, take
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import RandomState
 
-__all__ = ["bound", "free_energy_gap", "log_partition"]
+__all__ = ["MAX_STATES", "bound", "free_energy_gap", "log_partition"]
+
+MAX_STATES = 2**16
+"""The largest number of states for which log Z is enumerated rather than annealed: about a second's work."""
 
 _BATCH = 2000  # rows of mean field at a time
 
@@ -28,7 +31,7 @@ def log_partition(
     random_state: RandomState = 0,
     betas: int | Sequence[float] = 1000,
     chains: int = 100,
-    max_states: int = 2**16,
+    max_states: int = MAX_STATES,
     progress: Callable[[int, int], None] | None = None,
 ) -> Estimate:
     """log Z in nats: enumerated where the machine is small enough, else by annealed importance sampling.

@@ -17,8 +17,8 @@ from equilibria.estimate import Estimate
 from equilibria.estimators import load
 from equilibria.evaluation import Coverage, CoverageReport, Metric, free_energy_gap, modes, nearest, two_sample
 from equilibria.random import Stream
-from equilibria.report.origin import run_data
 from equilibria.training.files import replace_file
+from equilibria.training.origin import run_data
 from equilibria.training.run import Run
 
 __all__ = ["CLASS_SHARE", "FILE", "Result", "assess", "read", "remarks"]

@@ -9,7 +9,7 @@ from typing import Any
 from equilibria.estimators import DBM, GAN
 from equilibria.report import page
 from equilibria.report.assessment import CLASS_SHARE, assess
-from equilibria.report.origin import attach, collect
+from equilibria.training.origin import attach, collect
 
 __all__ = ["run"]
 

@@ -12,7 +12,7 @@ from equilibria.data import Data
 from equilibria.estimators import load
 from equilibria.report import assessment
 from equilibria.report.assessment import Result
-from equilibria.report.origin import run_data
+from equilibria.training.origin import run_data
 from equilibria.training.run import Run
 
 __all__ = ["Story"]

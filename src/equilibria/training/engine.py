@@ -93,6 +93,12 @@ class Processes:
             state[name] = torch.cat(parts)
         return state
 
+    def collect(self, game: Game) -> None:
+        """Make the game's sharded buffers whole again on every process: the end of :meth:`share`."""
+        state = self.gathered(game)
+        for name in game.sharded if self.world > 1 else ():
+            setattr(game, name, state[name])
+
     def restore(self, game: Game, state: dict[str, Any]) -> None:
         """Load a gathered state: each process takes its share of the sharded buffers."""
         for name in game.sharded:

@@ -62,6 +62,7 @@ class Run:
     def __init__(self, path: Path | str, config: dict[str, Any]):
         self.path = Path(path)
         self.config = config
+        self._locked = False
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -192,13 +193,16 @@ class Run:
     def lock(self) -> Iterator[None]:
         """Hold the run while writing to it, so that two processes never train it at once.
 
-        The operating system frees the lock when the process ends, however it ends.
+        The operating system frees the lock when the process ends, however it ends. Taken again inside itself it does nothing.
 
         Raises
         ------
         RunError
             When another process holds it; the message gives its number.
         """
+        if self._locked:
+            yield
+            return
         try:
             file = open(self.path / _LOCK, "a+b")  # noqa: SIM115 - closed, and so unlocked, below
         except OSError as error:
@@ -214,7 +218,11 @@ class Run:
             file.write(b"%d\n" % os.getpid())
             file.flush()
             self._sweep()
-            yield
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
 
     def _write_config(self) -> None:
         files.replace_file(self.path / _CONFIG, (json.dumps(self.config, indent=1) + "\n").encode())

@@ -125,6 +125,8 @@ class Trainer:
                 self._end(stage)
                 if self.processes.any(interrupts.requested):
                     self._stop(stage, interrupts.signal)
+        for stage in self.stages:
+            self.processes.collect(stage.game)
         return self.step
 
     # ---------------------------------------------------------------- one stage
@@ -205,7 +207,9 @@ class Trainer:
             self._diverged(stage, "a parameter or a chain is not finite")
 
     def _diverged(self, stage: Stage, what: str) -> None:
-        kept = "Nothing was saved." if self.run is None else f"The last good checkpoint in {self.run.path} is kept."
+        kept = "Nothing was saved."
+        if self.run is not None and checkpoint.steps(self.run.path / "checkpoints"):
+            kept = f"The last good checkpoint in {self.run.path} is kept."
         raise DivergedError(
             f"Stage {stage.name!r} diverged at step {self._step}: {what}. {kept} "
             "Try a learning rate three to ten times smaller, or look for values far from the rest in the data."

@@ -1,0 +1,184 @@
+"""GAN: the stages its parameters build, samples in the data's own scale, averaging, reproducibility."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from equilibria import GAN
+from equilibria.data import GaussianMixture
+from equilibria.random import Stream
+from equilibria.solvers import Alternating, Simultaneous
+
+random = np.random.RandomState(0)
+POINTS = random.normal(size=(120, 2)) * [1.0, 50.0] + [0.0, 1000.0]
+OPTIONS = {"hidden": (8, 6), "latent_dim": 3, "steps": 12, "batch_size": 20, "random_state": 0}
+
+
+def small(**options) -> GAN:
+    return GAN(**{**OPTIONS, **options})
+
+
+def stage_of(model: GAN):
+    """The stage that fit plays, with the fitted estimator's seed and schema."""
+    model.fit(POINTS)
+    return model._stages(POINTS, 0, 1)[0]
+
+
+def parameters_of(model: GAN) -> torch.Tensor:
+    return torch.cat([p.detach().reshape(-1) for p in (*model.generator_.parameters(), *model.critic_.parameters())])
+
+
+def test_the_networks_are_what_hidden_says():
+    model = small().fit(POINTS)
+    assert model.generator_.network.sizes == (3, 8, 6, 2)
+    assert model.critic_.sizes == (2, 6, 8, 1)
+    assert model.generator_.network.output is None
+    assert small(value_range=(-200, 1200)).fit(POINTS).generator_.network.output == "tanh"
+
+
+@pytest.mark.parametrize(("solver", "kind"), [("alternating", Alternating), ("simultaneous", Simultaneous)])
+def test_the_solver_is_the_named_one(solver, kind):
+    stage = stage_of(small(solver=solver, k=3, learning_rate=0.002, critic_rate=0.001, betas=[0.1, 0.2]))
+    assert type(stage.solver) is kind
+    assert {name: (rule.rate, rule.betas, rule.optimiser) for name, rule in stage.solver.rules.items()} == {
+        "critic": (0.001, (0.1, 0.2), "adam"),
+        "generator": (0.002, (0.1, 0.2), "adam"),
+    }
+    if kind is Alternating:
+        assert stage.solver.k == 3
+
+
+def test_k_counts_the_critics_updates():
+    model = small(k=4)
+    stage = stage_of(model)
+    stage.solver.bind(stage.game)
+    stage.solver.step(stage.game, stage.source(Stream(0)), Stream(0))
+    assert stage.solver.updates == {"critic": 4, "generator": 1}
+    assert stage.batches.position == 4
+
+
+@pytest.mark.parametrize("payoff", ["minimax", "non-saturating", "maximum-likelihood"])
+def test_every_payoff_trains(payoff):
+    model = small(payoff=payoff, learning_rate=0.001, steps=30).fit(POINTS)
+    assert stage_of(small(payoff=payoff)).game.payoff is not None
+    assert np.isfinite(model.sample(50)).all()
+
+
+def test_samples_have_the_scale_and_type_of_the_data():
+    samples = small().fit(POINTS).sample(40)
+    assert samples.shape == (40, 2)
+    assert samples.dtype == POINTS.dtype
+    assert (np.abs(samples.mean(0) - POINTS.mean(0)) < 5 * POINTS.std(0)).all()
+    pictures = random.randint(0, 256, size=(60, 9)).astype(np.uint8)
+    samples = small(value_range=(0, 255), picture_shape=(3, 3)).fit(pictures).sample(10)
+    assert samples.dtype == np.uint8
+    assert samples.min() < samples.max()
+    assert small().fit(POINTS.astype(np.float32)).sample(3).dtype == np.float32
+    sixteen = small(value_range=(0, 16)).fit(random.randint(0, 17, size=(60, 4)))
+    samples = sixteen.sample(100)
+    assert samples.dtype == np.int64
+    assert samples.min() >= 0
+    assert samples.max() <= 16
+
+
+def test_the_generator_is_averaged_and_the_critic_is_not():
+    averaged, raw = (small(average=decay, steps=40, learning_rate=0.01).fit(POINTS) for decay in (0.999, 0.0))
+    assert torch.equal(averaged.critic_.layers[0].weight, raw.critic_.layers[0].weight)
+    assert not torch.equal(averaged.generator_.network.layers[0].weight, raw.generator_.network.layers[0].weight)
+    assert (averaged.sample(5) != raw.sample(5)).any()
+
+
+def test_the_average_is_that_of_the_raw_path():
+    """Worked out again from the generator's path without averaging."""
+    path = []
+    model = small(average=0.0, steps=15, learning_rate=0.01)
+    stage = stage_of(model)
+    first = stage.game.generator.network.layers[0].weight.detach().clone()
+    stage.solver.bind(stage.game)
+    key = model._stream().child("train").child("stage", "play")
+    for step in range(15):
+        stage.solver.step(stage.game, stage.source(key.child(step)), key.child(step))
+        path.append(stage.game.generator.network.layers[0].weight.detach().clone())
+    mean = first
+    for t, weight in enumerate(path):
+        decay = min(0.9, (1 + t) / (10 + t))
+        mean = decay * mean + (1 - decay) * weight
+    found = small(average=0.9, steps=15, learning_rate=0.01).fit(POINTS).generator_.network.layers[0].weight
+    assert torch.allclose(found, mean, atol=1e-6)
+
+
+def test_the_seed_reproduces_the_fit():
+    first, second, third = (small(random_state=seed).fit(POINTS) for seed in (1, 1, 2))
+    assert torch.equal(parameters_of(first), parameters_of(second))
+    assert not torch.equal(parameters_of(first), parameters_of(third))
+    fresh = small(random_state=None).fit(POINTS)
+    assert torch.equal(parameters_of(small(random_state=fresh.seed_).fit(POINTS)), parameters_of(fresh))
+    states = [small(random_state=np.random.RandomState(5)).fit(POINTS) for _ in range(2)]
+    assert torch.equal(parameters_of(states[0]), parameters_of(states[1]))
+
+
+def test_threads_change_nothing_but_the_last_digits():
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(parameters_of(small().fit(POINTS)))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.allclose(found[0], found[1], atol=1e-4)
+
+
+def test_samples_follow_their_own_random_state():
+    model = small().fit(POINTS)
+    assert (model.sample(20) == model.sample(20)).all()
+    assert (model.sample(20) == model.sample(30)[:20]).all(), "sample i depends on its row alone"
+    assert (model.sample(20, random_state=3) != model.sample(20, random_state=4)).any()
+
+
+def test_a_gan_finds_a_cluster():
+    """A round cluster far from where it starts: mean and spread of 1000 samples."""
+    data = GaussianMixture(np.array([[3.0, -2.0]]), std=0.5).sample(1000, Stream(0))
+    model = GAN(hidden=(32,), latent_dim=2, steps=800, learning_rate=2e-3, average=0.99, random_state=0).fit(data)
+    samples = model.sample(1000)
+    assert np.abs(samples.mean(0) - [3, -2]).max() < 0.25
+    assert 0.05 < samples.std(0).min() <= samples.std(0).max() < 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": ()}, r"hidden=\(\): expected the widths of the hidden layers"),
+        ({"hidden": "16"}, "hidden='16': expected"),
+        ({"hidden": (8, 0)}, r"hidden\[1\]=0: expected"),
+        ({"latent_dim": 0}, "latent_dim=0: expected"),
+        ({"k": 0}, "k=0: expected"),
+        ({"steps": 2.5}, "steps=2.5: expected"),
+        ({"batch_size": 0}, "batch_size=0: expected"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0: expected a finite number above 0"),
+        ({"critic_rate": math.inf}, "critic_rate=inf: expected"),
+        ({"betas": 0.5}, "betas=0.5: expected two numbers"),
+        ({"betas": (0.5, 1.0)}, r"betas=\(0.5, 1.0\): expected two numbers in \[0, 1\)"),
+        ({"average": 1.0}, "average=1.0: expected"),
+        ({"payoff": "x"}, "payoff='x': expected one of"),
+        ({"prior": "x"}, "prior='x': expected one of 'normal', 'uniform'"),
+        ({"solver": "x"}, "solver='x': expected one of"),
+        ({"units": "bernoulli"}, "units='bernoulli': expected one of 'auto', 'picture', 'real'"),
+        ({"device": "abacus"}, "device='abacus': torch cannot use it here"),
+        ({"value_range": (0, 1, 2)}, r"value_range=\(0, 1, 2\): expected two numbers"),
+        ({"value_range": (0, 1)}, "outside 0 to 1"),
+    ],
+)
+def test_impossible_parameters_are_refused_before_any_work(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        small(**{"out": str(tmp_path / "run"), **options}).fit(POINTS)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("options", "message"), [({"n": 0}, "n=0: expected"), ({"y": 3}, "y=3: this GAN is not conditional")])
+def test_impossible_samples_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        small().fit(POINTS).sample(**options)

@@ -1,0 +1,142 @@
+"""scikit-learn's own checks, and the estimators among its tools: clone, search, pipelines, DataFrames."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.neural_network import BernoulliRBM
+from sklearn.utils.estimator_checks import check_estimator
+
+from equilibria import DBM, GAN, RBM, load
+
+SMALL = {
+    "rbm": RBM(n_components=3, n_iter=2, batch_size=10, chains=5, ais_betas=10, ais_chains=5),
+    "dbm": DBM(hidden=(4, 3), steps=5, pretrain_steps=3, chains=5, ais_betas=10, ais_chains=5),
+    "gan": GAN(hidden=(4,), latent_dim=2, steps=3),
+}
+EXCEPTIONS: dict[str, dict[str, str]] = {"rbm": {}, "dbm": {}, "gan": {}}
+"""Checks of scikit-learn that an estimator is known to fail, each with the reason: there is none."""
+NOT_RUN = {"check_array_api_input"}
+"""Checks that scikit-learn itself leaves out here: it needs SCIPY_ARRAY_API in the environment before scipy is first imported."""
+
+X = (np.random.RandomState(0).uniform(size=(40, 6)) < 0.4).astype(float)
+
+
+def _script(name: str) -> ModuleType:
+    path = Path(__file__).parents[2] / "experiments" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_scikit_learns_checks(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = check_estimator(clone(SMALL[name]), expected_failed_checks=EXCEPTIONS[name], on_fail=None)
+    failed = {r["check_name"]: str(r["exception"]) for r in results if r["status"] == "failed"}
+    assert failed == {}
+    assert {r["check_name"] for r in results if r["status"] == "skipped"} <= NOT_RUN
+    assert {r["check_name"] for r in results if r["status"] == "xfail"} == set(EXCEPTIONS[name])
+    assert sum(r["status"] == "passed" for r in results) >= 40
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_a_clone_is_the_same_and_not_fitted(name):
+    model = clone(SMALL[name]).set_params(random_state=3)
+    first = model.fit(X).sample(4)
+    copy = clone(model)
+    assert copy.get_params() == model.get_params()
+    with pytest.raises(NotFittedError):
+        copy.sample(4)
+    assert (copy.fit(X).sample(4) == first).all()
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_fitted_models_travel_by_joblib(name):
+    model = clone(SMALL[name]).set_params(random_state=0).fit(X)
+    buffer = io.BytesIO()
+    joblib.dump(model, buffer)
+    buffer.seek(0)
+    copy = joblib.load(buffer)
+    assert (copy.sample(5) == model.sample(5)).all()
+    if name != "gan":
+        assert (copy.score_samples(X) == model.score_samples(X)).all()
+        copy.partial_fit(X[:10])  # and can be trained on
+
+
+def test_a_search_chooses_the_larger_log_likelihood():
+    patterns = np.tile(np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]], dtype=float), (30, 1))
+    model = RBM(n_components=3, n_iter=20, batch_size=10, random_state=0)
+    search = GridSearchCV(model, {"learning_rate": [1e-6, 0.2]}, cv=2, n_jobs=1).fit(patterns)
+    assert search.best_params_ == {"learning_rate": 0.2}
+    assert search.score(patterns) == search.best_estimator_.score(patterns)
+    poor, good = search.cv_results_["mean_test_score"]
+    assert poor == pytest.approx(-6 * np.log(2), abs=0.1)  # all columns fair coins
+    assert good > poor + 1
+
+
+@pytest.mark.parametrize("name", ["rbm", "dbm"])
+def test_pandas_output_has_names(name):
+    frame = pd.DataFrame(X, columns=list("abcdef"), index=range(100, 140))
+    model = clone(SMALL[name]).set_output(transform="pandas").fit(frame)
+    out = model.transform(frame)
+    hidden = {"rbm": 3, "dbm": 7}[name]
+    assert list(out.columns) == [f"{name}{i}" for i in range(hidden)] == list(model.get_feature_names_out())
+    assert list(out.index) == list(frame.index)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_the_names_of_columns_are_kept_and_others_refused(name, tmp_path):
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    model = clone(SMALL[name]).fit(frame)
+    assert list(model.feature_names_in_) == list(model.schema_.columns) == list("abcdef")
+    model.save(tmp_path / "run")
+    for fitted in (model, load(tmp_path / "run")):
+        assert list(fitted.feature_names_in_) == list("abcdef")
+        if name != "gan":
+            with pytest.raises(ValueError, match="feature names should match"):
+                fitted.score_samples(frame[list("fedcba")])
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_a_sparse_table_is_refused_in_a_sentence(name):
+    with pytest.raises(TypeError, match=r"Sparse data was passed for X, but dense data is required. Use '.toarray\(\)'"):
+        clone(SMALL[name]).fit(sparse.csr_array(X))
+
+
+def test_rbm_takes_bernoulli_rbms_place():
+    """Half the digits and a fifth of the training of experiments/digits_pipeline.py, with RBM's parameters as they come."""
+    script = _script("digits_pipeline")
+    pixels, classes = load_digits(return_X_y=True)
+    split = train_test_split(pixels[:900] / 16, classes[:900], test_size=0.3, random_state=0)
+    parameters = {**script.PARAMETERS, "n_components": 50, "random_state": 0}
+    ours, theirs = (script.accuracy(machine(**parameters), split)[0] for machine in (RBM, BernoulliRBM))
+    assert ours >= theirs
+    assert ours > 0.85
+
+
+def test_rbm_has_what_bernoulli_rbm_has():
+    ours, theirs = (machine(n_components=3, n_iter=2, random_state=0).fit(X) for machine in (RBM, BernoulliRBM))
+    for name in ("components_", "intercept_hidden_", "intercept_visible_"):
+        assert getattr(ours, name).shape == getattr(theirs, name).shape
+    assert set(theirs.get_params()) <= set(ours.get_params())
+    for method in ("transform", "gibbs", "score_samples"):
+        assert getattr(ours, method)(X).shape == getattr(theirs, method)(X).shape
+    assert set(np.unique(ours.gibbs(X))) <= {0.0, 1.0}
+    hidden = 1 / (1 + np.exp(-(X @ ours.components_.T + ours.intercept_hidden_)))
+    assert np.allclose(ours.transform(X), hidden, atol=1e-6)
