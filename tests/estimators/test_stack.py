@@ -28,9 +28,9 @@ def machine_of(*sizes: int, dtype: torch.dtype = torch.float64) -> BoltzmannMach
     return machine
 
 
-def stages_of(machine: BoltzmannMachine, steps: int = 5, on_last=lambda: None):
+def stages_of(machine: BoltzmannMachine, steps: int = 5, rate: float = 0.1, on_last=lambda: None):
     return pretraining(
-        machine, lambda name: plays.batches(name, machine.dtype), Rule("sgd", 0.1), steps=steps, stream=Stream(1), on_last=on_last
+        machine, lambda name: plays.batches(name, machine.dtype), Rule("sgd", rate), steps=steps, stream=Stream(1), on_last=on_last
     )
 
 
@@ -109,7 +109,7 @@ def test_pretraining_learns_something_and_the_same_thing_each_time():
     ends = []
     for _ in range(2):
         machine = machine_of(*SIZES[:3], dtype=torch.float32)
-        stages = stages_of(machine, steps=100)
+        stages = stages_of(machine, steps=200, rate=0.5)
         trainer = Trainer(stages, Stream(0))
         trainer.fit()
         ends.append(plays.state_of(stages))

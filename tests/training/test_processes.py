@@ -65,11 +65,8 @@ def interrupt(family: str, group: Processes, path: Path) -> int:
 
 
 def whole_state(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """The state with the chains of all processes."""
-    state = plays.state_of(trainer.stages)
-    for stage in trainer.stages:
-        state.update({f"{stage.name}.{name}": value for name, value in trainer.processes.gathered(stage.game).items()})
-    return {name: value.detach().clone().contiguous() for name, value in state.items()}
+    """The state at the end, when the chains of all processes have been collected."""
+    return {name: value.contiguous() for name, value in plays.state_of(trainer.stages).items()}
 
 
 # ---------------------------------------------------------------- what each of the two processes does

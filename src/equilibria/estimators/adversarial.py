@@ -95,7 +95,7 @@ class GAN(GenerativeEstimator):
         prior: str = "normal",
         solver: str = "alternating",
         k: int = 1,
-        learning_rate: float = 2e-4,
+        learning_rate: float = 1e-3,
         critic_rate: float | None = None,
         betas: tuple[float, float] = (0.5, 0.999),
         batch_size: int = 100,
