@@ -84,7 +84,7 @@ def kill(process: subprocess.Popen[bytes], out: Path, step: int, saving: bool, d
     """SIGKILL at ``step`` and ``delay`` seconds later, or while a checkpoint is being written; says what was left."""
     wait(process, out, step)
     if saving:
-        while process.poll() is None and not any((out / "checkpoints").glob(".step-*.tmp")):
+        while process.poll() is None and not _writing(out / "checkpoints"):
             pass
     else:
         time.sleep(delay)
@@ -94,6 +94,12 @@ def kill(process: subprocess.Popen[bytes], out: Path, step: int, saving: bool, d
     newest = max(checkpoint.steps(out / "checkpoints"), default=None)
     dead = "killed" if code == -signal.SIGKILL else f"already ended with code {code}"
     return f"{dead} at checkpoint {newest} of {step}+" + (f", leaving {', '.join(left)}" if left else "")
+
+
+def _writing(folder: Path) -> bool:
+    """Whether a checkpoint later than all complete ones is being written; an earlier number is one being deleted."""
+    newest = max(checkpoint.steps(folder), default=-1)
+    return any(int(path.name.split(".")[1].removeprefix("step-")) > newest for path in folder.glob(".step-*.tmp"))
 
 
 def differences(left: Path, right: Path) -> list[str]:

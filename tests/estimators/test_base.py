@@ -191,7 +191,7 @@ def test_a_damaged_model_is_named(harm, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_other_data_cannot_go_on_with_a_run(name, tmp_path):
     small(name, out=str(tmp_path / "run")).fit(X)
-    for other in (X[1:], X.astype(float), np.where(X == X.max(), X - 1, X)):
+    for other in (X[1:], X.astype(float), np.where(X.max() == X, X - 1, X)):
         with pytest.raises(ValueError, match="X: these are not the data that the run was started with"):
             equilibria.resume(tmp_path / "run", other)
 

@@ -55,7 +55,7 @@ def test_a_stop_while_log_z_is_estimated_is_resumed_to_the_same_model(tmp_path: 
     with monkeypatch.context() as patch:
         patch.setattr(annealing, "log_partition", interrupted)
         model = RBM(**settings, out=str(tmp_path / "run"))
-        with pytest.raises(TrainingInterrupted, match="result was being worked out.*equilibria resume") as stopped:
+        with pytest.raises(TrainingInterrupted, match=r"result was being worked out.*equilibria resume") as stopped:
             model.fit(X)
     assert stopped.value.signal == signal.SIGTERM
     with pytest.raises(Exception, match="not fitted"):
@@ -90,7 +90,7 @@ def test_a_run_that_diverged_at_once_does_not_claim_a_checkpoint(tmp_path: Path)
 
 def test_a_constant_category_is_named() -> None:
     X = pd.DataFrame({"colour": ["red", "blue", "red"], "shape": ["round"] * 3})
-    with pytest.raises(ValueError, match="column 'shape'.*'round' in every row; leave it out"):
+    with pytest.raises(ValueError, match=r"column 'shape'.*'round' in every row; leave it out"):
         RBM(**SMALL, units="categorical").fit(X)
 
 
@@ -118,7 +118,7 @@ def test_a_range_that_the_data_leave_is_refused() -> None:
 
 def test_a_saved_model_has_no_training_to_resume(tmp_path: Path) -> None:
     RBM(**SMALL).fit(BARS).save(tmp_path / "run")
-    with pytest.raises(RunError, match="no training to go on with: use equilibria.load"):
+    with pytest.raises(RunError, match=r"no training to go on with: use equilibria\.load"):
         equilibria.resume(tmp_path / "run", BARS)
 
 

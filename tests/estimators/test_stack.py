@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import plays
 import pytest
 import torch
 
+import plays
 from equilibria.data import Batch
 from equilibria.estimators.stack import pretraining, settle_game
 from equilibria.games.contrastive import ContrastiveGame

@@ -188,7 +188,8 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         choice("binarise", self.binarise, (*BINARISE, None))
         choice("method", self.method, tuple(NEGATIVE))
         whole("k", self.k, 1)
-        whole("chains", self.chains, 1)
+        if self.chains is not None:
+            whole("chains", self.chains, 1)
         whole("ais_chains", self.ais_chains, 2)
         whole("ais_betas", self.ais_betas, 1)
         usable_device(self.device)
@@ -239,7 +240,7 @@ class _BoltzmannEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
     def _game(self, steps: int = 1) -> ContrastiveGame:
         return ContrastiveGame(
             self.machine_,
-            chains=self.chains,
+            chains=self.chains or self.batch_size,
             steps=steps,
             negative=NEGATIVE[self.method],
             centred=self.centred,
@@ -376,8 +377,8 @@ class RBM(_BoltzmannEstimator):
         Where the negative phase's chains start: where they were, or at the data.
     k : int
         Gibbs sweeps an update.
-    chains : int
-        Persistent chains.
+    chains : int, optional
+        Persistent chains; by default as many as rows in a batch.
     centred : bool
         Whether the gradient is centred (Melchior, Fischer & Wiskott 2016).
     momentum, weight_decay : float
@@ -433,17 +434,17 @@ class RBM(_BoltzmannEstimator):
         n_components: int = 256,
         *,
         learning_rate: float = 0.05,
-        batch_size: int = 20,
-        n_iter: int = 20,
+        batch_size: int = 10,
+        n_iter: int = 10,
         verbose: int = 0,
         random_state: RandomState = None,
         units: str = "auto",
         method: str = "pcd",
         k: int = 1,
-        chains: int = 100,
+        chains: int | None = None,
         centred: bool = True,
-        momentum: float = 0.5,
-        weight_decay: float = 1e-4,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
         binarise: str | None = "resample",
         value_range: tuple[float, float] | None = None,
         picture_shape: tuple[int, ...] | None = None,
@@ -633,6 +634,7 @@ class DBM(_BoltzmannEstimator):
         number("pretrain_rate", self.pretrain_rate, 0, open_low=True)
         number("pretrain_decay", self.pretrain_decay, 0)
         whole("mean_field_steps", self.mean_field_steps, 1)
+        whole("chains", self.chains, 1)
 
     def _hidden_units(self) -> list[Units]:
         return [Bernoulli(int(size)) for size in self.hidden]

@@ -14,7 +14,7 @@ from equilibria.random import RandomState, as_stream
 
 __all__ = ["two_sample"]
 
-CAVEAT = "0.5 is chance: this forest sees no difference, which another classifier may."
+CAVEAT = "0.5 is chance; where this forest sees no difference, another classifier may."
 _TREES = 100
 
 
