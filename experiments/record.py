@@ -33,5 +33,5 @@ def record(name: str, **result: Any) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({**header, **result}, indent=1) + "\n")
-    print(path)
+    print(path.relative_to(RESULTS.parents[1]))
     return path
