@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from equilibria.data import Batches
-from equilibria.estimators.base import GenerativeEstimator, choice, number, pair, usable_device, whole, writable_name
+from equilibria.estimators.base import GenerativeEstimator
+from equilibria.estimators.parameters import choice, number, pair, usable_device, whole, writable_name
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.payoffs import PAYOFFS
 from equilibria.models.generator import PRIORS, Generator

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from equilibria.data import Schema
 from equilibria.errors import RunError, TrainingInterrupted
+from equilibria.estimators.parameters import pair, usable_device
 from equilibria.random import RandomState, Stream, as_seed, as_stream
 from equilibria.training import health
 from equilibria.training.engine import Processes, processes
@@ -280,55 +280,6 @@ class GenerativeEstimator(BaseEstimator):
     def _facts(self) -> dict[str, Any]:
         """What health should know beside the history."""
         return {}
-
-
-def whole(name: str, value: Any, least: int) -> None:
-    """Refuse what is not a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
-
-
-def number(name: str, value: Any, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
-    """Refuse what is not a number from ``low`` to ``high``."""
-    good = (
-        isinstance(value, int | float | np.number)
-        and not isinstance(value, bool)
-        and np.isfinite(value)
-        and low <= value <= high
-        and not (open_low and value == low)
-    )
-    if not good:
-        bounds = "finite number" if low == -float("inf") else f"finite number {'above' if open_low else 'of at least'} {low:g}"
-        raise ValueError(f"{name}={value!r}: expected a {bounds}" + (f" and at most {high:g}" if high != float("inf") else ""))
-
-
-def pair(name: str, value: Any) -> tuple[float, float]:
-    """Two numbers as floats; refuses anything else."""
-    if not isinstance(value, Sequence | np.ndarray) or len(value) != 2 or isinstance(value, str):
-        raise ValueError(f"{name}={value!r}: expected two numbers")
-    for position, entry in enumerate(value):
-        number(f"{name}[{position}]", entry, -float("inf"))
-    return float(value[0]), float(value[1])
-
-
-def choice(name: str, value: Any, options: Any) -> None:
-    """Refuse what is not one of ``options``."""
-    if not isinstance(value, str | None) or value not in options:
-        raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, options))}")
-
-
-def usable_device(device: Any) -> None:
-    """Refuse a device that torch cannot use here."""
-    try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(f"device={device!r}: torch cannot use it here ({str(error).splitlines()[0]}); try 'cpu'") from error
-
-
-def writable_name(name: str, value: Any) -> None:
-    """Refuse what cannot be the name of a folder."""
-    if value is not None and not isinstance(value, str | os.PathLike):
-        raise ValueError(f"{name}={value!r}: expected the name of a folder, or None to write nothing")
 
 
 @contextlib.contextmanager
