@@ -555,4 +555,4 @@ def test_a_real_signal_stops_the_training_and_resume_ends_it(console: Console, h
     code, text, _ = console("resume", run)
     assert code == 0
     assert "log Z = " in text
-    assert Run.open(run).metrics()[-1]["step"] == 1000 * 36 // 20
+    assert Run.open(run).metrics()[-1]["step"] == 1000 * 36 // estimators.RBM().batch_size
