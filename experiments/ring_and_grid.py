@@ -43,6 +43,7 @@ for name in ("ring", "grid"):
 record(
     "ring_and_grid",
     settings=settings,
+    learning_rates=rates,
     rows=rows,
     published={"source": "Lin et al. 2018", "GAN": {"ring": [6.3, 0.982], "grid": [17.3, 0.948]}},
 )
