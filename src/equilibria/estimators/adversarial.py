@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from equilibria.data import Batches
 from equilibria.estimators.base import GenerativeEstimator
-from equilibria.estimators.parameters import choice, number, pair, usable_device, whole, writable_name
+from equilibria.estimators.parameters import choice, number, pair, usable_device, whole, widths, writable_name
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.payoffs import PAYOFFS
 from equilibria.models.generator import PRIORS, Generator
@@ -157,10 +157,7 @@ class GAN(GenerativeEstimator):
     # ---------------------------------------------------------------- training
 
     def _validate(self) -> None:
-        if isinstance(self.hidden, str) or not isinstance(self.hidden, Sequence | np.ndarray) or len(self.hidden) < 1:
-            raise ValueError(f"hidden={self.hidden!r}: expected the widths of the hidden layers, such as (256, 256)")
-        for i, size in enumerate(self.hidden):
-            whole(f"hidden[{i}]", size, 1)
+        widths("hidden", self.hidden, "the widths of the hidden layers, such as (256, 256)")
         for name in ("latent_dim", "k", "batch_size", "steps"):
             whole(name, getattr(self, name), 1)
         number("learning_rate", self.learning_rate, 0, open_low=True)
@@ -199,8 +196,6 @@ class GAN(GenerativeEstimator):
         self.generator_, self.critic_ = self._networks()
         game = AdversarialGame(self.generator_, self.critic_, self.payoff)
         size = min(self.batch_size, len(X))
-        if size % world:
-            raise ValueError(f"batch_size={size}: cannot be shared equally among {world} processes; choose a multiple of {world}")
         batches = Batches(X, size, self._stream().child("data"), encode=self.schema_.encode, shard=(rank, world), device=self.device)
         average = Average(self.generator_, self.average) if self.average else None
         return [Stage("play", game, self._solver(), batches, self.steps, pictures=self._portraits(average), average=average)]

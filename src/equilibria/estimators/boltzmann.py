@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from equilibria.estimators.parameters import number, whole
+from equilibria.estimators.parameters import number, whole, widths
 from equilibria.estimators.stack import pretraining, settle_game
 from equilibria.estimators.undirected import UndirectedEstimator
 from equilibria.games.contrastive import ContrastiveGame
@@ -186,7 +186,7 @@ class RBM(UndirectedEstimator):
         return [self._joint_stage(X, rank, world)]
 
     def _joint_stage(self, X: np.ndarray, rank: int, world: int) -> Stage:
-        game, batches = self._game(self.k), self._batches(X, rank, world)("train")
+        game, batches = self._game(), self._batches(X, rank, world)("train")
         steps = max(1, self.n_iter * len(X) // batches.batch_size)
         solver = Simultaneous(self._rule(self.learning_rate, steps))
         return Stage("train", game, solver, batches, steps, pictures=self._fantasies(game))
@@ -297,10 +297,7 @@ class DBM(UndirectedEstimator):
 
     def _validate(self) -> None:
         super()._validate()
-        if isinstance(self.hidden, str) or not isinstance(self.hidden, Sequence | np.ndarray) or len(self.hidden) < 1:
-            raise ValueError(f"hidden={self.hidden!r}: expected the number of units of each hidden layer, such as (500, 1000)")
-        for i, size in enumerate(self.hidden):
-            whole(f"hidden[{i}]", size, 1)
+        widths("hidden", self.hidden, "the number of units of each hidden layer, such as (500, 1000)")
         whole("steps", self.steps, 1)
         whole("pretrain_steps", self.pretrain_steps, 0)
         number("pretrain_rate", self.pretrain_rate, 0, open_low=True)
@@ -339,6 +336,6 @@ class DBM(UndirectedEstimator):
         return [*stages, joint]
 
     def _joint_stage(self, X: np.ndarray, rank: int, world: int) -> Stage:
-        game, solver = self._game(self.k), Simultaneous(self._rule(self.learning_rate, self.steps))
+        game, solver = self._game(), Simultaneous(self._rule(self.learning_rate, self.steps))
         batches = self._batches(X, rank, world)("joint")
         return Stage("joint", game, solver, batches, self.steps, pictures=self._fantasies(game))

@@ -9,13 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["choice", "number", "pair", "usable_device", "whole", "writable_name"]
+__all__ = ["choice", "number", "pair", "usable_device", "whole", "widths", "writable_name"]
 
 
 def whole(name: str, value: Any, least: int) -> None:
     """Refuse what is not a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
+
+
+def widths(name: str, value: Any, expected: str) -> None:
+    """Refuse what is not a sequence of layer sizes; ``expected`` says what they are."""
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or len(value) < 1:
+        raise ValueError(f"{name}={value!r}: expected {expected}")
+    for i, size in enumerate(value):
+        whole(f"{name}[{i}]", size, 1)
 
 
 def number(name: str, value: Any, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:

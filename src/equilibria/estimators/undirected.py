@@ -149,7 +149,7 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
 
     def _revive(self) -> tuple[ContrastiveGame, Solver]:
         """The last stage's game, its chains where training left them, and a solver with a constant rate."""
-        game = self._game(self.k)
+        game = self._game()
         with torch.no_grad():
             for name, values in self.chains_.items():
                 getattr(game, f"chain_{name}").copy_(values)
@@ -221,8 +221,6 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
 
     def _batches(self, X: np.ndarray, rank: int, world: int) -> Callable[[str], Batches]:
         size = min(self.batch_size, len(X))
-        if size % world:
-            raise ValueError(f"batch_size={size}: cannot be shared equally among {world} processes; choose a multiple of {world}")
 
         def build(name: str) -> Batches:
             return Batches(
@@ -237,11 +235,11 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
 
         return build
 
-    def _game(self, steps: int = 1) -> ContrastiveGame:
+    def _game(self) -> ContrastiveGame:
         return ContrastiveGame(
             self.machine_,
             chains=self.chains or self.batch_size,
-            steps=steps,
+            steps=self.k,
             negative=NEGATIVE[self.method],
             centred=self.centred,
             mean_field_steps=getattr(self, "mean_field_steps", 1),  # an RBM's one step is exact

@@ -44,6 +44,7 @@ class Solver:
         self._game: Game | None = None
         self._rules: dict[str, Rule] = {}
         self._optimisers: dict[str, torch.optim.Optimizer] = {}
+        self._owned: dict[str, list[torch.nn.Parameter]] = {}
 
     def bind(self, game: Game) -> None:
         """Build an optimiser for every player of ``game``, as new; a second call with the same game does nothing.
@@ -58,7 +59,7 @@ class Solver:
         rules = _rule_of_each(self.rules, game)
         owned = {player: game.parameters_of(player) for player in game.players}
         _check_owners(owned)
-        self._rules = rules
+        self._rules, self._owned = rules, owned
         self._optimisers = {player: rules[player].build(parameters) for player, parameters in owned.items()}
         self.updates = dict.fromkeys(game.players, 0)
         self._game = game
@@ -117,12 +118,12 @@ class Solver:
         """One update: average over processes, then move the players that have a gradient."""
         self.reduce([tensor for player in gradients for tensor in gradients[player]] + game.shared(drawn))
         for player, gradient in gradients.items():
-            self._apply(player, game, gradient)
+            self._apply(player, gradient)
 
-    def _apply(self, player: str, game: Game, gradient: list[Tensor]) -> None:
+    def _apply(self, player: str, gradient: list[Tensor]) -> None:
         optimiser = self._optimisers[player]
         self._rules[player].set_update(optimiser, self.updates[player])
-        for parameter, tensor in zip(game.parameters_of(player), gradient, strict=True):
+        for parameter, tensor in zip(self._owned[player], gradient, strict=True):
             parameter.grad = tensor
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
