@@ -117,6 +117,8 @@ class Bernoulli(Units):
         return 2**self.size
 
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
+        if field.dtype == torch.bfloat16:  # a probability needs more digits than its field
+            return self.sample(field.float(), stream).to(torch.bfloat16)
         draw = stream.centred(field.shape, field.dtype, field.device)
         return torch.lt(draw, torch.sigmoid(field).sub_(0.5), out=torch.empty_like(draw))
 
@@ -194,6 +196,8 @@ class Categorical(Units):
         return grouped.flatten(1)[:, self.place]
 
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
+        if field.dtype == torch.bfloat16:
+            return self.sample(field.float(), stream).to(torch.bfloat16)
         cumulative = torch.softmax(self._grouped(field), -1).cumsum(-1)
         draw = stream.uniform((field.shape[0], self.variables), field.dtype, field.device)
         # Scaling by the last sum keeps the choice inside the group whatever the rounding of the cumulative sums.

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from equilibria.data import Batch, Batches
 from equilibria.games.contrastive import ContrastiveGame
-from equilibria.inference.clamp import Held
 from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
@@ -84,7 +83,7 @@ def settle_game(game: ContrastiveGame, values: Tensor, stream: Stream, rank: int
     """
     machine = game.machine
     with torch.no_grad():
-        means, fields, _ = update(machine, {game.visible: Held(values)}, game.mean_field_steps)
+        means, fields, _ = update(machine, game.observed(Batch(values)), game.mean_field_steps)
         for name in machine.layers:
             if game.centred:
                 game.offset(name).copy_(machine.units(name).signal(means[name].mean(0, keepdim=True)).squeeze(0))

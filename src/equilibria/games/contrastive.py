@@ -7,8 +7,9 @@ contrastive divergence (CD). For an RBM mean field is exact.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,12 +19,14 @@ from equilibria.games.game import Game
 from equilibria.inference import gibbs
 from equilibria.inference.clamp import Held
 from equilibria.inference.mean_field import update
-from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import Stream
 
 __all__ = ["ContrastiveGame", "Phases"]
 
 NEGATIVE = ("persistent", "data")
+PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
+ACTIVITY_RATE = 0.1  # how far the running mean of a sparse layer moves towards each batch's: the damping of .9 of the 2009 protocol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +75,15 @@ class ContrastiveGame(Game):
         Updates of both blocks in the positive phase; an RBM always takes one.
     gain : mapping of str to float, optional
         Multiplies the field of a layer in both phases: 2 for the doubled input of layer-wise pretraining (Salakhutdinov & Hinton 2009).
-    visible : str, optional
-        The layer that a batch's values belong to, the machine's first by default.
+    visible : str or sequence of str, optional
+        The layers that a batch's values belong to, side by side in this order; the machine's first by default. A cell that the batch's
+        mask calls missing is free: mean field runs over it too, and nothing of it lasts to the next epoch.
+    precision : {"float32", "bfloat16"}
+        Of the chains' products (and of all mean-field steps but the last). Draws, statistics and gradients are float32 in any case. For
+        machines of bounded layers only.
+    sparsity : mapping of str to (target, cost), optional
+        Hidden layer → the mean that each of its units is drawn to, and how strongly: its field is pushed by −cost · (running mean −
+        target), which moves its bias and its weights from the layers before it (Salakhutdinov & Hinton 2009).
 
     Examples
     --------
@@ -98,10 +108,13 @@ class ContrastiveGame(Game):
         offset_rate: float = 0.01,
         mean_field_steps: int = 10,
         gain: Mapping[str, float] | None = None,
-        visible: str | None = None,
+        visible: str | Sequence[str] | None = None,
+        precision: str = "float32",
+        sparsity: Mapping[str, tuple[float, float]] | None = None,
         stream: Stream | None = None,
     ):
         super().__init__()
+        visible = (visible,) if isinstance(visible, str) else tuple(visible or (next(iter(machine.layers)),))
         if negative not in NEGATIVE:
             raise ValueError(f"negative={negative!r}: expected one of {NEGATIVE}")
         for name, value in {"chains": chains, "steps": steps, "mean_field_steps": mean_field_steps}.items():
@@ -109,15 +122,16 @@ class ContrastiveGame(Game):
                 raise ValueError(f"{name}={value!r}: expected a whole number, 1 or more")
         if not 0 <= offset_rate <= 1:
             raise ValueError(f"offset_rate={offset_rate!r}: expected a number from 0 to 1")
-        for name in [*(gain or {}), *([visible] if visible else [])]:
-            if name not in machine.layers:
-                raise ValueError(
-                    f"{'visible' if name == visible else 'gain'}: unknown layer {name!r}; the layers are {list(machine.layers)}"
-                )
+        for argument, names in {"visible": visible, "gain": gain or {}, "sparsity": sparsity or {}}.items():
+            for name in names:
+                if name not in machine.layers:
+                    raise ValueError(f"{argument}: unknown layer {name!r}; the layers are {list(machine.layers)}")
+        _check_precision(machine, precision)
         self.machine = machine
         self.steps, self.negative, self.centred = steps, negative, centred
         self.offset_rate, self.mean_field_steps, self.gain = offset_rate, mean_field_steps, dict(gain or {})
-        self.visible = visible or next(iter(machine.layers))
+        self.visible, self.precision, self.sparsity = visible, precision, dict(sparsity or {})
+        self._rough: list[BoltzmannMachine] = []  # the machine in bfloat16; in a list, so that it is no part of the game's state
         if negative == "persistent":
             self.sharded = [f"chain_{name}" for name in machine.layers]
             for name, values in gibbs.start(machine, chains, (stream or Stream(0)).child("chains")).items():
@@ -126,6 +140,8 @@ class ContrastiveGame(Game):
             units = machine.units(name)
             mean = units.mean(machine.base(name).unsqueeze(0)).squeeze(0)
             self.register_buffer(f"offset_{name}", units.signal(mean) if centred else torch.zeros_like(mean))
+        for name, (target, _) in self.sparsity.items():
+            self.register_buffer(f"activity_{name}", torch.full_like(machine.bias[name], target))
 
     @property
     def chains(self) -> dict[str, Tensor]:
@@ -136,25 +152,58 @@ class ContrastiveGame(Game):
         """μ of one layer."""
         return getattr(self, f"offset_{name}")
 
+    def observed(self, batch: Batch) -> dict[str, Held]:
+        """The visible layers as a batch has them: its columns side by side, in the order of ``visible``."""
+        held, first = {}, 0
+        for name in self.visible:
+            columns = slice(first, first := first + self.machine.units(name).size)
+            held[name] = _held(self.machine, name, batch.values[:, columns], None if batch.mask is None else batch.mask[:, columns])
+        return held
+
     @torch.no_grad()
     def draw(self, batch: Batch, stream: Stream) -> Phases:
-        machine = self.machine
-        held = {self.visible: _observed(machine, self.visible, batch)}
-        positive, fields, change = update(machine, held, self.mean_field_steps, self.gain)
+        machine, held, rough = self.machine, self.observed(batch), self._rounded()
+        positive, fields, change = self._posterior(held, rough)
         if self.negative == "persistent":
             state = self.chains
         else:
             start = stream.child("restart")
             free = {name: machine.units(name).sample(field, start.child(name)) for name, field in fields.items()}
             state = {**positive, **{name: held[name].fill(x) if name in held else x for name, x in free.items()}}
-        last: dict[str, Tensor] = {}
-        for step in range(self.steps):
-            state, last = gibbs.sweep(machine, state, stream.child("sweep", step), gain=self.gain)
+        state, last = self._sweeps(rough or machine, state, stream)
         if self.negative == "persistent":
             for name, values in state.items():
                 getattr(self, f"chain_{name}").copy_(values)
         negative = {**state, **{name: machine.units(name).mean(last[name]) for name in machine.colours[1]}}
         return Phases(positive, negative, self._signal_means(positive), self._signal_means(negative), change)
+
+    def _posterior(self, held: Mapping[str, Held], rough: BoltzmannMachine | None) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Mean field given the data; all steps but the last may be rough, since the last starts from wherever they led."""
+        if rough is None or self.mean_field_steps == 1:
+            return update(self.machine, held, self.mean_field_steps, self.gain)
+        start, _, _ = update(rough, {name: h.to(rough.dtype) for name, h in held.items()}, self.mean_field_steps - 1, self.gain)
+        return update(self.machine, held, 1, self.gain, {name: x.to(self.machine.dtype) for name, x in start.items()})
+
+    def _sweeps(
+        self, machine: BoltzmannMachine, state: Mapping[str, Tensor], stream: Stream
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The chains' moves of a round: (state, the fields of the last sweep), both in the machine's own type."""
+        state, last = {name: x.to(machine.dtype) for name, x in state.items()}, {}
+        for step in range(self.steps):
+            state, last = gibbs.sweep(machine, state, stream.child("sweep", step), gain=self.gain)
+        own = self.machine.dtype
+        return {name: x.to(own) for name, x in state.items()}, {name: x.to(own) for name, x in last.items()}
+
+    def _rounded(self) -> BoltzmannMachine | None:
+        """The machine as it is now with every parameter rounded to the chains' precision."""
+        dtype = PRECISION[self.precision]
+        if dtype is None:
+            return None
+        if not self._rough or self._rough[0].device != self.machine.device:
+            self._rough[:] = [copy.deepcopy(self.machine).to(dtype).requires_grad_(False)]
+        for parameter, exact in zip(self._rough[0].parameters(), self.machine.parameters(), strict=True):
+            parameter.copy_(exact)
+        return self._rough[0]
 
     def cost(self, player: str, drawn: Phases) -> Tensor:
         return self.machine.energy(drawn.positive).mean() - self.machine.energy(drawn.negative).mean()
@@ -163,11 +212,17 @@ class ContrastiveGame(Game):
     def gradient(self, player: str, drawn: Phases) -> list[Tensor]:
         machine = self.machine
         difference = {name: drawn.chain_means[name] - drawn.means[name] for name in machine.layers}
+        push = {name: cost * (getattr(self, f"activity_{name}") - target) for name, (target, cost) in self.sparsity.items()}
+        for name, slope in push.items():
+            difference[name] = difference[name] + slope
         bias = {name: value.clone() for name, value in difference.items()}
-        weight = {}
+        weight, order = {}, list(machine.layers)
         for a, b in machine.edges:
             descent = self._products(drawn.negative, a, b)
             descent.sub_(self._products(drawn.positive, a, b))
+            below, above = sorted((a, b), key=order.index)
+            if above in push:
+                descent.add_(_outer(drawn.means[below], push[above], transposed=above == a))
             if self.centred:
                 descent.addr_(self.offset(a), difference[b], alpha=-1).addr_(difference[a], self.offset(b), alpha=-1)
                 bias[a].addmv_(descent, self.offset(b), alpha=-1)
@@ -184,24 +239,27 @@ class ContrastiveGame(Game):
         if self.centred:
             for name, mean in drawn.means.items():
                 self.offset(name).lerp_(mean, self.offset_rate)
+        for name in self.sparsity:
+            getattr(self, f"activity_{name}").lerp_(drawn.means[name], ACTIVITY_RATE)
 
     @torch.no_grad()
     def measure(self, drawn: Phases) -> dict[str, Tensor]:
         """``reconstruction``: squared error per variable of the visible mean given the hidden means; ``mean_field_change``;
         ``contrast``: E(positive) − E(negative); ``dead_units``: the share of hidden units whose mean is below 1 % or above 99 %.
         """
-        machine, visible = self.machine, self.visible
-        rebuilt = machine.units(visible).mean(machine.field(visible, drawn.positive) * self.gain.get(visible, 1.0))
-        error = (rebuilt - drawn.positive[visible]).square().mean()
-        hidden = torch.cat(
-            [drawn.means[name] for name in machine.layers if name != visible and machine.units(name).bounded] or [torch.zeros(1)]
-        )
+        machine = self.machine
+        errors = torch.cat([(self._rebuilt(name, drawn.positive) - drawn.positive[name]).square() for name in self.visible], 1)
+        hidden = [drawn.means[name] for name in machine.layers if name not in self.visible and machine.units(name).bounded]
+        error, activity = errors.mean(), torch.cat(hidden or [torch.zeros(1)])
         return {
             "reconstruction": error,
             "contrast": self.cost("machine", drawn),
             "mean_field_change": drawn.change,
-            "dead_units": ((hidden < 0.01) | (hidden > 0.99)).to(error.dtype).mean(),
+            "dead_units": ((activity < 0.01) | (activity > 0.99)).to(error.dtype).mean(),
         }
+
+    def _rebuilt(self, name: str, positive: Mapping[str, Tensor]) -> Tensor:
+        return self.machine.units(name).mean(self.machine.field(name, positive) * self.gain.get(name, 1.0))
 
     def _signal_means(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: self.machine.units(name).signal(values[name].mean(0, keepdim=True)).squeeze(0) for name in self.machine.layers}
@@ -212,8 +270,24 @@ class ContrastiveGame(Game):
         return (left.T @ right).div_(len(left))
 
 
-def _observed(machine: BoltzmannMachine, name: str, batch: Batch) -> Held:
-    values = batch.values.to(machine.dtype)
-    if batch.mask is None:
+def _held(machine: BoltzmannMachine, name: str, values: Tensor, mask: Tensor | None) -> Held:
+    """Some columns of a batch; a layer of which nothing is missing is held whole, which is cheaper."""
+    values = values.to(machine.dtype)
+    if mask is None or bool(mask.all()):
         return Held(values)
-    return Held(torch.where(batch.mask, values, torch.zeros_like(values)), batch.mask, machine.units(name).per_variable(batch.mask))
+    return Held(torch.where(mask, values, torch.zeros_like(values)), mask, machine.units(name).per_variable(mask))
+
+
+def _outer(below: Tensor, above: Tensor, transposed: bool) -> Tensor:
+    return torch.outer(above, below) if transposed else torch.outer(below, above)
+
+
+def _check_precision(machine: BoltzmannMachine, precision: str) -> None:
+    if precision not in PRECISION:
+        raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISION)}")
+    unbounded = [name for name in machine.layers if not machine.units(name).bounded]
+    if PRECISION[precision] is not None and unbounded:
+        raise ValueError(
+            f"precision={precision!r}: the layers {unbounded} have continuous values, which bfloat16 would round to three digits; "
+            "leave precision at 'float32'"
+        )

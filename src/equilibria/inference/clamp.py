@@ -32,6 +32,10 @@ class Held:
         """x with the observed cells put in."""
         return self.values if self.mask is None else torch.where(self.mask, self.values, x)
 
+    def to(self, dtype: torch.dtype) -> Held:
+        """The same, with values of another type."""
+        return dataclasses.replace(self, values=self.values.to(dtype))
+
 
 def parse(machine: BoltzmannMachine, clamp: Clamp | None, rows: int | None = None) -> dict[str, Held]:
     """Check a clamp and bring it into one form.

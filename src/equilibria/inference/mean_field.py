@@ -107,15 +107,16 @@ def mean_field(machine: BoltzmannMachine, clamp: Clamp, *, tolerance: float = 1e
 
 
 def update(
-    machine: BoltzmannMachine, held: Mapping[str, Held], steps: int, gain: Mapping[str, float] | None = None
+    machine: BoltzmannMachine, held: Mapping[str, Held], steps: int, gain: Mapping[str, float] | None = None, start: State | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     """A fixed number of steps without a look at convergence: what learning uses, since it copies nothing from the device.
 
-    Returns the means, the fields of the free layers, and the largest change of the last step (0-d; zero where one update is exact).
+    ``start`` has the means to start from; by default they are those that the biases alone give. Returns the means, the fields of the free
+    layers, and the largest change of the last step (0-d; zero where one update is exact).
     """
     rows = next(iter(held.values())).values.shape[0]
     problem = _Problem.build(machine, held, rows, gain)
-    means = problem.start()
+    means = problem.start() if start is None else {**start, **{name: h.fill(start[name]) for name, h in held.items()}}
     fields: dict[str, Tensor] = {}
     change = torch.zeros(())
     for _ in range(1 if problem.one_block else steps):
