@@ -184,11 +184,10 @@ class ContrastiveGame(Game):
         start, _, _ = update(rough, {name: h.to(rough.dtype) for name, h in held.items()}, self.mean_field_steps - 1, self.gain)
         return update(self.machine, held, 1, self.gain, {name: x.to(self.machine.dtype) for name, x in start.items()})
 
-    def _sweeps(
-        self, machine: BoltzmannMachine, state: Mapping[str, Tensor], stream: Stream
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _sweeps(self, machine: BoltzmannMachine, state: State, stream: Stream) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The chains' moves of a round: (state, the fields of the last sweep), both in the machine's own type."""
-        state, last = {name: x.to(machine.dtype) for name, x in state.items()}, {}
+        last: dict[str, Tensor] = {}
+        state = {name: x.to(machine.dtype) for name, x in state.items()}
         for step in range(self.steps):
             state, last = gibbs.sweep(machine, state, stream.child("sweep", step), gain=self.gain)
         own = self.machine.dtype
