@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equilibria.data import Batches
+from equilibria.data import Batch, Batches
 from equilibria.estimators.stack import pretraining, settle_game
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.contrastive import ContrastiveGame
@@ -25,6 +25,7 @@ ROWS = (Stream(5).child("rows").uniform((60, SIZE)) < torch.where(_KIND, _RATES,
 """Rows of two kinds, whose columns have the opposite rates."""
 
 Share = tuple[int, int]
+LEVELS = [["visible"], ["hidden1"], ["hidden2"]]
 
 
 def batches(name: str, dtype: torch.dtype = torch.float32, shard: Share = (0, 1)) -> Batches:
@@ -42,12 +43,12 @@ def boltzmann(
         return [joint]
 
     def begin() -> None:
-        settle_game(game, ROWS.to(dtype), Stream(4), shard[0])
+        settle_game(game, Batch(ROWS.to(dtype)), Stream(4), shard[0])
 
     def source(name: str) -> Batches:
         return batches(name, dtype, shard)
 
-    return [*pretraining(machine, source, _gradient_steps(0.1, pretrain), pretrain, Stream(6), begin), joint]
+    return [*pretraining(machine, LEVELS, source, _gradient_steps(0.1, pretrain), pretrain, Stream(6), begin), joint]
 
 
 def adversarial(

@@ -15,7 +15,7 @@ from equilibria.random import Stream
 from equilibria.solvers import Rule
 from equilibria.training.engine import Processes
 from equilibria.training.trainer import Trainer
-from equilibria.units import Bernoulli
+from equilibria.units import Bernoulli, Categorical
 
 SIZES = (plays.SIZE, 7, 6, 5)
 
@@ -28,10 +28,10 @@ def machine_of(*sizes: int, dtype: torch.dtype = torch.float64) -> BoltzmannMach
     return machine
 
 
-def stages_of(machine: BoltzmannMachine, steps: int = 5, rate: float = 0.1, on_last=lambda: None):
-    return pretraining(
-        machine, lambda name: plays.batches(name, machine.dtype), Rule("sgd", rate), steps=steps, stream=Stream(1), on_last=on_last
-    )
+def stages_of(machine: BoltzmannMachine, steps: int = 5, rate: float = 0.1, on_last=lambda: None, levels=None, copies: int = 1):
+    levels = [[name] for name in machine.layers] if levels is None else levels
+    rule = Rule("sgd", rate)
+    return pretraining(machine, levels, lambda name: plays.batches(name, machine.dtype), rule, steps, Stream(1), on_last, copies=copies)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,51 @@ def test_the_doubling_makes_the_stack_agree_with_the_machine():
     assert torch.allclose(torch.sigmoid(machine.field("hidden1", {"visible": v, "hidden2": v})), promised, atol=1e-12)
 
 
+@torch.no_grad()
+def test_two_copies_of_the_top_agree_with_the_machine():
+    """With the top's two halves and the layer below mirrored, a hidden unit feels 3(Wv + c), as its RBM promised (2012)."""
+    machine = machine_of(4, 3, 8)
+    stages = stages_of(machine, copies=2)
+    below, above = (stage.game.machine for stage in stages)
+    assert [dict(stage.game.gain) for stage in stages] == [{"visible": 1.0, "hidden1": 3.0}, {"hidden1": 3.0, "hidden2": 1.0}]
+    assert above.units("hidden2").size == 4
+    below.weight["visible-hidden1"].normal_(generator=torch.Generator().manual_seed(0))
+    above.weight["hidden1-hidden2"].copy_(below.weight["visible-hidden1"].T)
+    for rbm in (below, above):
+        rbm.bias["hidden1"].fill_(0.3)
+    above.bias["hidden2"].fill_(-0.2)
+    stages[-1].on_end()
+    v = torch.tensor([[1.0, 0, 1, 1]], dtype=torch.float64)
+    promised = 3 * below.field("hidden1", {"visible": v})
+    assert torch.allclose(machine.field("hidden1", {"visible": v, "hidden2": torch.cat([v, v], 1)}), promised, atol=1e-12)
+    h = torch.tensor([[1.0, 0, 1]], dtype=torch.float64)
+    assert torch.allclose(machine.field("hidden2", {"hidden1": h}), above.field("hidden2", {"hidden1": h}).repeat(1, 2), atol=1e-12)
+
+
+def test_two_towers_and_a_label_are_trained_in_pairs_of_levels():
+    layers = {"left": Bernoulli(4), "right": Bernoulli(5), "left_hidden": Bernoulli(3), "right_hidden": Bernoulli(2), "top": Bernoulli(4)}
+    edges = [("left", "left_hidden"), ("right", "right_hidden"), ("left_hidden", "top"), ("right_hidden", "top"), ("label", "top")]
+    machine = BoltzmannMachine({**layers, "label": Categorical([3])}, edges).double()
+    stages = stages_of(machine, levels=[["left", "right"], ["left_hidden", "right_hidden"], ["top"]])
+    first, second = (stage.game for stage in stages)
+    assert first.visible == ("left", "right")
+    assert first.machine.edges == (("left", "left_hidden"), ("right", "right_hidden"))
+    assert second.visible == ("left_hidden", "right_hidden", "label")
+    batch = Batch(plays.ROWS[:6].double(), label=torch.tensor([0, 1, 2, -1, 0, 0]))
+    seen = stages[1].view(batch, Stream(0))
+    assert torch.equal(seen.values[:, 5:].argmax(1)[:3], torch.tensor([0, 1, 2]))
+    assert seen.mask is not None
+    assert torch.equal(seen.mask.all(1), batch.label >= 0)
+    assert bool(seen.mask[:, :5].all())
+    h = torch.sigmoid(2 * (batch.values[:, :4] @ first.machine.weight["left-left_hidden"] + first.machine.bias["left_hidden"]))
+    assert torch.allclose(seen.values[:, :3], h, atol=1e-12)
+    for stage in stages:
+        drawn = stage.game.draw(batch if stage.view is None else stage.view(batch, Stream(0)), Stream(0))
+        assert all(bool(torch.isfinite(g).all()) for g in stage.game.gradient("machine", drawn))
+    stages[-1].on_end()
+    assert torch.equal(machine.weight["label-top"], second.machine.weight["label-top"])
+
+
 def test_pretraining_learns_something_and_the_same_thing_each_time():
     ends = []
     for _ in range(2):
@@ -126,7 +171,7 @@ def settled(chains: int = 8, rank: int = 0, world: int = 1, rows: int = 20) -> C
     machine.initialise(3, std=1.0)
     game = ContrastiveGame(machine, chains=chains, mean_field_steps=30)
     Processes(rank, world).share(game)
-    settle_game(game, plays.ROWS[:rows].double(), Stream(4), rank)
+    settle_game(game, Batch(plays.ROWS[:rows].double()), Stream(4), rank)
     return game
 
 
@@ -168,5 +213,5 @@ def test_fewer_rows_than_chains_are_used_over_again():
 def test_restarting_chains_and_uncentred_games_are_left_alone():
     machine = machine_of(*SIZES[:3])
     game = ContrastiveGame(machine, negative="data", centred=False)
-    settle_game(game, plays.ROWS.double(), Stream(4))
+    settle_game(game, Batch(plays.ROWS.double()), Stream(4))
     assert all(bool((game.offset(name) == 0).all()) for name in machine.layers)

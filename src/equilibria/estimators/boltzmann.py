@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from equilibria.data import Batch
 from equilibria.estimators.parameters import number, whole, widths
 from equilibria.estimators.stack import pretraining, settle_game
 from equilibria.estimators.undirected import UndirectedEstimator
@@ -328,10 +329,11 @@ class DBM(UndirectedEstimator):
             def begin() -> None:
                 game = joint.game
                 assert isinstance(game, ContrastiveGame)
-                settle_game(game, start.to(self.machine_.dtype), self._stream().child("settle"), rank)
+                settle_game(game, Batch(start.to(self.machine_.dtype)), self._stream().child("settle"), rank)
 
+            levels = [[name] for name in self.machine_.layers]
             stages = pretraining(
-                self.machine_, self._batches(X, rank, world), rule, self.pretrain_steps, self._stream().child("pretraining"), begin
+                self.machine_, levels, self._batches(X, rank, world), rule, self.pretrain_steps, self._stream().child("pretraining"), begin
             )
         return [*stages, joint]
 

@@ -1,17 +1,19 @@
 """Layer-wise pretraining of a deep Boltzmann machine, as a list of stages.
 
-A DBM is pretrained as a stack of RBMs whose inputs are doubled, since in the whole machine each hidden layer is driven from both
-sides: the first RBM's hidden layer feels its input twice, the last one's visible layer its own hidden layer twice, and those in
-between are trained with both doublings halved into the weights (Salakhutdinov & Hinton 2009, section 3.1).
+A level is a set of layers that are trained together: the visible layers, the first hidden layer (of each tower), and so on to the
+top. Neighbouring levels make an RBM. In the whole machine a hidden layer is driven from both sides, so each of these RBMs feels
+the other side by copies of itself: with c copies above, the first RBM's hidden layer feels its input 1 + c times, of which one
+stays and c are replaced by the next RBM. One copy is the protocol of Salakhutdinov & Hinton (2009), in which each side does
+half of the work; two copies, which become two halves of the top layer with the same weights, let the top do two thirds of it (Hinton &
+Salakhutdinov 2012).
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch.nn import functional
 
 from equilibria.data import Batch, Batches
 from equilibria.games.contrastive import ContrastiveGame
@@ -20,24 +22,37 @@ from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.solvers import Rule, Simultaneous
 from equilibria.training.stages import Stage
+from equilibria.units import Bernoulli
 
-__all__ = ["pretraining", "settle_game"]
+__all__ = ["LABEL", "Levels", "pretraining", "settle_game", "with_labels"]
+
+LABEL = "label"
+Levels = Sequence[Sequence[str]]
+"""Names of layers from the visible ones up; a label layer belongs to none: it is learnt with the topmost RBM."""
+
+_FEATURE_STEPS = 10  # of mean field, where missing cells make one step inexact
 
 
 def pretraining(
     machine: BoltzmannMachine,
+    levels: Levels,
     batches: Callable[[str], Batches],
     rule: Rule,
     steps: int,
     stream: Stream,
     on_last: Callable[[], None],
+    *,
+    copies: int = 1,
+    precision: str = "float32",
 ) -> list[Stage]:
-    """One stage for each pair of neighbouring layers of a stack; ``on_last`` is called when the machine has been put together.
+    """One stage for each pair of neighbouring levels; ``on_last`` is called when the machine has been put together.
 
     Parameters
     ----------
     machine : BoltzmannMachine
-        A path of layers; its parameters are overwritten when the last stage ends.
+        Its parameters are overwritten when the last stage ends.
+    levels : sequence of sequences of str
+        Layers from the visible ones up; a layer named ``"label"`` is learnt beside the last level but one.
     batches : callable
         Stage name → its own source of batches.
     rule : Rule
@@ -48,89 +63,124 @@ def pretraining(
         Of the initial weights.
     on_last : callable
         Called at the end.
+    copies : int
+        Of the top layer, whose width must be a multiple of it.
+    precision : str
+        Of the chains: see :class:`~equilibria.games.contrastive.ContrastiveGame`.
     """
-    names = list(machine.layers)
-    pairs = list(itertools.pairwise(names))
-    stack = [_restricted(machine, below, above, stream.child(below)) for below, above in pairs]
-    stages = []
-    for i, rbm in enumerate(stack):
-        gain = dict(zip(rbm.layers, _gains(i, len(stack)), strict=True))
-        name = f"pretrain {i + 1}"
-        stages.append(
-            Stage(
-                name,
-                ContrastiveGame(rbm, negative="data", gain=gain),
-                Simultaneous(rule),
-                batches(name),
-                steps,
-                view=_features(stack[:i], len(stack)) if i else None,
-            )
+    stack = [_restricted(machine, levels, i, copies, stream) for i in range(len(levels) - 1)]
+    games = [
+        ContrastiveGame(
+            rbm, negative="data", gain=_gains(machine, levels, i, copies), visible=_below(machine, levels, i), precision=precision
         )
+        for i, rbm in enumerate(stack)
+    ]
+    stages = []
+    for i, game in enumerate(games):
+        name = f"pretrain {i + 1}"
+        view = _view(machine, games[:i], labelled=i + 1 == len(games))
+        stages.append(Stage(name, game, Simultaneous(rule), batches(name), steps, view=view))
 
     def put_together() -> None:
-        _compose(machine, stack)
+        _compose(machine, levels, stack, copies)
         on_last()
 
     stages[-1].on_end = put_together
     return stages
 
 
-def settle_game(game: ContrastiveGame, values: Tensor, stream: Stream, rank: int = 0) -> None:
+def settle_game(game: ContrastiveGame, batch: Batch, stream: Stream, rank: int = 0) -> None:
     """Start a game's chains and centring offsets at the posterior of some data, where a pretrained machine should be.
 
-    ``values`` is encoded data (rows, size) with at least one row; chain i starts at row i, over again if there are fewer. Of several
+    ``batch`` has at least one row; chain i starts at row i, over again if there are fewer. Of several
     processes with equal shares of the chains each says its ``rank``, and draws all rows: it keeps those of its own chains.
     """
     machine = game.machine
     with torch.no_grad():
-        means, fields, _ = update(machine, game.observed(Batch(values)), game.mean_field_steps)
+        held = game.observed(batch)
+        means, fields, _ = update(machine, held, game.mean_field_steps)
         for name in machine.layers:
             if game.centred:
                 game.offset(name).copy_(machine.units(name).signal(means[name].mean(0, keepdim=True)).squeeze(0))
             if game.negative == "persistent":
                 drawn = means[name] if name not in fields else machine.units(name).sample(fields[name], stream.child(name))
+                drawn = held[name].fill(drawn) if name in held else drawn
                 chain = getattr(game, f"chain_{name}")
                 rows = torch.arange(rank * len(chain), (rank + 1) * len(chain), device=chain.device) % len(drawn)
                 chain.copy_(drawn[rows])
 
 
-def _restricted(machine: BoltzmannMachine, below: str, above: str, stream: Stream) -> BoltzmannMachine:
-    """The RBM of two neighbouring layers, with the visible layer's base rates and bias where the machine has them."""
-    rbm = BoltzmannMachine({below: machine.units(below), above: machine.units(above)}, [(below, above)])
-    rbm.to(machine.device, machine.dtype).initialise(stream)
+def with_labels(batch: Batch, classes: int) -> Batch:
+    """A batch whose values have the label's columns, one for each class, beside them; a missing label (−1) is masked."""
+    if batch.label is None:
+        return batch
+    known = (batch.label >= 0).unsqueeze(1)
+    columns = functional.one_hot(batch.label.clamp(min=0), classes).to(batch.values.dtype) * known
+    mask = batch.mask
+    if mask is not None or not bool(known.all()):
+        mask = torch.ones_like(batch.values, dtype=torch.bool) if mask is None else mask
+        mask = torch.cat([mask, known.expand(-1, classes)], 1)
+    return Batch(torch.cat([batch.values, columns], 1), mask, batch.label, batch.condition)
+
+
+def _below(machine: BoltzmannMachine, levels: Levels, i: int) -> list[str]:
+    """The layers that are visible to RBM i: level i, and for the topmost one the label."""
+    top = i + 2 == len(levels)
+    return [*levels[i], *([LABEL] if top and LABEL in machine.layers else [])]
+
+
+def _gains(machine: BoltzmannMachine, levels: Levels, i: int, copies: int) -> dict[str, float]:
+    """How often each layer of RBM i feels its input: once at the ends of the stack, else once for each copy that it has on both sides."""
+    top = len(levels) - 2
+    above = 1.0 + (copies if i + 1 == top else 1) if i < top else 1.0
+    below = 1.0 if i == 0 and i < top else float(copies) if i == 0 else 1.0 + (copies if i == top else 1)
+    gains = {**dict.fromkeys(levels[i], below), **dict.fromkeys(levels[i + 1], above)}
+    return {**gains, LABEL: float(copies)} if LABEL in _below(machine, levels, i) else gains
+
+
+def _restricted(machine: BoltzmannMachine, levels: Levels, i: int, copies: int, stream: Stream) -> BoltzmannMachine:
+    """The RBM of two neighbouring levels, with the visible layers' base rates and biases where the machine has them."""
+    below, above = _below(machine, levels, i), list(levels[i + 1])
+    parted = copies if i + 2 == len(levels) else 1
+    layers = {name: machine.units(name) for name in below}
+    layers.update({name: machine.units(name) if parted == 1 else Bernoulli(machine.units(name).size // parted) for name in above})
+    edges = [edge for edge in machine.edges if edge[0] in layers and edge[1] in layers]
+    rbm = BoltzmannMachine(layers, edges).to(machine.device, machine.dtype).initialise(stream.child(below[0]))
     with torch.no_grad():
-        rbm.base(below).copy_(machine.base(below))
-        rbm.bias[below].copy_(machine.bias[below])
+        for name in below:
+            rbm.base(name).copy_(machine.base(name))
+            rbm.bias[name].copy_(machine.bias[name])
     return rbm
 
 
-def _gains(i: int, count: int) -> tuple[float, float]:
-    """How often the lower and the upper layer of RBM i feel their input: twice, unless at an end of the stack."""
-    return (2.0 if i > 0 else 1.0), (2.0 if i < count - 1 else 1.0)
-
-
-def _features(below: list[BoltzmannMachine], count: int) -> Callable[[Batch, Stream], Batch]:
-    """The means of the topmost hidden layer of a stack, bottom up."""
+def _view(machine: BoltzmannMachine, below: Sequence[ContrastiveGame], labelled: bool) -> Callable[[Batch, Stream], Batch] | None:
+    """The means of the topmost level of a stack, bottom up, with the label beside them where this stage learns it."""
+    classes = machine.units(LABEL).size if labelled and LABEL in machine.layers else 0
+    if not below and not classes:
+        return None
 
     def view(batch: Batch, stream: Stream) -> Batch:
-        values = batch.values
+        label, condition = batch.label, batch.condition
         with torch.no_grad():
-            for i, rbm in enumerate(below):
-                visible, hidden = rbm.layers
-                field = rbm.field(hidden, {visible: values})
-                values = rbm.units(hidden).mean(field * _gains(i, count)[1])
-        return Batch(values, condition=batch.condition, label=batch.label)
+            for game in below:
+                held = game.observed(batch)
+                means, _, _ = update(game.machine, held, _FEATURE_STEPS, game.gain)
+                batch = Batch(torch.cat([x for name, x in means.items() if name not in held], 1))
+        batch = Batch(batch.values, batch.mask, label, condition)
+        return with_labels(batch, classes) if classes else batch
 
     return view
 
 
-def _compose(machine: BoltzmannMachine, stack: list[BoltzmannMachine]) -> None:
-    """Weights and biases of the whole machine; a hidden layer between two RBMs has the sum of their biases."""
+def _compose(machine: BoltzmannMachine, levels: Levels, stack: Sequence[BoltzmannMachine], copies: int) -> None:
+    """Weights and biases of the whole machine; a hidden layer between two RBMs has the sum of their biases, each copy's counted."""
     with torch.no_grad():
-        for name in machine.layers:
-            machine.bias[name].zero_()
-        for rbm in stack:
+        for bias in machine.bias.values():
+            bias.zero_()
+        for i, rbm in enumerate(stack):
+            parted = copies if i + 2 == len(levels) else 1
             for a, b in rbm.edges:
-                machine.weight[f"{a}-{b}"].copy_(rbm.weight[f"{a}-{b}"])
-            for name in rbm.layers:
-                machine.bias[name].add_(rbm.bias[name])
+                repeats = tuple(parted if name in levels[i + 1] else 1 for name in (a, b))
+                machine.weight[f"{a}-{b}"].copy_(rbm.weight[f"{a}-{b}"].repeat(repeats))
+            for name, bias in rbm.bias.items():
+                machine.bias[name].add_(bias.repeat(parted) if name in levels[i + 1] else bias * parted)
