@@ -17,15 +17,15 @@ from equilibria.data import Batch, Batches, Schema, binarise
 from equilibria.data.batches import BINARISE
 from equilibria.estimate import Estimate
 from equilibria.estimators.base import GenerativeEstimator
-from equilibria.estimators.parameters import choice, number, usable_device, whole, writable_name
+from equilibria.estimators.parameters import choice, number, pair, usable_device, whole, writable_name
 from equilibria.evaluation import likelihood
-from equilibria.games.contrastive import ContrastiveGame
+from equilibria.games.contrastive import PRECISION, ContrastiveGame
 from equilibria.inference import exact, gibbs, mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import RandomState, Stream
 from equilibria.solvers import Rule, Simultaneous, Solver
 from equilibria.training.engine import Processes
-from equilibria.training.stages import Stage
+from equilibria.training.stages import Average, Stage
 from equilibria.units import Bernoulli, Categorical, Gaussian, Units
 
 __all__ = ["UndirectedEstimator"]
@@ -184,6 +184,12 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         number("learning_rate", self.learning_rate, 0, open_low=True)
         number("momentum", self.momentum, 0, 0.999)
         number("weight_decay", self.weight_decay, 0)
+        number("average", self.average, 0, 0.999999)
+        choice("precision", self.precision, tuple(PRECISION))
+        if self.sparsity is not None:
+            target, cost = pair("sparsity", self.sparsity)
+            number("sparsity[0]", target, 0, 1)
+            number("sparsity[1]", cost, 0)
         choice("units", self.units, UNITS)
         choice("binarise", self.binarise, (*BINARISE, None))
         choice("method", self.method, tuple(NEGATIVE))
@@ -243,6 +249,8 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
             negative=NEGATIVE[self.method],
             centred=self.centred,
             mean_field_steps=getattr(self, "mean_field_steps", 1),  # an RBM's one step is exact
+            precision=self.precision,
+            sparsity={} if self.sparsity is None else {name: tuple(self.sparsity) for name in self._hidden_names()},
             stream=self._stream().child("chains"),
         ).to(self.device)
 
@@ -272,6 +280,12 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         self._live = None
         self._forget()
         self._work_out_log_partition(progress)
+
+    def _average(self) -> Average | None:
+        return Average(self.machine_, self.average) if self.average else None
+
+    def _hidden_names(self) -> list[str]:
+        return [name for name in self.machine_.layers if name != "visible"]
 
     def _facts(self) -> dict[str, Any]:
         return {"log_partition": self._log_partition}

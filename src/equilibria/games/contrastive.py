@@ -22,7 +22,7 @@ from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import Stream
 
-__all__ = ["ContrastiveGame", "Phases"]
+__all__ = ["NEGATIVE", "PRECISION", "ContrastiveGame", "Phases"]
 
 NEGATIVE = ("persistent", "data")
 PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
