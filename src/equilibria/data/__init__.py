@@ -3,7 +3,7 @@
 from equilibria.data.batches import Batch, Batches, binarise
 from equilibria.data.catalogue import Data, load, names
 from equilibria.data.images import picture_grid, read_folder, read_idx, save_grid
-from equilibria.data.schema import Schema
+from equilibria.data.schema import Schema, SchemaLayer
 from equilibria.data.split import divide
 from equilibria.data.tables import read_csv, read_npy, read_npz, write_csv
 from equilibria.data.toy import GaussianMixture, bars_and_stripes
@@ -14,6 +14,7 @@ __all__ = [
     "Data",
     "GaussianMixture",
     "Schema",
+    "SchemaLayer",
     "bars_and_stripes",
     "binarise",
     "divide",
