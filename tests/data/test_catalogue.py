@@ -15,7 +15,7 @@ from equilibria.data.catalogue import SPLITS
 
 
 def test_every_name_has_a_line():
-    assert set(names()) == {"digits", "mnist", "fashion-mnist", "ring", "grid", "bars"}
+    assert set(names()) == {"digits", "mnist", "fashion-mnist", "ring", "grid", "bars", "house-votes", "dna"}
     assert all(line and "\n" not in line for line in names().values())
 
 
@@ -162,7 +162,11 @@ def test_a_name_wins_over_a_local_file(tmp_path, monkeypatch):
     ("source", "options", "message"),
     [
         ("mnits", {}, r"source='mnits': neither a path nor a built-in set \(digits, mnist, .*\); did you mean 'mnist'\?"),
-        ("zzz", {}, r"source='zzz': neither a path nor a built-in set \(digits, mnist, fashion-mnist, ring, grid, bars\)$"),
+        (
+            "zzz",
+            {},
+            r"source='zzz': neither a path nor a built-in set \(digits, mnist, fashion-mnist, ring, grid, bars, house-votes, dna\)$",
+        ),
         ("gone.csv", {}, "source='gone.csv': no such file or folder"),
         ("some/where", {}, "source='some/where': no such file or folder"),
         ("digits", {"split": "valid"}, "split='valid': expected 'train', 'test' or 'all'"),

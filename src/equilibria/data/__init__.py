@@ -3,7 +3,9 @@
 from equilibria.data.batches import Batch, Batches, binarise
 from equilibria.data.catalogue import Data, load, names
 from equilibria.data.images import picture_grid, read_folder, read_idx, save_grid
-from equilibria.data.schema import Schema
+from equilibria.data.labels import LabelCoding
+from equilibria.data.schema import Schema, SchemaLayer
+from equilibria.data.sequences import windows
 from equilibria.data.split import divide
 from equilibria.data.tables import read_csv, read_npy, read_npz, write_csv
 from equilibria.data.toy import GaussianMixture, bars_and_stripes
@@ -13,7 +15,9 @@ __all__ = [
     "Batches",
     "Data",
     "GaussianMixture",
+    "LabelCoding",
     "Schema",
+    "SchemaLayer",
     "bars_and_stripes",
     "binarise",
     "divide",
@@ -26,5 +30,6 @@ __all__ = [
     "read_npy",
     "read_npz",
     "save_grid",
+    "windows",
     "write_csv",
 ]

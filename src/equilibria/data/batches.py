@@ -16,6 +16,7 @@ __all__ = ["BINARISE", "Batch", "Batches", "binarise"]
 
 BINARISE = ("resample", "fixed", "threshold")
 _BLOCK_ROWS = 4096
+_MISSING = 255  # in place of a binary value that is missing, where binary values are kept as bytes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,9 +28,9 @@ class Batch:
     values : Tensor, shape (rows, size)
         The examples.
     mask : Tensor of bool, shape (rows, size), or None
-        True where a value is observed; None where all are.
+        True where a value is observed (others hold 0); None where all are.
     label : Tensor, shape (rows,), or None
-        What each example is.
+        What each example is; among class numbers −1 says that it is not known.
     condition : Tensor or None
         What each example is conditioned on.
     """
@@ -78,18 +79,21 @@ class Batches(Iterator[Batch]):
     Parameters
     ----------
     values : Tensor or ndarray, shape (n, d)
-        The data, which may be a memory map.
+        The data, which may be a memory map, or with ``encode`` an array of Python objects (a mixed table).
     batch_size : int
         Rows in a batch, over all processes; it may exceed n.
     stream : Stream
         Where orders and draws come from.
     labels : Tensor or ndarray of numbers, shape (n,), optional
-        They go along as ``Batch.label``.
+        They go along as ``Batch.label``; −1 marks a missing class (see :class:`~equilibria.data.labels.LabelCoding`).
     encode : callable, optional
         From raw rows of ``values`` to a float tensor, e.g. :meth:`Schema.encode`; by default rows become float32.
     binarise : {None, "resample", "fixed", "threshold"}
         How greys in [0, 1] become 0 or 1: by a fresh draw for every batch, by one draw for every row of the data (kept as one
-        byte a cell), or by comparing with 0.5.
+        byte a cell), or by comparing with 0.5. Missing cells are left alone.
+    missing : bool
+        Whether rows may hold NaN, which means a missing value: every batch then has a ``mask``, and 0 in place of NaN. What is drawn
+        for the other cells does not depend on it.
     shard : (rank, world)
         The process gets the rank-th of ``world`` equal slices of every batch, with the draws that one process would make.
     device : torch.device or str
@@ -120,6 +124,7 @@ class Batches(Iterator[Batch]):
         labels: Tensor | np.ndarray | None = None,
         encode: Callable[[Any], Tensor] | None = None,
         binarise: str | None = None,
+        missing: bool = False,
         shard: tuple[int, int] = (0, 1),
         device: torch.device | str = "cpu",
         position: int = 0,
@@ -129,7 +134,11 @@ class Batches(Iterator[Batch]):
             raise ValueError(f"binarise={binarise!r}: expected None or one of {', '.join(map(repr, BINARISE))}")
         self.batch_size, self.shard, self.position = int(batch_size), shard, int(position)
         self.device = torch.device(device)
-        self._stream, self._binarise = stream, binarise
+        self._stream, self._binarise, self._missing = stream, binarise, bool(missing)
+        if encode is None and values.dtype == object:
+            raise ValueError(
+                "values holds Python objects: expected numbers, or an encode= that makes numbers of rows, as Schema.encode does"
+            )
         self._values = values
         self._encode = _floats if encode is None else encode
         self._labels = None if labels is None else _numeric_labels(labels, len(values))
@@ -155,11 +164,19 @@ class Batches(Iterator[Batch]):
         rank, world = self.shard
         rows = self.batch_size // world
         places = self._places(position * self.batch_size + rank * rows, rows)
-        values = self._to_device(self._encode(_take(self._values, places)))
+        values, mask = self._observed(self._encode(_take(self._values, places)))
+        values, mask = self._to_device(values), None if mask is None else self._to_device(mask)
         if self._binarise in ("resample", "threshold"):
             values = _binarise(values, self._binarise, self._stream.child("binarise", position).rows(rank * rows))
         label = None if self._labels is None else self._to_device(_take(self._labels, places))
-        return Batch(values, label=label)
+        return Batch(values, mask, label)
+
+    def _observed(self, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Zeros in place of NaN, and the mask; a zero stays one when it is made binary."""
+        if not self._missing:
+            return values, None
+        missing = values.isnan()
+        return values.masked_fill(missing, 0), ~missing
 
     def _places(self, first: int, count: int) -> Tensor:
         """Rows of the data at places ``first`` … of the concatenated orders."""
@@ -179,13 +196,14 @@ class Batches(Iterator[Batch]):
         """Check all greys before any work; where one draw is to last, keep it in place of the data."""
         kept, stream = [], self._stream.child("binarise")
         for first in range(0, len(self._values), _BLOCK_ROWS):
-            greys = self._encode(_take(self._values, torch.arange(first, min(first + _BLOCK_ROWS, len(self._values)))))
+            rows = torch.arange(first, min(first + _BLOCK_ROWS, len(self._values)))
+            greys, mask = self._observed(self._encode(_take(self._values, rows)))
             _refuse_no_greys(greys)
             if fixed:
-                kept.append(_binarise(greys, "fixed", stream.rows(first)).to(torch.uint8))
+                drawn = _binarise(greys, "fixed", stream.rows(first)).to(torch.uint8)
+                kept.append(drawn if mask is None else drawn.masked_fill(~mask, _MISSING))
         if fixed:
-            dtype = greys.dtype
-            self._values, self._encode = torch.cat(kept), lambda rows: rows.to(dtype)
+            self._values, self._encode = torch.cat(kept), _from_bytes(greys.dtype, self._missing)
 
     def _to_device(self, rows: Tensor) -> Tensor:
         if self.device.type == "cuda" and rows.device.type == "cpu":
@@ -214,6 +232,12 @@ def _take(values: Tensor | np.ndarray, places: Tensor) -> Any:
     return np.take(values, places.numpy(), axis=0)  # of a memory map, these rows alone are read
 
 
+def _from_bytes(dtype: torch.dtype, missing: bool) -> Callable[[Tensor], Tensor]:
+    if not missing:
+        return lambda rows: rows.to(dtype)
+    return lambda rows: rows.to(dtype).masked_fill(rows == _MISSING, torch.nan)
+
+
 def _floats(rows: Tensor | np.ndarray) -> Tensor:
     return rows.to(torch.float32) if isinstance(rows, Tensor) else torch.from_numpy(rows.astype(np.float32))
 
@@ -223,6 +247,8 @@ def _numeric_labels(labels: Tensor | np.ndarray, n: int) -> Tensor:
         if labels.dtype.kind not in "biuf":
             raise ValueError(f"labels is of type {labels.dtype}: expected numbers; replace text by class numbers")
         labels = torch.tensor(labels)
+    if labels.is_floating_point() and not bool(torch.isfinite(labels).all()):
+        raise ValueError("labels holds NaN or inf: expected numbers; code classes as whole numbers, and a missing one as −1")
     if labels.shape[:1] != (n,):
         raise ValueError(f"labels has shape {tuple(labels.shape)} for {n} rows of values: expected one each")
     return labels

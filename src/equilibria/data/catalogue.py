@@ -29,7 +29,7 @@ class Data:
     Attributes
     ----------
     values : ndarray, shape (n, d)
-        One example a row, in the data's own type.
+        One example a row, in the data's own type; Python objects where columns are of several types.
     labels : ndarray, shape (n,), or None
         What each example is.
     columns : tuple of str or None
@@ -74,6 +74,7 @@ def load(
     size: int | tuple[int, int] | None = None,
     colour: str = "grey",
     label: str | None = None,
+    text: bool = False,
 ) -> Data:
     """Data from a built-in name (see :func:`names`) or a path.
 
@@ -88,6 +89,9 @@ def load(
         For a folder of pictures: see :func:`~equilibria.data.images.read_folder`.
     label : str, optional
         For a CSV file: the column that holds labels.
+    text : bool
+        For a CSV file: whether columns may hold text. The values are then Python objects, None where missing, for a schema of kind
+        ``"mixed"``.
 
     Returns
     -------
@@ -107,14 +111,14 @@ def load(
     if split not in SPLITS:
         raise ValueError(f"split={split!r}: expected 'train', 'test' or 'all'")
     if isinstance(source, str) and source in _BUILT_IN:
-        _refuse_options(source, "a built-in set", size=size, colour=colour if colour != "grey" else None, label=label)
+        _refuse_options(source, "a built-in set", size=size, colour=colour if colour != "grey" else None, label=label, text=text or None)
         return _BUILT_IN[source][1](source, split)
     path = Path(source).expanduser()
     if not path.exists():
         raise ValueError(_unknown(str(source)))
     if split == "test":
         raise ValueError(f"split='test': {path} has no test part; put the test examples in a path of their own, or use split='train'")
-    return _from_path(path, size, colour, label)
+    return _from_path(path, size, colour, label, text)
 
 
 def names() -> dict[str, str]:
@@ -132,17 +136,25 @@ def _digits(name: str, split: str) -> Data:
     from sklearn.datasets import load_digits
 
     values, labels = load_digits(return_X_y=True)
-    rows = _digits_rows(labels, split)
+    rows = _stratified(labels, split, "digits", _DIGITS_TEST)
     return Data(values[rows].astype(np.uint8), labels[rows].astype(np.int64), shape=(8, 8), low=0.0, high=16.0, name=name)
 
 
-def _digits_rows(labels: np.ndarray, split: str) -> np.ndarray:
-    """Every fifth example or so of the list sorted by class, each class in random order: a class gives its share, to within one."""
+def _table(name: str, split: str) -> Data:
+    file, label, texts = {"house-votes": ("house_votes_1984.csv", "party", True), "dna": ("dna_splice.csv", "Class", False)}[name]
+    values, labels, columns = tables.read_csv(download.table(file), label, text=texts)
+    assert labels is not None
+    rows = _stratified(labels, split, name, round(len(labels) / 5))
+    return Data(values[rows], labels[rows], columns, name=name)
+
+
+def _stratified(labels: np.ndarray, split: str, name: str, count: int) -> np.ndarray:
+    """Evenly spaced examples of the list sorted by class, each class in random order: a class gives its share, to within one."""
     n = len(labels)
-    shuffled = Stream(0).child("digits").permutation(n).numpy()
+    shuffled = Stream(0).child(name).permutation(n).numpy()
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     test = np.zeros(n, dtype=bool)
-    test[by_class[(2 * np.arange(_DIGITS_TEST) + 1) * n // (2 * _DIGITS_TEST)]] = True
+    test[by_class[(2 * np.arange(count) + 1) * n // (2 * count)]] = True
     return np.flatnonzero({"train": ~test, "test": test, "all": np.ones(n, dtype=bool)}[split])
 
 
@@ -172,19 +184,22 @@ _BUILT_IN: dict[str, tuple[str, Callable[[str, str], Data]]] = {
     "ring": ("points of 8 Gaussians on a circle, a known density (train 100,000, test 20,000)", _toy),
     "grid": ("points of 25 Gaussians on a grid, a known density (train 100,000, test 20,000)", _toy),
     "bars": ("bars and stripes: 30 binary patterns of 4×4, equally likely (every split is all of them)", _bars),
+    "house-votes": ("16 yes/no votes of 435 members in 1984, 392 of them missing, and their party (train 348, test 87)", _table),
+    "dna": ("180 binary columns of 3,186 pieces of DNA, and which kind of junction each is (train 2,549, test 637)", _table),
 }
 
 
-def _from_path(path: Path, size: int | tuple[int, int] | None, colour: str, label: str | None) -> Data:
+def _from_path(path: Path, size: int | tuple[int, int] | None, colour: str, label: str | None, text: bool) -> Data:
     if path.is_dir():
-        _refuse_options(path, "a folder of pictures", label=label)
+        _refuse_options(path, "a folder of pictures", label=label, text=text or None)
         pictures, labels = images.read_folder(path, size=size, colour=colour)
         return _from_array(path, pictures, labels, least=1)
     suffix = path.suffix.lower()
-    _refuse_options(path, "a file", size=size, colour=colour if colour != "grey" else None, label=label if suffix != ".csv" else None)
+    _refuse_options(path, "a file", size=size, colour=colour if colour != "grey" else None)
     if suffix == ".csv":
-        values, labels, columns = tables.read_csv(path, label)
+        values, labels, columns = tables.read_csv(path, label, text=text)
         return Data(values, labels, columns, name=path.name)
+    _refuse_options(path, "a file", label=label, text=text or None)
     if suffix == ".npz":
         return _from_array(path, *tables.read_npz(path))
     if suffix == ".npy":
@@ -216,7 +231,8 @@ def _from_array(path: Path, array: np.ndarray, labels: np.ndarray | None = None,
 def _refuse_options(source: str | Path, kind: str, **options: object) -> None:
     for name, value in options.items():
         if value is not None:
-            purpose = "names a column of a CSV file" if name == "label" else "applies to a folder of pictures"
+            csv = {"label": "names a column of a CSV file", "text": "is about the columns of a CSV file"}
+            purpose = csv.get(name, "applies to a folder of pictures")
             raise ValueError(f"{name}={value!r}: {purpose}, and {source} is {kind}; leave it out")
 
 

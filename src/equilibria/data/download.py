@@ -1,4 +1,4 @@
-"""Data files that are not shipped: found in a folder of one's own or in a cache, else downloaded, and always checked."""
+"""Data files that are not shipped: found in a folder of one's own or in a cache, some else downloaded, and always checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from equilibria.data.images import parse_idx, read_bytes
 
-__all__ = ["HASHES", "MIRRORS", "fetch", "find"]
+__all__ = ["HASHES", "MIRRORS", "TABLES", "fetch", "find", "table"]
 
 VARIABLE = "EQUILIBRIA_DATA"
 TIMEOUT = 30  # seconds without an answer
@@ -25,6 +25,10 @@ HASHES = {
     "fashion-mnist/train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     "fashion-mnist/t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "fashion-mnist/t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+TABLES = {  # CSV files in the sub-folder "tables", with a header; nobody keeps a copy of this form that could be downloaded
+    "house_votes_1984.csv": "f761202eda7985de12d21c797a68949c4d30073a710502f2a4760e676cd4dce9",
+    "dna_splice.csv": "44f669458489c02c426fe51ad2f57a0d200665c754a5ca49be572be4fcfd5e1b",
 }
 MIRRORS = {
     "mnist": ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/"),
@@ -60,6 +64,25 @@ def fetch(name: str, file: str) -> np.ndarray:
     return _download(name, file, folders)
 
 
+def table(file: str) -> Path:
+    """The place of a CSV file of :data:`TABLES`: in the folder that ``EQUILIBRIA_DATA`` names or in the cache, sub-folder ``tables``.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or its content does not have the known SHA-256. It is never downloaded.
+    """
+    folders = _folders("tables")
+    for path in (folder / file for folder in folders):
+        if path.is_file():
+            _checked(path, TABLES[file], "put the right file there, or load this one by its path")
+            return path
+    raise ValueError(
+        f"{file}: not found in {' or '.join(map(str, folders))}, and it cannot be downloaded; put the file in a folder DIR/tables and set "
+        f"{VARIABLE}=DIR, or load a file of your own by its path"
+    )
+
+
 def find(name: str) -> Path | None:
     """The folder on this machine that holds every file of a data set, if there is one; the files are not checked."""
     files = [key.partition("/")[2] for key in HASHES if key.startswith(f"{name}/")]
@@ -84,11 +107,11 @@ def _cache() -> Path:
     return Path(pooch.os_cache("equilibria"))
 
 
-def _checked(path: Path, expected: str) -> bytes:
+def _checked(path: Path, expected: str, remedy: str = "delete the file and load again") -> bytes:
     content = read_bytes(path)
     actual = hashlib.sha256(content).hexdigest()
     if actual != expected:
-        raise ValueError(f"{path}: its content has SHA-256 {actual}, expected {expected}; delete the file and load again")
+        raise ValueError(f"{path}: its content has SHA-256 {actual}, expected {expected}; {remedy}")
     return content
 
 

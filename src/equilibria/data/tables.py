@@ -16,8 +16,10 @@ __all__ = ["read_csv", "read_npy", "read_npz", "write_csv"]
 _NPZ_KEYS = (("X", "y"), ("images", "labels"))
 
 
-def read_csv(path: str | os.PathLike[str], label: str | None = None) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
-    """A comma-separated table of numbers under a line of column names.
+def read_csv(
+    path: str | os.PathLike[str], label: str | None = None, *, text: bool = False
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """A comma-separated table of numbers, or of numbers and text, under a line of column names.
 
     Parameters
     ----------
@@ -25,11 +27,14 @@ def read_csv(path: str | os.PathLike[str], label: str | None = None) -> tuple[np
         The file, in UTF-8.
     label : str, optional
         The column that holds labels: numbers or text, not part of the values.
+    text : bool
+        Whether columns may hold text; otherwise it is refused.
 
     Returns
     -------
     values : ndarray of float32, shape (n, d)
-        An empty cell is NaN.
+        An empty cell is NaN. Where a column holds text, an array of Python objects: the cells of that column are strings, those of a
+        column of whole numbers int, of other numbers float; None where empty.
     labels : ndarray, shape (n,), or None
         int64 where all are whole numbers, float64 where all are numbers or missing (NaN), else text (None where missing).
     columns : tuple of str
@@ -43,19 +48,20 @@ def read_csv(path: str | os.PathLike[str], label: str | None = None) -> tuple[np
     lines = _lines(path)
     names = _header(path, next(lines, []))
     place = None if label is None else _find_label(path, names, label)
-    rows, labels = [], []
+    columns = tuple(name for i, name in enumerate(names) if i != place)
+    if not columns:
+        raise ValueError(f"{path}: has no column besides the label {label!r}; expected at least one column of values")
+    rows: list[np.ndarray] = []
+    labels: list[str] = []
     for number, cells in enumerate(lines, start=1):
         if len(cells) != len(names):
             raise ValueError(f"{path}: row {number} has {len(cells)} cells under a header of {len(names)}; repair that row")
         if place is not None:
             labels.append(cells.pop(place))
-        rows.append(np.array(_numbers(path, number, cells, names, place), dtype=np.float32))
-    columns = tuple(name for i, name in enumerate(names) if i != place)
-    if not columns:
-        raise ValueError(f"{path}: has no column besides the label {label!r}; expected at least one column of numbers")
+        rows.append(np.array(cells, dtype=object) if text else np.array(_numbers(path, number, cells, columns), dtype=np.float32))
     if len(rows) < 2:
         raise ValueError(f"{path}: has {len(rows) or 'no'} row{'s' * (not rows)} under its header; expected at least two")
-    return np.stack(rows), None if place is None else _label_values(labels), columns
+    return _typed(np.stack(rows)) if text else np.stack(rows), None if place is None else _label_values(labels), columns
 
 
 def write_csv(path: str | os.PathLike[str], values: np.ndarray, columns: Sequence[str] | None = None) -> None:
@@ -158,14 +164,37 @@ def _find_label(path: str | os.PathLike[str], names: list[str], label: str) -> i
     raise ValueError(f"label={label!r}: {path} has no such column; {hint}")
 
 
-def _numbers(path: str | os.PathLike[str], number: int, cells: list[str], names: list[str], place: int | None) -> list[float]:
+def _typed(cells: np.ndarray) -> np.ndarray:
+    """A table of text in the types that its columns have: float32 where all are numbers, else Python objects."""
+    kinds = [_column_kind(column) for column in cells.T]
+    if str not in kinds:
+        return np.array([[float(cell) if cell.strip() else math.nan for cell in row] for row in cells], dtype=np.float32)
+    for column, kind in enumerate(kinds):
+        cells[:, column] = [kind(cell) if _is_present(cell, kind) else None for cell in cells[:, column]]
+    return cells
+
+
+def _column_kind(column: np.ndarray) -> type[int] | type[float] | type[str]:
+    present = [cell for cell in column if cell.strip()]
+    for kind in (int, float):
+        if all(_is_number(cell, kind) for cell in present):
+            return kind
+    return str
+
+
+def _is_present(cell: str, kind: type) -> bool:
+    """Whether a cell holds something; among numbers, the word "nan" does not."""
+    return bool(cell.strip()) and (kind is not float or not math.isnan(float(cell)))
+
+
+def _numbers(path: str | os.PathLike[str], number: int, cells: list[str], names: Sequence[str]) -> list[float]:
     try:
         return [float(cell) for cell in cells]
     except ValueError:
-        return list(_slowly(path, number, cells, [name for i, name in enumerate(names) if i != place]))
+        return list(_slowly(path, number, cells, names))
 
 
-def _slowly(path: str | os.PathLike[str], number: int, cells: list[str], names: list[str]) -> Iterator[float]:
+def _slowly(path: str | os.PathLike[str], number: int, cells: list[str], names: Sequence[str]) -> Iterator[float]:
     for cell, name in zip(cells, names, strict=True):
         if cell.strip() and not _is_number(cell):
             raise ValueError(
@@ -175,9 +204,9 @@ def _slowly(path: str | os.PathLike[str], number: int, cells: list[str], names: 
         yield float(cell) if cell.strip() else math.nan
 
 
-def _is_number(cell: str) -> bool:
+def _is_number(cell: str, kind: type[int] | type[float] = float) -> bool:
     try:
-        float(cell)
+        kind(cell)
     except ValueError:
         return False
     return True
