@@ -16,9 +16,10 @@ def to_binary(machine: BoltzmannMachine) -> tuple[BoltzmannMachine, float]:
     For the scale α = 2 and the shift γ = 1 of a spin layer (1 and 0 of any other), a signal is s = α v − γ, and so
 
     .. math:: W'_{lm} = \alpha_l \alpha_m W_{lm}, \qquad b'_l = \alpha_l \Big( b_l - \sum_m W_{lm} \gamma_m \Big), \qquad
-              E(x) = E'(v) + c, \quad c = \sum_l \gamma_l \mathbf{1}^\top b_l - \sum_{(l, m)} \gamma_l \gamma_m \mathbf{1}^\top W_{lm} \mathbf{1},
+              E(x) = E'(v) + c, \qquad
+              c = \sum_l \gamma_l \mathbf{1}^\top b_l - \sum_{(l, m)} \gamma_l \gamma_m \mathbf{1}^\top W_{lm} \mathbf{1},
 
-    with the sum over edges on each once. It holds at every β, base rates included, so annealing takes the same path.
+    with each edge once in the second sum. It holds at every β, base rates included, so annealing takes the same path.
 
     Returns
     -------

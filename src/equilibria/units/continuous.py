@@ -188,7 +188,7 @@ class Rectified(Units):
     def check(self, x: Tensor, name: str) -> None:
         super().check(x, name)
         if float(x.min()) < 0:
-            raise ValueError(f"{name}: rectified units take values of 0 or more, found {float(x.min()):g}; shift them or use Gaussian units")
+            raise ValueError(f"{name}: rectified units take no values below 0, found {float(x.min()):g}; shift them or use Gaussian units")
 
     def config(self) -> dict[str, Any]:
         return {"units": "Rectified", "size": self.size, "variance": self.variance.tolist()}

@@ -60,7 +60,7 @@ class Bernoulli(Units):
 class Spin(Units):
     """Spins, x ∈ {−1, +1}: p(x) ∝ exp(f x), mean tanh(f), log partition log 2 cosh(f).
 
-    A change of variable of binary units, x = 2 v − 1 with p(v = 1) = σ(2 f): ``models.spins`` turns a whole machine from one into the other.
+    A change of variable of binary units, x = 2 v − 1 with p(v = 1) = σ(2 f): ``models.spins`` rewrites a whole machine.
 
     Examples
     --------
@@ -75,6 +75,8 @@ class Spin(Units):
         return 2**self.size
 
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
+        if field.dtype == torch.bfloat16:
+            return self.sample(field.float(), stream).to(torch.bfloat16)
         draw = stream.centred(field.shape, field.dtype, field.device)
         return torch.lt(draw, torch.sigmoid(2 * field).sub_(0.5), out=torch.empty_like(draw)).mul_(2).sub_(1)
 
