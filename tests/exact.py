@@ -1,7 +1,8 @@
 """Truths for small Boltzmann machines, by brute force in numpy's float64 and with nothing of the library's inference.
 
 Every joint state of every discrete layer is listed; Gaussian layers are integrated out by the full Gaussian integral of their
-quadratic form. The energy is written out from its formula here, from the parameters alone.
+quadratic form, rectified ones, which no edge joins, cell by cell. The energy is written out from its formula here, from the
+parameters alone.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import special
 
 from equilibria.models.boltzmann import BoltzmannMachine
-from equilibria.units import Bernoulli, Categorical, Gaussian, Units
+from equilibria.units import Bernoulli, Categorical, Gaussian, Rectified, Spin, Units
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -45,10 +47,14 @@ _SHAPES: dict[str, Callable[[], BoltzmannMachine]] = {
         {"left": Bernoulli(3), "left_hidden": Bernoulli(2), "top": Bernoulli(2), "right_hidden": Bernoulli(2), "right": Gaussian(2, 0.5)},
         [("left", "left_hidden"), ("left_hidden", "top"), ("right_hidden", "top"), ("right", "right_hidden")],
     ),
+    "spin": _stack(Spin(4), Bernoulli(3), Spin(3)),
+    "learned": _stack(Gaussian(3, [0.5, 1.0, 2.0], learned=True), Spin(3), Gaussian(2, 0.7, learned=True)),
+    "rectified": _stack(Bernoulli(4), Rectified(3, [0.5, 1.0, 2.0]), Bernoulli(2)),
 }
 
 MACHINES = tuple(_SHAPES)
-DISCRETE = tuple(name for name in MACHINES if name not in ("gaussian", "towers"))
+CONTINUOUS = ("gaussian", "towers", "learned", "rectified")
+DISCRETE = tuple(name for name in MACHINES if name not in CONTINUOUS)
 
 
 def machine_of(shape: str, std: float = 1.0, seed: int = 0) -> BoltzmannMachine:
@@ -68,7 +74,8 @@ def values_of(machine: BoltzmannMachine, name: str, rows: int, seed: int = 0) ->
     generator = np.random.default_rng(seed)
     states = layer_states(machine.units(name))
     if states is None:
-        return torch.from_numpy(generator.normal(0.0, 1.0, (rows, machine.units(name).size)))
+        values = generator.normal(0.0, 1.0, (rows, machine.units(name).size))
+        return torch.from_numpy(np.abs(values) if isinstance(machine.units(name), Rectified) else values)
     return torch.from_numpy(states[generator.integers(len(states), size=rows)])
 
 
@@ -76,9 +83,11 @@ def values_of(machine: BoltzmannMachine, name: str, rows: int, seed: int = 0) ->
 
 
 def layer_states(units: Units) -> Array | None:
-    """All states of a discrete layer; None for a Gaussian one."""
+    """All states of a discrete layer; None for a continuous one."""
     if isinstance(units, Bernoulli):
         groups = [[(0.0,), (1.0,)]] * units.size
+    elif isinstance(units, Spin):
+        groups = [[(-1.0,), (1.0,)]] * units.size
     elif isinstance(units, Categorical):
         groups = [[tuple(row) for row in np.eye(k)] for k in units.sizes]
     else:
@@ -103,17 +112,19 @@ def parameters_of(machine: BoltzmannMachine, beta: float = 1.0) -> tuple[dict[st
 
 def _scale(units: Units) -> Array:
     """The signal is x times this."""
-    return 1.0 / units.variance.numpy() if isinstance(units, Gaussian) else np.ones(units.size)
+    if isinstance(units, Gaussian) and units.learned:
+        return 1.0 / (0.01 + np.exp(units.log_variance.detach().numpy()))
+    return 1.0 / units.variance.numpy() if isinstance(units, Gaussian | Rectified) else np.ones(units.size)
 
 
 def energy(machine: BoltzmannMachine, state: Mapping[str, Array], beta: float = 1.0) -> Array:
-    """E(x) = Σ x²/2σ² (Gaussian layers) − Σ b · s − Σ s W s, row by row."""
+    """E(x) = Σ x²/2σ² (Gaussian and rectified layers) − Σ b · s − Σ s W s, row by row."""
     bias, weight = parameters_of(machine, beta)
     signal = {name: np.asarray(x) * _scale(machine.units(name)) for name, x in state.items()}
     total = np.zeros(len(next(iter(signal.values()))))
     for name in machine.layers:
         total -= signal[name] @ bias[name]
-        if isinstance(machine.units(name), Gaussian):
+        if isinstance(machine.units(name), Gaussian | Rectified):
             total += 0.5 * (signal[name] * state[name]).sum(1)
     for (a, b), matrix in weight.items():
         total -= np.einsum("ri,ij,rj->r", signal[a], matrix, signal[b])
@@ -125,13 +136,15 @@ def energy(machine: BoltzmannMachine, state: Mapping[str, Array], beta: float = 
 
 @dataclasses.dataclass(frozen=True)
 class Enumerated:
-    """The free states given one row of a clamp: ``logs`` is log ∫ exp(−E) over the Gaussian cells of each discrete state.
+    """The free states given one row of a clamp: ``logs`` is log ∫ exp(−E) over the continuous cells of each discrete state.
 
-    ``signals`` are expected signals given the discrete state: the state itself for a discrete layer.
+    ``signals`` are expected signals given the discrete state: the state itself for a discrete layer. ``squares`` are E[x²] of the
+    continuous ones.
     """
 
     logs: Array
     signals: dict[str, Array]
+    squares: dict[str, Array] = dataclasses.field(default_factory=dict)
 
     @property
     def log_total(self) -> float:
@@ -162,33 +175,57 @@ def enumerate_states(machine: BoltzmannMachine, clamp: Mapping[str, tuple[Array,
 
 
 def _integrate(machine: BoltzmannMachine, state: dict[str, Array], clamp: Mapping[str, tuple[Array, Array]], beta: float) -> Enumerated:
-    """∫ exp(−½ xᵀAx + xᵀh − rest) dx over the free Gaussian cells x: the full integral, with A as a matrix."""
+    """The integral over what is free of the continuous layers, for each discrete state."""
     bias, weight = parameters_of(machine, beta)
-    gaussian = [n for n in machine.layers if isinstance(machine.units(n), Gaussian)]
+    continuous = [n for n in machine.layers if layer_states(machine.units(n)) is None]
     count = len(next(iter(state.values())))
-    nothing = {n: (np.zeros(machine.units(n).size), np.zeros(machine.units(n).size, dtype=bool)) for n in gaussian}
-    parts = {n: clamp.get(n, nothing[n]) for n in gaussian}
-    settled = {n: np.tile(np.where(parts[n][1], parts[n][0], 0.0), (count, 1)) for n in gaussian}
+    nothing = {n: (np.zeros(machine.units(n).size), np.zeros(machine.units(n).size, dtype=bool)) for n in continuous}
+    parts = {n: clamp.get(n, nothing[n]) for n in continuous}
+    settled = {n: np.tile(np.where(parts[n][1], parts[n][0], 0.0), (count, 1)) for n in continuous}
     logs = -energy(machine, {**state, **settled}, beta)
-    signals = {**state, **{n: x * _scale(machine.units(n)) for n, x in settled.items()}}
-    if not gaussian:
-        return Enumerated(logs, signals)
-    linear = []
-    for n in gaussian:
+    means, squares = dict(settled), {n: x**2 for n, x in settled.items()}
+    linear = {}
+    for n in continuous:
         felt = np.tile(bias[n], (count, 1))
         for (a, b), matrix in weight.items():
             felt = felt + (state[b] @ matrix.T if a == n else state[a] @ matrix if b == n else 0.0)
-        linear.append(felt * _scale(machine.units(n)))
-    free = np.concatenate([~parts[n][1] for n in gaussian])
-    precision = np.diag(np.concatenate([_scale(machine.units(n)) for n in gaussian]))[np.ix_(free, free)]
-    h = np.concatenate(linear, 1)[:, free]
+        linear[n] = felt * _scale(machine.units(n))
+    gaussian = [n for n in continuous if isinstance(machine.units(n), Gaussian)]
+    if gaussian:
+        free = np.concatenate([~parts[n][1] for n in gaussian])
+        precision = np.diag(np.concatenate([_scale(machine.units(n)) for n in gaussian]))[np.ix_(free, free)]
+        added, mean, variance = gaussian_integral(precision, np.concatenate([linear[n] for n in gaussian], 1)[:, free])
+        logs = logs + added
+        whole, spread = np.concatenate([settled[n] for n in gaussian], 1), np.zeros(len(free))
+        whole[:, free], spread[free] = mean, variance
+        cuts = np.cumsum([machine.units(n).size for n in gaussian])[:-1]
+        for n, columns, extra in zip(gaussian, np.split(whole, cuts, axis=1), np.split(spread, cuts), strict=True):
+            means[n], squares[n] = columns, columns**2 + extra
+    for n in continuous:
+        if n not in gaussian:
+            free = ~parts[n][1]
+            added, mean, square = rectified_integral(_scale(machine.units(n))[free], linear[n][:, free])
+            logs = logs + added
+            means[n][:, free], squares[n][:, free] = mean, square
+    signals = {**state, **{n: x * _scale(machine.units(n)) for n, x in means.items()}}
+    return Enumerated(logs, signals, squares)
+
+
+def gaussian_integral(precision: Array, h: Array) -> tuple[Array, Array, Array]:
+    """log ∫ exp(−½ xᵀAx + xᵀh) dx for each row of h, with A as a matrix; the mean, and the variance of each cell."""
     mean = np.linalg.solve(precision, h.T).T
-    logs = logs + 0.5 * (h * mean).sum(1) - 0.5 * np.linalg.slogdet(precision / (2 * np.pi))[1]
-    whole = np.concatenate([settled[n] for n in gaussian], 1)
-    whole[:, free] = mean
-    for n, columns in zip(gaussian, np.split(whole, np.cumsum([machine.units(n).size for n in gaussian])[:-1], axis=1), strict=True):
-        signals[n] = columns * _scale(machine.units(n))
-    return Enumerated(logs, signals)
+    logs = 0.5 * (h * mean).sum(1) - 0.5 * np.linalg.slogdet(precision / (2 * np.pi))[1]
+    return logs, mean, np.diag(np.linalg.inv(precision))
+
+
+def rectified_integral(precision: Array, h: Array) -> tuple[Array, Array, Array]:
+    """log ∫₀^∞ exp(−½ a x² + h x) dx summed over cells; E[x] and E[x²] of each cell."""
+    root = np.sqrt(precision)
+    z = h / root
+    log_upper = special.log_ndtr(z)
+    hazard = np.exp(-0.5 * z**2 - 0.5 * np.log(2 * np.pi) - log_upper)
+    logs = 0.5 * z**2 + log_upper + 0.5 * np.log(2 * np.pi / precision)
+    return logs.sum(1), (z + hazard) / root, (1 + z * (z + hazard)) / precision
 
 
 def clamp_rows(clamp: Mapping[str, Any]) -> list[dict[str, tuple[Array, Array]]]:
@@ -213,16 +250,36 @@ def log_likelihood(machine: BoltzmannMachine, clamp: Mapping[str, Any]) -> float
 
 
 def moments(machine: BoltzmannMachine, clamp: Mapping[str, Any] | None = None) -> dict[str, torch.Tensor]:
-    """Expected signals by parameter name (``bias.visible``, ``weight.visible-hidden1``, …), averaged over a clamp's rows."""
+    """E[−∂E/∂θ] by parameter name (``bias.visible``, ``weight.visible-hidden1``, …), averaged over a clamp's rows.
+
+    For biases and weights these are expected signals and their products.
+    """
     results: list[dict[str, Array]] = []
     for row in [None] if clamp is None else clamp_rows(clamp):
         listed = enumerate_states(machine, row)
         p, s = listed.probabilities, listed.signals
         result = {f"bias.{n}": p @ s[n] for n in machine.layers}
-        # No edge joins two Gaussian layers, so the product of one's state with the other's conditional mean is exact.
+        # No edge joins two continuous layers, so the product of one's state with the other's conditional mean is exact.
         result.update({f"weight.{a}-{b}": (p[:, None] * s[a]).T @ s[b] for a, b in machine.edges})
+        result.update({f"layers.{n}.log_variance": _variance_moment(machine, n, listed) for n in machine.layers if _learned(machine, n)})
         results.append(result)
     return {key: torch.from_numpy(np.mean([r[key] for r in results], axis=0)) for key in results[0]}
+
+
+def _learned(machine: BoltzmannMachine, name: str) -> bool:
+    units = machine.units(name)
+    return isinstance(units, Gaussian) and units.learned
+
+
+def _variance_moment(machine: BoltzmannMachine, name: str, listed: Enumerated) -> Array:
+    """E[−∂E/∂θ] with σ² = 0.01 + exp(θ) and E = (x²/2 − x f)/σ² + …: the field f is a function of the discrete state."""
+    bias, weight = parameters_of(machine)
+    scale = _scale(machine.units(name))
+    field = np.tile(bias[name], (len(listed.logs), 1))
+    for (a, b), matrix in weight.items():
+        field = field + (listed.signals[b] @ matrix.T if a == name else listed.signals[a] @ matrix if b == name else 0.0)
+    slope = 0.5 * listed.squares[name] - listed.signals[name] / scale * field
+    return (listed.probabilities @ slope) * scale**2 * (1 / scale - 0.01)
 
 
 def finite_differences(machine: BoltzmannMachine, function: Callable[[], float], step: float = 1e-4) -> dict[str, torch.Tensor]:

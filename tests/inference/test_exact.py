@@ -18,7 +18,8 @@ CLAMPS = ("whole", "masked", "several", "hidden")
 
 
 def named(found: exact.Moments) -> dict[str, torch.Tensor]:
-    return {**{f"bias.{n}": x for n, x in found.layers.items()}, **{f"weight.{k}": x for k, x in found.edges.items()}}
+    own = {f"layers.{key}": x for key, x in found.own.items()}
+    return {**{f"bias.{n}": x for n, x in found.layers.items()}, **{f"weight.{k}": x for k, x in found.edges.items()}, **own}
 
 
 def assert_close(found: dict[str, torch.Tensor], truth: dict[str, torch.Tensor], tolerance: float) -> None:

@@ -11,7 +11,7 @@ from equilibria.inference import gibbs
 from equilibria.inference.clamp import Held, parse, take
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.units import Bernoulli, Gaussian
+from equilibria.units import Bernoulli, Gaussian, Rectified, Spin
 from exact import DISCRETE, MACHINES, Array, clamps_of, energy, enumerate_states, joint_states, machine_of, values_of
 
 ALARM = 1e-6
@@ -35,7 +35,9 @@ def transition(
     p = torch.ones(len(next(iter(given.values()))), len(next(iter(to.values()))), dtype=torch.float64)
     for name in machine.colours[colour]:
         mean = machine.units(name).mean(machine.field(name, given, beta))
-        cell = mean[:, None] * to[name] if not isinstance(machine.units(name), Bernoulli) else None
+        if isinstance(machine.units(name), Spin):
+            mean = 0.5 * (1 + mean)
+        cell = mean[:, None] * to[name] if not isinstance(machine.units(name), Bernoulli | Spin) else None
         if cell is None:
             cell = torch.where(to[name] == 1, mean[:, None], 1 - mean[:, None])
         else:
@@ -118,11 +120,11 @@ def test_real_draws_follow_the_row_of_the_matrix(shape: str, clamp: str | None) 
 
     def number(x: dict[str, torch.Tensor], states: dict[str, torch.Tensor]) -> torch.Tensor:
         """Which state each row is, by its columns read as a binary number."""
-        digits = torch.cat([states[n] for n in states], 1).long()
+        digits = (torch.cat([states[n] for n in states], 1) > 0).long()
         code = 2 ** torch.arange(digits.shape[1])
         table = torch.full((int((digits @ code).max()) + 1,), -1)
         table[digits @ code] = torch.arange(len(digits))
-        return table[torch.cat([x[n] for n in states], 1).long() @ code]
+        return table[(torch.cat([x[n] for n in states], 1) > 0).long() @ code]
 
     cell = number(drawn, zero) * row.shape[1] + number(drawn, one)
     assert int(cell.min()) >= 0, "a draw is outside the states that the clamp allows"
@@ -143,11 +145,13 @@ def test_continuous_conditionals_are_ratios_of_the_joint_density(shape: str, bet
         units = machine.units(name)
         other = {**state, name: values_of(machine, name, 50, seed=77)}
         field = machine.field(name, state, beta)
-        if isinstance(units, Gaussian):  # the law that sample is held to in test_units: N(field, σ²)
+        if isinstance(units, Gaussian | Rectified):  # the law that sample is held to in test_units, up to what cutting it divides by
             law = torch.distributions.Normal(field, units.variance.sqrt())
+            ratio = (law.log_prob(state[name]) - law.log_prob(other[name])).sum(1).numpy()
         else:
-            law = torch.distributions.Bernoulli(logits=field)
-        ratio = (law.log_prob(state[name]) - law.log_prob(other[name])).sum(1).numpy()
+            low, scale = units.lowest, 1 - units.lowest
+            coin = torch.distributions.Bernoulli(logits=scale * field)
+            ratio = (coin.log_prob((state[name] - low) / scale) - coin.log_prob((other[name] - low) / scale)).sum(1).numpy()
         truth = energy(machine, {n: x.numpy() for n, x in other.items()}, beta) - energy(
             machine, {n: x.numpy() for n, x in state.items()}, beta
         )

@@ -35,7 +35,8 @@ class Phases:
 
     ``positive`` and ``negative`` hold a value for each layer, (rows, size): means under Q given the data, and the chains
     (where the layers drawn last appear by their means, which is the lower-variance statistic). ``means`` and
-    ``chain_means`` are their signals' means over rows; ``change`` the largest move of the last mean-field step.
+    ``chain_means`` are their signals' means over rows; ``change`` the largest move of the last mean-field step; ``free`` the layers, or
+    the cells of one (a mask), that are means in ``positive`` rather than data.
     """
 
     positive: dict[str, Tensor]
@@ -43,6 +44,7 @@ class Phases:
     means: dict[str, Tensor]
     chain_means: dict[str, Tensor]
     change: Tensor
+    free: dict[str, Tensor | bool]
 
 
 class ContrastiveGame(Game):
@@ -139,7 +141,7 @@ class ContrastiveGame(Game):
         for name in machine.layers:
             units = machine.units(name)
             mean = units.mean(machine.base(name).unsqueeze(0)).squeeze(0)
-            self.register_buffer(f"offset_{name}", units.signal(mean) if centred else torch.zeros_like(mean))
+            self.register_buffer(f"offset_{name}", units.signal(mean).detach() if centred else torch.zeros_like(mean))
         for name, (target, _) in self.sparsity.items():
             self.register_buffer(f"activity_{name}", torch.full_like(machine.bias[name], target))
 
@@ -175,7 +177,9 @@ class ContrastiveGame(Game):
             for name, values in state.items():
                 getattr(self, f"chain_{name}").copy_(values)
         negative = {**state, **{name: machine.units(name).mean(last[name]) for name in machine.colours[1]}}
-        return Phases(positive, negative, self._signal_means(positive), self._signal_means(negative), change)
+        inferred: dict[str, Tensor | bool] = dict.fromkeys(fields, True)
+        inferred |= {name: ~hold.mask for name, hold in held.items() if hold.mask is not None}
+        return Phases(positive, negative, self._signal_means(positive), self._signal_means(negative), change, inferred)
 
     def _posterior(self, held: Mapping[str, Held], rough: BoltzmannMachine | None) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Mean field given the data; all steps but the last may be rough, since the last starts from wherever they led."""
@@ -228,6 +232,10 @@ class ContrastiveGame(Game):
                 bias[b].addmv_(descent.T, self.offset(a), alpha=-1)
             weight[f"{a}-{b}"] = descent
         named = {**{f"bias.{name}": g for name, g in bias.items()}, **{f"weight.{key}": g for key, g in weight.items()}}
+        for name in machine.layers:
+            positive = self._slopes(drawn.positive, name, drawn.free.get(name))
+            negative = self._slopes(drawn.negative, name, name in machine.colours[1] or None)
+            named |= {f"layers.{name}.{key}": positive[key] - negative[key] for key in positive}
         return [named[name] for name, parameter in machine.named_parameters() if parameter.requires_grad]
 
     def shared(self, drawn: Phases) -> list[Tensor]:
@@ -244,11 +252,13 @@ class ContrastiveGame(Game):
     @torch.no_grad()
     def measure(self, drawn: Phases) -> dict[str, Tensor]:
         """``reconstruction``: squared error per variable of the visible mean given the hidden means; ``mean_field_change``;
-        ``contrast``: E(positive) − E(negative); ``dead_units``: the share of hidden units whose mean is below 1 % or above 99 %.
+        ``contrast``: E(positive) − E(negative); ``dead_units``: the share of hidden units whose mean is below 1 % or above 99 % of
+        their range.
         """
         machine = self.machine
         errors = torch.cat([(self._rebuilt(name, drawn.positive) - drawn.positive[name]).square() for name in self.visible], 1)
-        hidden = [drawn.means[name] for name in machine.layers if name not in self.visible and machine.units(name).bounded]
+        bounded = {name: units for name in machine.layers if name not in self.visible and (units := machine.units(name)).bounded}
+        hidden = [(drawn.means[name] - units.lowest) / (1 - units.lowest) for name, units in bounded.items()]
         error, activity = errors.mean(), torch.cat(hidden or [torch.zeros(1)])
         return {
             "reconstruction": error,
@@ -262,6 +272,13 @@ class ContrastiveGame(Game):
 
     def _signal_means(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: self.machine.units(name).signal(values[name].mean(0, keepdim=True)).squeeze(0) for name in self.machine.layers}
+
+    def _slopes(self, values: Mapping[str, Tensor], name: str, free: Tensor | bool | None) -> dict[str, Tensor]:
+        """The energy's slopes in a layer's own parameters, where ``free`` cells hold means (see :meth:`Units.energy_slopes`)."""
+        units = self.machine.units(name)
+        if next(units.parameters(), None) is None:
+            return {}
+        return units.energy_slopes(values[name], self.machine.field(name, values) * self.gain.get(name, 1.0), free)
 
     def _products(self, values: Mapping[str, Tensor], a: str, b: str) -> Tensor:
         """⟨s_a s_bᵀ⟩ over rows."""

@@ -27,10 +27,14 @@ _CHUNK = 2**14
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Expected signals: ``layers[name]`` (size,) and ``edges["a-b"]`` (size of a, size of b), averaged over a clamp's rows."""
+    """Expected signals: ``layers[name]`` (size,) and ``edges["a-b"]`` (size of a, size of b), averaged over a clamp's rows.
+
+    ``own["visible.log_variance"]`` is E[−∂E/∂θ] of a parameter of a layer's Units, where they have any.
+    """
 
     layers: dict[str, Tensor]
     edges: dict[str, Tensor]
+    own: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 def log_partition(machine: BoltzmannMachine, clamp: Clamp | None = None, max_states: int = MAX_STATES) -> float | Tensor:
@@ -74,11 +78,12 @@ def log_prob(machine: BoltzmannMachine, clamp: Clamp, max_states: int = MAX_STAT
 def moments(machine: BoltzmannMachine, clamp: Clamp | None = None, max_states: int = MAX_STATES) -> Moments:
     """E[s] of every layer and E[s_a s_bᵀ] of every edge, under the model or given what a clamp observes.
 
-    They are the derivatives of log Σ exp(−E) in the biases and the weights.
+    They are the derivatives of log Σ exp(−E) in the biases and the weights, and in the layers' own parameters.
     """
     held = parse(machine, clamp)
     machine = copy.deepcopy(machine).requires_grad_(True)  # a solver may have frozen the player's own parameters
-    parameters = [*machine.bias.values(), *machine.weight.values()]
+    own = dict(machine.layers.named_parameters())
+    parameters = [*machine.bias.values(), *machine.weight.values(), *own.values()]
     totals = [torch.zeros_like(p) for p in parameters]
     rows = 0
     for block in _row_blocks(held):
@@ -92,16 +97,17 @@ def moments(machine: BoltzmannMachine, clamp: Clamp | None = None, max_states: i
                     if part is not None:
                         total += part
     means = [total / rows for total in totals]
-    n = len(machine.bias)
-    return Moments(dict(zip(machine.bias, means[:n], strict=True)), dict(zip(machine.weight, means[n:], strict=True)))
+    kinds, taken = (machine.bias, machine.weight, own), iter(means)
+    return Moments(*({name: next(taken) for name in kind} for kind in kinds))
 
 
 def gradient(machine: BoltzmannMachine, clamp: Clamp, max_states: int = MAX_STATES) -> Moments:
-    """The gradient of the mean of :func:`log_prob` over the rows: E[· | data] − E[·] for biases (layers) and weights (edges)."""
+    """The gradient of the mean of :func:`log_prob` over the rows: E[· | data] − E[·] by parameter."""
     data, model = moments(machine, clamp, max_states), moments(machine, max_states=max_states)
     return Moments(
         {name: data.layers[name] - model.layers[name] for name in data.layers},
         {key: data.edges[key] - model.edges[key] for key in data.edges},
+        {key: data.own[key] - model.own[key] for key in data.own},
     )
 
 

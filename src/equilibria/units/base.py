@@ -1,0 +1,113 @@
+"""The contract of Units: what a layer is, given the field that it feels."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equilibria.random import Stream
+
+__all__ = ["Units"]
+
+
+class Units(nn.Module, abc.ABC):
+    """The variables of one layer.
+
+    Parameters
+    ----------
+    size : int
+        Number of columns of the layer's values.
+
+    Attributes
+    ----------
+    variables : int
+        Number of independent variables; a categorical variable has several columns.
+    bounded : bool
+        Whether the signal is bounded. Between two unbounded layers Z may not exist.
+    states : int or None
+        Number of joint states of the layer, ``None`` for a continuous one.
+    lowest : float
+        The smallest value of a bounded unit; the largest is 1.
+    """
+
+    bounded: bool = True
+    lowest: float = 0.0
+
+    def __init__(self, size: int):
+        super().__init__()
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"size={size!r}: a layer needs a positive whole number of columns")
+        self.size = size
+
+    @property
+    def variables(self) -> int:
+        return self.size
+
+    @property
+    def states(self) -> int | None:
+        return None
+
+    @abc.abstractmethod
+    def sample(self, field: Tensor, stream: Stream) -> Tensor:
+        """One draw x ~ p(x | field), shape (rows, size)."""
+
+    @abc.abstractmethod
+    def mean(self, field: Tensor) -> Tensor:
+        """E[x | field], shape (rows, size)."""
+
+    @abc.abstractmethod
+    def log_partition(self, field: Tensor) -> Tensor:
+        """log ∫ exp(f · signal(x) − base_energy(x)) dx for each variable, shape (rows, variables)."""
+
+    def base_energy(self, x: Tensor) -> Tensor:
+        """The energy of x under a zero field, for each variable, shape (rows, variables)."""
+        return x.new_zeros(x.shape[0], self.variables)
+
+    def signal(self, x: Tensor) -> Tensor:
+        """What the neighbours see of x; linear in x, so E[signal(x)] = signal(E[x])."""
+        return x
+
+    def energy_slopes(self, x: Tensor, field: Tensor, free: Tensor | bool | None = None) -> dict[str, Tensor]:
+        """The slopes of the energy in the layer's own trainable parameters, by their names: nothing for most units.
+
+        For a parameter θ it is the mean over rows of E[∂/∂θ (base_energy(x) − field · signal(x))], where the field, in the units of x, is
+        held. That is all of ∂E/∂θ, since the neighbours' parts do not know θ, and it may be taken at the neighbours' means.
+
+        Parameters
+        ----------
+        x : Tensor
+            Values, (rows, size).
+        field : Tensor
+            What the layer feels, (rows, size).
+        free : bool Tensor or bool, optional
+            Cells, (rows, size), where x is not a value but the mean under ``field``; the expectation then runs over their law.
+            ``True`` for all cells, ``None`` for none.
+        """
+        return {}
+
+    def field_of(self, mean: Tensor) -> Tensor:
+        """The field under which the layer has this mean: the inverse of :meth:`mean`."""
+        raise NotImplementedError
+
+    def state_at(self, index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Joint states by number, 0 ≤ index < ``states`` (int64), shape (len(index), size)."""
+        raise ValueError(f"{type(self).__name__}({self.size}) has a continuum of states and cannot be enumerated")
+
+    def per_variable(self, mask: Tensor) -> Tensor:
+        """A mask over columns as a mask over variables."""
+        return mask
+
+    def check(self, x: Tensor, name: str) -> None:
+        """Raise a ``ValueError`` that names ``name`` if x is not a possible value of the layer (a mean counts as one)."""
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError(f"{name}: expected finite numbers, found NaN or infinity; mark missing cells by a mask or take the rows out")
+
+    def config(self) -> dict[str, Any]:
+        """What :data:`UNITS` needs to build the layer again: JSON-able."""
+        return {"units": type(self).__name__, "size": self.size}
+
+    def extra_repr(self) -> str:
+        return f"{self.size}"
