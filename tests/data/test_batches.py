@@ -168,6 +168,73 @@ def test_data_are_not_changed():
     assert torch.equal(X, torch.from_numpy(GREYS))
 
 
+HOLES = np.where(np.random.default_rng(1).random(GREYS.shape) < 0.3, np.nan, GREYS).astype(np.float32)
+
+
+@pytest.mark.parametrize("how", [None, "resample", "fixed", "threshold"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_missing_cells_have_a_mask_and_leave_the_draws_alone(how, dtype):
+    def make(values, **options):
+        return Batches(values, 20, Stream(3), encode=lambda rows: torch.from_numpy(rows).to(dtype), binarise=how, **options)
+
+    whole, holed = make(GREYS), make(HOLES, missing=True)
+    for position in range(6):
+        batch, order = holed.at(position), torch.cat([Stream(3).child("order", e).permutation(50) for e in range(3)])
+        rows = order[20 * position : 20 * position + 20].numpy()
+        assert batch.mask is not None
+        assert (batch.mask.numpy() == ~np.isnan(HOLES[rows])).all()
+        assert batch.values.dtype == dtype
+        assert torch.equal(batch.values, whole.at(position).values * batch.mask)
+
+
+@pytest.mark.parametrize("how", [None, "resample", "fixed", "threshold"])
+def test_a_table_without_holes_is_the_same_either_way(how):
+    plain, masked = (Batches(GREYS, 30, Stream(5), binarise=how, missing=missing) for missing in (False, True))
+    for position in range(4):
+        assert torch.equal(plain.at(position).values, masked.at(position).values)
+        assert plain.at(position).mask is None
+        assert masked.at(position).mask.all()
+
+
+@pytest.mark.parametrize("how", [None, "resample", "fixed"])
+def test_masks_are_shared_out_and_resumed(how):
+    def make(**options):
+        return Batches(HOLES, 20, Stream(2), labels=np.arange(50) - 1, binarise=how, missing=True, **options)
+
+    whole, shards = make(), [make(shard=(rank, 2)) for rank in range(2)]
+    for position in range(6):
+        batch, parts = next(whole), [next(shard) for shard in shards]
+        assert torch.equal(torch.cat([part.mask for part in parts]), batch.mask)
+        assert torch.equal(torch.cat([part.values for part in parts]), batch.values)
+        resumed = next(make(position=position))
+        assert torch.equal(resumed.values, batch.values)
+        assert torch.equal(resumed.mask, batch.mask)
+        assert torch.equal(resumed.label, batch.label)
+
+
+def test_fixed_draws_with_holes_do_not_depend_on_blocks(monkeypatch):
+    batch = Batches(HOLES, 50, Stream(4), binarise="fixed", missing=True).at(0)
+    monkeypatch.setattr(batches, "_BLOCK_ROWS", 16)
+    again = Batches(HOLES, 50, Stream(4), binarise="fixed", missing=True).at(0)
+    assert torch.equal(batch.values, again.values)
+    assert torch.equal(batch.mask, again.mask)
+
+
+def test_a_mixed_table_goes_through_its_schema():
+    table = np.array([["y", 1.5, "red"], ["n", None, "blue"], [None, 2.5, "green"], ["y", 0.5, None]], dtype=object)
+    schema = Schema.infer(table, kind="mixed", allow_missing=True)
+    source = Batches(
+        table, 3, Stream(0), encode=lambda rows: schema.encode(rows, allow_missing=True), missing=True, labels=np.array([0, 1, -1, 1])
+    )
+    values, mask = schema.encode_masked(table)
+    for position in range(5):
+        batch = source.at(position)
+        rows = torch.cat([Stream(0).child("order", e).permutation(4) for e in range(5)])[3 * position : 3 * position + 3]
+        assert torch.equal(batch.values, values[rows])
+        assert torch.equal(batch.mask, mask[rows])
+        assert batch.label.tolist() == [[0, 1, -1, 1][row] for row in rows]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -180,6 +247,9 @@ def test_data_are_not_changed():
         ({"position": -1}, "position=-1: expected zero or more"),
         ({"labels": np.zeros(3)}, r"labels has shape \(3,\) for 10 rows of values"),
         ({"labels": np.array(["a"] * N)}, "labels is of type <U1: expected numbers; replace text by class numbers"),
+        ({"labels": np.array([0.5, np.nan] * 5)}, "labels holds NaN or inf: .* a missing one as −1"),
+        ({"values": np.array([["a"], ["b"]], dtype=object)}, "values holds Python objects: expected numbers, or encode="),
+        ({"binarise": "resample", "values": np.array([[np.nan, 2.0]]), "missing": True}, "values from 0 to 2 cannot be binarised"),
         ({"binarise": "coin"}, "binarise='coin': expected None or one of 'resample', 'fixed', 'threshold'"),
         ({"binarise": "resample"}, r"values from 0 to 19 cannot be binarised; expected greys in \[0, 1\]"),
         ({"binarise": "threshold", "values": np.array([[0.5, np.nan]])}, "values from nan to nan cannot be binarised"),

@@ -75,6 +75,45 @@ def test_mnist_is_whole(data_folder, name):
     assert np.bincount(test.labels).min() > 800
 
 
+def test_house_votes_are_text_with_holes(data_folder):
+    votes = load("house-votes", split="all")
+    assert votes.values.shape == (435, 16)
+    assert votes.labels is not None
+    assert dict(zip(*np.unique(votes.labels, return_counts=True), strict=True)) == {"democrat": 267, "republican": 168}
+    cells = votes.values.ravel().tolist()
+    assert (cells.count("y"), cells.count("n"), cells.count(None)) == (3421, 3147, 392)
+    assert votes.columns is not None
+    assert votes.columns[0] == "handicapped_infants"
+
+
+def test_dna_is_binary_and_whole(data_folder):
+    dna = load("dna", split="all")
+    assert dna.values.shape == (3186, 180)
+    assert set(np.unique(dna.values)) == {0, 1}
+    assert dna.labels is not None
+    assert dict(zip(*np.unique(dna.labels, return_counts=True), strict=True)) == {"ei": 767, "ie": 765, "n": 1654}
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("house-votes", (348, 87, 435)), ("dna", (2549, 637, 3186))])
+def test_tables_split_is_stratified_and_complete(data_folder, name, sizes):
+    train, test, everything = (load(name, split=split) for split in SPLITS)
+    assert (len(train), len(test), len(everything)) == sizes
+    assert train.labels is not None
+    assert test.labels is not None
+    for label in np.unique(everything.labels):
+        assert abs((test.labels == label).sum() - sizes[1] / sizes[2] * (everything.labels == label).sum()) < 1
+    rows = [repr(row) for part in (train, test) for row in part.values.tolist()]
+    assert sorted(rows) == sorted(repr(row) for row in everything.values.tolist())
+    assert load(name).digest() == train.digest() != test.digest()
+
+
+def test_text_in_a_csv_file_on_request(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\nu,1\n,2\n")
+    assert load(tmp_path / "a.csv", text=True).values.tolist() == [["u", 1], [None, 2]]
+    with pytest.raises(ValueError, match="column 'a' holds the text 'u' in row 1"):
+        load(tmp_path / "a.csv")
+
+
 def test_digest_depends_on_values_labels_types_and_shapes():
     base = Data(np.arange(6).reshape(3, 2), np.array(["a", "b", "c"]))
     others = [
@@ -173,6 +212,8 @@ def test_a_name_wins_over_a_local_file(tmp_path, monkeypatch):
         ("digits", {"size": 4}, "size=4: applies to a folder of pictures, and digits is a built-in set"),
         ("digits", {"colour": "rgb"}, "colour='rgb': applies to a folder"),
         ("digits", {"label": "y"}, "label='y': names a column of a CSV file, and digits is a built-in set"),
+        ("digits", {"text": True}, "text=True: is about the columns of a CSV file, and digits is a built-in set"),
+        ("line.npy", {"text": True}, "text=True: is about the columns of a CSV file"),
         ("t.csv", {"split": "test"}, r"split='test': t\.csv has no test part"),
         ("t.csv", {"size": 3}, "size=3: applies to a folder of pictures"),
         ("one.npy", {}, r"one\.npy: its array has shape \(1, 2\); expected at least two rows"),

@@ -123,3 +123,24 @@ def test_every_file_of_every_set_has_a_hash():
     files = {f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")}
     assert set(download.HASHES) == {f"{name}/{file}" for name in download.MIRRORS for file in files}
     assert all(len(mirrors) > 1 for mirrors in download.MIRRORS.values())
+
+
+@pytest.mark.parametrize("place", ["own", "cache"])
+def test_tables_are_found_and_checked(small_set, monkeypatch, place):
+    content = b"a,b\n1,2\n3,4\n"
+    monkeypatch.setitem(download.TABLES, "dna_splice.csv", hashlib.sha256(content).hexdigest())
+    monkeypatch.setenv("EQUILIBRIA_DATA", str(small_set / "own"))
+    put(small_set / place / "tables" / "dna_splice.csv", content)
+    assert download.table("dna_splice.csv") == small_set / place / "tables" / "dna_splice.csv"
+    put(small_set / place / "tables" / "dna_splice.csv", content + b"5,6\n")
+    with pytest.raises(
+        ValueError, match=r"dna_splice\.csv: its content has SHA-256 .* put the right file there, or load this one by its path"
+    ):
+        load("dna")
+
+
+def test_a_table_that_is_nowhere_is_a_sentence(small_set):
+    with pytest.raises(
+        ValueError, match=r"house_votes_1984\.csv: not found in .*tables, and it cannot be downloaded; .*EQUILIBRIA_DATA=DIR"
+    ):
+        load("house-votes")

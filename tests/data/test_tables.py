@@ -116,6 +116,31 @@ def test_write_csv_refusals(tmp_path):
         write_csv(tmp_path / "a.csv", np.zeros((3, 2)), ["a"])
 
 
+def test_text_columns_on_request(table):
+    path = table("who,n,x,party\nann,1,0.5,r\n bob ,,nan,d\n,3, 2 ,\n")
+    values, labels, columns = read_csv(path, label="party", text=True)
+    assert columns == ("who", "n", "x")
+    assert values.dtype == object
+    assert values.tolist() == [["ann", 1, 0.5], [" bob ", None, None], [None, 3, 2.0]]
+    assert [type(cell) for cell in values[2]] == [type(None), int, float]
+    assert labels is not None
+    assert labels.tolist() == ["r", "d", None]
+
+
+def test_a_table_of_numbers_is_read_alike_with_text_allowed(table):
+    path = table("a,b\n1,\n0.1,nan\n-3e2, 4 \n")
+    plain, allowed = read_csv(path), read_csv(path, text=True)
+    assert allowed[0].dtype == np.float32
+    assert np.array_equal(plain[0], allowed[0], equal_nan=True)
+    assert plain[1:] == allowed[1:]
+
+
+def test_text_survives_writing_and_reading(tmp_path):
+    values = np.array([["a", 1, 0.5], [None, 2, None], ["c, d", None, -1e-30]], dtype=object)
+    write_csv(tmp_path / "a.csv", values, ["p", "q", "r"])
+    assert read_csv(tmp_path / "a.csv", text=True)[0].tolist() == values.tolist()
+
+
 @pytest.mark.parametrize("names", [("X", "y"), ("images", "labels")])
 def test_npz_with_labels(tmp_path, names):
     arrays = {names[0]: np.arange(6).reshape(3, 2), names[1]: np.array([0, 1, 0]), "more": np.zeros(2)}

@@ -4,7 +4,8 @@ from equilibria.data.batches import Batch, Batches, binarise
 from equilibria.data.catalogue import Data, load, names
 from equilibria.data.images import picture_grid, read_folder, read_idx, save_grid
 from equilibria.data.labels import LabelCoding
-from equilibria.data.schema import Schema, SchemaLayer
+from equilibria.data.layers import SchemaLayer
+from equilibria.data.schema import Schema
 from equilibria.data.sequences import windows
 from equilibria.data.split import divide
 from equilibria.data.tables import read_csv, read_npy, read_npz, write_csv

@@ -136,9 +136,7 @@ class Batches(Iterator[Batch]):
         self.device = torch.device(device)
         self._stream, self._binarise, self._missing = stream, binarise, bool(missing)
         if encode is None and values.dtype == object:
-            raise ValueError(
-                "values holds Python objects: expected numbers, or an encode= that makes numbers of rows, as Schema.encode does"
-            )
+            raise ValueError("values holds Python objects: expected numbers, or encode= to make numbers of rows, as Schema.encode does")
         self._values = values
         self._encode = _floats if encode is None else encode
         self._labels = None if labels is None else _numeric_labels(labels, len(values))

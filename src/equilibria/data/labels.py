@@ -103,11 +103,12 @@ class LabelCoding:
         labels = self.classes[np.where(missing, 0, codes)]
         if not missing.any():
             return labels
-        if labels.dtype.kind == "U":  # text of any length, or None
-            labels = labels.astype(object)
-        elif self.missing_label is None and labels.dtype.kind != "f":
+        mark = np.nan if self.missing_label is None and labels.dtype.kind == "f" else self.missing_label
+        if mark is None and labels.dtype.kind != "U":
             raise ValueError(f"codes holds −1, and labels of type {labels.dtype} have no value for a missing one; give missing_label")
-        labels[missing] = np.nan if self.missing_label is None and labels.dtype.kind == "f" else self.missing_label
+        if labels.dtype.kind == "U" or isinstance(mark, str):  # text of any length, or None, or text among numbers
+            labels = labels.astype(object)
+        labels[missing] = mark
         return labels
 
     def to_json(self) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def _tidy(labels: np.ndarray) -> np.ndarray:
             return labels.astype(to)
     found = sorted({type(label).__name__ for label in labels}) if labels.dtype == object else [str(labels.dtype)]
     raise ValueError(
-        f"Unknown label type: y holds {' and '.join(found)}; expected whole numbers, or truth values, or text, and one of these throughout"
+        f"Unknown label type: y holds {' and '.join(found)}; expected whole numbers, truth values or text, and only one of the three"
     )
 
 

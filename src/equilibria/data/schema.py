@@ -16,40 +16,13 @@ from equilibria.data import inferring
 from equilibria.data.columns import Columns, Header
 from equilibria.data.inferring import KINDS, SCALED, UNITS, as_table, refuse_range
 from equilibria.data.kinds import GROUPS, MAX_CATEGORIES
+from equilibria.data.layers import SchemaLayer
 from equilibria.data.numeric import Table, numbers, own_column, own_type, refuse_outside, row_ranges
 
-__all__ = ["KINDS", "Schema", "SchemaLayer"]
+__all__ = ["KINDS", "Schema"]
 
 _NEW = ("parts", "source", "dtypes")  # left out of the JSON where they are not used
 _TUPLES = ("offset", "scale", "shape", "columns", "source", "dtypes")
-
-
-@dataclasses.dataclass(frozen=True)
-class SchemaLayer:
-    """One visible layer: a group of encoded columns of one kind.
-
-    Attributes
-    ----------
-    name : str
-        ``"visible"``; in a mixed table ``"binary"``, ``"categorical"``, ``"real"`` or ``"positive"``.
-    kind : {"bernoulli", "categorical", "gaussian", "spin", "rectified"}
-        Which units the columns are for.
-    columns : slice
-        Which encoded columns.
-    variables : int
-        Number of the data's columns in it.
-    categories : tuple of tuples or None
-        Of a categorical layer: each variable's categories, one encoded column for each.
-    source : tuple of int
-        Which of the data's columns, in the order of the variables.
-    """
-
-    name: str
-    kind: str
-    columns: slice
-    variables: int
-    categories: coding.Categories | None
-    source: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""Windows of sequences: the past first and the future last, never across two sequences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from equilibria.data import windows
+from equilibria.random import Stream
+
+
+def slow(X, lag, groups):
+    """The definition, row by row."""
+    return [
+        [cell for row in X[t : t + lag + 1].tolist() for cell in row]
+        for t in range(len(X) - lag)
+        if all(groups[t] == name for name in groups[t : t + lag + 1])
+    ]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_windows_are_their_definition(seed):
+    stream = Stream(seed)
+    n, width, lag = (1 + int(stream.child(name).integers((1,), high)) for name, high in (("n", 30), ("d", 4), ("lag", 5)))
+    X = stream.child("X").normal((n, width)).numpy()
+    groups = np.cumsum(stream.child("groups").uniform((n,)).numpy() < 0.2)
+    for given, names in ((None, np.zeros(n)), (groups, groups), ([f"g{g}" for g in groups], groups)):
+        expected = slow(X, lag, names)
+        if not expected:
+            with pytest.raises(ValueError, match="choose a smaller lag"):
+                windows(X, lag, given)
+            continue
+        found = windows(X, lag, given)
+        assert found.tolist() == expected
+        assert found.dtype == X.dtype
+        assert found.shape[1] == (lag + 1) * width
+
+
+def test_the_newest_row_is_last():
+    X = np.arange(10).reshape(5, 2)
+    assert (windows(X, 2)[:, -2:] == X[2:]).all()
+    assert (windows(X, 2)[:, :2] == X[:-2]).all()
+
+
+def test_one_sequence_takes_no_memory():
+    X = np.arange(12.0).reshape(6, 2)
+    view = windows(X, 2)
+    assert np.shares_memory(view, X)
+    assert not view.flags.writeable
+    assert (windows(np.asfortranarray(X), 2) == view).all()
+
+
+def test_objects_and_memory_maps(tmp_path):
+    table = np.array([["a", 1], [None, 2], ["b", 3]], dtype=object)
+    assert windows(table, 1).tolist() == [["a", 1, None, 2], [None, 2, "b", 3]]
+    np.save(tmp_path / "a.npy", np.arange(6).reshape(3, 2))
+    assert windows(np.load(tmp_path / "a.npy", mmap_mode="r"), 1).tolist() == [[0, 1, 2, 3], [2, 3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("X", "lag", "groups", "message"),
+    [
+        (np.zeros(3), 1, None, r"X has shape \(3,\): expected \(rows, columns\)"),
+        (np.zeros((3, 2)), 0, None, "lag=0: expected a positive whole number"),
+        (np.zeros((3, 2)), 1.0, None, r"lag=1\.0: expected a positive whole number"),
+        (np.zeros((3, 2)), True, None, "lag=True: expected a positive whole number"),
+        (np.zeros((3, 2)), 3, None, "lag=3: a window takes 4 rows, and X has 3 rows; choose a smaller lag"),
+        (np.zeros((4, 2)), 2, [0, 0, 1, 1], "lag=2: a window takes 3 rows, and every sequence is shorter"),
+        (np.zeros((4, 2)), 1, [0, 1], r"groups has shape \(2,\) for 4 rows of X"),
+        (
+            np.zeros((4, 2)),
+            1,
+            ["a", "b", "a", "a"],
+            "groups: sequence 'a' begins again in row 2; the rows of a sequence must stand together",
+        ),
+    ],
+)
+def test_refusals(X, lag, groups, message):
+    with pytest.raises(ValueError, match=message):
+        windows(X, lag, groups)
