@@ -4,8 +4,8 @@
     EQUILIBRIA_DATA=... python experiments/mnist_dbm.py --hidden 500,500,1000 --out runs/mnist-dbm-500-500-1000
 
 Pixels are re-sampled from their grey levels in each minibatch; the 10,000 test pictures are binarised once, by a draw keyed by the picture.
-Published, with the same data preparation: -84.62 for two layers and -85.10 for three (Salakhutdinov & Hinton 2009; forward AIS alone, 300 to 500
-epochs of joint training). A run that was stopped goes on; one that has ended is not trained again, only measured.
+Published, with the same data preparation: -84.62 for two layers and -85.10 for three (Salakhutdinov & Hinton 2009; forward AIS
+alone, 300 to 500 epochs of joint training). A run that was stopped goes on; one that has ended is not trained again, only measured.
 """
 
 from __future__ import annotations

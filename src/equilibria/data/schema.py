@@ -254,6 +254,28 @@ class Schema:
         decoded = (values.detach().cpu().to(torch.float64) * scale + offset).numpy()
         return own_type(decoded, self.dtype, self.low, self.high)
 
+    def decode_means(self, values: Tensor) -> np.ndarray:
+        """Means of the model's columns in the data's own scale, float64 (n, d): neither rounded nor clipped.
+
+        Of two-valued text the mean is the probability of the second value; a categorical column has none.
+
+        Raises
+        ------
+        ValueError
+            For a schema with categorical columns.
+        """
+        if self.parts is not None:
+            pieces = values.split([part.size for part in self.parts], dim=1)
+            means = np.concatenate([part.decode_means(piece) for part, piece in zip(self.parts, pieces, strict=True)], axis=1)
+            return means[:, np.argsort(self._order)]
+        if self.kind == "categorical":
+            raise ValueError("values: categories have no mean; decode the most probable one")
+        if self.kind == "binary":
+            low, high = np.array([pair if isinstance(pair[0], int) else (0, 1) for pair in self.categories or ()], dtype=float).T
+            return values.detach().cpu().double().numpy() * (high - low) + low
+        offset, scale = self._affine(torch.float64)
+        return (values.detach().cpu().to(torch.float64) * scale + offset).numpy()
+
     def describe(self) -> str:
         """One sentence about what was inferred.
 

@@ -36,7 +36,7 @@ def load(path: str | Path, device: str | None = None) -> Any:
     return _class_of(run)._from_run(run, device)
 
 
-def resume(path: str | Path, X: Any) -> Any:
+def resume(path: str | Path, X: Any, y: Any = None) -> Any:
     """Go on with a run that was stopped, from its last good checkpoint, and return the fitted estimator.
 
     The result is bit for bit what the run would have given without the stop, on the same build and device.
@@ -47,16 +47,18 @@ def resume(path: str | Path, X: Any) -> Any:
         The run folder.
     X : array-like
         The data that the run was started with.
+    y : array-like, optional
+        Its labels, where the model was given them.
 
     Raises
     ------
     ValueError
-        When ``X`` are other data.
+        When ``X`` or ``y`` are other data.
     equilibria.errors.RunError
         When the folder cannot be used.
     """
     run = Run.open(path)
-    return _class_of(run)._resumed(run, X)
+    return _class_of(run)._resumed(run, X, y)
 
 
 def _class_of(run: Run) -> type[GenerativeEstimator]:

@@ -192,7 +192,7 @@ class GAN(GenerativeEstimator):
         critic = MLP([size, *reversed(widths), 1], activation="leaky_relu", stream=stream.child("critic"))
         return Generator(network, self.latent_dim, self.prior).to(self.device), critic.to(self.device)
 
-    def _stages(self, X: np.ndarray, rank: int, world: int) -> list[Stage]:
+    def _stages(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> list[Stage]:
         self.generator_, self.critic_ = self._networks()
         game = AdversarialGame(self.generator_, self.critic_, self.payoff)
         size = min(self.batch_size, len(X))

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from equilibria.data import Schema
+from equilibria.data.columns import is_frame
 from equilibria.errors import RunError, TrainingInterrupted
 from equilibria.estimators.parameters import pair, usable_device
 from equilibria.random import RandomState, Stream, as_seed, as_stream
@@ -34,7 +35,7 @@ __all__ = ["GenerativeEstimator"]
 class GenerativeEstimator(BaseEstimator):
     """Base of the estimators; a subclass names its model, game, solver and stages.
 
-    A subclass gives ``_schema_kind``, ``_validate()`` (hyperparameters), ``_stages(X, rank, world)`` (modules and stages),
+    A subclass gives ``_schema_kind``, ``_validate()`` (hyperparameters), ``_stages(X, codes, rank, world)`` (modules and stages),
     ``_finish(stages, progress)`` (what is worked out once at the end), ``_tensors()`` and ``_restore(tensors, metadata)`` (the model
     file), and ``sample``.
     """
@@ -56,8 +57,8 @@ class GenerativeEstimator(BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
             The data; rows of pictures are flattened. DataFrames are taken by their values.
-        y : ignored
-            Present for scikit-learn's conventions.
+        y : array-like of shape (n_samples,), optional
+            Labels, for a model that has a use for them; otherwise present for scikit-learn's conventions.
 
         Returns
         -------
@@ -73,17 +74,21 @@ class GenerativeEstimator(BaseEstimator):
             When SIGINT or SIGTERM came; with ``out`` the state has been saved.
         """
         self._validate()
-        X = self._table(X, reset=True)
+        table = self._table(X, reset=True)
+        codes = self._codes(y, len(table), reset=True)
         group = processes(self.device)
         if self.out is not None and group.writes:
             Run.refuse_taken(self.out, self.overwrite)
-        self._begin(X, group)
-        stages = self._stages(X, group.rank, group.world)
-        return self._train(stages, self._create_run(X, group), group, resume=False)
+        self._begin(table, group, X)
+        stages = self._stages(table, codes, group.rank, group.world)
+        return self._train(stages, self._create_run(table, codes, group), group, resume=False)
 
-    def _begin(self, X: np.ndarray, group: Processes) -> None:
-        """Forget an earlier fit; find out what the columns are and which seed this one has."""
-        schema = self._infer(X)
+    def _begin(self, X: np.ndarray, group: Processes, whole: Any = None) -> None:
+        """Forget an earlier fit; find out what the columns are and which seed this one has.
+
+        ``whole`` is what ``X`` was made from: a DataFrame knows the type of each column.
+        """
+        schema = self._infer(X if not is_frame(whole) or self._schema_kind() != "mixed" else whole)
         self.__dict__.pop("n_steps_", None)
         self.schema_, self.seed_ = schema, as_seed(self.random_state)
         if not isinstance(self.random_state, int | np.integer):  # each process has drawn a seed of its own
@@ -178,24 +183,30 @@ class GenerativeEstimator(BaseEstimator):
         return estimator
 
     @classmethod
-    def _resumed(cls, run: Run, X: Any) -> Any:
+    def _resumed(cls, run: Run, X: Any, y: Any = None) -> Any:
         """Go on with a run that was stopped; the data must be those it was started with."""
         if "data_digest" not in run.config:
             raise RunError(f"run={str(run.path)!r} holds a model that was saved, and no training to go on with: use equilibria.load")
         estimator = cls._unfitted(run)
         X = estimator._table(X, reset=False)
-        if _digest(X) != run.config["data_digest"]:
+        codes = estimator._codes(y, len(X), reset=False)
+        if _digest(X, codes) != run.config["data_digest"]:
             raise ValueError(
                 "X: these are not the data that the run was started with (their SHA-256 differs); give it the same rows in the same order"
             )
         group = processes(estimator.device)
-        return estimator._train(estimator._stages(X, group.rank, group.world), run, group, resume=True)
+        return estimator._train(estimator._stages(X, codes, group.rank, group.world), run, group, resume=True)
 
     # ---------------------------------------------------------------- data
 
     def _table(self, X: Any, reset: bool) -> np.ndarray:
-        dtype = None if self._schema_kind() == "categorical" else "numeric"  # categories may be text
-        return validate_data(self, X, reset=reset, dtype=dtype, ensure_min_samples=2 if reset else 1, ensure_all_finite=True)
+        dtype = None if self._schema_kind() in ("categorical", "mixed") else "numeric"  # categories may be text
+        finite = "allow-nan" if self._takes_missing else True
+        return validate_data(self, X, reset=reset, dtype=dtype, ensure_min_samples=2 if reset else 1, ensure_all_finite=finite)
+
+    def _codes(self, y: Any, rows: int, reset: bool) -> np.ndarray | None:
+        """Labels as whole numbers, −1 where missing; None where the model has no use for them."""
+        return None
 
     def _infer(self, X: np.ndarray) -> Schema:
         low, high = (None, None) if self.value_range is None else pair("value_range", self.value_range)
@@ -204,7 +215,8 @@ class GenerativeEstimator(BaseEstimator):
             raise ValueError(f"picture_shape={shape!r}: expected (height, width), or (height, width, 3) for colours")
         columns, shape = getattr(self, "feature_names_in_", None), None if shape is None else list(shape)
         try:
-            return Schema.infer(X, kind=self._schema_kind(), low=low, high=high, shape=shape, columns=columns)
+            options: dict[str, Any] = {"low": low, "high": high, "shape": shape, "columns": columns, "kinds": getattr(self, "kinds", None)}
+            return Schema.infer(X, kind=self._schema_kind(), allow_missing=self._takes_missing, **options)
         except ValueError as error:
             raise ValueError(_in_own_words(str(error))) from error
 
@@ -224,7 +236,8 @@ class GenerativeEstimator(BaseEstimator):
             import pandas
         except ImportError:  # a run that was trained elsewhere, on a DataFrame
             return rows
-        return pandas.DataFrame(rows, columns=names)
+        frame = pandas.DataFrame(rows, columns=names)
+        return frame if self.schema_.dtypes is None else frame.astype(dict(zip(names, self.schema_.dtypes, strict=True)))
 
     def _pictures(self, values: Tensor) -> np.ndarray:
         """Encoded rows as pictures in [0, 1], for the eye."""
@@ -241,12 +254,12 @@ class GenerativeEstimator(BaseEstimator):
         """The stream of a method: keyed by its own ``random_state``, else by the estimator's seed."""
         return (self._stream() if random_state is None else as_stream(random_state)).child(name)
 
-    def _create_run(self, X: np.ndarray, group: Processes) -> Run | None:
+    def _create_run(self, X: np.ndarray, codes: np.ndarray | None, group: Processes) -> Run | None:
         if self.out is None:
             return None
         if not group.writes:
             return Run(self.out, self._config())
-        origin = {"data_digest": _digest(X), "data": self._data_origin}
+        origin = {"data_digest": _digest(X, codes), "data": self._data_origin}
         return Run.create(self.out, {**self._config(), **origin}, overwrite=self.overwrite)
 
     def _config(self) -> dict[str, Any]:
@@ -262,7 +275,12 @@ class GenerativeEstimator(BaseEstimator):
     def _validate(self) -> None:
         raise NotImplementedError
 
-    def _stages(self, X: np.ndarray, rank: int, world: int) -> list[Stage]:
+    @property
+    def _takes_missing(self) -> bool:
+        """Whether NaN in X is a missing value."""
+        return False
+
+    def _stages(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> list[Stage]:
         raise NotImplementedError
 
     def _finish(self, stages: list[Stage], progress: Callable[[int, int], None]) -> None:
@@ -308,9 +326,11 @@ def _in_own_words(message: str) -> str:
     return re.sub(r"\bshape=", "picture_shape=", message)
 
 
-def _digest(X: np.ndarray) -> str:
+def _digest(X: np.ndarray, codes: np.ndarray | None) -> str:
     digest = hashlib.sha256(f"{X.dtype.str}{X.shape}".encode())
     digest.update(repr(X.tolist()).encode() if X.dtype.hasobject else np.ascontiguousarray(X).view(np.uint8).data)
+    if codes is not None:
+        digest.update(codes.tobytes())
     return digest.hexdigest()
 
 

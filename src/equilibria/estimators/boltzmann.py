@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from equilibria.data import Batch
+from equilibria.estimators.layout import joined
 from equilibria.estimators.parameters import number, whole, widths
 from equilibria.estimators.stack import pretraining, settle_game
 from equilibria.estimators.undirected import UndirectedEstimator
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference import gibbs
 from equilibria.random import RandomState, as_stream
-from equilibria.solvers import Rule, Simultaneous
+from equilibria.solvers import Rule
 from equilibria.training.stages import Stage
-from equilibria.units import Bernoulli, Units
 
 __all__ = ["DBM", "RBM"]
 
@@ -44,8 +43,20 @@ class RBM(UndirectedEstimator):
         Whether to show progress, where standard error is a terminal.
     random_state : int, numpy generator or None
         Seed of every draw; the same value gives the same model.
-    units : {"auto", "bernoulli", "gaussian", "categorical"}
-        Kind of the visible units. Auto takes binary units for values in [0, 1] (or in ``value_range``), Gaussian ones otherwise.
+    units : {"auto", "bernoulli", "gaussian", "categorical", "spin", "rectified", "mixed"}
+        Kind of the visible units. Auto takes binary units for values in [0, 1] (or in ``value_range``), Gaussian ones (standardised,
+        with a variance that is learned) otherwise. Spins are −1 and 1, rectified units real and never negative; a mixed table has
+        columns of several kinds.
+    kinds : mapping or sequence, optional
+        Of a mixed table: ``"binary"``, ``"categorical"``, ``"real"`` or ``"positive"`` for columns by name or number, where what is
+        inferred is not meant.
+    hidden_units : {"bernoulli", "spin", "rectified"}
+        Kind of the hidden units.
+    labels : bool
+        Whether ``fit`` takes ``y`` into the model, as a layer of classes joined to the (top) hidden layer: then the model predicts
+        them, and samples by class. Labels may be missing. Otherwise y is ignored, as by scikit-learn's transformers.
+    missing_label : int, float or str, optional
+        What stands for a missing label, besides NaN and None.
     method : {"pcd", "cd"}
         Where the negative phase's chains start: where they were, or at the data.
     k : int
@@ -54,8 +65,10 @@ class RBM(UndirectedEstimator):
         Persistent chains; by default as many as rows in a batch.
     centred : bool
         Whether the gradient is centred (Melchior, Fischer & Wiskott 2016).
+    optimiser : {"sgd", "adam"}
+        How gradients become steps.
     momentum, weight_decay : float
-        Of the gradient steps; the decay touches weights alone.
+        Of the gradient steps (with Adam, the averaging rate of the gradient); the decay touches weights alone.
     average : float
         Decay of the averaged parameters that the model ends with; 0 takes the last ones (Polyak & Juditsky 1992).
     precision : {"float32", "bfloat16"}
@@ -118,10 +131,15 @@ class RBM(UndirectedEstimator):
         verbose: int = 0,
         random_state: RandomState = None,
         units: str = "auto",
+        kinds: Any = None,
+        hidden_units: str = "bernoulli",
+        labels: bool = False,
+        missing_label: int | float | str | None = None,
         method: str = "pcd",
         k: int = 1,
         chains: int | None = None,
         centred: bool = True,
+        optimiser: str = "sgd",
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         average: float = 0.0,
@@ -143,10 +161,15 @@ class RBM(UndirectedEstimator):
         self.verbose = verbose
         self.random_state = random_state
         self.units = units
+        self.kinds = kinds
+        self.hidden_units = hidden_units
+        self.labels = labels
+        self.missing_label = missing_label
         self.method = method
         self.k = k
         self.chains = chains
         self.centred = centred
+        self.optimiser = optimiser
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.average = average
@@ -167,16 +190,20 @@ class RBM(UndirectedEstimator):
         Without ``random_state`` each call draws anew, so that calling it again and again is a Markov chain.
         """
         check_is_fitted(self)
-        visible = self._binary(self._table(v, reset=False)).to(self.machine_.dtype)
+        values = self._binary(self._table(v, reset=False)).to(self.machine_.dtype)
+        if bool(values.isnan().any()):
+            raise ValueError("v: a Gibbs step starts from complete rows; fill the missing cells first, by impute")
         stream = as_stream(random_state).child("gibbs")
+        state = {layer.name: values[:, layer.columns] for layer in self.schema_.layers}
         with torch.no_grad():
-            hidden, _ = gibbs.block(self.machine_, 1, {"visible": visible}, stream.child("hidden"))
+            hidden, _ = gibbs.block(self.machine_, 1, state, stream.child("hidden"))
             drawn, _ = gibbs.block(self.machine_, 0, hidden, stream.child("visible"))
-        return self._framed(self.schema_.decode(drawn["visible"]))
+        return self._framed(self.schema_.decode(joined(self.schema_.layers, drawn)))
 
     @property
     def components_(self) -> np.ndarray:
-        return self.machine_.weight["visible-hidden1"].detach().cpu().numpy().T
+        weights = [self.machine_.weight[f"{layer.name}-hidden1"].detach() for layer in self.schema_.layers]
+        return torch.cat(weights).cpu().numpy().T
 
     @property
     def intercept_hidden_(self) -> np.ndarray:
@@ -184,25 +211,20 @@ class RBM(UndirectedEstimator):
 
     @property
     def intercept_visible_(self) -> np.ndarray:
-        return self.machine_.bias["visible"].detach().cpu().numpy()
+        return torch.cat([self.machine_.bias[layer.name].detach() for layer in self.schema_.layers]).cpu().numpy()
 
     def _validate(self) -> None:
         super()._validate()
         whole("n_components", self.n_components, 1)
         whole("n_iter", self.n_iter, 1)
 
-    def _hidden_units(self) -> list[Units]:
-        return [Bernoulli(int(self.n_components))]
+    def _widths(self) -> Sequence[int]:
+        return [self.n_components]
 
-    def _stages(self, X: np.ndarray, rank: int, world: int) -> list[Stage]:
-        self._prepare(X)
-        return [self._joint_stage(X, rank, world)]
-
-    def _joint_stage(self, X: np.ndarray, rank: int, world: int) -> Stage:
-        game, batches = self._game(), self._batches(X, rank, world)("train")
-        steps = max(1, self.n_iter * len(X) // batches.batch_size)
-        solver = Simultaneous(self._rule(self.learning_rate, steps))
-        return Stage("train", game, solver, batches, steps, pictures=self._fantasies(game), average=self._average())
+    def _stages(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> list[Stage]:
+        self._prepare(X, codes)
+        steps = max(1, self.n_iter * len(X) // min(self.batch_size, len(X)))
+        return [self._last_stage("train", X, codes, self.learning_rate, steps, rank, world)]
 
 
 class DBM(UndirectedEstimator):
@@ -230,9 +252,9 @@ class DBM(UndirectedEstimator):
     copies : int
         Copies of the top layer in pretraining: 1 as in 2009; 2, which divide the top's units into two halves that begin alike, give the
         top two thirds of the work (Hinton & Salakhutdinov 2012).
-    k, chains, method, centred, momentum, weight_decay, average, precision, sparsity
+    k, chains, method, centred, optimiser, momentum, weight_decay, average, precision, sparsity
         As in :class:`RBM`.
-    units, binarise, value_range, picture_shape, ais_chains, ais_betas
+    units, kinds, hidden_units, labels, missing_label, binarise, value_range, picture_shape, ais_chains, ais_betas
         As in :class:`RBM`.
     verbose, random_state, device, out, overwrite
         As in :class:`RBM`.
@@ -273,10 +295,15 @@ class DBM(UndirectedEstimator):
         verbose: int = 0,
         random_state: RandomState = None,
         units: str = "auto",
+        kinds: Any = None,
+        hidden_units: str = "bernoulli",
+        labels: bool = False,
+        missing_label: int | float | str | None = None,
         method: str = "pcd",
         k: int = 5,
         chains: int = 100,
         centred: bool = True,
+        optimiser: str = "sgd",
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         average: float = 0.0,
@@ -303,10 +330,15 @@ class DBM(UndirectedEstimator):
         self.verbose = verbose
         self.random_state = random_state
         self.units = units
+        self.kinds = kinds
+        self.hidden_units = hidden_units
+        self.labels = labels
+        self.missing_label = missing_label
         self.method = method
         self.k = k
         self.chains = chains
         self.centred = centred
+        self.optimiser = optimiser
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.average = average
@@ -334,46 +366,42 @@ class DBM(UndirectedEstimator):
         if self.hidden[-1] % self.copies:
             raise ValueError(f"copies={self.copies!r}: the top layer's {self.hidden[-1]} units cannot be divided into so many equal parts")
 
-    def _hidden_units(self) -> list[Units]:
-        return [Bernoulli(int(size)) for size in self.hidden]
+    def _widths(self) -> Sequence[int]:
+        return self.hidden
 
-    def _stages(self, X: np.ndarray, rank: int, world: int) -> list[Stage]:
-        self._prepare(X)
-        joint, stages = self._joint_stage(X, rank, world), []
-        if self.pretrain_steps:
-            rule = Rule(
-                "sgd",
-                self.pretrain_rate,
-                momentum=min(0.5, self.momentum),
-                final_momentum=self.momentum,
-                momentum_steps=self.pretrain_steps // 10,
-                weight_decay=self.pretrain_decay,
-                schedule="linear",
-                steps=self.pretrain_steps,
-            )
-            rows = self._stream().child("start rows").permutation(len(X))[: max(self.chains, 100)]
-            start = self._binary(X[rows.sort().values.numpy()])
+    def _stages(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> list[Stage]:
+        self._prepare(X, codes)
+        joint = self._last_stage("joint", X, codes, self.learning_rate, self.steps, rank, world)
+        if not self.pretrain_steps:
+            return [joint]
+        rows = self._stream().child("start rows").permutation(len(X))[: max(self.chains, 100)].sort().values.numpy()
+        start = self._batch(X[rows], None if codes is None else codes[rows])
 
-            def begin() -> None:
-                game = joint.game
-                assert isinstance(game, ContrastiveGame)
-                settle_game(game, Batch(start.to(self.machine_.dtype)), self._stream().child("settle"), rank)
+        def begin() -> None:
+            assert isinstance(joint.game, ContrastiveGame)
+            settle_game(joint.game, start, self._stream().child("settle"), rank)
 
-            levels = [[name] for name in self.machine_.layers]
-            stages = pretraining(
-                self.machine_,
-                levels,
-                self._batches(X, rank, world),
-                rule,
-                self.pretrain_steps,
-                self._stream().child("pretraining"),
-                begin,
-                copies=self.copies,
-                precision=self.precision,
-            )
+        stages = pretraining(
+            self.machine_,
+            self.layout_.levels,
+            self._batches(X, codes, rank, world),
+            self._pretraining_rule(),
+            self.pretrain_steps,
+            self._stream().child("pretraining"),
+            begin,
+            copies=self.copies,
+            precision=self.precision,
+        )
         return [*stages, joint]
 
-    def _joint_stage(self, X: np.ndarray, rank: int, world: int) -> Stage:
-        game, solver = self._game(), Simultaneous(self._rule(self.learning_rate, self.steps))
-        batches = self._batches(X, rank, world)("joint")
-        return Stage("joint", game, solver, batches, self.steps, pictures=self._fantasies(game), average=self._average())
+    def _pretraining_rule(self) -> Rule:
+        return Rule(
+            "sgd",
+            self.pretrain_rate * self._stride,
+            momentum=min(0.5, self.momentum),
+            final_momentum=self.momentum,
+            momentum_steps=self.pretrain_steps // 10,
+            weight_decay=self.pretrain_decay,
+            schedule="linear",
+            steps=self.pretrain_steps,
+        )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["choice", "number", "pair", "usable_device", "whole", "widths", "writable_name"]
+__all__ = ["choice", "flag", "number", "pair", "usable_device", "whole", "widths", "writable_name"]
 
 
 def whole(name: str, value: Any, least: int) -> None:
@@ -53,6 +53,12 @@ def choice(name: str, value: Any, options: Any) -> None:
     """Refuse what is not one of ``options``."""
     if not isinstance(value, str | None) or value not in options:
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, options))}")
+
+
+def flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}={value!r}: expected True or False")
 
 
 def usable_device(device: Any) -> None:

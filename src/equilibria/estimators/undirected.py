@@ -1,10 +1,12 @@
-"""What the estimators of Boltzmann machines share: schema to units, chains, scores, samples, the model file."""
+"""What the estimators of Boltzmann machines share: schema to units, chains, scores, the model file."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,78 +17,45 @@ from torch import Tensor
 
 from equilibria.data import Batch, Batches, Schema, binarise
 from equilibria.data.batches import BINARISE
+from equilibria.data.labels import LabelCoding
 from equilibria.estimate import Estimate
 from equilibria.estimators.base import GenerativeEstimator
-from equilibria.estimators.parameters import choice, number, pair, usable_device, whole, writable_name
+from equilibria.estimators.layout import HIDDEN, Layout, smoothed_means, split
+from equilibria.estimators.parameters import choice, flag, number, pair, usable_device, whole, writable_name
+from equilibria.estimators.queries import Queries
+from equilibria.estimators.stack import LABEL, with_labels
 from equilibria.evaluation import likelihood
 from equilibria.games.contrastive import PRECISION, ContrastiveGame
 from equilibria.inference import exact, gibbs, mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
-from equilibria.random import RandomState, Stream
+from equilibria.random import Stream
 from equilibria.solvers import Rule, Simultaneous, Solver
 from equilibria.training.engine import Processes
+from equilibria.training.run import Run
 from equilibria.training.stages import Average, Stage
-from equilibria.units import Bernoulli, Categorical, Gaussian, Units
 
 __all__ = ["UndirectedEstimator"]
 
-UNITS = ("auto", "bernoulli", "gaussian", "categorical")
+UNITS = ("auto", "bernoulli", "gaussian", "categorical", "spin", "rectified", "mixed")
 NEGATIVE = {"pcd": "persistent", "cd": "data"}
+OPTIMISERS = ("sgd", "adam")
 
 
-class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, GenerativeEstimator):
-    """What `RBM` and `DBM` share; a subclass says how many hidden units and which stages."""
+class UndirectedEstimator(Queries, ClassNamePrefixFeaturesOutMixin, TransformerMixin, GenerativeEstimator):
+    """What `RBM` and `DBM` share; a subclass says how wide its hidden layers are and which stages it has."""
 
-    machine_: BoltzmannMachine
-    chains_: dict[str, Tensor]
-    grey_: bool
+    layout_: Layout
+    label_coding_: LabelCoding | None = None
     _live: tuple[ContrastiveGame, Solver] | None = None
     _log_partition: Estimate | None = None
     _double: BoltzmannMachine | None = None
 
     # ---------------------------------------------------------------- what a user calls
 
-    def sample(self, n: int = 1, y: Any = None, given: Any = None, random_state: RandomState = None, sweeps: int = 200) -> np.ndarray:
-        """Draw rows from the model by block Gibbs sampling.
-
-        Chains go on from the training's own persistent chains (from the base rates where there are none), ``sweeps`` sweeps each.
-
-        Parameters
-        ----------
-        n : int
-            Number of rows.
-        y : None
-            Labels to condition on; these models have no label layer.
-        given : array of shape (d,) or (n, d), optional
-            Cells to hold fixed, NaN (or None) where the model is to fill in.
-        random_state : int, numpy generator or None
-            None uses the seed of ``fit``, so a fitted model gives the same samples each time.
-        sweeps : int
-            Gibbs sweeps of each chain.
-
-        Returns
-        -------
-        ndarray of shape (n, d), or DataFrame where ``fit`` had one
-            In the data's own scale, type and column names. Where the data were grey (probabilities of binary units) the last
-            sweep's visible means are given, else draws. Cells that were given come back untouched.
-        """
-        check_is_fitted(self)
-        whole("n", n, 1)
-        whole("sweeps", sweeps, 1)
-        if y is not None:
-            raise ValueError(f"y={y!r}: {type(self).__name__} has no label layer to condition on; leave y out")
-        stream = self._draws(random_state, "sample")
-        machine, clamp = self.machine_, self._given(given, n)
-        state = self._first_state(n, stream.child("first"))
-        state = gibbs.run(machine, state, sweeps, stream.child("sweeps"), clamp)
-        visible = state["visible"]
-        if self.grey_:
-            with torch.no_grad():
-                visible = machine.units("visible").mean(machine.field("visible", state))
-        return self._framed(_put_back(self.schema_.decode(visible), given))
-
     def score_samples(self, X: Any) -> np.ndarray:
-        """log p(x) of each row in nats: exact up to log Z for an RBM, the variational lower bound for a DBM.
+        """log p(x) of each row in nats: exact up to log Z for an RBM, the variational lower bound for a DBM (and where cells are missing).
+
+        Missing cells, and a label layer, are summed out: the probability is that of what is observed.
 
         log Z is worked out once, when ``fit`` ends (``log_partition_``). Grey rows are made binary by a draw that is keyed by the
         row's own content (or by the threshold, where training used it), so the answer is deterministic. Of real-valued data it is the
@@ -98,7 +67,8 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         """
         check_is_fitted(self)
         values = self._binary(self._table(X, reset=False))
-        bounds = [mean_field(self._precise(), {"visible": rows}, tolerance=1e-7).bound for rows in values.split(2000)]
+        clamps = (split(self.schema_.layers, rows) for rows in values.split(2000))
+        bounds = [mean_field(self._precise(), clamp, tolerance=1e-7).bound for clamp in clamps]
         return (torch.cat(bounds) - self.log_partition_.value - self.schema_.log_volume).cpu().numpy()
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -108,19 +78,13 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
     def log_likelihood(self, X: Any) -> Estimate:
         """Mean log p(x) over rows as an :class:`~equilibria.estimate.Estimate`, which says whether it is a bound and how sure it is."""
         check_is_fitted(self)
-        estimate = likelihood.bound(self._precise(), self._binary(self._table(X, reset=False)), self.log_partition_)
+        estimate = likelihood.bound(self._precise(), self.clamp_of(X), self.log_partition_)
         return estimate.shifted(-self.schema_.log_volume)
 
-    def transform(self, X: Any) -> np.ndarray:
-        """Means of all hidden units given each row, shape (n_samples, n_hidden), layer after layer."""
+    def clamp_of(self, X: Any) -> dict[str, Any]:
+        """Rows as a clamp of ``machine_``, for the functions of inference and evaluation: greys as one fixed draw each, NaN free."""
         check_is_fitted(self)
-        X = self._table(X, reset=False)
-        values = self._encode(X, torch.float64)
-        parts = []
-        for rows in values.split(2000):
-            means = mean_field(self._precise(), {"visible": rows}, tolerance=1e-9).means
-            parts.append(torch.cat([means[name] for name in means if name != "visible"], 1))
-        return torch.cat(parts).cpu().numpy().astype(np.float32 if X.dtype == np.float32 else np.float64)
+        return split(self.schema_.layers, self._binary(self._table(X, reset=False)))
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
         """One update of the last stage on ``X`` as its batch, at the first learning rate; the first call builds the model.
@@ -130,18 +94,16 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         first = not self.__sklearn_is_fitted__()
         if first:
             self._validate()
-        X = self._table(X, reset=first)
+        table = self._table(X, reset=first)
+        codes = self._codes(y, len(table), reset=first)
         if first:
-            self._begin(X, Processes())
-            self._prepare(X)
+            self._begin(table, Processes(), X)
+            self._prepare(table, codes)
             self.n_steps_, self.history_, self.health_, self.chains_ = 0, [], [], {}
-        self.grey_ = self.grey_ or self._holds_greys(X)
+        self.grey_ = self.grey_ or self._statistics(table).grey
         game, solver = self._live or self._revive()
-        stream = self._stream().child("partial", self.n_steps_)
-        values = self._encode(X)
-        if self._binarise is not None:
-            values = binarise(values, self._binarise, stream.child("binarise"))
-        solver.step(game, iter([Batch(values.to(self.device))]), stream, measure=False)
+        batch = self._batch(table, codes, self._stream().child("partial", self.n_steps_))
+        solver.step(game, iter([batch]), self._stream().child("partial", self.n_steps_), measure=False)
         self.n_steps_ += 1
         self.chains_ = game.chains
         self._forget()
@@ -175,7 +137,12 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
 
     @property
     def _n_features_out(self) -> int:
-        return sum(self.machine_.units(name).size for name in self.machine_.layers if name != "visible")
+        return sum(self.machine_.units(name).size for name in self._hidden_names())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     # ---------------------------------------------------------------- training
 
@@ -193,6 +160,11 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         choice("units", self.units, UNITS)
         choice("binarise", self.binarise, (*BINARISE, None))
         choice("method", self.method, tuple(NEGATIVE))
+        choice("optimiser", self.optimiser, OPTIMISERS)
+        choice("hidden_units", self.hidden_units, tuple(HIDDEN))
+        flag("labels", self.labels)
+        if self.kinds is not None and self.units != "mixed":
+            raise ValueError(f"kinds={self.kinds!r}: these are for units='mixed', and units={self.units!r}")
         whole("k", self.k, 1)
         if self.chains is not None:
             whole("chains", self.chains, 1)
@@ -204,28 +176,60 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
     def _schema_kind(self) -> str:
         return "bernoulli" if self.units == "auto" and self.value_range is not None else self.units
 
-    def _prepare(self, X: np.ndarray) -> None:
-        """The machine, its base rates, and whether the data are grey."""
-        schema = self.schema_
-        self.grey_ = self._holds_greys(X)
-        self.machine_ = BoltzmannMachine.stack(_visible_units(schema), *self._hidden_units()).to(self.device)
-        self.machine_.initialise(self._stream().child("weights"), std=0.01)
-        mean = _mean(X, schema).to(self.device)
-        self.machine_.set_base("visible", _smoothed(mean, len(X), schema))
+    @property
+    def _takes_missing(self) -> bool:
+        return True
+
+    def _codes(self, y: Any, rows: int, reset: bool) -> np.ndarray | None:
+        if not self.labels:
+            return None
+        if y is None:
+            raise ValueError("y=None: labels=True needs the labels of the rows as y; a label that is not known may be None or NaN")
+        if reset:
+            self.label_coding_ = LabelCoding.infer(y, self.missing_label)
+        assert self.label_coding_ is not None
+        codes = self.label_coding_.encode(y)
+        if len(codes) != rows:
+            raise ValueError(f"y has {len(codes)} labels for {rows} rows of X; expected one each")
+        return codes
+
+    def _prepare(self, X: np.ndarray, codes: np.ndarray | None) -> None:
+        """The machine and its base rates; whether the data are grey, and whether cells are missing."""
+        found = self._statistics(X)
+        for layer in self.schema_.layers:
+            empty = (found.counts[layer.columns] == 0).nonzero().flatten().tolist()
+            if empty:  # of categories the schema has refused it already
+                raise ValueError(f"X: column {layer.source[empty[0]]} has no observed value; leave it out")
+        self.grey_, self._gaps = found.grey, found.gaps
+        self.layout_ = self._layout()
+        self.machine_ = self.layout_.build().to(self.device).initialise(self._stream().child("weights"), std=0.01)
+        means = smoothed_means(self.schema_, found.total, found.counts)
+        if codes is not None:
+            classes = self.layout_.classes
+            means[LABEL] = torch.from_numpy((np.bincount(codes[codes >= 0], minlength=classes) + 1) / (np.sum(codes >= 0) + classes))
         with torch.no_grad():
-            self.machine_.bias["visible"].copy_(self.machine_.base("visible"))
+            for name, mean in means.items():
+                self.machine_.set_base(name, mean.to(self.device))
+                self.machine_.bias[name].copy_(self.machine_.base(name))
         self._live = None
         self._forget()
 
-    def _holds_greys(self, X: np.ndarray) -> bool:
-        return self.schema_.kind == "bernoulli" and not _two_valued(X, self.schema_)
+    def _layout(self) -> Layout:
+        classes = 0 if self.label_coding_ is None else len(self.label_coding_.classes)
+        return Layout(self.schema_.layers, tuple(int(w) for w in self._widths()), self.hidden_units, classes)
+
+    def _statistics(self, X: np.ndarray) -> _Statistics:
+        return _Statistics.of(X, self.schema_)
+
+    def _hidden_names(self) -> list[str]:
+        return [name for level in self.layout_.hidden_levels for name in level]
 
     @property
     def _binarise(self) -> str | None:
         """How a batch becomes binary: not at all where it is so already or stays real."""
         return self.binarise if self.grey_ else None
 
-    def _batches(self, X: np.ndarray, rank: int, world: int) -> Callable[[str], Batches]:
+    def _batches(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> Callable[[str], Batches]:
         size = min(self.batch_size, len(X))
 
         def build(name: str) -> Batches:
@@ -233,13 +237,40 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
                 X,
                 size,
                 self._stream().child("data", "fixed" if self._binarise == "fixed" else name),
-                encode=self.schema_.encode,
+                labels=codes,
+                encode=functools.partial(self.schema_.encode, allow_missing=self._gaps),
+                missing=self._gaps,
                 binarise=self._binarise,
                 shard=(rank, world),
                 device=self.device,
             )
 
         return build
+
+    def _batch(self, X: np.ndarray, codes: np.ndarray | None, stream: Stream | None = None) -> Batch:
+        """Rows as one batch with their labels; greys drawn from ``stream``, or as the fixed draw of each row."""
+        if stream is None:
+            values = self._binary(X).to(torch.get_default_dtype())
+        else:
+            values = self._encode(X, allow_missing=True)
+            values = values if self._binarise is None else _binarised(values, self._binarise, stream.child("binarise"))
+        missing = values.isnan()
+        mask = ~missing if bool(missing.any()) else None
+        batch = Batch(values.masked_fill(missing, 0.0), mask, None if codes is None else torch.from_numpy(codes))
+        batch = batch if codes is None else with_labels(batch, self.layout_.classes)
+        return Batch(batch.values.to(self.device), None if batch.mask is None else batch.mask.to(self.device))
+
+    def _last_stage(self, name: str, X: np.ndarray, codes: np.ndarray | None, rate: float, steps: int, rank: int, world: int) -> Stage:
+        """The stage in which the whole machine is trained."""
+        game, batches = self._game(), self._batches(X, codes, rank, world)(name)
+        view = None if codes is None else self._labelled_view
+        average = Average(self.machine_, self.average) if self.average else None
+        return Stage(
+            name, game, Simultaneous(self._rule(rate, steps)), batches, steps, view=view, pictures=self._fantasies(game), average=average
+        )
+
+    def _labelled_view(self, batch: Batch, stream: Stream) -> Batch:
+        return with_labels(batch, self.layout_.classes)
 
     def _game(self) -> ContrastiveGame:
         return ContrastiveGame(
@@ -251,17 +282,25 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
             mean_field_steps=getattr(self, "mean_field_steps", 1),  # an RBM's one step is exact
             precision=self.precision,
             sparsity={} if self.sparsity is None else {name: tuple(self.sparsity) for name in self._hidden_names()},
+            visible=self.layout_.clamped,
             stream=self._stream().child("chains"),
         ).to(self.device)
 
     def _rule(self, rate: float, steps: int = 0) -> Rule:
         """Gradient steps whose rate falls linearly to zero over ``steps`` of them; a constant rate without."""
-        schedule = "linear" if steps else "constant"
+        schedule, rate = "linear" if steps else "constant", rate * self._stride
+        if self.optimiser == "adam":
+            return Rule("adam", rate, betas=(self.momentum, 0.999), weight_decay=self.weight_decay, schedule=schedule, steps=steps)
         return Rule("sgd", rate, momentum=self.momentum, weight_decay=self.weight_decay, schedule=schedule, steps=steps)
+
+    @property
+    def _stride(self) -> float:
+        """By what rates are multiplied: spins are binary units on twice the scale, so each side makes a step four times too long."""
+        return 0.25 ** ((self.schema_.kind == "spin") + (self.hidden_units == "spin"))
 
     def _fantasies(self, game: ContrastiveGame) -> Callable[[Stream], np.ndarray] | None:
         """Pictures of the chains (of fresh ones, where training restarts them at the data), or nothing where rows are no pictures."""
-        if self.schema_.shape is None or self.schema_.kind == "categorical":
+        if self.schema_.shape is None or self.schema_.kind in ("categorical", "mixed"):
             return None
 
         def pictures(stream: Stream) -> np.ndarray:
@@ -281,12 +320,6 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         self._forget()
         self._work_out_log_partition(progress)
 
-    def _average(self) -> Average | None:
-        return Average(self.machine_, self.average) if self.average else None
-
-    def _hidden_names(self) -> list[str]:
-        return [name for name in self.machine_.layers if name != "visible"]
-
     def _facts(self) -> dict[str, Any]:
         return {"log_partition": self._log_partition}
 
@@ -304,33 +337,15 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         return self._double
 
     def _binary(self, X: np.ndarray) -> Tensor:
-        """Encoded rows in float64; grey ones as one fixed draw each, keyed by the row's content."""
-        values = self._encode(X, torch.float64)
+        """Encoded rows in float64, NaN where missing; grey ones as one fixed draw each, keyed by the row's content."""
+        values = self._encode(X, torch.float64, allow_missing=True)
         if not self.grey_:
             return values.to(self.device)
         if self.binarise == "threshold":
-            return (values > 0.5).to(values).to(self.device)
+            return _binarised(values, "threshold", Stream(0)).to(self.device)
         stream = self._stream().child("content")
-        draws = [stream.child(_content(row)).uniform((row.shape[0],), torch.float64) for row in values]
-        return (torch.stack(draws) < values).to(values).to(self.device)
-
-    def _first_state(self, n: int, stream: Stream) -> dict[str, Tensor]:
-        if not self.chains_:
-            return gibbs.start(self.machine_, n, stream)
-        chains = next(iter(self.chains_.values())).shape[0]
-        rows = torch.arange(n, device=self.machine_.device) % chains
-        return {name: values[rows] for name, values in self.chains_.items()}
-
-    def _given(self, given: Any, n: int) -> dict[str, tuple[Tensor, Tensor]]:
-        if given is None:
-            return {}
-        table = np.asarray(given, dtype=object if self.schema_.categories is not None else float)
-        if table.ndim == 1:
-            table = np.broadcast_to(table, (n, len(table)))
-        if table.shape != (n, self.n_features_in_):
-            raise ValueError(f"given: expected shape ({self.n_features_in_},) or ({n}, {self.n_features_in_}), found {np.shape(given)}")
-        values = self._encode(np.ascontiguousarray(table), name="given", allow_missing=True).to(self.device)
-        return {"visible": (torch.nan_to_num(values), ~torch.isnan(values))}
+        draws = torch.stack([stream.child(_content(row)).uniform((row.shape[0],), torch.float64) for row in values])
+        return torch.where(values.isnan(), values, (draws < values).to(values)).to(self.device)
 
     # ---------------------------------------------------------------- the model file
 
@@ -338,10 +353,20 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         tensors = {f"machine.{name}": value for name, value in self.machine_.state_dict().items()}
         return {**tensors, **{f"chain.{name}": value for name, value in self.chains_.items()}}
 
+    def _config(self) -> dict[str, Any]:
+        return {**super()._config(), "labels": None if self.label_coding_ is None else self.label_coding_.to_json()}
+
+    @classmethod
+    def _configured(cls, run: Run) -> Any:
+        estimator, labels = super()._configured(run), run.config.get("labels")  # none in runs of 0.1.0
+        estimator.label_coding_ = None if labels is None else LabelCoding.from_json(labels)
+        return estimator
+
     def _metadata(self) -> dict[str, Any]:
         return {"machine": self.machine_.config(), "log_partition": self.log_partition_.to_json(), "grey": self.grey_}
 
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+        self.layout_ = self._layout()
         self.machine_ = BoltzmannMachine.from_config(metadata["machine"]).to(self.device)
         own = {name.removeprefix("machine."): value for name, value in tensors.items() if name.startswith("machine.")}
         self.machine_.load_state_dict(own)
@@ -355,49 +380,37 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
 
     # For subclasses.
 
-    def _hidden_units(self) -> list[Units]:
+    def _widths(self) -> Sequence[int]:
+        """Of the hidden layers, from the visible ones up."""
         raise NotImplementedError
 
-    def _joint_stage(self, X: np.ndarray, rank: int, world: int) -> Stage:
-        raise NotImplementedError
+
+@dataclasses.dataclass(frozen=True)
+class _Statistics:
+    """What one pass over the data tells: sum and count of each encoded column's observed cells; is any grey, is any missing?"""
+
+    total: Tensor
+    counts: Tensor
+    grey: bool
+    gaps: bool
+
+    @classmethod
+    def of(cls, X: np.ndarray, schema: Schema) -> _Statistics:
+        total, counts = torch.zeros(schema.size, dtype=torch.float64), torch.zeros(schema.size, dtype=torch.float64)
+        grey = False
+        for first in range(0, len(X), 4096):
+            block = schema.encode(X[first : first + 4096], torch.float64, allow_missing=True)
+            missing = block.isnan()
+            total += block.nansum(0)
+            counts += (~missing).sum(0)
+            grey = grey or not bool(((block == 0) | (block == 1) | missing).all())
+        return cls(total, counts, grey and schema.kind == "bernoulli", bool((counts < len(X)).any()))
 
 
-def _visible_units(schema: Schema) -> Units:
-    if schema.categories is not None:
-        return Categorical([len(group) for group in schema.categories])
-    return Bernoulli(schema.size) if schema.kind == "bernoulli" else Gaussian(schema.size)
-
-
-def _blocks(X: np.ndarray, schema: Schema) -> Any:
-    for first in range(0, len(X), 4096):
-        yield schema.encode(X[first : first + 4096], torch.float64)
-
-
-def _mean(X: np.ndarray, schema: Schema) -> Tensor:
-    return sum((block.sum(0) for block in _blocks(X, schema)), torch.zeros(schema.size, dtype=torch.float64)) / len(X)
-
-
-def _smoothed(mean: Tensor, rows: int, schema: Schema) -> Tensor:
-    """Base rates with one more observation of each kind, so that none is 0 or 1."""
-    if schema.categories is not None:
-        sizes = torch.tensor([len(group) for group in schema.categories for _ in group], device=mean.device)
-        return (mean * rows + 1) / (rows + sizes)
-    return (mean * rows + 1) / (rows + 2) if schema.kind == "bernoulli" else mean
-
-
-def _two_valued(X: np.ndarray, schema: Schema) -> bool:
-    return all(bool(((block == 0) | (block == 1)).all()) for block in _blocks(X, schema))
-
-
-def _put_back(rows: np.ndarray, given: Any) -> np.ndarray:
-    """Rows with the cells that were given as they came, to the last bit."""
-    if given is None:
-        return rows
-    table = np.broadcast_to(np.asarray(given, dtype=object if rows.dtype.kind in "OUS" else float), rows.shape)
-    known = np.array([[cell is not None and cell == cell for cell in row] for row in table]) if table.dtype == object else ~np.isnan(table)
-    rows = rows.copy()
-    rows[known] = table[known]
-    return rows
+def _binarised(values: Tensor, how: str, stream: Stream) -> Tensor:
+    """Greys as zeros and ones; missing cells stay NaN."""
+    missing = values.isnan()
+    return torch.where(missing, values, binarise(values.masked_fill(missing, 0.0), how, stream))
 
 
 def _content(row: Tensor) -> str:

@@ -187,7 +187,7 @@ def _likelihood(case: _Case) -> list[Result]:
             estimate = model.log_likelihood(rows.values)
             results.append(dataclasses.replace(estimate, name=f"{estimate.name} of {what}, nats"))
     if case.unseen and len(case.held_out) >= 2:
-        seen, unseen = model._binary(case.train.values), model._binary(case.held_out.values)  # the very rows scored above
+        seen, unseen = model.clamp_of(case.train.values), model.clamp_of(case.held_out.values)  # the very rows scored above
         results.append(free_energy_gap(model._precise(), seen, unseen))
     return [*results, dataclasses.replace(model.log_partition_, name="log Z, nats")]
 

@@ -1,0 +1,247 @@
+"""What a fitted Boltzmann machine can be asked: samples, completions, labels, features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from equilibria.data.columns import missing_cells
+from equilibria.data.labels import LabelCoding
+from equilibria.data.schema import Schema
+from equilibria.estimators.layout import joined, split
+from equilibria.estimators.parameters import choice, whole
+from equilibria.estimators.stack import LABEL
+from equilibria.inference import gibbs, mean_field
+from equilibria.inference.completion import class_log_prob, conditional_means
+from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.random import RandomState, Stream
+
+__all__ = ["Queries"]
+
+IMPUTE = ("draw", "mode", "mean")
+
+
+def _labelled(estimator: Any) -> bool:
+    if not estimator.labels:
+        raise AttributeError(
+            f"this {type(estimator).__name__} has no label layer: construct it with labels=True, and give fit the labels as y"
+        )
+    return True
+
+
+class Queries:
+    """Methods of an estimator with a ``machine_``, a ``schema_`` and training ``chains_``."""
+
+    machine_: BoltzmannMachine
+    chains_: dict[str, Tensor]
+    schema_: Schema
+    label_coding_: LabelCoding | None
+    grey_: bool
+    n_features_in_: int
+    device: str
+
+    def sample(self, n: int = 1, y: Any = None, given: Any = None, random_state: RandomState = None, sweeps: int = 200) -> Any:
+        """Draw rows from the model by block Gibbs sampling.
+
+        Chains go on from the training's own persistent chains (from the base rates where there are none), ``sweeps`` sweeps each.
+
+        Parameters
+        ----------
+        n : int
+            Number of rows.
+        y : label, or array of shape (n,), optional
+            Of which class the rows are to be, where the model has a label layer.
+        given : array of shape (d,) or (n, d), optional
+            Cells to hold fixed, NaN (or None) where the model is to fill in.
+        random_state : int, numpy generator or None
+            None uses the seed of ``fit``, so a fitted model gives the same samples each time.
+        sweeps : int
+            Gibbs sweeps of each chain.
+
+        Returns
+        -------
+        ndarray of shape (n, d), or DataFrame where ``fit`` had one
+            In the data's own scale, type and column names. Where the data were grey (probabilities of binary units) the last
+            sweep's visible means are given, else draws. Cells that were given come back untouched.
+        """
+        check_is_fitted(self)
+        whole("n", n, 1)
+        whole("sweeps", sweeps, 1)
+        stream = self._draws(random_state, "sample")
+        clamp = {**self._given(given, n), **self._class(y, n)}
+        state = gibbs.run(self.machine_, self._first_state(n, stream.child("first")), sweeps, stream.child("sweeps"), clamp)
+        rows = self.schema_.decode(self._shown(state))
+        return self._framed(rows if given is None else _put_back(rows, given))
+
+    def impute(self, X: Any, n: int = 1, how: str = "draw", random_state: RandomState = None, sweeps: int = 200) -> Any:
+        """Fill in the missing cells (NaN, None) of rows; those that are there are held fixed.
+
+        Parameters
+        ----------
+        X : array-like of shape (rows, d)
+            Missing cells are NaN, or None among text.
+        n : int
+            How many completions of each row to draw: the model's uncertainty is in their spread, which one average would hide.
+        how : {"draw", "mode", "mean"}
+            Draws from p(missing | observed); or one completion with each cell's most probable value; or with its conditional mean
+            (a probability, of binary columns), by Rao–Blackwellised averages over the chains. The last two need ``n=1``.
+        random_state : int, numpy generator or None
+            None uses the seed of ``fit``.
+        sweeps : int
+            Gibbs sweeps, from the base rates on.
+
+        Returns
+        -------
+        ndarray or DataFrame like ``X``; with ``n`` > 1 an ndarray of shape (n, rows, d)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from equilibria import RBM
+        >>> X = np.tile([[0.0, 1.0], [1.0, 0.0]], (100, 1))  # the second column is the first one's opposite
+        >>> model = RBM(n_components=4, n_iter=40, random_state=0).fit(X)
+        >>> model.impute([[0.0, np.nan], [np.nan, 0.0]], how="mode")
+        array([[0., 1.],
+               [1., 0.]])
+        """
+        check_is_fitted(self)
+        whole("n", n, 1)
+        whole("sweeps", sweeps, 2)
+        choice("how", how, IMPUTE)
+        if how != "draw" and n > 1:
+            raise ValueError(f"n={n!r}: with how={how!r} there is one completion; leave n at 1, or draw several")
+        table, stream = self._table(X, reset=False), self._draws(random_state, "impute")
+        if how == "draw":
+            clamp, rows = self._evidence(np.tile(table, (n, 1))), n * len(table)
+            state = gibbs.run(self.machine_, gibbs.start(self.machine_, rows, stream, clamp), sweeps, stream.child("sweeps"), clamp)
+            filled = _put_back(self.schema_.decode(joined(self.schema_.layers, state)), np.tile(table, (n, 1)))
+            return self._framed(filled) if n == 1 else filled.reshape(n, *table.shape)
+        means = conditional_means(self.machine_, self._evidence(table), sweeps=sweeps, chains=10, random_state=stream)
+        values = joined(self.schema_.layers, means)
+        if how == "mean":
+            self._refuse_unordered()
+            return self._framed(_put_back(self.schema_.decode_means(values), table))
+        return self._framed(_put_back(self.schema_.decode(_modes(self.schema_, values)), table))
+
+    @available_if(_labelled)
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """log p(class | row), shape (rows, classes), in the order of ``classes_``: see :meth:`predict_proba`."""
+        check_is_fitted(self)
+        clamp = split(self.schema_.layers, self._binary(self._table(X, reset=False)))
+        return class_log_prob(self._precise(), LABEL, clamp).cpu().numpy()
+
+    @available_if(_labelled)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """p(class | row), shape (rows, classes): by the free energy with each class clamped (an RBM, complete rows), else by the bounds.
+
+        Only where the model has a label layer. Cells of ``X`` may be missing.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    @available_if(_labelled)
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row, in the labels' own type."""
+        assert self.label_coding_ is not None
+        return self.label_coding_.decode(self.predict_log_proba(X).argmax(1))
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes in sorted order, where the model has a label layer."""
+        if getattr(self, "label_coding_", None) is None:
+            raise AttributeError(f"this {type(self).__name__} has no label layer, and so no classes_: construct it with labels=True")
+        assert self.label_coding_ is not None
+        return self.label_coding_.classes
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Means of all hidden units given each row, shape (n_samples, n_hidden), layer after layer."""
+        check_is_fitted(self)
+        X = self._table(X, reset=False)
+        values, parts = self._encode(X, torch.float64, allow_missing=self._takes_missing), []
+        for rows in values.split(2000):
+            means = mean_field(self._precise(), split(self.schema_.layers, rows.to(self.device)), tolerance=1e-9).means
+            parts.append(torch.cat([means[name] for name in self._hidden_names()], 1))
+        return torch.cat(parts).cpu().numpy().astype(np.float32 if X.dtype == np.float32 else np.float64)
+
+    def _shown(self, state: dict[str, Tensor]) -> Tensor:
+        """The visible layers of a state; where the data were grey, their means."""
+        if not self.grey_:
+            return joined(self.schema_.layers, state)
+        with torch.no_grad():
+            return self.machine_.units("visible").mean(self.machine_.field("visible", state))
+
+    def _first_state(self, n: int, stream: Stream) -> dict[str, Tensor]:
+        if not self.chains_:
+            return gibbs.start(self.machine_, n, stream)
+        chains = next(iter(self.chains_.values())).shape[0]
+        rows = torch.arange(n, device=self.machine_.device) % chains
+        return {name: values[rows] for name, values in self.chains_.items()}
+
+    def _evidence(self, table: np.ndarray) -> dict[str, Any]:
+        """Encoded rows as a clamp; NaN is free."""
+        return split(self.schema_.layers, self._encode(table, allow_missing=True).to(self.device))
+
+    def _given(self, given: Any, n: int) -> dict[str, Any]:
+        if given is None:
+            return {}
+        table = np.asarray(given, dtype=object if self.schema_.kind in ("categorical", "mixed") else float)
+        if table.ndim == 1:
+            table = np.broadcast_to(table, (n, len(table)))
+        if table.shape != (n, self.n_features_in_):
+            raise ValueError(f"given: expected shape ({self.n_features_in_},) or ({n}, {self.n_features_in_}), found {np.shape(given)}")
+        values = self._encode(np.ascontiguousarray(table), name="given", allow_missing=True)
+        return split(self.schema_.layers, values.to(self.device))
+
+    def _class(self, y: Any, n: int) -> dict[str, Any]:
+        """The label layer clamped to the classes that were asked for; a missing one is left free."""
+        if y is None:
+            return {}
+        if self.label_coding_ is None:
+            raise ValueError(f"y={y!r}: {type(self).__name__} has no label layer to condition on; leave y out, or fit with labels=True")
+        codes = self.label_coding_.encode(np.full(n, y) if np.ndim(y) == 0 else y)
+        if len(codes) != n:
+            raise ValueError(f"y: expected one label, or {n} of them, found {len(codes)}")
+        units, known = self.machine_.units(LABEL), torch.from_numpy(codes >= 0).unsqueeze(1).expand(-1, len(self.classes_))
+        return {LABEL: (units.state_at(torch.from_numpy(codes).clamp(min=0)).to(self.device), known.to(self.device))}
+
+    def _refuse_unordered(self) -> None:
+        unordered = [layer for layer in self.schema_.layers if layer.kind == "categorical"]
+        if unordered:
+            raise ValueError("how='mean': categories have no mean; use how='mode' for the most probable one, or draw several completions")
+
+    if TYPE_CHECKING:  # of the estimator that this is mixed into
+
+        @property
+        def _takes_missing(self) -> bool: ...
+        def _draws(self, random_state: RandomState, name: str) -> Stream: ...
+        def _framed(self, rows: np.ndarray) -> Any: ...
+        def _table(self, X: Any, reset: bool) -> np.ndarray: ...
+        def _encode(self, X: np.ndarray, dtype: torch.dtype = ..., *, name: str = ..., allow_missing: bool = ...) -> Tensor: ...
+        def _binary(self, X: np.ndarray) -> Tensor: ...
+        def _precise(self) -> BoltzmannMachine: ...
+        def _hidden_names(self) -> list[str]: ...
+
+
+def _modes(schema: Schema, means: Tensor) -> Tensor:
+    """Each cell's most probable value given its mean; of a real one, the mean."""
+    values = means.clone()
+    for layer in schema.layers:
+        if layer.kind == "bernoulli":
+            values[:, layer.columns] = (means[:, layer.columns] > 0.5).to(means.dtype)
+        elif layer.kind == "spin":
+            values[:, layer.columns] = torch.where(means[:, layer.columns] > 0, 1.0, -1.0).to(means.dtype)
+    return values
+
+
+def _put_back(rows: np.ndarray, given: Any) -> np.ndarray:
+    """Rows with the cells that were given as they came, to the last bit."""
+    table = np.asarray(given, dtype=object if rows.dtype.kind in "OUS" else None)
+    table = np.broadcast_to(table if table.dtype.kind != "O" or rows.dtype.kind in "OUS" else table.astype(float), rows.shape)
+    known = ~missing_cells(table.reshape(-1)).reshape(table.shape)
+    rows = rows.copy()
+    rows[known] = table[known]
+    return rows

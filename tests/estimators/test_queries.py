@@ -1,0 +1,235 @@
+"""What a fitted machine can be asked: labels, completions, mixed tables; against machines small enough to be exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from equilibria import DBM, RBM, load, resume
+from equilibria.inference import exact
+
+PROTOTYPES = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=float)
+LABELS = np.arange(300) % 3
+ROWS = np.abs(PROTOTYPES[LABELS] - (np.random.RandomState(0).uniform(size=(300, 6)) < 0.05))
+"""Three classes, each with a pattern of six cells of which one in twenty is flipped."""
+
+OPTIONS = {"labels": True, "learning_rate": 0.1, "momentum": 0.5, "batch_size": 20, "random_state": 0}
+
+
+def rbm(**options):
+    return RBM(**{"n_components": 6, "n_iter": 100, "chains": 50, **OPTIONS, **options})
+
+
+def dbm(**options):
+    return DBM(**{"hidden": (6, 6), "steps": 1500, "pretrain_steps": 300, "k": 2, **OPTIONS, "learning_rate": 0.1, **options})
+
+
+@pytest.fixture(scope="module")
+def classifier() -> RBM:
+    return rbm().fit(ROWS, LABELS)
+
+
+def test_class_probabilities_are_the_machines_own(classifier):
+    """p(label | v) by enumeration of the whole machine."""
+    machine, rows = classifier._precise(), torch.tensor(ROWS[:20])
+    joint = [exact.log_prob(machine, {"visible": rows, "label": torch.eye(3).double()[[k] * 20]}) for k in range(3)]
+    truth = torch.log_softmax(torch.stack(joint, 1), 1).exp().numpy()
+    assert np.abs(classifier.predict_proba(ROWS[:20]) - truth).max() < 1e-9
+    assert classifier.classes_.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("make", [rbm, dbm])
+def test_labels_are_learnt_and_some_may_be_missing(make):
+    names = np.array(["ant", "bee", "cow"], dtype=object)
+    labels = names[LABELS]
+    labels[::4] = None
+    model = make().fit(ROWS, labels)
+    assert (model.predict(PROTOTYPES) == names).all()
+    assert (model.predict(ROWS[::4]) == names[LABELS[::4]]).mean() > 0.9  # of the rows whose labels were missing
+    drawn = model.sample(300, y="bee", random_state=0)
+    assert (drawn.mean(0)[2:4] > 0.7).all()
+    assert (drawn.mean(0)[[0, 1, 4, 5]] < 0.3).all()
+
+
+def test_a_cell_may_be_missing_where_a_class_is_asked_for(classifier):
+    rows = PROTOTYPES.copy()
+    rows[:, ::2] = np.nan
+    assert (classifier.predict(rows) == [0, 1, 2]).all()
+    nothing = classifier.predict_proba(np.full((1, 6), np.nan))
+    assert np.abs(nothing - 1 / 3).max() < 0.25
+
+
+def test_the_label_survives_saving_and_resuming(classifier, tmp_path):
+    classifier.save(tmp_path / "a")
+    again = load(tmp_path / "a")
+    assert (again.predict_proba(ROWS) == classifier.predict_proba(ROWS)).all()
+    assert again.classes_.tolist() == [0, 1, 2]
+    model = rbm(n_iter=2, out=tmp_path / "b").fit(ROWS, LABELS)
+    with pytest.raises(ValueError, match="not the data that the run was started with"):
+        resume(tmp_path / "b", ROWS, 2 - LABELS)
+    (tmp_path / "b" / "model.safetensors").unlink()
+    assert (resume(tmp_path / "b", ROWS, LABELS).predict_proba(ROWS) == model.predict_proba(ROWS)).all()
+
+
+def test_without_a_label_layer_y_is_ignored_and_nothing_is_predicted():
+    a, b = (RBM(n_components=3, n_iter=2, random_state=0).fit(ROWS, y) for y in (None, LABELS))
+    assert (a.components_ == b.components_).all()
+    assert not hasattr(a, "predict")
+    assert not hasattr(a, "classes_")
+    with pytest.raises(AttributeError, match="has no attribute 'predict_proba'") as refused:
+        a.predict_proba(ROWS)
+    assert "construct it with labels=True" in str(refused.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "y=None: labels=True needs the labels"),
+        (LABELS[:5], "y has 5 labels for 300 rows"),
+        (np.zeros(300), "only one class"),
+        (np.linspace(0, 1, 300), "Unknown label type"),
+    ],
+)
+def test_unusable_labels_are_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        rbm().fit(ROWS, y)
+
+
+def test_unknown_classes_cannot_be_sampled(classifier):
+    with pytest.raises(ValueError, match="3, which is not among the classes 0, 1, 2"):
+        classifier.sample(3, y=3)
+    with pytest.raises(ValueError, match="y: expected one label, or 3 of them, found 2"):
+        classifier.sample(3, y=[0, 1])
+
+
+# ---------------------------------------------------------------- completions
+
+
+@pytest.fixture(scope="module")
+def pairs() -> RBM:
+    """Columns 0 and 1 agree, and so do columns 2 and 3."""
+    rows = np.repeat(np.random.RandomState(0).randint(2, size=(400, 2)), 2, axis=1).astype(np.uint8)
+    return RBM(n_components=6, n_iter=40, learning_rate=0.1, momentum=0.5, chains=50, random_state=0).fit(rows)
+
+
+def test_completions_are_drawn_from_the_conditional(pairs):
+    """2,000 completions of one row against the enumerated conditional: a χ² above 30.7 (3 degrees of freedom) has probability 1e-6."""
+    given = np.array([[1.0, np.nan, np.nan, 0.0]])
+    drawn = pairs.impute(given, n=2000, random_state=1)[:, 0, 1:3]
+    options = torch.tensor([[1.0, a, b, 0.0] for a in (0, 1) for b in (0, 1)], dtype=torch.float64)
+    p = torch.softmax(exact.log_prob(pairs._precise(), {"visible": options}), 0).numpy()
+    counts = np.bincount((drawn[:, 0] * 2 + drawn[:, 1]).astype(int), minlength=4)
+    assert ((counts - 2000 * p) ** 2 / (2000 * p)).sum() < 30.7
+    assert (pairs.impute(given, how="mode") == [[1, 1, 0, 0]]).all()
+    means = pairs.impute(given, how="mean", sweeps=2000)
+    assert means[0, 1] == pytest.approx(p[2] + p[3], abs=0.02)
+    assert means[0, 2] == pytest.approx(p[1] + p[3], abs=0.02)
+
+
+def test_known_cells_come_back_as_they_are(pairs):
+    rows = np.array([[0.0, np.nan, 1.0, 1.0], [1.0, 1.0, np.nan, np.nan]])
+    for n in (1, 5):
+        filled = pairs.impute(rows, n=n)
+        assert filled.shape == ((2, 4) if n == 1 else (5, 2, 4))
+        assert (np.broadcast_to(filled, (n, 2, 4))[:, ~np.isnan(rows)] == rows[~np.isnan(rows)]).all()
+        assert np.isin(filled, (0, 1)).all()
+    complete = np.array([[0.0, 0.0, 1.0, 1.0]])
+    assert (pairs.impute(complete) == complete).all()
+
+
+def test_training_takes_missing_cells():
+    """A fifth of the cells is gone; what is learnt is near to what is learnt without gaps."""
+    rows = np.repeat(np.random.RandomState(0).randint(2, size=(300, 2)), 2, axis=1).astype(float)
+    rows[np.random.RandomState(1).uniform(size=rows.shape) < 0.2] = np.nan
+    rows = rows[~np.isnan(rows).all(1)]
+    model = RBM(n_components=6, n_iter=60, learning_rate=0.3, chains=50, random_state=0).fit(rows)
+    whole = np.array([[0, 0, 1, 1], [1, 1, 1, 1], [0, 1, 0, 0]], dtype=float)
+    scores = model.score_samples(whole)
+    assert scores[:2].min() > scores[2] + 1  # pairs agree: 1/4 each, and 0
+    assert np.isfinite(model.score_samples(rows)).all()  # of what is observed in each row
+    assert model.score_samples([[np.nan, np.nan, np.nan, 1.0]])[0] == pytest.approx(np.log(0.5), abs=0.2)
+    assert (model.impute([[np.nan, 1, 0, np.nan]], how="mode") == [[1, 1, 0, 0]]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": 0}, "n=0"),
+        ({"n": 2, "how": "mode"}, "with how='mode' there is one completion"),
+        ({"how": "best"}, "how='best': expected one of 'draw', 'mode', 'mean'"),
+        ({"sweeps": 1}, "sweeps=1"),
+    ],
+)
+def test_impossible_completions_are_refused(pairs, options, message):
+    with pytest.raises(ValueError, match=message):
+        pairs.impute([[1, np.nan, 0, 0]], **options)
+
+
+# ---------------------------------------------------------------- tables of several kinds
+
+
+def table(rows: int, seed: int) -> pd.DataFrame:
+    """A yes/no column, a colour of three and a length, all told by one hidden kind."""
+    r = np.random.RandomState(seed)
+    kind = r.randint(3, size=rows)
+    flip = r.uniform(size=rows) < 0.05
+    frame = pd.DataFrame({"tall": np.where((kind == 2) ^ flip, "y", "n"), "size": 2.0 * kind + 0.3 * r.normal(size=rows)})
+    frame["colour"] = np.array(["blue", "green", "red"])[kind]
+    return frame
+
+
+@pytest.fixture(scope="module")
+def mixed() -> RBM:
+    return RBM(n_components=10, n_iter=60, units="mixed", learning_rate=0.05, chains=100, random_state=0).fit(table(500, 0))
+
+
+def test_a_mixed_table_comes_back_as_it_was(mixed):
+    assert [layer.name for layer in mixed.schema_.layers] == ["binary", "categorical", "real"]
+    new = mixed.sample(300)
+    assert list(new.columns) == ["tall", "size", "colour"]
+    assert new["size"].dtype == float
+    assert set(new["tall"]) == {"y", "n"}
+    centre = new.groupby("colour")["size"].mean()
+    assert (np.abs(centre - [0.0, 2.0, 4.0]) < 0.5).all()
+
+
+def test_a_mixed_table_is_filled_in(mixed):
+    test = table(100, 1)
+    gone = test.copy()
+    gone["colour"] = None
+    filled = mixed.impute(gone, how="mode")
+    assert (filled["colour"] == test["colour"]).mean() > 0.9
+    assert (filled["size"] == test["size"]).all()
+    with pytest.raises(ValueError, match="categories have no mean"):
+        mixed.impute(gone, how="mean")
+    assert mixed.transform(test).shape == (100, 10)
+    assert mixed.components_.shape == (10, 5)
+    assert np.isfinite(mixed.score_samples(test)).all()
+
+
+def test_a_mixed_machine_is_saved_with_its_schema(mixed, tmp_path):
+    mixed.save(tmp_path / "run")
+    again, test = load(tmp_path / "run"), table(20, 2)
+    assert (again.score_samples(test) == mixed.score_samples(test)).all()
+    pd.testing.assert_frame_equal(again.sample(5), mixed.sample(5))
+
+
+@pytest.mark.parametrize("hidden_units", ["bernoulli", "spin", "rectified"])
+@pytest.mark.parametrize("units", ["bernoulli", "spin"])
+def test_every_kind_of_hidden_unit_learns(units, hidden_units):
+    rows = np.repeat(np.random.RandomState(0).randint(2, size=(300, 2)), 2, axis=1).astype(float)
+    rows = 2 * rows - 1 if units == "spin" else rows
+    options = {"learning_rate": 0.05 if hidden_units == "rectified" else 0.1, "chains": 50, "random_state": 0}
+    model = RBM(n_components=5, n_iter=15, units=units, hidden_units=hidden_units, **options).fit(rows)
+    assert model.score(rows) > -2.4  # coins: −2.77; perfect: −1.39
+    assert set(np.unique(model.sample(50))) == set(np.unique(rows))
+
+
+def test_rectified_columns_stay_positive():
+    rows = np.random.RandomState(0).exponential(size=(300, 3)) * [1, 10, 100]
+    model = RBM(n_components=4, n_iter=10, units="rectified", learning_rate=0.01, random_state=0).fit(rows)
+    new = model.sample(500)
+    assert (new >= 0).all()
+    assert (np.abs(np.log(new.mean(0) / rows.mean(0))) < 0.5).all()
