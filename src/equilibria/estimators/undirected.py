@@ -18,7 +18,7 @@ from equilibria.data.batches import BINARISE
 from equilibria.estimate import Estimate
 from equilibria.estimators.base import GenerativeEstimator
 from equilibria.estimators.parameters import choice, number, pair, usable_device, whole, writable_name
-from equilibria.evaluation import likelihood
+from equilibria.evaluation import Metric, likelihood
 from equilibria.games.contrastive import PRECISION, ContrastiveGame
 from equilibria.inference import exact, gibbs, mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
@@ -111,6 +111,10 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         estimate = likelihood.bound(self._precise(), self._binary(self._table(X, reset=False)), self.log_partition_)
         return estimate.shifted(-self.schema_.log_volume)
 
+    def _gap(self, train: Any, held_out: Any) -> Metric:
+        """How much better the model knows training rows than held-out ones."""
+        return likelihood.free_energy_gap(self._precise(), self._binary(train), self._binary(held_out))
+
     def transform(self, X: Any) -> np.ndarray:
         """Means of all hidden units given each row, shape (n_samples, n_hidden), layer after layer."""
         check_is_fitted(self)
@@ -141,7 +145,8 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         values = self._encode(X)
         if self._binarise is not None:
             values = binarise(values, self._binarise, stream.child("binarise"))
-        solver.step(game, iter([Batch(values.to(self.device))]), stream, measure=False)
+        values = self._seen(values.to(self.device), stream.child("seen"))
+        solver.step(game, iter([Batch(values)]), stream, measure=False)
         self.n_steps_ += 1
         self.chains_ = game.chains
         self._forget()
@@ -267,11 +272,19 @@ class UndirectedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Gen
         def pictures(stream: Stream) -> np.ndarray:
             state = {name: values[:64] for name, values in game.chains.items()}
             if not state:
-                state = gibbs.run(self.machine_, gibbs.start(self.machine_, 64, stream), 200, stream)
+                state = gibbs.run(game.machine, gibbs.start(game.machine, 64, stream), 200, stream)
             with torch.no_grad():
-                return self._pictures(self.machine_.units("visible").mean(self.machine_.field("visible", state)))
+                return self._pictures(self._visible_means(game.machine, state, stream))
 
         return pictures
+
+    def _visible_means(self, machine: BoltzmannMachine, state: dict[str, Tensor], stream: Stream) -> Tensor:
+        """What a state of a stage's machine looks like."""
+        return machine.units("visible").mean(machine.field("visible", state))
+
+    def _seen(self, values: Tensor, stream: Stream) -> Tensor:
+        """Encoded rows as the last stage's machine sees them."""
+        return values
 
     def _finish(self, stages: list[Stage], progress: Callable[[int, int], None]) -> None:
         game = stages[-1].game
