@@ -319,6 +319,9 @@ class DBN(UndirectedEstimator):
 
     # ---------------------------------------------------------------- the model
 
+    def _precise(self) -> BoltzmannMachine:
+        return self._precise_network().top
+
     def _precise_network(self) -> BeliefNetwork:
         """The network in float64, so that a row's answer does not depend on the rows beside it."""
         if self._double_network is None:
