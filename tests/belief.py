@@ -122,3 +122,12 @@ def bound(network: BeliefNetwork, v: torch.Tensor, importance: int = 1) -> tuple
 
 def log_partition(network: BeliefNetwork) -> float:
     return float(exact.log_partition(network.top)[0])
+
+
+def g_test(counts: Array, expected: Array) -> float:
+    """p-value of the G-test; states that are expected fewer than five times count as one with the rarest of the others."""
+    order = np.argsort(expected)
+    counts, expected = counts[order], expected[order]
+    rare = int((expected < 5).sum())
+    observed, wanted = np.append(counts[: rare + 1].sum(), counts[rare + 1 :]), np.append(expected[: rare + 1].sum(), expected[rare + 1 :])
+    return float(stats.power_divergence(observed, wanted * observed.sum() / wanted.sum(), lambda_="log-likelihood").pvalue)

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from equilibria.data import Batch
 from equilibria.estimate import Estimate
-from equilibria.estimators.parameters import choice, whole, widths
+from equilibria.estimators.parameters import choice, pair, whole, widths
 from equilibria.estimators.stack import settle_game
-from equilibria.estimators.undirected import UndirectedEstimator
+from equilibria.estimators.undirected import NEGATIVE, UndirectedEstimator
 from equilibria.evaluation import Metric, belief_network
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.models.belief_network import BeliefNetwork
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import RandomState, Stream
 from equilibria.solvers import Simultaneous
-from equilibria.training.stages import Stage
+from equilibria.training.stages import Average, Stage
 from equilibria.units import Bernoulli, Units
 
 __all__ = ["DBN"]
@@ -50,7 +50,9 @@ class DBN(UndirectedEstimator):
     start : {"transposed", "random"}
         Where a layer above the first begins: as the layer below upside down, or from small random weights. Upside down it begins
         with the likelihood that the layers below have reached; it takes binary layers, and units enough for the layer two below.
-    k, chains, method, centred, momentum, weight_decay, units, binarise, value_range, picture_shape, ais_chains, ais_betas
+    k, chains, method, centred, momentum, weight_decay, average, precision, sparsity
+        As in :class:`RBM`.
+    units, binarise, value_range, picture_shape, ais_chains, ais_betas
         As in :class:`RBM`.
     bound_samples : int
         Draws of the hidden layers behind the score of a row, two or more.
@@ -110,6 +112,9 @@ class DBN(UndirectedEstimator):
         centred: bool = True,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
+        average: float = 0.0,
+        precision: str = "float32",
+        sparsity: tuple[float, float] | None = None,
         binarise: str | None = "resample",
         value_range: tuple[float, float] | None = None,
         picture_shape: tuple[int, ...] | None = None,
@@ -135,6 +140,9 @@ class DBN(UndirectedEstimator):
         self.centred = centred
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.average = average
+        self.precision = precision
+        self.sparsity = sparsity
         self.binarise = binarise
         self.value_range = value_range
         self.picture_shape = picture_shape
@@ -254,15 +262,34 @@ class DBN(UndirectedEstimator):
         batches, count = self._batches(X, rank, world), len(self.network_.machines)
         rule = self._rule(self.learning_rate, self.steps)
         names = [f"layer {i + 1}" for i in range(count)]
-        games = [self._game(self.network_.machine(i)) for i in range(count)]
+        games = [self._game_of(self.network_.machine(i)) for i in range(count)]
         stages = [
             Stage(name, game, Simultaneous(rule), batches(name), self.steps, pictures=self._fantasies(game))
             for name, game in zip(names, games, strict=True)
         ]
-        for i in range(1, count):
-            stages[i].view = self._features(i)
-            stages[i - 1].on_end = self._beginning(i, games[i], X, rank)
+        for i, stage in enumerate(stages):
+            stage.average = Average(self.network_.machine(i), self.average) if self.average else None
+            if i > 0:
+                stage.view = self._features(i)
+                stages[i - 1].on_end = self._beginning(i, games[i], X, rank)
         return stages
+
+    def _game(self) -> ContrastiveGame:
+        return self._game_of(self.machine_)
+
+    def _game_of(self, machine: BoltzmannMachine) -> ContrastiveGame:
+        below, above = machine.layers
+        return ContrastiveGame(
+            machine,
+            chains=self.chains or self.batch_size,
+            steps=self.k,
+            negative=NEGATIVE[self.method],
+            centred=self.centred,
+            mean_field_steps=1,  # an RBM's one step is exact
+            precision=self.precision,
+            sparsity={} if self.sparsity is None else {above: pair("sparsity", self.sparsity)},
+            stream=self._stream().child("chains", below),
+        ).to(self.device)
 
     def _features(self, depth: int) -> Callable[[Batch, Stream], Batch]:
         """The view of a stage: a draw of layer ``depth`` given the data, a fresh one in each batch."""
@@ -283,7 +310,7 @@ class DBN(UndirectedEstimator):
             with torch.no_grad():
                 features = network.features(values, i, stream.child("features"))
                 self._start(i, features.mean(0), len(rows))
-            settle_game(game, features, stream.child("settle"), rank)
+            settle_game(game, Batch(features), stream.child("settle"), rank)
 
         return begin
 
