@@ -3,9 +3,9 @@
     EQUILIBRIA_DATA=... python experiments/mnist_dbn.py --out runs/mnist-dbn
 
 Pixels are re-sampled from their grey levels in each minibatch; the 10,000 test pictures are binarised once, by a draw keyed by the picture.
-Published, for a network of this shape: a bound of -86.22 (Salakhutdinov & Murray 2008, forward AIS alone; -86.34 for its first RBM), and -84.55
-by importance sampling instead of the bound (Theis, Gerwinn, Sinz & Bethge 2011). A training that was stopped goes on where it was, and a
-run that is there already is not trained again.
+Published, for a network of this shape: a bound of -86.22 (Salakhutdinov & Murray 2008, forward AIS alone; -86.34 for its first RBM), and
+-84.55 by importance sampling instead of the bound (Theis, Gerwinn, Sinz & Bethge 2011). A training that was stopped goes on where it was,
+and a run that is there already is not trained again, only measured.
 """
 
 from __future__ import annotations
