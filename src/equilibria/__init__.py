@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from equilibria.estimate import Estimate as Estimate
     from equilibria.estimators import DBM as DBM
+    from equilibria.estimators import DBN as DBN
     from equilibria.estimators import GAN as GAN
     from equilibria.estimators import RBM as RBM
     from equilibria.estimators import load as load
     from equilibria.estimators import resume as resume
+    from equilibria.models.belief_network import BeliefNetwork as BeliefNetwork
     from equilibria.models.boltzmann import BoltzmannMachine as BoltzmannMachine
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BeliefNetwork": "equilibria.models.belief_network",
     "BoltzmannMachine": "equilibria.models.boltzmann",
     "DBM": "equilibria.estimators",
+    "DBN": "equilibria.estimators",
     "GAN": "equilibria.estimators",
     "Estimate": "equilibria.estimate",
     "RBM": "equilibria.estimators",

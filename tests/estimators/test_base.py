@@ -12,7 +12,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 
 import equilibria
-from equilibria import DBM, GAN, RBM
+from equilibria import DBM, DBN, GAN, RBM
 from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.estimators import MODELS
 from equilibria.training.run import Run
@@ -23,6 +23,7 @@ COMMON = {"value_range": (0, 255), "picture_shape": (3, 3), "random_state": 0, "
 SMALL = {
     "rbm": RBM(n_components=4, n_iter=4, chains=10, **COMMON),
     "dbm": DBM(hidden=np.array([5, 3]), steps=15, pretrain_steps=8, chains=10, **COMMON),
+    "dbn": DBN(hidden=np.array([5, 9]), steps=8, chains=10, **COMMON),
     "gan": GAN(hidden=(8,), latent_dim=2, steps=15, **COMMON),
 }
 NAMES = sorted(SMALL)
@@ -41,7 +42,7 @@ def same(left, right) -> bool:
 
 
 def test_every_model_is_known_by_its_name():
-    assert {"rbm": RBM, "dbm": DBM, "gan": GAN} == MODELS
+    assert {"rbm": RBM, "dbm": DBM, "dbn": DBN, "gan": GAN} == MODELS
 
 
 # ---------------------------------------------------------------- the run folder
@@ -114,7 +115,7 @@ def test_save_needs_a_fit_and_a_free_place(tmp_path):
 @pytest.fixture
 def unworked(monkeypatch):
     """Fails the test if an estimator builds anything."""
-    for kind in (RBM, DBM, GAN):
+    for kind in (RBM, DBM, DBN, GAN):
         monkeypatch.setattr(kind, "_stages", lambda *args: pytest.fail("work was begun"))
 
 
@@ -160,7 +161,7 @@ def test_what_is_no_run_is_refused(function, tmp_path):
     with pytest.raises(RunError, match="is not a run"):
         function(tmp_path)
     Run.create(tmp_path / "other", {"model": "perceptron"})
-    with pytest.raises(RunError, match="is of the model 'perceptron'; this version knows rbm, dbm, gan"):
+    with pytest.raises(RunError, match="is of the model 'perceptron'; this version knows rbm, dbm, dbn, gan"):
         function(tmp_path / "other")
 
 

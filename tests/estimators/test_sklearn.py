@@ -19,14 +19,15 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neural_network import BernoulliRBM
 from sklearn.utils.estimator_checks import check_estimator
 
-from equilibria import DBM, GAN, RBM, load
+from equilibria import DBM, DBN, GAN, RBM, load
 
 SMALL = {
     "rbm": RBM(n_components=3, n_iter=2, batch_size=10, chains=5, ais_betas=10, ais_chains=5),
     "dbm": DBM(hidden=(4, 3), steps=5, pretrain_steps=3, chains=5, ais_betas=10, ais_chains=5),
+    "dbn": DBN(hidden=(4, 3), steps=3, chains=5, bound_samples=2, ais_betas=10, ais_chains=5),
     "gan": GAN(hidden=(4,), latent_dim=2, steps=3),
 }
-EXCEPTIONS: dict[str, dict[str, str]] = {"rbm": {}, "dbm": {}, "gan": {}}
+EXCEPTIONS: dict[str, dict[str, str]] = {"rbm": {}, "dbm": {}, "dbn": {}, "gan": {}}
 """Checks of scikit-learn that an estimator is known to fail, each with the reason: there is none."""
 NOT_RUN = {"check_array_api_input"}
 """Checks that scikit-learn itself leaves out here: it needs SCIPY_ARRAY_API in the environment before scipy is first imported."""
@@ -90,12 +91,12 @@ def test_a_search_chooses_the_larger_log_likelihood():
     assert good > poor + 0.8
 
 
-@pytest.mark.parametrize("name", ["rbm", "dbm"])
+@pytest.mark.parametrize("name", ["rbm", "dbm", "dbn"])
 def test_pandas_output_has_names(name):
     frame = pd.DataFrame(X, columns=list("abcdef"), index=range(100, 140))
     model = clone(SMALL[name]).set_output(transform="pandas").fit(frame)
     out = model.transform(frame)
-    hidden = {"rbm": 3, "dbm": 7}[name]
+    hidden = {"rbm": 3, "dbm": 7, "dbn": 7}[name]
     assert list(out.columns) == [f"{name}{i}" for i in range(hidden)] == list(model.get_feature_names_out())
     assert list(out.index) == list(frame.index)
 

@@ -8,12 +8,13 @@ from typing import Any
 from equilibria.errors import RunError
 from equilibria.estimators.adversarial import GAN
 from equilibria.estimators.base import GenerativeEstimator
+from equilibria.estimators.belief_network import DBN
 from equilibria.estimators.boltzmann import DBM, RBM
 from equilibria.training.run import Run
 
-__all__ = ["DBM", "GAN", "MODELS", "RBM", "load", "resume"]
+__all__ = ["DBM", "DBN", "GAN", "MODELS", "RBM", "load", "resume"]
 
-MODELS: dict[str, type[GenerativeEstimator]] = {cls.model_name: cls for cls in (RBM, DBM, GAN)}
+MODELS: dict[str, type[GenerativeEstimator]] = {cls.model_name: cls for cls in (RBM, DBM, DBN, GAN)}
 """Estimators by the names that a run folder and the command line use."""
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -34,7 +35,13 @@ def _labelled(estimator: Any) -> bool:
     return True
 
 
-class Queries:
+def _fills_in(estimator: Any) -> bool:
+    if not estimator._takes_missing:
+        raise AttributeError(f"a {type(estimator).__name__} cannot fill cells in given others: use DBM or RBM")
+    return True
+
+
+class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Methods of an estimator with a ``machine_``, a ``schema_`` and training ``chains_``."""
 
     machine_: BoltzmannMachine
@@ -78,6 +85,7 @@ class Queries:
         rows = self.schema_.decode(self._shown(state))
         return self._framed(rows if given is None else _put_back(rows, given))
 
+    @available_if(_fills_in)
     def impute(self, X: Any, n: int = 1, how: str = "draw", random_state: RandomState = None, sweeps: int = 200) -> Any:
         """Fill in the missing cells (NaN, None) of rows; those that are there are held fixed.
 

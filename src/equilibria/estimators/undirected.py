@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from equilibria.estimators.layout import HIDDEN, Layout, smoothed_means, split
 from equilibria.estimators.parameters import choice, flag, number, pair, usable_device, whole, writable_name
 from equilibria.estimators.queries import Queries
 from equilibria.estimators.stack import LABEL, with_labels
-from equilibria.evaluation import likelihood
+from equilibria.evaluation import Metric, likelihood
 from equilibria.games.contrastive import PRECISION, ContrastiveGame
 from equilibria.inference import exact, gibbs, mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
@@ -41,7 +40,7 @@ NEGATIVE = {"pcd": "persistent", "cd": "data"}
 OPTIMISERS = ("sgd", "adam")
 
 
-class UndirectedEstimator(Queries, ClassNamePrefixFeaturesOutMixin, TransformerMixin, GenerativeEstimator):
+class UndirectedEstimator(Queries, GenerativeEstimator):
     """What `RBM` and `DBM` share; a subclass says how wide its hidden layers are and which stages it has."""
 
     layout_: Layout
@@ -81,6 +80,10 @@ class UndirectedEstimator(Queries, ClassNamePrefixFeaturesOutMixin, TransformerM
         estimate = likelihood.bound(self._precise(), self.clamp_of(X), self.log_partition_)
         return estimate.shifted(-self.schema_.log_volume)
 
+    def _gap(self, train: Any, held_out: Any) -> Metric:
+        """How much better the model knows training rows than held-out ones."""
+        return likelihood.free_energy_gap(self._precise(), self.clamp_of(train), self.clamp_of(held_out))
+
     def clamp_of(self, X: Any) -> dict[str, Any]:
         """Rows as a clamp of ``machine_``, for the functions of inference and evaluation: greys as one fixed draw each, NaN free."""
         check_is_fitted(self)
@@ -102,8 +105,10 @@ class UndirectedEstimator(Queries, ClassNamePrefixFeaturesOutMixin, TransformerM
             self.n_steps_, self.history_, self.health_, self.chains_ = 0, [], [], {}
         self.grey_ = self.grey_ or self._statistics(table).grey
         game, solver = self._live or self._revive()
-        batch = self._batch(table, codes, self._stream().child("partial", self.n_steps_))
-        solver.step(game, iter([batch]), self._stream().child("partial", self.n_steps_), measure=False)
+        stream = self._stream().child("partial", self.n_steps_)
+        batch = self._batch(table, codes, stream)
+        batch = dataclasses.replace(batch, values=self._seen(batch.values, stream.child("seen")))
+        solver.step(game, iter([batch]), stream, measure=False)
         self.n_steps_ += 1
         self.chains_ = game.chains
         self._forget()
@@ -141,7 +146,7 @@ class UndirectedEstimator(Queries, ClassNamePrefixFeaturesOutMixin, TransformerM
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = self._takes_missing
         return tags
 
     # ---------------------------------------------------------------- training
@@ -306,11 +311,19 @@ class UndirectedEstimator(Queries, ClassNamePrefixFeaturesOutMixin, TransformerM
         def pictures(stream: Stream) -> np.ndarray:
             state = {name: values[:64] for name, values in game.chains.items()}
             if not state:
-                state = gibbs.run(self.machine_, gibbs.start(self.machine_, 64, stream), 200, stream)
+                state = gibbs.run(game.machine, gibbs.start(game.machine, 64, stream), 200, stream)
             with torch.no_grad():
-                return self._pictures(self.machine_.units("visible").mean(self.machine_.field("visible", state)))
+                return self._pictures(self._visible_means(game.machine, state, stream))
 
         return pictures
+
+    def _visible_means(self, machine: BoltzmannMachine, state: dict[str, Tensor], stream: Stream) -> Tensor:
+        """What a state of a stage's machine looks like."""
+        return machine.units("visible").mean(machine.field("visible", state))
+
+    def _seen(self, values: Tensor, stream: Stream) -> Tensor:
+        """Encoded rows as the last stage's machine sees them."""
+        return values
 
     def _finish(self, stages: list[Stage], progress: Callable[[int, int], None]) -> None:
         game = stages[-1].game

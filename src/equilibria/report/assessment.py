@@ -15,7 +15,7 @@ from equilibria.data import Data, binarise
 from equilibria.errors import RunError
 from equilibria.estimate import Estimate
 from equilibria.estimators import load
-from equilibria.evaluation import Coverage, CoverageReport, Metric, free_energy_gap, modes, nearest, two_sample
+from equilibria.evaluation import Coverage, CoverageReport, Metric, modes, nearest, two_sample
 from equilibria.random import Stream
 from equilibria.training.files import replace_file
 from equilibria.training.origin import run_data
@@ -187,8 +187,7 @@ def _likelihood(case: _Case) -> list[Result]:
             estimate = model.log_likelihood(rows.values)
             results.append(dataclasses.replace(estimate, name=f"{estimate.name} of {what}, nats"))
     if case.unseen and len(case.held_out) >= 2:
-        seen, unseen = model.clamp_of(case.train.values), model.clamp_of(case.held_out.values)  # the very rows scored above
-        results.append(free_energy_gap(model._precise(), seen, unseen))
+        results.append(model._gap(case.train.values, case.held_out.values))  # of the very rows scored above
     return [*results, dataclasses.replace(model.log_partition_, name="log Z, nats")]
 
 

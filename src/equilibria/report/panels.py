@@ -65,7 +65,7 @@ def _origin_of_samples(model: Any) -> str:
     if not hasattr(model, "machine_"):
         return "Fresh noise through the generator; not selected."
     sweeps = inspect.signature(model.sample).parameters["sweeps"].default
-    grey = " Greys are the last sweep's probabilities." if model.grey_ else ""
+    grey = " Greys are probabilities, those of the last step." if model.grey_ else ""
     return f"{sweeps} Gibbs sweeps {'from the chains of the training' if model.chains_ else 'from the base rates'}; not selected.{grey}"
 
 
@@ -106,8 +106,9 @@ def _filters(story: Story) -> str:
     if not hasattr(model, "machine_") or model.schema_.shape is None or model.schema_.categories is not None:
         return ""
     panels, product, shape = [], np.eye(model.schema_.size), model.schema_.shape
-    for depth, (below, above) in enumerate(model.machine_.edges, 1):
-        product = product @ model.machine_.weight[f"{below}-{above}"].detach().cpu().double().numpy()
+    stack = getattr(model, "network_", model.machine_)
+    for depth, (below, above) in enumerate(stack.edges, 1):
+        product = product @ stack.weight[f"{below}-{above}"].detach().cpu().double().numpy()
         if depth == 1:
             panels.append(pixels.filters(product, shape, "Filters of the first hidden layer", "Each unit's weights to the pixels."))
         else:

@@ -17,7 +17,12 @@ from equilibria.training.run import Run
 
 __all__ = ["Story"]
 
-_NAMES = {"rbm": "Restricted Boltzmann machine", "dbm": "Deep Boltzmann machine", "gan": "Generative adversarial network"}
+_NAMES = {
+    "rbm": "Restricted Boltzmann machine",
+    "dbm": "Deep Boltzmann machine",
+    "dbn": "Deep belief network",
+    "gan": "Generative adversarial network",
+}
 _NOT_OPTIONS = ("out", "overwrite", "verbose", "random_state")
 
 
@@ -118,7 +123,8 @@ def _rows(run: Run) -> tuple[Data | None, Data | None, str]:
 
 def _anatomy(model: Any) -> str:
     if hasattr(model, "machine_"):
-        return f"Layers of {_and([model.machine_.units(name).size for name in model.machine_.layers])} units"
+        stack = getattr(model, "network_", model.machine_)
+        return f"Layers of {_and([stack.units(name).size for name in stack.layers])} units"
     return f"Generator and critic with hidden layers of {_and(model.hidden)} units" if hasattr(model, "hidden") else type(model).__name__
 
 
