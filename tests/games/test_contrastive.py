@@ -139,10 +139,13 @@ def reparametrised_gradient(game: ContrastiveGame, drawn: Phases) -> dict[str, T
     """The cost's gradient in centred parameters (W, b' = b + Σ W μ), by autograd, carried back to steps of (W, b).
 
     In those the energy is Σ e − b'·(s − μ) − (s_a − μ_a) W (s_b − μ_b) up to a constant; a step of (W, b') moves
-    b = b' − Σ W μ by db' − Σ dW μ.
+    b = b' − Σ W μ by db' − Σ dW μ. A continuous layer's rows of W and its b' are written as σ times what is differentiated in.
     """
     machine = game.machine
     mu = {name: game.offset(name) for name in machine.layers}
+    sigma = {
+        name: torch.ones_like(x) if machine.units(name).bounded else machine.units(name).variance.detach().sqrt() for name, x in mu.items()
+    }
     weight = {edge: machine.weight[f"{edge[0]}-{edge[1]}"].detach().clone().requires_grad_(True) for edge in machine.edges}
     prime = {}
     for name in machine.layers:
@@ -153,13 +156,19 @@ def reparametrised_gradient(game: ContrastiveGame, drawn: Phases) -> dict[str, T
 
     def energy(values: dict[str, Tensor]) -> Tensor:
         s = {name: machine.units(name).signal(x) - mu[name] for name, x in values.items()}
-        total = -sum((s[name] @ prime[name]).mean() for name in s)
-        return total - sum(((s[a] @ w) * s[b]).sum(1).mean() for (a, b), w in weight.items())
+        total = -sum((s[name] @ (sigma[name] * prime[name])).mean() for name in s)
+        return total - sum((((sigma[a] * s[a]) @ w) * (sigma[b] * s[b])).sum(1).mean() for (a, b), w in weight.items())
 
+    with torch.no_grad():  # from here on in units of σ
+        for name, value in prime.items():
+            value.div_(sigma[name])
+        for (a, b), w in weight.items():
+            w.div_(torch.outer(sigma[a], sigma[b]))
     cost = energy(drawn.positive) - energy(drawn.negative)
     slopes = torch.autograd.grad(cost, [*prime.values(), *weight.values()])
-    steps = {f"bias.{name}": g.clone() for name, g in zip(prime, slopes, strict=False)}
+    steps = {f"bias.{name}": sigma[name] * g for name, g in zip(prime, slopes, strict=False)}
     for (a, b), g in zip(weight, slopes[len(prime) :], strict=True):
+        g = torch.outer(sigma[a], sigma[b]) * g
         steps[f"weight.{a}-{b}"] = g
         steps[f"bias.{a}"] -= g @ mu[b]
         steps[f"bias.{b}"] -= mu[a] @ g
@@ -174,8 +183,8 @@ def test_the_centred_gradient_is_the_matching_change_of_basis(shape: str) -> Non
         names = list(dict(game.machine.named_parameters()))
         found = dict(zip(names, game.gradient("machine", drawn), strict=True))
         plain = dict(zip(names, game_of(game.machine).gradient("machine", drawn), strict=True))
-        own = [name for name in names if name.startswith("layers.")]  # a layer's own parameters have the same slope in every gauge
-        assert all(torch.equal(found.pop(name), plain[name]) for name in own)
+        own = [name for name in names if name.startswith("layers.")]
+        assert all(torch.equal(found.pop(name), contrastive.OWN_PACE * plain[name]) for name in own)
         assert_close(found, reparametrised_gradient(game, drawn), 1e-12)
         game.settle(drawn)  # and again with offsets that have moved
     assert all(bool(game.offset(name).abs().max() > 0) for name in game.machine.layers)

@@ -80,6 +80,10 @@ class Gaussian(Units):
         assert value is not None
         return value
 
+    @property
+    def field_unit(self) -> Tensor:
+        return self.variance.detach()
+
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
         noise = stream.normal(field.shape, field.dtype, field.device)
         return noise.mul_(self.variance.sqrt()).add_(field)
@@ -147,6 +151,10 @@ class Rectified(Units):
         super().__init__(size)
         self.register_buffer("variance", _variances(variance, size))
         self.variance: Tensor
+
+    @property
+    def field_unit(self) -> Tensor:
+        return self.variance.detach()
 
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
         """By the inverse of the distribution function, one cell of the stream a number; the tails end as :meth:`Stream.normal`'s do."""
