@@ -26,7 +26,7 @@ __all__ = ["NEGATIVE", "PRECISION", "ContrastiveGame", "Phases"]
 
 NEGATIVE = ("persistent", "data")
 PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
-OWN_PACE = 0.1
+OWN_PACE = 0.3
 """How far a layer's own parameters move in the centred gauge, as a part of their slope.
 
 A row far out pulls log σ² up by its square over σ², and the next batches bring it down by no more than ½ each: at the pace of the weights,
@@ -65,7 +65,7 @@ class ContrastiveGame(Game):
     which is the steepest ascent in the gauge where signals are measured from μ, written in the plain parameters (Melchior,
     Fischer & Wiskott 2016, "How to center deep Boltzmann machines"). The parameters themselves stay plain. In that gauge a continuous
     layer's fields are measured in its own σ too, so that a rate means the same whatever the noise: its rows of ΔW and its part of Δb,
-    which are divided by σ², are multiplied by it, before the last sum. A learned log σ² takes a tenth of a step (:data:`OWN_PACE`).
+    which are divided by σ², are multiplied by it, before the last sum. A learned log σ² takes three tenths of a step (:data:`OWN_PACE`).
 
     Parameters
     ----------
