@@ -25,7 +25,7 @@ def small(**options) -> GAN:
 def stage_of(model: GAN):
     """The stage that fit plays, with the fitted estimator's seed and schema."""
     model.fit(POINTS)
-    return model._stages(POINTS, 0, 1)[0]
+    return model._stages(POINTS, None, 0, 1)[0]
 
 
 def parameters_of(model: GAN) -> torch.Tensor:

@@ -13,7 +13,7 @@ from equilibria.estimate import Estimate
 from equilibria.inference import annealing, exact, gibbs
 from equilibria.models.boltzmann import BoltzmannMachine, log_states
 from equilibria.random import Stream
-from equilibria.units import Bernoulli, Categorical, Gaussian
+from equilibria.units import Bernoulli, Categorical, Gaussian, Rectified, Spin
 from exact import MACHINES, log_partition, machine_of
 
 T99 = 1.9842  # the 97.5 % point of Student's t with 99 degrees of freedom
@@ -27,6 +27,9 @@ def larger(kind: str, base: bool) -> BoltzmannMachine:
         "dbm4": [Bernoulli(10), Bernoulli(8), Bernoulli(6), Bernoulli(4)],
         "softmax": [Categorical([4, 3, 3, 2]), Bernoulli(8)],
         "gaussian": [Gaussian(6, [0.5, 0.5, 1.0, 1.0, 1.5, 2.0]), Bernoulli(8)],
+        "learned": [Gaussian(6, [0.5, 0.5, 1.0, 1.0, 1.5, 2.0], learned=True), Spin(7)],
+        "rectified": [Bernoulli(7), Rectified(3, [0.5, 1.0, 2.0])],
+        "spin": [Spin(8), Bernoulli(7), Spin(5)],
     }
     stream = Stream(21).child(kind)
     if kind == "label":
@@ -34,7 +37,8 @@ def larger(kind: str, base: bool) -> BoltzmannMachine:
         machine = BoltzmannMachine(layers, [("visible", "hidden1"), ("hidden1", "hidden2"), ("label", "hidden2")])
     else:
         machine = BoltzmannMachine.stack(*shapes[kind])
-    machine = machine.double().initialise(stream, std=0.5)
+    # a spin is two binary units wide, and a rectified one has no end: the same standard errors come from smaller weights
+    machine = machine.double().initialise(stream, std={"learned": 0.25, "rectified": 0.35}.get(kind, 0.5))
     with torch.no_grad():
         for name, bias in machine.bias.items():
             bias.copy_(stream.child("bias", name).normal(bias.shape, torch.float64) * 0.5)
@@ -53,7 +57,7 @@ def estimates(machine: BoltzmannMachine, groups: int, chains: int, betas: int) -
     return [annealing._estimate(part, "AIS") for part in weights.split(chains)]
 
 
-@pytest.mark.parametrize("kind", ["rbm", "dbm", "dbm4", "softmax", "gaussian", "label"])
+@pytest.mark.parametrize("kind", ["rbm", "dbm", "dbm4", "softmax", "gaussian", "learned", "rectified", "spin", "label"])
 @pytest.mark.parametrize("base", [False, True], ids=["uniform base", "base rates"])
 def test_coverage_over_a_hundred_runs(kind: str, base: bool) -> None:
     """Within three standard errors at least 95 times in 100, with standard errors up to 0.05.
@@ -113,7 +117,7 @@ def test_without_couplings_it_is_exact(shape: str) -> None:
         for name, bias in machine.bias.items():
             machine.set_base(name, machine.units(name).mean(bias[None])[0])
             machine.bias[name].copy_(machine.base(name))  # softmax biases have a free constant, which set_base leaves out
-    truth = sum(float(machine.units(n).log_partition(b.detach()[None]).sum()) for n, b in machine.bias.items())
+    truth = sum(float(machine.units(n).log_partition(b[None]).detach().sum()) for n, b in machine.bias.items())
     estimate = annealing.log_partition(machine, chains=5, betas=[0.0, 0.3, 1.0])
     assert estimate.value == pytest.approx(truth, abs=1e-12)
     assert estimate.high - estimate.low < 1e-12
@@ -207,7 +211,7 @@ def model_samples(machine: BoltzmannMachine, rows: int, stream: Stream) -> dict[
         return {**state, **gibbs.block(machine, 1 - kept, state, stream.child("other"))[0]}
 
 
-@pytest.mark.parametrize("kind", ["rbm", "dbm", "softmax", "gaussian", "label"])
+@pytest.mark.parametrize("kind", ["rbm", "dbm", "softmax", "gaussian", "learned", "rectified", "spin", "label"])
 def test_the_way_down_from_exact_samples_meets_the_truth_from_above(kind: str) -> None:
     """100 groups of 100 exact samples: within 3 standard errors in 95, and the mean of Z0/Z itself is unbiased (5 σ: false alarms 6e-7).
 

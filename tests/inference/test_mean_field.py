@@ -61,9 +61,10 @@ def entropy(units: Units, x: torch.Tensor) -> torch.Tensor:
     if isinstance(units, Gaussian):  # ½ log 2πeσ² − ½
         return 0.5 * torch.log(2 * torch.pi * units.variance).expand_as(x)
     if isinstance(units, Rectified):
-        scale, centre = units.variance.sqrt().numpy(), units.field_of(x).numpy()
-        law = stats.truncnorm(-centre / scale, 50.0, loc=centre, scale=scale)  # scipy has no entropy without an upper end
-        return torch.from_numpy(law.entropy() - law.var() / (2 * scale**2))
+        # H = E[(x − f)²]/2σ² + log σ√2π + log Φ(f/σ), and E[(x − f)²] less the variance is (E[x] − f)²
+        variance, centre = units.variance, units.field_of(x)
+        normaliser = 0.5 * torch.log(2 * torch.pi * variance) + torch.from_numpy(stats.norm.logcdf(centre / variance.sqrt()))
+        return normaliser + (x - centre).square() / (2 * variance)
     return torch.special.entr(x)
 
 

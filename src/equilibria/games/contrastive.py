@@ -26,6 +26,12 @@ __all__ = ["NEGATIVE", "PRECISION", "ContrastiveGame", "Phases"]
 
 NEGATIVE = ("persistent", "data")
 PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
+OWN_PACE = 0.3
+"""How far a layer's own parameters move in the centred gauge, as a part of their slope.
+
+A row far out pulls log σ² up by its square over σ², and the next batches bring it down by no more than ½ each: at the pace of the weights,
+one row can throw it to where the machine does not come back from.
+"""
 ACTIVITY_RATE = 0.1  # how far the running mean of a sparse layer moves towards each batch's: the damping of .9 of the 2009 protocol
 
 
@@ -57,7 +63,9 @@ class ContrastiveGame(Game):
               \qquad \Delta b_l = \langle s_l \rangle_+ - \langle s_l \rangle_- - \sum_{(l, m)} \Delta W_{lm} \mu_m,
 
     which is the steepest ascent in the gauge where signals are measured from μ, written in the plain parameters (Melchior,
-    Fischer & Wiskott 2016, "How to center deep Boltzmann machines"). The parameters themselves stay plain.
+    Fischer & Wiskott 2016, "How to center deep Boltzmann machines"). The parameters themselves stay plain. In that gauge a continuous
+    layer's fields are measured in its own σ too, so that a rate means the same whatever the noise: its rows of ΔW and its part of Δb,
+    which are divided by σ², are multiplied by it, before the last sum. A learned log σ² takes three tenths of a step (:data:`OWN_PACE`).
 
     Parameters
     ----------
@@ -70,7 +78,8 @@ class ContrastiveGame(Game):
     negative : {"persistent", "data"}
         Where the chains start each round: where they were (PCD) or at the batch (CD).
     centred : bool
-        Whether μ follows the data (a moving average of the positive means), else μ = 0.
+        Whether to take steps in the gauge above, where μ follows the data (a moving average of the positive means); else the gradient
+        is the plain one, and μ = 0.
     offset_rate : float
         How far μ moves towards each batch's mean.
     mean_field_steps : int
@@ -218,7 +227,7 @@ class ContrastiveGame(Game):
         push = {name: cost * (getattr(self, f"activity_{name}") - target) for name, (target, cost) in self.sparsity.items()}
         for name, slope in push.items():
             difference[name] = difference[name] + slope
-        bias = {name: value.clone() for name, value in difference.items()}
+        bias = {name: self._in_its_unit(name, value.clone()) for name, value in difference.items()}
         weight, order = {}, list(machine.layers)
         for a, b in machine.edges:
             descent = self._products(drawn.negative, a, b)
@@ -228,6 +237,7 @@ class ContrastiveGame(Game):
                 descent.add_(_outer(drawn.means[below], push[above], transposed=above == a))
             if self.centred:
                 descent.addr_(self.offset(a), difference[b], alpha=-1).addr_(difference[a], self.offset(b), alpha=-1)
+                self._in_its_unit(b, self._in_its_unit(a, descent.T).T)
                 bias[a].addmv_(descent, self.offset(b), alpha=-1)
                 bias[b].addmv_(descent.T, self.offset(a), alpha=-1)
             weight[f"{a}-{b}"] = descent
@@ -235,7 +245,8 @@ class ContrastiveGame(Game):
         for name in machine.layers:
             positive = self._slopes(drawn.positive, name, drawn.free.get(name))
             negative = self._slopes(drawn.negative, name, name in machine.colours[1] or None)
-            named |= {f"layers.{name}.{key}": positive[key] - negative[key] for key in positive}
+            pace = OWN_PACE if self.centred else 1.0
+            named |= {f"layers.{name}.{key}": pace * (positive[key] - negative[key]) for key in positive}
         return [named[name] for name, parameter in machine.named_parameters() if parameter.requires_grad]
 
     def shared(self, drawn: Phases) -> list[Tensor]:
@@ -272,6 +283,11 @@ class ContrastiveGame(Game):
 
     def _signal_means(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: self.machine.units(name).signal(values[name].mean(0, keepdim=True)).squeeze(0) for name in self.machine.layers}
+
+    def _in_its_unit(self, name: str, slope: Tensor) -> Tensor:
+        """In place, a slope whose last dimension is a layer's columns as a step in the centred gauge (see :attr:`Units.field_unit`)."""
+        unit = self.machine.units(name).field_unit if self.centred else None
+        return slope if unit is None else slope.mul_(unit)
 
     def _slopes(self, values: Mapping[str, Tensor], name: str, free: Tensor | bool | None) -> dict[str, Tensor]:
         """The energy's slopes in a layer's own parameters, where ``free`` cells hold means (see :meth:`Units.energy_slopes`)."""

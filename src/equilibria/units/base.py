@@ -70,6 +70,14 @@ class Units(nn.Module, abc.ABC):
         """What the neighbours see of x; linear in x, so E[signal(x)] = signal(E[x])."""
         return x
 
+    @property
+    def field_unit(self) -> Tensor | None:
+        """The square of the unit in which each column's field is measured, (size,); ``None`` for fields without one.
+
+        A field's slope is in one over its unit. A step of bias and weights that means the same whatever the unit is the slope times this.
+        """
+        return None
+
     def energy_slopes(self, x: Tensor, field: Tensor, free: Tensor | bool | None = None) -> dict[str, Tensor]:
         """The slopes of the energy in the layer's own trainable parameters, by their names: nothing for most units.
 

@@ -66,19 +66,26 @@ class Gaussian(Units):
         super().__init__(size)
         value = _variances(variance, size)
         self.learned = bool(learned)
-        if not self.learned:
-            # Registered by hand: the class has a property of this name, and runs of before it existed keep the buffer under it.
+        if self.learned:
+            self.log_variance = nn.Parameter(_above_floor(value).log())
+        else:
+            # Registered by hand: the class has a property of this name, and runs of before it had one keep the buffer under it.
             self._buffers["variance"] = value
-            return
-        if not bool((value > FLOOR).all()):
-            raise ValueError(f"variance={variance!r}: a learned variance is above {FLOOR}; standardise the data or set learned=False")
-        self.log_variance = nn.Parameter(torch.log(value - FLOOR))
 
     @property
     def variance(self) -> Tensor:
         value = self._buffers["variance"] if not self.learned else FLOOR + torch.exp(self.log_variance)
         assert value is not None
         return value
+
+    @variance.setter
+    def variance(self, value: Tensor) -> None:  # a plain buffer is set by torch's own __setattr__, which comes first
+        with torch.no_grad():
+            self.log_variance.copy_(_above_floor(_variances(value, self.size)).log())
+
+    @property
+    def field_unit(self) -> Tensor:
+        return self.variance.detach()
 
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
         noise = stream.normal(field.shape, field.dtype, field.device)
@@ -148,6 +155,10 @@ class Rectified(Units):
         self.register_buffer("variance", _variances(variance, size))
         self.variance: Tensor
 
+    @property
+    def field_unit(self) -> Tensor:
+        return self.variance.detach()
+
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
         """By the inverse of the distribution function, one cell of the stream a number; the tails end as :meth:`Stream.normal`'s do."""
         scale = self.variance.sqrt()
@@ -202,6 +213,14 @@ def _variances(variance: float | Sequence[float] | Tensor, size: int) -> Tensor:
     return value.expand(size).clone()
 
 
+def _above_floor(variance: Tensor) -> Tensor:
+    if not bool((variance > FLOOR).all()):
+        raise ValueError(
+            f"variance={variance.tolist()}: a learned variance is above {FLOOR}, its floor; standardise the data or set learned=False"
+        )
+    return variance - FLOOR
+
+
 def _mean(z: Tensor) -> Tensor:
     """m(z) = z + φ(z)/Φ(z), the mean of N(z, 1) given that it is not negative.
 
@@ -224,8 +243,9 @@ def _truncated_normal(z: Tensor, draw: Tensor) -> Tensor:
     """
     above = z.clamp(min=-1.0)
     share = 2 * draw * torch.special.ndtr(above) + torch.special.ndtr(-above)
-    bulk = above + math.sqrt(2) * torch.erfinv(share)
-    return torch.where(z < -1, _excess((-z).clamp(min=1.0), -torch.log(0.5 - draw)), bulk.clamp_(min=0.0))
+    bulk = above + math.sqrt(2) * torch.erfinv(share.clamp_(max=1 - torch.finfo(share.dtype).eps / 2))
+    depth = -torch.where(draw > 0, torch.log(0.5 - draw), torch.log1p(-(0.5 + draw)))  # of 1 − u, exact at both of its ends
+    return torch.where(z < -1, _excess((-z).clamp(min=1.0), depth), bulk.clamp_(min=0.0))
 
 
 def _excess(t: Tensor, depth: Tensor) -> Tensor:
