@@ -49,7 +49,7 @@ def estimates(machine: BoltzmannMachine, groups: int, chains: int, betas: int) -
     with torch.no_grad():
         stream = Stream(0).child("annealing")
         weights = annealing._run(machine, ladder, gibbs.start(machine, groups * chains, stream), stream, None)
-        weights = weights + annealing._base_log_partition(machine)
+        weights = weights + annealing.base_log_partition(machine)
     return [annealing._estimate(part, "AIS") for part in weights.split(chains)]
 
 
@@ -218,7 +218,7 @@ def test_the_way_down_from_exact_samples_meets_the_truth_from_above(kind: str) -
     samples = model_samples(machine, 10_000, stream)
     ladder = annealing.schedule(100)[::-1]
     with torch.no_grad():
-        weights = annealing._run(machine, ladder, samples, stream.child("down"), None) - annealing._base_log_partition(machine)
+        weights = annealing._run(machine, ladder, samples, stream.child("down"), None) - annealing.base_log_partition(machine)
     groups = [annealing._estimate(part, "reverse AIS", -1.0) for part in weights.split(100)]
     errors = [(e.value - truth) / ((e.high - e.low) / 2 / T99) for e in groups]
     assert sum(abs(error) < 3 for error in errors) >= 95
