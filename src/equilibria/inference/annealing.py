@@ -8,7 +8,6 @@ marginals and its variance is smaller than that of joint states.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -64,7 +63,7 @@ def adaptive_schedule(
     r"""Inverse temperatures that share the variance of the log weights out evenly, by a pilot run.
 
     A step of Δβ adds about Δβ² g(β) to the variance, with g the variance of d log f_β/dβ over the states at β (f_β is the marginal
-    that the weights are made of). For a given number of steps the sum is least where every step has the same part of the thermodynamic length
+    that the weights are made of). For a given number of steps the sum is least where each has the same part of the thermodynamic length
 
     .. math:: L = \int_0^1 \sqrt{g(\beta)} \, d\beta
 
@@ -102,7 +101,8 @@ def adaptive_schedule(
     stream = as_stream(random_state).child("pilot")
     ladder = schedule(min(int(pilot), 299))  # even temperatures
     for turn in range(2):
-        key, trace = stream.child(turn), []
+        key = stream.child(turn)
+        trace: list[Tensor] = []
         _run(machine, ladder, gibbs.start(machine, int(chains), key), key, None, trace)
         lengths = torch.stack(trace).std(1)
         if not bool(torch.isfinite(lengths).all()):
@@ -114,7 +114,7 @@ def adaptive_schedule(
 def _even(ladder: Sequence[float], lengths: Sequence[float], steps: int, share: float = 0.1) -> list[float]:
     """``steps`` + 1 temperatures with equal parts of the length, of which ``share`` is laid evenly over β."""
     total = sum(lengths)
-    parts = [(1 - share) * l / total if total > 0 else 0.0 for l in lengths]
+    parts = [(1 - share) * part / total if total > 0 else 0.0 for part in lengths]
     rates = [p + (share if total > 0 else 1.0) * (b - a) for p, (a, b) in zip(parts, itertools.pairwise(ladder), strict=True)]
     reached = np.concatenate([[0.0], np.cumsum(rates)])
     betas = np.interp(np.linspace(0, reached[-1], steps + 1), reached, ladder)

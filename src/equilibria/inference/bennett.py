@@ -71,7 +71,9 @@ class Ladder:
     tempered: bool
 
 
-def log_partition(rungs: Sequence[Rung], samples: Sequence[Mapping[str, Any]], *, chains: int | None = None, level: float = 0.95) -> Estimate:
+def log_partition(
+    rungs: Sequence[Rung], samples: Sequence[Mapping[str, Any]], *, chains: int | None = None, level: float = 0.95
+) -> Estimate:
     """log Z of the last rung from equilibrium samples at every rung.
 
     Parameters
@@ -81,7 +83,7 @@ def log_partition(rungs: Sequence[Rung], samples: Sequence[Mapping[str, Any]], *
     samples : sequence of mappings
         For each rung the states of every layer, (rows, size).
     chains : int, optional
-        Number of independent chains behind the rows, where these are draws of the first time, then of the second, …: row = time · chains + chain.
+        Number of independent chains behind the rows, which are the draws of one time after those of another: row = time · chains + chain.
         A replica-exchange ladder is one chain over all its rungs. By default every row is independent of every other.
     level : float
         Of the interval.
@@ -316,7 +318,8 @@ def _warning(found: Sequence[Difference], chains: int) -> str:
     worst = min(range(len(found)), key=lambda i: found[i].ess)
     if found[worst].ess < FEW:
         sentences.append(
-            f"Rungs {worst} and {worst + 1} hardly overlap (effective sample size {found[worst].ess:.0f}): put a rung between them or draw more."
+            f"Rungs {worst} and {worst + 1} hardly overlap (effective sample size {found[worst].ess:.0f}): "
+            "put a rung between them or draw more."
         )
     odd = max(range(len(found)), key=lambda i: abs(found[i].consistency))
     # One false alarm in a thousand ladders, over all pairs together.

@@ -70,9 +70,9 @@ def effective(log_weights: np.ndarray) -> float:
 def interval(log_weights: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
     r"""(log of the mean weight, lower end, upper end) for weights of mean e^{log Z}.
 
-    With g the sample skewness and s the deviation of the weights over their mean, Hall's monotone cubic takes the skewness out of t:
-    the ends solve t + g t²/3√n·… = ± t_{n−1} (Hall 1992, "On the removal of skewness by transformation"). Where the log-weights pass for normal (Shapiro
-    and Wilk at 1 %) the interval is widened to Cox's for a log-normal mean,
+    With g the sample skewness, the pivot of the ends is Hall's monotone cubic in t, t + g t²/3√n + g² t³/27n + g/6√n, solved for
+    ± t_{n−1} (Hall 1992, "On the removal of skewness by transformation"). Where the log-weights pass for normal (Shapiro and Wilk at 1 %)
+    the interval is widened to Cox's for a log-normal mean,
 
     .. math:: \bar\ell + \tfrac12 s_\ell^2 \pm t_{n-1} \sqrt{s_\ell^2 / n + s_\ell^4 / 2(n - 1)},
 
