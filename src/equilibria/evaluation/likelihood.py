@@ -198,7 +198,7 @@ def both_sides(
     if samples is None:
         if found is None:
             raise ValueError("samples: none came and ladder=False; give the model's samples, or let the ladder draw them")
-        samples, source = found.samples, "tempering" if found.tempered else "chains"
+        samples, source = found.samples, "tempering"
     forward = annealing.log_partition(machine, chains=chains, betas=steps, random_state=stream, progress=progress)
     reverse = annealing.reverse_log_partition(machine, samples, betas=steps, source=source, random_state=stream, progress=progress)
     return TwoSided(forward, reverse, None if found is None else found.estimate)

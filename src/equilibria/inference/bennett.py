@@ -62,13 +62,16 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Ladder:
-    """What :func:`ladder` found: log Z, the inverse temperatures and the steps between them, and the top rung's last samples."""
+    """What :func:`ladder` found.
+
+    log Z; the inverse temperatures, the steps between them and how often their states were swapped; the top rung's last samples.
+    """
 
     estimate: Estimate
     betas: tuple[float, ...]
     differences: tuple[Difference, ...]
     samples: Mapping[str, Tensor]
-    tempered: bool
+    acceptance: tuple[float, ...]
 
 
 def log_partition(
@@ -151,10 +154,11 @@ def ladder(
     random_state: RandomState = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Ladder:
-    """Sample a ladder of inverse temperatures and take log Z from it.
+    """Sample a ladder of inverse temperatures by replica exchange and take log Z from it.
 
-    The chains of every rung start where annealing brings them, a fifth of the sweeps is thrown away, and of the rest every ``every``-th is
-    used. The states themselves are not kept, only their log-ratios to the neighbouring rungs.
+    The chains of every rung start where annealing brings them. After each sweep neighbouring rungs swap states by the very log-ratios
+    that Bennett's estimate is made of, with one colour summed out, so a swap costs no product; even pairs are asked after one
+    sweep, odd ones after the next. A fifth of the sweeps is thrown away, and of the rest every ``every``-th is used.
 
     Parameters
     ----------
@@ -183,36 +187,73 @@ def ladder(
     for name, value, least in (("chains", chains, 2), ("sweeps", sweeps, 1), ("every", every, 1)):
         if isinstance(value, bool) or int(value) != value or value < least:
             raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
+    found, ratios, swapped = _sampled(machine, betas, int(chains), int(sweeps), int(every), random_state, progress)
+    described = f"{chains} chains, {ratios.draws} draws a rung, {len(ratios.rungs) - 1} temperatures, swaps"
+    estimate, pairs = _estimate(ratios.rungs, ratios.pairs(int(chains)), described, CAVEAT)
+    return Ladder(estimate, tuple(beta for _, beta in ratios.rungs), tuple(pair.difference for pair in pairs), found, swapped)
+
+
+@torch.no_grad()
+def _sampled(
+    machine: BoltzmannMachine,
+    betas: int | Sequence[float],
+    chains: int,
+    sweeps: int,
+    every: int,
+    random_state: RandomState,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Tensor], _Ratios, tuple[float, ...]]:
+    """(the top rung's last states, the log-ratios of the draws, the share of swaps of each pair)."""
     stream = as_stream(random_state).child("ladder")
     rungs = [(machine, beta) for beta in annealing.temperatures(machine, betas, stream, adaptive=True)]
     states = _annealed(rungs, chains, stream.child("start"))
-    found = _Ratios(rungs)
+    found, accepted = _Ratios(rungs), np.zeros((2, len(rungs) - 1))
     for step in range(sweeps):
-        states = _move(rungs, states, stream.child("sweep", step))
+        key = stream.child("sweep", step)
+        up, down, pulls = found.at(states)
         if step >= sweeps // 5 and (sweeps - 1 - step) % every == 0:
-            found.add(states)
+            found.keep(up, down)
+        for i in range(step % 2, len(rungs) - 1, 2):
+            share = _swap(up[i] - down[i], (states[i], states[i + 1]), (pulls[i], pulls[i + 1]), key.child("swap", i))
+            accepted[:, i] += share, 1
+        for i, (_, beta) in enumerate(rungs):
+            _redraw(machine, found.kept, states[i], pulls[i], beta, key.child(i))
         if progress is not None:
             progress(step + 1, sweeps)
-    described = f"{chains} chains, {found.draws} draws a rung, {len(rungs) - 1} temperatures"
-    estimate, pairs = _estimate(rungs, found.pairs(chains), described, CAVEAT)
-    return Ladder(estimate, tuple(beta for _, beta in rungs), tuple(p.difference for p in pairs), states[-1], False)
+    last = {**states[-1], **gibbs.block(machine, 1 - found.kept, states[-1], stream.child("last"))[0]}
+    return last, found, tuple((accepted[0] / np.maximum(accepted[1], 1)).tolist())
 
 
 def _annealed(rungs: Sequence[Rung], chains: int, stream: Stream) -> list[dict[str, Tensor]]:
     """The states of each rung's chains on the way of one annealing run through all of them, with a sweep at each."""
     state = gibbs.start(rungs[0][0], chains, stream)
-    states = [state]
+    states = [dict(state)]
     for step, (machine, beta) in enumerate(rungs[1:]):
         state = gibbs.sweep(machine, state, stream.child(step), beta=beta)[0]
-        states.append(state)
+        states.append(dict(state))
     return states
 
 
-def _move(rungs: Sequence[Rung], states: Sequence[State], stream: Stream) -> list[dict[str, Tensor]]:
-    return [
-        gibbs.sweep(machine, state, stream.child(rung), beta=beta)[0]
-        for rung, ((machine, beta), state) in enumerate(zip(rungs, states, strict=True))
-    ]
+def _swap(log_odds: np.ndarray, states: tuple[dict[str, Tensor], ...], pulls: tuple[dict[str, Tensor], ...], stream: Stream) -> float:
+    """Exchange the rows that a Metropolis step accepts, in place; the share of them.
+
+    The kept colour alone is the state here. The summed one is redrawn before it is looked at, and what it feels travels along.
+    """
+    drawn = stream.uniform(log_odds.shape, torch.float64).numpy()
+    yes = np.log(np.maximum(drawn, 1e-300)) < log_odds
+    rows = torch.from_numpy(yes)
+    for one, other in (states, pulls):
+        for name, values in one.items():
+            mask = rows.to(values.device).unsqueeze(1)
+            one[name], other[name] = torch.where(mask, other[name], values), torch.where(mask, values, other[name])
+    return float(yes.mean())
+
+
+def _redraw(machine: BoltzmannMachine, kept: int, state: dict[str, Tensor], pull: State, beta: float, stream: Stream) -> None:
+    """The summed colour given the kept one, then the kept one: in place."""
+    for name, coupling in pull.items():
+        state[name] = machine.units(name).sample(machine.bias_at(name, beta) + beta * coupling, stream.child(name))
+    state.update(gibbs.block(machine, kept, state, stream, beta=beta)[0])
 
 
 class _Ratios:
@@ -228,28 +269,50 @@ class _Ratios:
     def draws(self) -> int:
         return len(self.up[0])
 
-    @torch.no_grad()
     def add(self, states: Sequence[State]) -> None:
+        up, down, _ = self.at(states)
+        self.keep(up, down)
+
+    def keep(self, up: Sequence[np.ndarray], down: Sequence[np.ndarray]) -> None:
+        for kept, new in ((self.up, up), (self.down, down)):
+            for parts, part in zip(kept, new, strict=True):
+                parts.append(part)
+
+    @torch.no_grad()
+    def at(self, states: Sequence[State]) -> tuple[list[np.ndarray], list[np.ndarray], list[dict[str, Tensor]]]:
+        """(``up`` and ``down`` of one draw, pair by pair; what the summed layers of each rung feel)."""
+        up, down, pulls = [], [], []
         last = len(self.rungs) - 1
         for i, state in enumerate(states):
             around = range(max(i - 1, 0), min(i + 1, last) + 1)
-            logs = dict(zip(around, self._marginals([self.rungs[j] for j in around], state), strict=True))
+            logs, pull = self._marginals(around, i, state)
+            pulls.append(pull)
             if i < last:
-                self.up[i].append(logs[i + 1] - logs[i])
+                up.append(logs[i + 1] - logs[i])
             if i > 0:
-                self.down[i - 1].append(logs[i] - logs[i - 1])
+                down.append(logs[i] - logs[i - 1])
+        return up, down, pulls
 
-    def _marginals(self, rungs: Sequence[Rung], state: State) -> list[np.ndarray]:
-        """One product for all rungs that share a machine."""
+    def _marginals(self, around: Sequence[int], own: int, state: State) -> tuple[dict[int, np.ndarray], dict[str, Tensor]]:
+        """log f of some rungs at a state, with one product for all rungs that share a machine."""
         pulls: dict[int, dict[str, Tensor]] = {}
-        found = []
-        for machine, beta in rungs:
-            pull = pulls.setdefault(id(machine), {})
-            for name in machine.colours[1 - self.kept]:
-                if name not in pull:
-                    pull[name] = machine.pull(name, state)
-            found.append(log_marginal(machine, self.kept, state, pull, beta).cpu().numpy())
-        return found
+        logs = {}
+        for j in around:
+            machine, beta = self.rungs[j]
+            if id(machine) not in pulls:
+                pulls[id(machine)] = {name: machine.pull(name, state) for name in machine.colours[1 - self.kept]}
+            logs[j] = log_marginal(machine, self.kept, state, pulls[id(machine)], beta).cpu().numpy()
+        return logs, pulls[id(self.rungs[own][0])]
+
+    def split(self, chains: int) -> list[_Ratios]:
+        """The same for so many chains at a time, of draws that hold several times as many."""
+        parts = []
+        for first in range(0, len(self.up[0][0]), chains):
+            part = _Ratios(self.rungs)
+            part.up = [[x[first : first + chains] for x in pair] for pair in self.up]
+            part.down = [[x[first : first + chains] for x in pair] for pair in self.down]
+            parts.append(part)
+        return parts
 
     def pairs(self, chains: int) -> list[_Pair]:
         return [
@@ -262,6 +325,7 @@ class _Ratios:
 class _Pair:
     difference: Difference
     influence: np.ndarray  # of each chain on the value, (chains,): they sum to 0
+    drift: np.ndarray  # of each chain on the value by the later half of the draws minus that by the earlier half, (chains,)
 
 
 def _pair(up: np.ndarray, down: np.ndarray) -> _Pair:
@@ -284,13 +348,20 @@ def _pair(up: np.ndarray, down: np.ndarray) -> _Pair:
     information = float(weight_a.sum() + weight_b.sum())
     harmonic = 1 / up.size + 1 / down.size
     if information < 1e-12:
-        return _Pair(Difference(value, math.inf, 0.0, 0.0, 0.0), np.zeros(up.shape[1]))
+        return _Pair(Difference(value, math.inf, 0.0, 0.0, 0.0), *np.zeros((2, up.shape[1])))
     influence = (p.sum(0) - q.sum(0)) / information
     error = _spread(influence)
+    drift = (_later(p) - _later(q)) / information
     centre = float((weight_a * up).sum() + (weight_b * down).sum()) / information
     score = ((down - centre) * q).sum(0) - ((up - centre) * p).sum(0)
     consistency = float(score.sum()) / spread if (spread := _spread(score)) > 0 else 0.0
-    return _Pair(Difference(value, error, information * harmonic, 2 / (error**2 + harmonic), consistency), influence)
+    return _Pair(Difference(value, error, information * harmonic, 2 / (error**2 + harmonic), consistency), influence, drift)
+
+
+def _later(x: np.ndarray) -> np.ndarray:
+    """Twice the sum over the later half of the draws minus that over the earlier half, (chains,); one in the middle does not count."""
+    half = len(x) // 2
+    return 2 * (x[len(x) - half :].sum(0) - x[:half].sum(0))
 
 
 def _spread(parts: np.ndarray) -> float:
@@ -305,16 +376,16 @@ def _estimate(rungs: Sequence[Rung], pairs: list[_Pair], described: str, caveat:
     chains = len(together)
     error = math.inf if any(math.isinf(d.error) for d in found) else _spread(together)
     half = float(stats.t.ppf(0.5 + level / 2, chains - 1)) * error
-    said = _warning(found, chains)
+    said = _warning(found, np.sum([pair.drift for pair in pairs], axis=0))
     ess = min(d.ess for d in found)
     method = f"Bennett's ratio, {len(rungs)} rungs, {described}"
     caveat = " ".join(part for part in (said, caveat) if part)
     return Estimate(value, value - half, value + half, method, "log Z", level, ess, None, caveat, said), pairs
 
 
-def _warning(found: Sequence[Difference], chains: int) -> str:
-    """Sentences that name the worst pair of each kind of trouble."""
-    sentences = []
+def _warning(found: Sequence[Difference], drift: np.ndarray) -> str:
+    """Sentences that name the worst pair of each kind of trouble, with a false alarm of each kind in a thousand ladders."""
+    sentences, chains = [], len(drift)
     worst = min(range(len(found)), key=lambda i: found[i].ess)
     if found[worst].ess < FEW:
         sentences.append(
@@ -322,11 +393,14 @@ def _warning(found: Sequence[Difference], chains: int) -> str:
             "put a rung between them or draw more."
         )
     odd = max(range(len(found)), key=lambda i: abs(found[i].consistency))
-    # One false alarm in a thousand ladders, over all pairs together.
     if abs(found[odd].consistency) > stats.t.isf(0.5e-3 / len(found), chains - 1):
         sentences.append(
             f"The samples of rungs {odd} and {odd + 1} contradict each other (t = {found[odd].consistency:.1f}), so one of them is not in "
             "equilibrium: sweep longer, or swap between rungs."
+        )
+    if (spread := _spread(drift)) > 0 and abs(drift.sum()) > stats.t.isf(0.5e-3, chains - 1) * spread:
+        sentences.append(
+            f"log Z moved by {drift.sum():.2f} nats between the two halves of the draws, so the chains had not settled: sweep longer."
         )
     return " ".join(sentences)
 
