@@ -185,7 +185,7 @@ def both_sides(
     --------
     >>> from equilibria.units import Bernoulli
     >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=2.0)
-    >>> both = both_sides(machine, betas=200, ladder={"betas": 8, "chains": 50, "sweeps": 50})
+    >>> both = both_sides(machine, betas=200, ladder={"betas": 5, "chains": 50, "sweeps": 100})
     >>> both.agree, both.warning
     (True, '')
     """

@@ -278,13 +278,22 @@ def _run(
     return total
 
 
-def log_marginal(machine: BoltzmannMachine, kept: int, state: State, pull: State, beta: float) -> Tensor:
-    """log Σ exp(−E_β) over the layers that have a ``pull``, float64 (chains,)."""
-    total = sum((-machine.own_energy(name, state[name], beta).double() for name in machine.colours[kept]), torch.zeros(()))
+def log_marginal(machine: BoltzmannMachine, kept: int, state: State, pull: State, beta: float | Tensor) -> Tensor:
+    """log Σ exp(−E_β) over the layers that have a ``pull``, float64 (chains,); β is one number, or one a row, (chains, 1)."""
+    total = torch.zeros((), dtype=torch.float64)
+    for name in machine.colours[kept]:
+        units, x = machine.units(name), state[name]
+        own = units.signal(x) * bias_at(machine, name, beta)
+        total = total + own.sum(1, dtype=torch.float64) - units.base_energy(x).sum(1, dtype=torch.float64)
     for name, coupling in pull.items():
-        field = machine.bias_at(name, beta) + beta * coupling
+        field = bias_at(machine, name, beta) + beta * coupling
         total = total + machine.units(name).log_partition(field).sum(1, dtype=torch.float64)
     return total
+
+
+def bias_at(machine: BoltzmannMachine, name: str, beta: float | Tensor) -> Tensor:
+    """The machine's ``bias_at``, for one β a row too: (size,) or (chains, size)."""
+    return torch.lerp(machine.base(name), machine.bias[name], beta) if isinstance(beta, Tensor) else machine.bias_at(name, beta)
 
 
 def base_log_partition(machine: BoltzmannMachine) -> float:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from equilibria.estimate import Estimate
 from equilibria.inference import annealing, gibbs
-from equilibria.inference.annealing import base_log_partition, kept_colour, log_marginal
+from equilibria.inference.annealing import base_log_partition, bias_at, kept_colour, log_marginal
 from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import RandomState, Stream, as_stream
 
@@ -34,6 +34,9 @@ Rung = tuple[BoltzmannMachine, float]
 CAVEAT = "The ladder needs equilibrium samples at every rung: modes that all rungs have missed are not in its interval."
 FEW = 20
 """The effective sample size below which a pair of rungs is called badly overlapping."""
+
+FRESH = 0.9
+"""The share of the top rung's draws that should come from a state that has been at β = 0 since the start."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +129,7 @@ def log_partition(
     found = _Ratios(rungs)
     found.add(states)
     described = f"{rows[0]} draws a rung" if chains == rows[0] else f"{chains} chains, {rows[0] // chains} draws a rung"
-    return _estimate(rungs, found.pairs(chains), described, CAVEAT, level)[0]
+    return _estimate(found, chains, described, level)[0]
 
 
 def differences(rungs: Sequence[Rung], samples: Sequence[Mapping[str, Any]], *, chains: int | None = None) -> list[Difference]:
@@ -149,7 +152,7 @@ def ladder(
     *,
     betas: int | Sequence[float] = 40,
     chains: int = 100,
-    sweeps: int = 200,
+    sweeps: int = 500,
     every: int = 5,
     random_state: RandomState = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -158,7 +161,7 @@ def ladder(
 
     The chains of every rung start where annealing brings them. After each sweep neighbouring rungs swap states by the very log-ratios
     that Bennett's estimate is made of, with one colour summed out, so a swap costs no product; even pairs are asked after one
-    sweep, odd ones after the next. A fifth of the sweeps is thrown away, and of the rest every ``every``-th is used.
+    sweep, odd ones after the next. A quarter of the sweeps is thrown away, and of the rest every ``every``-th is used.
 
     Parameters
     ----------
@@ -187,10 +190,10 @@ def ladder(
     for name, value, least in (("chains", chains, 2), ("sweeps", sweeps, 1), ("every", every, 1)):
         if isinstance(value, bool) or int(value) != value or value < least:
             raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
-    found, ratios, swapped = _sampled(machine, betas, int(chains), int(sweeps), int(every), random_state, progress)
+    samples, ratios, swapped = _sampled(machine, betas, int(chains), int(sweeps), int(every), random_state, progress)
     described = f"{chains} chains, {ratios.draws} draws a rung, {len(ratios.rungs) - 1} temperatures, swaps"
-    estimate, pairs = _estimate(ratios.rungs, ratios.pairs(int(chains)), described, CAVEAT)
-    return Ladder(estimate, tuple(beta for _, beta in ratios.rungs), tuple(pair.difference for pair in pairs), found, swapped)
+    estimate, steps = _estimate(ratios, int(chains), described)
+    return Ladder(estimate, tuple(beta for _, beta in ratios.rungs), steps, samples, swapped)
 
 
 @torch.no_grad()
@@ -205,55 +208,89 @@ def _sampled(
 ) -> tuple[dict[str, Tensor], _Ratios, tuple[float, ...]]:
     """(the top rung's last states, the log-ratios of the draws, the share of swaps of each pair)."""
     stream = as_stream(random_state).child("ladder")
-    rungs = [(machine, beta) for beta in annealing.temperatures(machine, betas, stream, adaptive=True)]
-    states = _annealed(rungs, chains, stream.child("start"))
-    found, accepted = _Ratios(rungs), np.zeros((2, len(rungs) - 1))
+    levels = annealing.temperatures(machine, betas, stream, adaptive=True)
+    place = _Places(machine, levels, chains)
+    state = place.annealed(stream.child("start"))
+    ratios, accepted = _Ratios([(machine, beta) for beta in levels]), np.zeros((2, len(levels) - 1))
+    fresh = np.arange(len(levels)).repeat(chains) == 0  # rows whose state has been at β = 0 since the start
     for step in range(sweeps):
-        key = stream.child("sweep", step)
-        up, down, pulls = found.at(states)
-        if step >= sweeps // 5 and (sweeps - 1 - step) % every == 0:
-            found.keep(up, down)
-        for i in range(step % 2, len(rungs) - 1, 2):
-            share = _swap(up[i] - down[i], (states[i], states[i + 1]), (pulls[i], pulls[i + 1]), key.child("swap", i))
-            accepted[:, i] += share, 1
-        for i, (_, beta) in enumerate(rungs):
-            _redraw(machine, found.kept, states[i], pulls[i], beta, key.child(i))
+        moved = place.step(state, step % 2, stream.child("sweep", step))
+        if step >= sweeps // 4 and (sweeps - 1 - step) % every == 0:
+            ratios.keep(list(moved.up), list(moved.down), fresh[-chains:])
+        state, fresh = moved.state, fresh[moved.order]
+        fresh[:chains] = True
+        accepted[:, step % 2 :: 2] += np.stack([moved.chance, np.ones_like(moved.chance)])
         if progress is not None:
             progress(step + 1, sweeps)
-    last = {**states[-1], **gibbs.block(machine, 1 - found.kept, states[-1], stream.child("last"))[0]}
-    return last, found, tuple((accepted[0] / np.maximum(accepted[1], 1)).tolist())
+    top = {name: x[-chains:] for name, x in state.items()}
+    top.update(gibbs.block(machine, 1 - place.kept, top, stream.child("top"))[0])
+    return top, ratios, tuple((accepted[0] / np.maximum(accepted[1], 1)).tolist())
 
 
-def _annealed(rungs: Sequence[Rung], chains: int, stream: Stream) -> list[dict[str, Tensor]]:
-    """The states of each rung's chains on the way of one annealing run through all of them, with a sweep at each."""
-    state = gibbs.start(rungs[0][0], chains, stream)
-    states = [dict(state)]
-    for step, (machine, beta) in enumerate(rungs[1:]):
-        state = gibbs.sweep(machine, state, stream.child(step), beta=beta)[0]
-        states.append(dict(state))
-    return states
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """A step of the whole ladder.
 
-
-def _swap(log_odds: np.ndarray, states: tuple[dict[str, Tensor], ...], pulls: tuple[dict[str, Tensor], ...], stream: Stream) -> float:
-    """Exchange the rows that a Metropolis step accepts, in place; the share of them.
-
-    The kept colour alone is the state here. The summed one is redrawn before it is looked at, and what it feels travels along.
+    ``state`` is the new one; ``up`` and ``down`` are log f_{i+1}/f_i at the old one's rungs i and i + 1, (rungs − 1, chains); ``order`` is
+    the row that each row's state comes from, (rungs · chains,); ``chance`` the share of swaps of each pair that was asked.
     """
-    drawn = stream.uniform(log_odds.shape, torch.float64).numpy()
-    yes = np.log(np.maximum(drawn, 1e-300)) < log_odds
-    rows = torch.from_numpy(yes)
-    for one, other in (states, pulls):
-        for name, values in one.items():
-            mask = rows.to(values.device).unsqueeze(1)
-            one[name], other[name] = torch.where(mask, other[name], values), torch.where(mask, values, other[name])
-    return float(yes.mean())
+
+    state: dict[str, Tensor]
+    up: np.ndarray
+    down: np.ndarray
+    order: np.ndarray
+    chance: np.ndarray
 
 
-def _redraw(machine: BoltzmannMachine, kept: int, state: dict[str, Tensor], pull: State, beta: float, stream: Stream) -> None:
-    """The summed colour given the kept one, then the kept one: in place."""
-    for name, coupling in pull.items():
-        state[name] = machine.units(name).sample(machine.bias_at(name, beta) + beta * coupling, stream.child(name))
-    state.update(gibbs.block(machine, kept, state, stream, beta=beta)[0])
+class _Places:
+    """All rungs of a ladder of temperatures as one batch: row = rung · chains + chain, so that a product serves every rung.
+
+    The states are those of the kept colour alone; the other one is drawn and forgotten within a step.
+    """
+
+    def __init__(self, machine: BoltzmannMachine, betas: Sequence[float], chains: int):
+        self.machine, self.chains, self.rungs = machine, chains, len(betas)
+        self.kept = kept_colour(machine)
+        self.betas = betas
+        self.own, self.above, self.below = (self._rows([*betas[k:], *betas[:k]]) for k in (0, 1, -1))  # the ends' neighbours are not used
+
+    def _rows(self, betas: Sequence[float]) -> Tensor:
+        return torch.tensor(betas, dtype=self.machine.dtype, device=self.machine.device).repeat_interleave(self.chains).unsqueeze(1)
+
+    def annealed(self, stream: Stream) -> dict[str, Tensor]:
+        """Each rung's chains where one annealing run through all of them had them, with a sweep at each."""
+        state = gibbs.start(self.machine, self.chains, stream)
+        states = [state]
+        for step, beta in enumerate(self.betas[1:]):
+            state = gibbs.sweep(self.machine, state, stream.child(step), beta=beta)[0]
+            states.append(state)
+        return {name: torch.cat([s[name] for s in states]) for name in self.machine.colours[self.kept]}
+
+    def step(self, state: State, parity: int, stream: Stream) -> _Step:
+        """Swap the pairs of one parity, then sweep."""
+        machine = self.machine
+        pull = {name: machine.pull(name, state) for name in machine.colours[1 - self.kept]}
+        own, above, below = (log_marginal(machine, self.kept, state, pull, beta) for beta in (self.own, self.above, self.below))
+        up = (above - own).view(self.rungs, -1)[:-1]
+        down = (own - below).view(self.rungs, -1)[1:]
+        order, chance = _exchanged(up, down, parity, stream.child("swap"))
+        pull = {name: x[order] for name, x in pull.items()}
+        other = {name: self._drawn(name, x, stream) for name, x in pull.items()}
+        new = {name: self._drawn(name, machine.pull(name, other), stream) for name in machine.colours[self.kept]}
+        return _Step(new, up.cpu().numpy(), down.cpu().numpy(), order.cpu().numpy(), chance)
+
+    def _drawn(self, name: str, pull: Tensor, stream: Stream) -> Tensor:
+        return self.machine.units(name).sample(bias_at(self.machine, name, self.own) + self.own * pull, stream.child(name))
+
+
+def _exchanged(up: Tensor, down: Tensor, parity: int, stream: Stream) -> tuple[Tensor, np.ndarray]:
+    """(the row that each row takes its state from, the share of swaps of each pair that was asked): Metropolis, chain by chain."""
+    log_odds = (up - down)[parity::2]
+    yes = torch.log(stream.uniform(log_odds.shape, torch.float64, log_odds.device)) < log_odds
+    order = torch.arange((len(up) + 1) * up.shape[1], device=up.device).view(len(up) + 1, -1)
+    low, high = order[parity:-1:2], order[parity + 1 :: 2]
+    low[:], high[:] = torch.where(yes, high, low), torch.where(yes, low, high)
+    return order.view(-1), yes.double().mean(1).cpu().numpy()
 
 
 class _Ratios:
@@ -264,36 +301,31 @@ class _Ratios:
         self.kept = kept_colour(rungs[0][0])
         self.up: list[list[np.ndarray]] = [[] for _ in rungs[1:]]
         self.down: list[list[np.ndarray]] = [[] for _ in rungs[1:]]
+        self.fresh: list[
+            np.ndarray
+        ] = []  # of each draw of the top rung, whether its state has been at β = 0; empty where that is not known
 
     @property
     def draws(self) -> int:
         return len(self.up[0])
 
+    @torch.no_grad()
     def add(self, states: Sequence[State]) -> None:
-        up, down, _ = self.at(states)
-        self.keep(up, down)
+        last = len(self.rungs) - 1
+        for i, state in enumerate(states):
+            logs = self._marginals(range(max(i - 1, 0), min(i + 1, last) + 1), state)
+            if i < last:
+                self.up[i].append(logs[i + 1] - logs[i])
+            if i > 0:
+                self.down[i - 1].append(logs[i] - logs[i - 1])
 
-    def keep(self, up: Sequence[np.ndarray], down: Sequence[np.ndarray]) -> None:
+    def keep(self, up: Sequence[np.ndarray], down: Sequence[np.ndarray], fresh: np.ndarray) -> None:
+        self.fresh.append(fresh.copy())
         for kept, new in ((self.up, up), (self.down, down)):
             for parts, part in zip(kept, new, strict=True):
                 parts.append(part)
 
-    @torch.no_grad()
-    def at(self, states: Sequence[State]) -> tuple[list[np.ndarray], list[np.ndarray], list[dict[str, Tensor]]]:
-        """(``up`` and ``down`` of one draw, pair by pair; what the summed layers of each rung feel)."""
-        up, down, pulls = [], [], []
-        last = len(self.rungs) - 1
-        for i, state in enumerate(states):
-            around = range(max(i - 1, 0), min(i + 1, last) + 1)
-            logs, pull = self._marginals(around, i, state)
-            pulls.append(pull)
-            if i < last:
-                up.append(logs[i + 1] - logs[i])
-            if i > 0:
-                down.append(logs[i] - logs[i - 1])
-        return up, down, pulls
-
-    def _marginals(self, around: Sequence[int], own: int, state: State) -> tuple[dict[int, np.ndarray], dict[str, Tensor]]:
+    def _marginals(self, around: Sequence[int], state: State) -> dict[int, np.ndarray]:
         """log f of some rungs at a state, with one product for all rungs that share a machine."""
         pulls: dict[int, dict[str, Tensor]] = {}
         logs = {}
@@ -302,7 +334,7 @@ class _Ratios:
             if id(machine) not in pulls:
                 pulls[id(machine)] = {name: machine.pull(name, state) for name in machine.colours[1 - self.kept]}
             logs[j] = log_marginal(machine, self.kept, state, pulls[id(machine)], beta).cpu().numpy()
-        return logs, pulls[id(self.rungs[own][0])]
+        return logs
 
     def split(self, chains: int) -> list[_Ratios]:
         """The same for so many chains at a time, of draws that hold several times as many."""
@@ -311,6 +343,7 @@ class _Ratios:
             part = _Ratios(self.rungs)
             part.up = [[x[first : first + chains] for x in pair] for pair in self.up]
             part.down = [[x[first : first + chains] for x in pair] for pair in self.down]
+            part.fresh = [x[first : first + chains] for x in self.fresh]
             parts.append(part)
         return parts
 
@@ -369,22 +402,22 @@ def _spread(parts: np.ndarray) -> float:
     return math.sqrt(len(parts)) * float(parts.std(ddof=1))
 
 
-def _estimate(rungs: Sequence[Rung], pairs: list[_Pair], described: str, caveat: str, level: float = 0.95) -> tuple[Estimate, list[_Pair]]:
+def _estimate(ratios: _Ratios, chains: int, described: str, level: float = 0.95) -> tuple[Estimate, tuple[Difference, ...]]:
+    pairs = ratios.pairs(chains)
     found = [pair.difference for pair in pairs]
-    value = base_log_partition(rungs[0][0]) + sum(d.value for d in found)
+    value = base_log_partition(ratios.rungs[0][0]) + sum(d.value for d in found)
     together = np.sum([pair.influence for pair in pairs], axis=0)
-    chains = len(together)
     error = math.inf if any(math.isinf(d.error) for d in found) else _spread(together)
     half = float(stats.t.ppf(0.5 + level / 2, chains - 1)) * error
-    said = _warning(found, np.sum([pair.drift for pair in pairs], axis=0))
+    said = _warning(found, np.sum([pair.drift for pair in pairs], axis=0), ratios.fresh)
     ess = min(d.ess for d in found)
-    method = f"Bennett's ratio, {len(rungs)} rungs, {described}"
-    caveat = " ".join(part for part in (said, caveat) if part)
-    return Estimate(value, value - half, value + half, method, "log Z", level, ess, None, caveat, said), pairs
+    method = f"Bennett's ratio, {len(ratios.rungs)} rungs, {described}"
+    caveat = " ".join(part for part in (said, CAVEAT) if part)
+    return Estimate(value, value - half, value + half, method, "log Z", level, ess, None, caveat, said), tuple(found)
 
 
-def _warning(found: Sequence[Difference], drift: np.ndarray) -> str:
-    """Sentences that name the worst pair of each kind of trouble, with a false alarm of each kind in a thousand ladders."""
+def _warning(found: Sequence[Difference], drift: np.ndarray, fresh: Sequence[np.ndarray]) -> str:
+    """Sentences that name the worst pair of each kind of trouble; a test among them gives one false alarm in a thousand ladders."""
     sentences, chains = [], len(drift)
     worst = min(range(len(found)), key=lambda i: found[i].ess)
     if found[worst].ess < FEW:
@@ -401,6 +434,11 @@ def _warning(found: Sequence[Difference], drift: np.ndarray) -> str:
     if (spread := _spread(drift)) > 0 and abs(drift.sum()) > stats.t.isf(0.5e-3, chains - 1) * spread:
         sentences.append(
             f"log Z moved by {drift.sum():.2f} nats between the two halves of the draws, so the chains had not settled: sweep longer."
+        )
+    if fresh and (share := float(np.mean(fresh))) < FRESH:
+        sentences.append(
+            f"Of the top rung's draws only {100 * share:.0f} % come from states that have been at β = 0, so the others still know where "
+            "they started: sweep longer, or use fewer rungs."
         )
     return " ".join(sentences)
 

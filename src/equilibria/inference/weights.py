@@ -157,15 +157,15 @@ def pareto_shape(log_weights: np.ndarray) -> float:
 def warning(log_weights: np.ndarray) -> str:
     """A sentence where the weights say themselves that their mean is not to be trusted; else nothing.
 
-    They say so by an effective sample size below 10 %, or by a tail so heavy that its mean converges too slowly for any n at hand:
-    k̂ > min(0.7, 1 − 1/log₁₀ n). A tail is only looked at where the weights differ enough to matter (an effective sample size below 90 %).
+    They say so by an effective sample size below 10 %, or by a tail so heavy that its mean converges too slowly for any n at hand, k̂ > 0.7.
+    The tail is only looked at where the effective sample size is below 50 %: k̂ of a hundred weights is known to about ± 0.3.
     """
     n = len(log_weights)
     few = effective(log_weights)
     if few < FEW * n or few < 3:
         return f"Few chains carry the estimate ({few:.0f} of {n}): use more temperatures, and read the interval as too narrow."
     shape = pareto_shape(log_weights)
-    if few < 0.9 * n and shape > min(0.7, 1 - 1 / math.log10(n)):
+    if few < 0.5 * n and shape > 0.7:
         return (
             f"The largest weights have a heavy tail (Pareto shape {shape:.2f}), so rarer and larger ones are to be expected: "
             "use more temperatures or chains, and read the interval as too narrow."
