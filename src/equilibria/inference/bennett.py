@@ -161,7 +161,7 @@ def ladder(
 
     The chains of every rung start where annealing brings them. After each sweep neighbouring rungs swap states by the very log-ratios
     that Bennett's estimate is made of, with one colour summed out, so a swap costs no product; even pairs are asked after one
-    sweep, odd ones after the next. A quarter of the sweeps is thrown away, and of the rest every ``every``-th is used.
+    sweep, odd ones after the next. A third of the sweeps is thrown away, and of the rest every ``every``-th is used.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def _sampled(
     fresh = np.arange(len(levels)).repeat(chains) == 0  # rows whose state has been at β = 0 since the start
     for step in range(sweeps):
         moved = place.step(state, step % 2, stream.child("sweep", step))
-        if step >= sweeps // 4 and (sweeps - 1 - step) % every == 0:
+        if step >= sweeps // 3 and (sweeps - 1 - step) % every == 0:
             ratios.keep(list(moved.up), list(moved.down), fresh[-chains:])
         state, fresh = moved.state, fresh[moved.order]
         fresh[:chains] = True
