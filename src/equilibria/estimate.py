@@ -31,6 +31,8 @@ class Estimate:
         Number of samples behind it.
     caveat : str
         What the interval does not cover; empty if there is nothing to say.
+    warning : str
+        What was seen to go wrong, where something was: ``caveat`` begins with it.
 
     Examples
     --------
@@ -49,6 +51,7 @@ class Estimate:
     ess: float | None = None
     samples: int | None = None
     caveat: str = ""
+    warning: str = ""
 
     def __str__(self) -> str:
         parts = [self.method]

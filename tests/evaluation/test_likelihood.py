@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 
 import pytest
@@ -11,8 +12,8 @@ from scipy import stats
 from torch import Tensor
 
 from equilibria.estimate import Estimate
-from equilibria.evaluation import bound, free_energy_gap, log_partition
-from equilibria.inference import exact
+from equilibria.evaluation import TwoSided, both_sides, bound, free_energy_gap, log_partition
+from equilibria.inference import exact, gibbs
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.units import Bernoulli, Categorical, Gaussian
@@ -171,3 +172,89 @@ def test_a_deep_machine_has_a_variational_gap() -> None:
     gap = free_energy_gap(deep, train, held_out)
     assert gap.name == "variational free energy gap, nats"
     assert gap.value == pytest.approx(bound(deep, train, flat(0.0)).value - bound(deep, held_out, flat(0.0)).value, abs=1e-10)
+
+
+# ---------------------------------------------------------------- both sides
+
+
+def side(value: float, half: float = 0.1, warning: str = "", method: str = "AIS") -> Estimate:
+    return Estimate(value, value - half, value + half, method, "log Z", ess=50.0, samples=100, caveat=warning, warning=warning)
+
+
+def test_sides_that_meet_say_nothing() -> None:
+    both = TwoSided(side(10.0), side(10.15))
+    assert both.gap == pytest.approx(0.15)
+    assert both.agree
+    assert both.warning == ""
+    assert (both.worse.value, both.worse.low, both.worse.high) == (10.15, 9.9, 10.25)
+    assert both.worse.method == "the larger of AIS and AIS"
+    assert "agree" in str(both)
+
+
+def test_sides_apart_are_said_with_what_to_do() -> None:
+    beyond = TwoSided(side(10.0), side(10.5))
+    assert not beyond.agree
+    assert "0.50 nats apart" in beyond.warning
+    assert "more temperatures" in beyond.warning
+    wide = TwoSided(side(10.0, 3.0), side(11.5, 3.0))
+    assert not wide.agree  # the intervals meet, but 1.5 nats are not known
+    upside_down = TwoSided(side(10.5), side(10.0))
+    assert upside_down.gap == -0.5
+    assert "its samples are not the model's" in upside_down.warning
+    assert upside_down.worse.value == 10.5
+    third = TwoSided(side(10.0), side(10.1), side(11.3, method="the ladder"))
+    assert not third.agree
+    assert third.worse.value == 11.3
+    assert "the ladder 11.30" in third.warning
+
+
+def test_a_warning_of_one_side_is_passed_on() -> None:
+    both = TwoSided(side(10.0, warning="Few chains."), side(10.0))
+    assert both.agree
+    assert both.warning == "Forward AIS: Few chains."
+    assert both.worse.caveat == both.worse.warning == both.warning
+
+
+@pytest.mark.parametrize("ladder", [None, side(9.0, math.inf)])
+def test_two_sides_survive_json(ladder: Estimate | None) -> None:
+    both = TwoSided(side(10.0, warning="w"), side(10.2), ladder)
+    assert TwoSided.from_json(json.loads(json.dumps(both.to_json(), allow_nan=False))) == both
+
+
+def test_the_bound_takes_the_worse_side() -> None:
+    deep, data = machine(6, 5, 4), rows(20, 6)
+    both = TwoSided(side(10.0), side(10.7))
+    estimate, plain = bound(deep, data, both), bound(deep, data, flat(10.7))
+    assert estimate.value == pytest.approx(plain.value, abs=1e-12)
+    assert estimate.warning == both.warning
+    assert "0.70 nats apart" in estimate.caveat
+    assert estimate.high - estimate.value > 0.8  # the other side is in the interval
+
+
+def test_both_sides_of_a_small_machine() -> None:
+    """Every side within 4.9 standard errors of enumeration (false alarms 1e-6 each), of which the largest is 0.05."""
+    small = machine(8, 6, 4, std=1.0)
+    truth = float(exact.log_partition(small))
+    both = both_sides(small, betas=200, ladder={"betas": 6, "sweeps": 120})
+    assert both.ladder is not None
+    for estimate in both.sides:
+        error = (estimate.high - estimate.low) / 3.9
+        assert error < 0.05
+        assert abs(estimate.value - truth) < 4.9 * error
+    assert both.warning == ""
+    assert both.forward.method == "AIS, 100 chains, 200 temperatures"
+    assert "tempering ladder" in both.reverse.caveat
+
+
+def test_samples_that_are_not_the_models_make_the_sides_disagree() -> None:
+    """Draws from the base rates in place of the model's."""
+    small = machine(10, 8, std=1.5)
+    both = both_sides(small, gibbs.start(small, 100), betas=50)
+    assert both.ladder is None
+    assert both.warning
+    assert "plain chains" in both.reverse.caveat
+
+
+def test_no_samples_and_no_ladder_are_refused() -> None:
+    with pytest.raises(ValueError, match="samples: none came and ladder=False"):
+        both_sides(machine(4, 3), ladder=False)

@@ -53,7 +53,7 @@ def estimates(machine: BoltzmannMachine, groups: int, chains: int, betas: int) -
     with torch.no_grad():
         stream = Stream(0).child("annealing")
         weights = annealing._run(machine, ladder, gibbs.start(machine, groups * chains, stream), stream, None)
-        weights = weights + annealing._base_log_partition(machine)
+        weights = weights + annealing.base_log_partition(machine)
     return [annealing._estimate(part, "AIS") for part in weights.split(chains)]
 
 
@@ -222,7 +222,7 @@ def test_the_way_down_from_exact_samples_meets_the_truth_from_above(kind: str) -
     samples = model_samples(machine, 10_000, stream)
     ladder = annealing.schedule(100)[::-1]
     with torch.no_grad():
-        weights = annealing._run(machine, ladder, samples, stream.child("down"), None) - annealing._base_log_partition(machine)
+        weights = annealing._run(machine, ladder, samples, stream.child("down"), None) - annealing.base_log_partition(machine)
     groups = [annealing._estimate(part, "reverse AIS", -1.0) for part in weights.split(100)]
     errors = [(e.value - truth) / ((e.high - e.low) / 2 / T99) for e in groups]
     assert sum(abs(error) < 3 for error in errors) >= 95
@@ -246,3 +246,97 @@ def test_reverse_annealing_refuses_too_few_samples() -> None:
     state = gibbs.start(machine, 1)
     with pytest.raises(ValueError, match=r"samples: 1 row\(s\) came; expected at least 2"):
         annealing.reverse_log_partition(machine, state)
+
+
+# ---------------------------------------------------------------- adaptive temperatures
+
+
+def first_order(std: float = 3.0) -> BoltzmannMachine:
+    """A sharp machine with biases that pull against its couplings, so that much of the change comes in a small part of [0, 1]."""
+    machine = BoltzmannMachine.stack(Bernoulli(14), Bernoulli(10)).double().initialise(2, std)
+    with torch.no_grad():
+        machine.bias["visible"].copy_(-0.5 * machine.weight["visible-hidden1"].sum(1))
+        machine.bias["hidden1"].copy_(-0.5 * machine.weight["visible-hidden1"].sum(0))
+    return machine
+
+
+def spread(machine: BoltzmannMachine, betas: list[float], chains: int = 1000) -> float:
+    with torch.no_grad():
+        stream = Stream(0).child("spread")
+        return float(annealing._run(machine, betas, gibbs.start(machine, chains, stream), stream, None).std())
+
+
+def test_adaptive_temperatures_beat_fixed_ones() -> None:
+    """At 300 temperatures the variance of log w falls to less than half on a sharp machine; its sampling error over 1,000 chains is 6 %."""
+    machine = first_order()
+    assert spread(machine, annealing.adaptive_schedule(machine, 300)) < 0.7 * spread(machine, annealing.schedule(300))
+
+
+def test_adaptive_temperatures_share_the_length_out_evenly() -> None:
+    """Bernoulli units without couplings, whose thermodynamic metric is known: g = Σ b² σ(βb)(1 − σ(βb)).
+
+    With one unit of bias 6 three quarters of the length ∫√g lie below β = 0.5. Of the steps 90 % follow it and 10 % are even. The pilot of
+    400 chains knows each step's length to 4 %, and the few last ones, where flips are rare, to 30 %; even temperatures are off by 0.2.
+    """
+    machine = BoltzmannMachine.stack(Bernoulli(1), Bernoulli(1)).double()
+    with torch.no_grad():
+        machine.bias["visible"].fill_(6.0)
+    betas = np.array(annealing.adaptive_schedule(machine, 1000, chains=400))
+    fine = np.linspace(0, 1, 100_001)
+    density = 6 * np.exp(-3 * fine) / (1 + np.exp(-6 * fine))
+    length = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    expected = 0.9 * np.interp(betas, fine, length / length[-1]) + 0.1 * betas
+    assert np.abs(expected - np.linspace(0, 1, 1001)).max() < 0.03
+
+
+@pytest.mark.parametrize("shape", MACHINES)
+def test_adaptive_temperatures_on_every_graph(shape: str) -> None:
+    machine = machine_of(shape, std=0.5)
+    betas = annealing.adaptive_schedule(machine, 50, chains=10, pilot=20)
+    assert (len(betas), betas[0], betas[-1]) == (51, 0.0, 1.0)
+    assert all(a < b for a, b in itertools.pairwise(betas))
+    estimate = annealing.log_partition(machine, chains=100, betas=betas, random_state=1)
+    assert abs(estimate.value - log_partition(machine)[0]) <= 5 * (estimate.high - estimate.low) / 2 / T99
+    assert estimate.method == "AIS, 100 chains, 50 given temperatures"
+
+
+def test_adaptive_by_name() -> None:
+    machine = machine_of("rbm")
+    estimate = annealing.log_partition(machine, chains=5, betas="adaptive", random_state=3)
+    assert estimate.method == "AIS, 5 chains, 1000 adaptive temperatures"
+    given = annealing.log_partition(machine, chains=5, betas=annealing.adaptive_schedule(machine, random_state=3), random_state=3)
+    assert given.value == estimate.value
+    down = annealing.reverse_log_partition(machine, gibbs.start(machine, 4), betas=3, source="tempering")
+    assert "tempering ladder" in down.caveat
+    assert "plain chains" in annealing.reverse_log_partition(machine, gibbs.start(machine, 4), betas=3).caveat
+
+
+def test_a_machine_that_is_its_base_gets_even_temperatures() -> None:
+    machine = BoltzmannMachine.stack(Bernoulli(3), Bernoulli(2)).double()
+    assert annealing.adaptive_schedule(machine, 4) == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"chains": 1}, {"pilot": 0}, {"steps": True}])
+def test_adaptive_refusals(options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(options))}="):
+        annealing.adaptive_schedule(machine_of("rbm"), **options)
+
+
+def test_unknown_words_are_refused() -> None:
+    machine = machine_of("rbm")
+    with pytest.raises(ValueError, match="betas='even': expected a number, 'adaptive'"):
+        annealing.log_partition(machine, betas="even")
+    with pytest.raises(ValueError, match="source='hope': expected one of"):
+        annealing.reverse_log_partition(machine, gibbs.start(machine, 4), source="hope")
+
+
+def test_a_beta_for_each_row() -> None:
+    """The batched marginal of the ladder is that of each row's own β."""
+    machine = machine_of("label")
+    state, betas = gibbs.start(machine, 3), [0.0, 0.4, 1.0]
+    kept = annealing.kept_colour(machine)
+    pull = {name: machine.pull(name, state) for name in machine.colours[1 - kept]}
+    with torch.no_grad():
+        rows = annealing.log_marginal(machine, kept, state, pull, torch.tensor(betas, dtype=torch.float64).unsqueeze(1))
+        for i, beta in enumerate(betas):
+            assert float(rows[i]) == pytest.approx(float(machine.log_marginal(kept, state, beta)[i]), abs=1e-12)

@@ -2,7 +2,7 @@
 
 from equilibria.evaluation.copying import Copying, nearest
 from equilibria.evaluation.coverage import Coverage, CoverageReport
-from equilibria.evaluation.likelihood import bound, free_energy_gap, log_partition
+from equilibria.evaluation.likelihood import TwoSided, both_sides, bound, free_energy_gap, log_partition
 from equilibria.evaluation.metric import Metric
 from equilibria.evaluation.modes import Modes, modes
 from equilibria.evaluation.two_sample import two_sample
@@ -13,6 +13,8 @@ __all__ = [
     "CoverageReport",
     "Metric",
     "Modes",
+    "TwoSided",
+    "both_sides",
     "bound",
     "free_energy_gap",
     "log_partition",
