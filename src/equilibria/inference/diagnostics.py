@@ -1,10 +1,11 @@
 r"""Whether chains have mixed: autocorrelation time, split R̂, effective sample size, frozen chains.
 
-Pure functions of numbers that were written down while chains ran: a scalar of the state (its energy, the mean of a layer, one cell) as an array
-(draws, chains). They can show that chains have *not* mixed; no number computed from chains can show that they have met every mode.
+Pure functions of numbers that were written down while chains ran: a scalar of the state (its energy, the mean of a layer, one cell) as an
+array (draws, chains). They can show that chains have *not* mixed; no number computed from chains can show that they have met every mode.
 
-Sources: Sokal 1997, "Monte Carlo methods in statistical mechanics" (the window); Geyer 1992, "Practical Markov chain Monte Carlo" (the initial
-monotone sequence); Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021, "Rank-normalization, folding, and localization: an improved R̂".
+Sources: Sokal 1997, "Monte Carlo methods in statistical mechanics" (the window); Geyer 1992, "Practical Markov chain Monte Carlo" (the
+initial monotone sequence); Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021, "Rank-normalization, folding, and localization: an improved
+R̂".
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ def autocorrelation_time(draws: Any, window: float = 5.0) -> float:
 def r_hat(draws: Any) -> float:
     r"""Split R̂ with ranks (Vehtari et al. 2021): the spread of all chains together over that within each, ideally 1.
 
-    Every chain is cut in two, values are replaced by the normal scores of their ranks z, and with W the mean variance within the halves and B
-    that of their means,
+    Every chain is cut in two, values are replaced by the normal scores of their ranks z, and with W the mean variance within the halves
+    and B that of their means,
 
     .. math:: \hat R = \sqrt{\frac{(N - 1) / N \cdot W + B}{W}} .
 
@@ -115,14 +116,15 @@ def r_hat(draws: Any) -> float:
     (True, True)
     """
     halves = _split(_table(draws, least=4))
-    return max(_spread(_scores(halves)), _spread(_scores(np.abs(halves - np.median(halves)))))
+    values, widths = _spread(_scores(halves)), _spread(_scores(np.abs(halves - np.median(halves))))
+    return values if np.isnan(widths) else max(values, widths)  # of two values all distances from the median may be the same
 
 
 def effective_sample_size(draws: Any, ranks: bool = True) -> float:
     r"""How many independent draws the mean over all draws of all chains is worth (Vehtari et al. 2021).
 
-    The chains are cut in two, and the sum over lags runs over pairs of neighbouring lags as long as these are positive, each no larger than the one
-    before (Geyer 1992), so that the noise of large lags stays out.
+    The chains are cut in two, and the sum over lags runs over pairs of neighbouring lags as long as these are positive, each no larger
+    than the one before (Geyer 1992), so that the noise of large lags stays out.
 
     Parameters
     ----------
@@ -149,7 +151,7 @@ def effective_sample_size(draws: Any, ranks: bool = True) -> float:
     covariance = _autocovariance(x - x.mean(0)).mean(1) / n
     within = covariance[0] * n / (n - 1)
     total = covariance[0] + x.mean(0).var(ddof=1)
-    rho = 1.0 - (within - covariance * n / (n - 1)) / total
+    rho = 1.0 - (within - covariance) / total
     rho[0] = 1.0
     pairs = rho[: n - n % 2].reshape(-1, 2).sum(1)
     negative = np.flatnonzero(pairs <= 0)

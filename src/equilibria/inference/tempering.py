@@ -12,10 +12,10 @@ rungs i and j the states of ``colours[0]`` trade places with probability
 
 .. math:: \min\left(1, \frac{p_i(x_j)\, p_j(x_i)}{p_i(x_i)\, p_j(x_j)}\right),
 
-p being the marginal of ``colours[0]``, in which Z cancels. Why marginals rather than joint states: what is drawn next does not depend on the
-old values of ``colours[1]``, so the swap may forget them, a ratio of marginals is never accepted less often (summing out is averaging), and
-what ``colours[1]`` feels, which the marginal needs, is what it is drawn from anyway. On a ladder of temperatures swaps therefore cost no matrix
-product at all, on a trajectory one per rung and parity.
+p being the marginal of ``colours[0]``, in which Z cancels. Why marginals rather than joint states: what is drawn next does not depend on
+the old values of ``colours[1]``, so the swap may forget them, a ratio of marginals is never accepted less often (summing out is
+averaging), and what ``colours[1]`` feels, which the marginal needs, is what it is drawn from anyway. On a ladder of temperatures swaps
+therefore cost no matrix product at all, on a trajectory one per rung and parity.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Moved(NamedTuple):
         For every rung, the field that each free layer of ``colours[1]`` was drawn under: it belongs to the new ``colours[0]``, so its mean
         is the Rao–Blackwellised statistic.
     chance, accepted : Tensor
-        For every pair of neighbours and every chain, (rungs − 1, chains): the probability of the swap (float64), and whether it took place. A
-        pair of the other parity, which was not asked, has chance NaN.
+        For every pair of neighbours and every chain, (rungs − 1, chains): the probability of the swap (float64), and whether it took
+        place. A pair of the other parity, which was not asked, has chance NaN.
     """
 
     states: list[dict[str, Tensor]]
@@ -186,7 +186,9 @@ def start(rungs: Sequence[Rung], chains: int, random_state: RandomState = 0, cla
 # ------------------------------------------------------------------ moves
 
 
-def sweep(rungs: Sequence[Rung], states: Sequence[State], stream: Stream, held: Mapping[str, Held] | None = None) -> list[dict[str, Tensor]]:
+def sweep(
+    rungs: Sequence[Rung], states: Sequence[State], stream: Stream, held: Mapping[str, Held] | None = None
+) -> list[dict[str, Tensor]]:
     """A Gibbs sweep of every rung, without swaps.
 
     Rungs are swept one after the other: their products put side by side in one were no faster on a CPU.
@@ -200,8 +202,8 @@ def sweep(rungs: Sequence[Rung], states: Sequence[State], stream: Stream, held: 
 def step(rungs: Sequence[Rung], states: Sequence[State], stream: Stream, held: Mapping[str, Held] | None = None) -> Moved:
     """A whole move: ``colours[0]`` drawn in every rung, the even pairs asked to swap, then the odd ones, ``colours[1]`` drawn.
 
-    To ask both parities in turn, always in the same order, carries a state up or down several rungs in a row, where a choice at random would let
-    it wander (Syed, Bouchard-Côté, Deligiannidis & Doucet 2022, "Non-reversible parallel tempering").
+    To ask both parities in turn, always in the same order, carries a state up or down several rungs in a row, where a choice at random
+    would let it wander (Syed, Bouchard-Côté, Deligiannidis & Doucet 2022, "Non-reversible parallel tempering").
     """
     middle = [
         {**state, **gibbs.block(rung.machine, 0, state, stream.child("first", i), held, rung.beta)[0]}
@@ -235,16 +237,17 @@ def swap(
     shape = (len(places) - 1, _rows(states))
     chance = torch.full(shape, math.nan, dtype=torch.float64, device=places[0].log.device)
     accepted = torch.zeros(shape, dtype=torch.bool, device=chance.device)
+    uniform = stream.child("swap").uniform(shape[::-1], torch.float64, chance.device)  # rows are chains: a share of them draws its own part
     for i in [i for first in ((0, 1) if parity is None else (parity,)) for i in range(first, len(places) - 1, 2)]:
-        chance[i], accepted[i] = _trade(places[i], places[i + 1], stream.child("swap", i), held)
+        chance[i], accepted[i] = _trade(places[i], places[i + 1], uniform[:, i], held)
     drawn = [place.draw(stream.child("second", i), held) for i, place in enumerate(places)]
     return Moved([state for state, _ in drawn], [fields for _, fields in drawn], chance, accepted)
 
 
 @dataclasses.dataclass
 class _Place:
-    """A rung with what stands on it: ``kept`` the layers of ``colours[0]``, ``pull`` what those of ``colours[1]`` feel from their neighbours
-    at β = 1, ``log`` the logarithm of the kept layers' marginal there, (chains,), float64."""
+    """A rung with what stands on it: ``kept`` the layers of ``colours[0]``, ``pull`` what those of ``colours[1]`` feel from their
+    neighbours at β = 1, ``log`` the logarithm of the kept layers' marginal there, (chains,), float64."""
 
     rung: Rung
     kept: dict[str, Tensor]
@@ -287,11 +290,10 @@ class _Place:
         return {name: drawn[name] if name in drawn else self.kept[name] for name in machine.layers}, fields
 
 
-def _trade(low: _Place, high: _Place, stream: Stream, held: Mapping[str, Held]) -> tuple[Tensor, Tensor]:
+def _trade(low: _Place, high: _Place, uniform: Tensor, held: Mapping[str, Held]) -> tuple[Tensor, Tensor]:
     """One swap for every chain, in place: (its probability, whether it took place), (chains,)."""
     low_new, high_new = low.with_state_of(high, held), high.with_state_of(low, held)
     log_ratio = low_new.log + high_new.log - low.log - high.log
-    uniform = stream.uniform(log_ratio.shape, torch.float64, log_ratio.device)
     accepted = uniform.log() < log_ratio  # log 0 = −∞ is not below −∞: what has no chance does not happen
     low.take(low_new, accepted)
     high.take(high_new, accepted)
@@ -356,8 +358,9 @@ def choose_betas(
 ) -> list[float]:
     """Inverse temperatures at which all pairs of neighbours swap about equally often.
 
-    The shares of refused swaps add up along the ladder to a barrier Λ(β) that hardly depends on where the rungs stand, so rungs at equal steps
-    of Λ are refused equally often (Syed et al. 2022). Λ is measured by running a ladder, the rungs are moved, and so on, ``rounds`` times.
+    The shares of refused swaps add up along the ladder to a barrier Λ(β) that hardly depends on where the rungs stand, so rungs at equal
+    steps of Λ are refused equally often (Syed et al. 2022). Λ is measured by running a ladder, the rungs are moved, and so on, ``rounds``
+    times.
 
     Parameters
     ----------
@@ -380,8 +383,8 @@ def choose_betas(
     Examples
     --------
     >>> machine = BoltzmannMachine.from_arrays([np.full((6, 4), 6.0)], [np.full(6, -12.0), np.full(4, -18.0)])
-    >>> betas = choose_betas(machine, rungs=6)
-    >>> _, info = run(ladder(machine, betas), steps=200)
+    >>> betas = choose_betas(machine, rungs=6, steps=40, rounds=4)
+    >>> _, info = run(ladder(machine, betas), steps=100)
     >>> bool(info.acceptance.max() - info.acceptance.min() < 0.1)
     True
     """
