@@ -103,13 +103,18 @@ def follow(cell: torch.Tensor, row: Array) -> None:
     assert stats.power_divergence(counted, due * (counted.sum() / due.sum()), lambda_="log-likelihood").pvalue > ALARM
 
 
-def repeated(state: Mapping[str, torch.Tensor], held: Mapping[str, Held]) -> tuple[dict[str, torch.Tensor], dict[str, Held]]:
-    """One state and the one row of a clamp for all chains."""
-    wide = {
-        name: Held(*(None if x is None else x.expand(CHAINS, -1) for x in (h.values, h.mask, h.variables)))  # type: ignore[arg-type]
-        for name, h in held.items()
-    }
-    return {name: x.expand(CHAINS, -1) for name, x in state.items()}, wide
+def repeated(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """One state for all chains."""
+    return {name: x.expand(CHAINS, -1) for name, x in state.items()}
+
+
+def widened(held: Mapping[str, Held], rows: int = CHAINS) -> dict[str, Held]:
+    """The one row of a clamp for all chains."""
+
+    def wide(x: torch.Tensor | None) -> torch.Tensor | None:
+        return None if x is None else x.expand(rows, -1)
+
+    return {name: Held(h.values.expand(rows, -1), wide(h.mask), wide(h.variables)) for name, h in held.items()}
 
 
 # ------------------------------------------------------------------ block Gibbs
@@ -141,8 +146,8 @@ def gibbs_draws(shape: str, beta: float = 1.0, clamp: str | None = None, steps: 
     row = first[-1]
     for _ in range(steps - 1):
         row = row @ second @ first
-    start, wide = repeated({n: x[-1:] for n, x in {**zero, **one}.items()}, held)
-    drawn = gibbs.run(machine, start, steps, Stream(5).child(shape), wide, beta)
+    start = repeated({n: x[-1:] for n, x in {**zero, **one}.items()})
+    drawn = gibbs.run(machine, start, steps, Stream(5).child(shape), widened(held), beta)
     at = number(drawn, zero), number(drawn, one)
     assert min(int(x.min()) for x in at) >= 0, "a clamped cell was redrawn"
     follow(at[0] * second.shape[1] + at[1], row[:, None] * second)
@@ -280,8 +285,8 @@ def swap_chance(kind: str, shape: str, clamp: str | None = None) -> None:
     held = tiny_clamp(shape, clamp)
     product = Product(rungs_of(kind, shape), held)
     rows = product.index.shape[1]
-    wide = {n: Held(*(None if x is None else x.expand(rows, -1) for x in (h.values, h.mask, h.variables))) for n, h in held.items()}  #
-    type: ignore[arg-type] for pair in range(len(product.rungs) - 1):
+    wide = widened(held, rows)
+    for pair in range(len(product.rungs) - 1):
         moved = tempering.swap(product.rungs, product.states([0] * len(product.rungs)), Stream(1), pair % 2, wide)
         found = moved.chance[pair].numpy()
         assert np.abs(found - product.chance(pair)).max() < 1e-10
@@ -305,10 +310,10 @@ def swap_draws(kind: str, shape: str, clamp: str | None = None) -> None:
     product = Product(rungs_of(kind, shape), held)
     at = _middling(product)
     unlikely = [int(np.argmin(pi[i])) for pi, i in zip(product.pi, product.index[:, at], strict=True)]
-    states = [repeated({n: x[at : at + 1] for n, x in state.items()}, held)[0] for state in product.states(unlikely)]
+    states = [repeated({n: x[at : at + 1] for n, x in state.items()}) for state in product.states(unlikely)]
     row = np.zeros(len(product.marginal))
     row[at] = 1.0
-    moved = tempering.swap(product.rungs, states, Stream(6).child(kind, shape), held=repeated({}, held)[1])
+    moved = tempering.swap(product.rungs, states, Stream(6).child(kind, shape), held=widened(held))
     product.follow(moved.states, row @ _both(product))
 
 
@@ -319,8 +324,8 @@ def step_draws(kind: str, shape: str, clamp: str | None = None) -> None:
     product = Product(rungs_of(kind, shape), held)
     at = [int(np.argmax(pi.sum(0))) for pi in product.pi]
     row = functools.reduce(np.multiply.outer, [pi[:, b] / pi[:, b].sum() for pi, b in zip(product.pi, at, strict=True)]).ravel()
-    states = [repeated({n: x[:1] for n, x in state.items()}, held)[0] for state in product.states(at)]
-    moved = tempering.step(product.rungs, states, Stream(7).child(kind, shape), repeated({}, held)[1])
+    states = [repeated({n: x[:1] for n, x in state.items()}) for state in product.states(at)]
+    moved = tempering.step(product.rungs, states, Stream(7).child(kind, shape), widened(held))
     product.follow(moved.states, row @ _both(product))
     assert np.abs(product.marginal @ _both(product) - product.marginal).max() < 1e-12
 

@@ -13,9 +13,9 @@ rungs i and j the states of ``colours[0]`` trade places with probability
 .. math:: \min\left(1, \frac{p_i(x_j)\, p_j(x_i)}{p_i(x_i)\, p_j(x_j)}\right),
 
 p being the marginal of ``colours[0]``, in which Z cancels. Why marginals rather than joint states: what is drawn next does not depend on
-the old values of ``colours[1]``, so the swap may forget them, a ratio of marginals is never accepted less often (summing out is
-averaging), and what ``colours[1]`` feels, which the marginal needs, is what it is drawn from anyway. On a ladder of temperatures swaps
-therefore cost no matrix product at all, on a trajectory one per rung and parity.
+the old values of ``colours[1]``, so the swap may forget them; on average marginals are swapped no less often, since summing out brings
+distributions closer; and what ``colours[1]`` feels, which the marginal needs, is what it is drawn from anyway. On a ladder of
+temperatures swaps therefore cost no matrix product at all, on a trajectory one per rung and parity.
 """
 
 from __future__ import annotations
