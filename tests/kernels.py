@@ -21,7 +21,7 @@ from equilibria.inference import gibbs, tempering
 from equilibria.inference.clamp import Held, parse, take
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.units import Bernoulli, Categorical
+from equilibria.units import Bernoulli, Categorical, Spin
 from exact import Array, clamps_of, energy, joint_states, machine_of
 
 ALARM = 1e-6
@@ -57,7 +57,9 @@ def transition(
     p = torch.ones(count(given), count(to), dtype=torch.float64)
     for name in machine.colours[colour]:
         mean = machine.units(name).mean(machine.field(name, given, beta))
-        cell = mean[:, None] * to[name] if not isinstance(machine.units(name), Bernoulli) else None
+        if isinstance(machine.units(name), Spin):
+            mean = 0.5 * (1 + mean)
+        cell = mean[:, None] * to[name] if not isinstance(machine.units(name), Bernoulli | Spin) else None
         if cell is None:
             cell = torch.where(to[name] == 1, mean[:, None], 1 - mean[:, None])
         else:
@@ -85,11 +87,11 @@ def joint(machine: BoltzmannMachine, zero: Mapping[str, torch.Tensor], one: Mapp
 
 def number(x: Mapping[str, torch.Tensor], states: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Which of the states each row is, by its columns read as a binary number; −1 for none of them."""
-    digits = torch.cat([states[n] for n in states], 1).long()
+    digits = (torch.cat([states[n] for n in states], 1) > 0).long()
     code = 2 ** torch.arange(digits.shape[1])
     table = torch.full((2 ** digits.shape[1],), -1)
     table[digits @ code] = torch.arange(len(digits))
-    return table[torch.cat([x[n] for n in states], 1).long() @ code]
+    return table[(torch.cat([x[n] for n in states], 1) > 0).long() @ code]
 
 
 def follow(cell: torch.Tensor, row: Array) -> None:
@@ -168,6 +170,7 @@ def draws_at_the_edge() -> None:
     """What has probability 0 does not happen and what has probability 1 does, when the uniform number is 0."""
     certain = torch.tensor([[-1e4, 1e4]], dtype=torch.float64)
     assert Bernoulli(2).sample(certain, Extreme(0)).tolist() == [[0.0, 1.0]]
+    assert Spin(2).sample(certain, Extreme(0)).tolist() == [[-1.0, 1.0]]
     assert Categorical([3]).sample(torch.tensor([[-1e4, 1e4, -1e4]], dtype=torch.float64), Extreme(0)).tolist() == [[0.0, 1.0, 0.0]]
 
 
@@ -179,6 +182,7 @@ _TINY: dict[str, Callable[[], BoltzmannMachine]] = {
     "dbm": lambda: BoltzmannMachine.stack(Bernoulli(2), Bernoulli(2), Bernoulli(1)),
     "softmax": lambda: BoltzmannMachine.stack(Categorical([3]), Bernoulli(2)),
     "label": lambda: BoltzmannMachine.stack(Bernoulli(2), Categorical([3]), Categorical([2])),
+    "spin": lambda: BoltzmannMachine.stack(Spin(2), Bernoulli(1), Spin(1)),
 }
 TINY = tuple(_TINY)
 
@@ -357,8 +361,8 @@ def _named(check: Callable[..., None], *cases: tuple[Any, ...]) -> dict[str, Cal
 
 
 CHECKS: dict[str, Callable[[], None]] = {
-    **_named(gibbs_kernel, *itertools.product(("rbm", "dbm", "softmax", "label"), (1.0, 0.5), (None, "masked"))),
-    **_named(gibbs_draws, *itertools.product(("rbm", "dbm", "softmax", "label"), (1.0, 0.5), (None, "masked"))),
+    **_named(gibbs_kernel, *itertools.product(("rbm", "dbm", "softmax", "label", "spin"), (1.0, 0.5), (None, "masked"))),
+    **_named(gibbs_draws, *itertools.product(("rbm", "dbm", "softmax", "label", "spin"), (1.0, 0.5), (None, "masked"))),
     **_named(gibbs_draws, ("rbm", 1.0, None, 2), ("dbm", 1.0, "several", 2)),
     **_named(draws_at_the_edge, ()),
     **_named(swap_chance, *itertools.product(("temperatures", "base", "snapshot"), TINY)),

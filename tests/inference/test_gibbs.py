@@ -9,11 +9,11 @@ from scipy import stats
 
 from equilibria.inference import gibbs
 from equilibria.inference.clamp import Held, parse, take
-from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.units import Bernoulli, Gaussian, Rectified, Spin
+from equilibria.units import Gaussian, Rectified
 from exact import DISCRETE, MACHINES, clamps_of, energy, enumerate_states, machine_of, values_of
 from kernels import ALARM, CHAINS, colour_states, follow, joint, number, transition
+
 
 @pytest.mark.parametrize("shape", DISCRETE)
 @pytest.mark.parametrize("beta", [1.0, 0.5, 0.0])
