@@ -12,7 +12,7 @@ from scipy import stats
 
 from equilibria.data import Batch
 from equilibria.games.contrastive import ContrastiveGame, Phases
-from equilibria.games.snapshots import Snapshots
+from equilibria.games.replicas import Snapshots
 from equilibria.inference import gibbs, tempering
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
@@ -166,6 +166,8 @@ def test_when_the_trajectory_is_full_the_one_goes_whose_neighbours_are_closest()
         p.fill_(3.0)
     drawn = settled(game, [0.5, 0.9, 0.8, 0.1])
     before = {n: getattr(game, f"replica_{n}").clone() for n in game.machine.layers}
+    game.settle(dataclasses.replace(drawn, acceptance=torch.tensor([0.3, 0.3, 0.3, 0.2])))  # .09 at best: that would help no one
+    assert torch.equal(game.rungs()[1].machine.bias["visible"], torch.zeros(5))
     game.settle(drawn)
     assert [float(next(rung.machine.parameters()).flatten()[0]) for rung in game.rungs()] == [3.0, 0.0, 2.0, 3.0, 3.0]
     for name, x in before.items():

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from equilibria.data import Batch
 from equilibria.games.game import Game
-from equilibria.games.snapshots import Snapshots
+from equilibria.games.replicas import Snapshots, moves, remember
 from equilibria.inference import gibbs, tempering
 from equilibria.inference.clamp import Held
 from equilibria.inference.mean_field import update
@@ -96,7 +96,7 @@ class ContrastiveGame(Game):
         :func:`~equilibria.inference.tempering.choose_betas` places them for a trained machine.
     replicas : int
         Of ``negative="trajectory"``: at most so many earlier states are kept. When one more is due, the one goes whose neighbours swap
-        most readily.
+        most readily (unless that would leave a narrower place than there is).
     overlap : float
         Of ``negative="trajectory"``: when the newest of the earlier states and the machine swap with a mean probability below this, the
         machine as it is then is added (0.25 as published by Béreux et al.). This looks at one number from the device each round.
@@ -181,6 +181,12 @@ class ContrastiveGame(Game):
         """The persistent chains' states by layer; empty where chains restart at the data."""
         return {name: getattr(self, f"chain_{name}") for name in self.machine.layers if self.sharded}
 
+    @property
+    def replicas(self) -> dict[str, Tensor]:
+        """The states on the rungs below the chains', by layer, (chains, rungs, size); empty where chains are not tempered."""
+        tempered = self.negative in ("tempered", "trajectory")
+        return {name: getattr(self, f"replica_{name}") for name in self.machine.layers if tempered}
+
     def offset(self, name: str) -> Tensor:
         """μ of one layer."""
         return getattr(self, f"offset_{name}")
@@ -199,7 +205,7 @@ class ContrastiveGame(Game):
         positive, fields, change = self._posterior(held, rough)
         acceptance = None
         if self.negative in ("tempered", "trajectory"):
-            state, last, acceptance = self._moves(stream)
+            state, last, acceptance = moves(self.rungs(), self.replicas, self.chains, self.steps, stream)
         elif self.negative == "persistent":
             state, last = self._sweeps(rough or machine, self.chains, stream)
         else:
@@ -236,38 +242,6 @@ class ContrastiveGame(Game):
         if self.snapshots is not None:
             return tempering.trajectory(self.machine, self.snapshots.machines(self.machine))
         return tempering.ladder(self.machine, self.betas) if self.betas else []
-
-    def _moves(self, stream: Stream) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-        """A round's moves of tempered chains: (state, the fields of the last move, the mean probability of a swap for each pair)."""
-        rungs = self.rungs()
-        replicas = {name: getattr(self, f"replica_{name}") for name in self.machine.layers}
-        states: list[dict[str, Tensor]] = [{name: x[:, i] for name, x in replicas.items()} for i in range(len(rungs) - 1)]
-        states.append(self.chains)
-        acceptance = torch.zeros(len(rungs) - 1, dtype=torch.float64, device=self.machine.device)
-        for step in range(self.steps):
-            moved = tempering.step(rungs, states, stream.child("sweep", step))
-            states = moved.states
-            acceptance += moved.chance.mean(1) / self.steps
-        for i, state in enumerate(states[:-1]):
-            for name, values in state.items():
-                replicas[name][:, i] = values
-        return states[-1], moved.fields[-1], acceptance.to(self.machine.dtype)
-
-    def _remember(self, snapshots: Snapshots, acceptance: Tensor) -> None:
-        """Add the machine to the trajectory if the newest of its earlier states no longer reaches it."""
-        if not float(acceptance[-1]) < self.overlap:
-            return
-        used, most = len(acceptance) - 1, len(snapshots.values)
-        if used == most:
-            dropped = int(torch.argmax(acceptance[:-1] * acceptance[1:]))  # about how well its two neighbours will swap
-            snapshots.drop(dropped)
-            for name in self.machine.layers:
-                states = getattr(self, f"replica_{name}")
-                states[:, dropped + 1 : -1] = states[:, dropped + 2 :].clone()  # the first rung, the base rates, is no snapshot
-            used -= 1
-        snapshots.add(self.machine)
-        for name, values in self.chains.items():
-            getattr(self, f"replica_{name}")[:, used + 1] = values
 
     def _rounded(self) -> BoltzmannMachine | None:
         """The machine as it is now with every parameter rounded to the chains' precision."""
@@ -321,7 +295,7 @@ class ContrastiveGame(Game):
         for name in self.sparsity:
             getattr(self, f"activity_{name}").lerp_(drawn.means[name], ACTIVITY_RATE)
         if self.snapshots is not None and drawn.acceptance is not None:  # here, where all processes have the same acceptance
-            self._remember(self.snapshots, drawn.acceptance)
+            remember(self.snapshots, self.machine, self.replicas, self.chains, drawn.acceptance, self.overlap)
 
     @torch.no_grad()
     def measure(self, drawn: Phases) -> dict[str, Tensor]:

@@ -1,15 +1,66 @@
-"""Earlier states of a machine in training, kept as buffers of one shape so that a checkpoint holds them like anything else."""
+"""The rungs below a game's tempered chains: their states, and the earlier states of the machine that they belong to.
+
+Everything is kept in buffers of one shape, so that a checkpoint holds it like anything else.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.inference import tempering
+from equilibria.models.boltzmann import BoltzmannMachine, State
+from equilibria.random import Stream
 
-__all__ = ["Snapshots"]
+__all__ = ["Snapshots", "moves", "remember"]
+
+
+def moves(
+    rungs: Sequence[tempering.Rung], replicas: Mapping[str, Tensor], chains: State, steps: int, stream: Stream
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """A round's moves of tempered chains.
+
+    ``replicas`` hold the states of the rungs below the last, (chains, rungs − 1 or more, size) a layer, and are moved in place. Returns the
+    last rung's new state, the fields of its last move, and the mean probability of a swap for each pair of neighbours, (rungs − 1,).
+    """
+    states: list[State] = [*({name: x[:, i] for name, x in replicas.items()} for i in range(len(rungs) - 1)), chains]
+    acceptance = torch.zeros(len(rungs) - 1, dtype=torch.float64, device=rungs[-1].machine.device)
+    for step in range(steps):
+        moved = tempering.step(rungs, states, stream.child("sweep", step))
+        states = list(moved.states)
+        acceptance += moved.chance.mean(1) / steps
+    for i, state in enumerate(moved.states[:-1]):
+        for name, values in state.items():
+            replicas[name][:, i] = values
+    return moved.states[-1], moved.fields[-1], acceptance.to(rungs[-1].machine.dtype)
+
+
+def remember(
+    snapshots: Snapshots, machine: BoltzmannMachine, replicas: Mapping[str, Tensor], chains: State, acceptance: Tensor, overlap: float
+) -> None:
+    """Add the machine to the trajectory, with the chains as its replica's, if the newest earlier state no longer reaches it.
+
+    Where there is no room the one goes whose two neighbours will swap most readily, which is about the product of their swaps with it;
+    unless even that would leave a narrower place than the one at the end.
+    """
+    if not float(acceptance[-1]) < overlap:
+        return
+    used = len(acceptance) - 1
+    if used == len(snapshots.values):
+        without = acceptance[:-1] * acceptance[1:]
+        dropped = int(torch.argmax(without))
+        if float(without[dropped]) < float(acceptance[-1]):
+            return
+        snapshots.drop(dropped)
+        for states in replicas.values():
+            states[:, dropped + 1 : -1] = states[:, dropped + 2 :].clone()  # the first rung, the base rates, is no snapshot
+        used -= 1
+    snapshots.add(machine)
+    for name, values in chains.items():
+        replicas[name][:, used + 1] = values
 
 
 class Snapshots(nn.Module):
