@@ -233,22 +233,27 @@ class Product:
     def __init__(self, rungs: Sequence[tempering.Rung], held: Mapping[str, Held]):
         machine = rungs[0].machine
         self.rungs, self.held = rungs, held
-        self.zero, self.one = colour_states(machine, 0, held), colour_states(machine, 1, held)
-        self.pi = [joint(rung.machine, self.zero, self.one, rung.beta) for rung in rungs]
-        self.log_marginal = [special.logsumexp(log_joint(r.machine, self.zero, self.one, r.beta), axis=1) for r in rungs]
-        self.index = np.indices([count(self.zero)] * len(rungs)).reshape(len(rungs), -1)  # (rungs, product states) of colour 0
+        states = [colour_states(machine, colour, held) for colour in (0, 1)]
+        sizes = [count(colour_states(machine, colour, {})) for colour in (0, 1)]
+        turned = sizes[1] < sizes[0]  # the colour with fewer states swaps
+        self.kept, self.summed = states[::-1] if turned else states
+        logs = [log_joint(rung.machine, *states, rung.beta) for rung in rungs]
+        logs = [log.T for log in logs] if turned else logs
+        self.pi = [special.softmax(log) for log in logs]  # (kept, summed)
+        self.log_marginal = [special.logsumexp(log, axis=1) for log in logs]
+        self.index = np.indices([count(self.kept)] * len(rungs)).reshape(len(rungs), -1)  # (rungs, product states) of the kept colour
 
     def states(self, other: Sequence[int]) -> list[dict[str, torch.Tensor]]:
-        """Every product state of colour 0 as a row, with a fixed state of colour 1 on each rung."""
+        """Every product state of the kept colour as a row, with a fixed state of the summed one on each rung."""
         rows = self.index.shape[1]
         return [
-            {**{n: x[i] for n, x in self.zero.items()}, **{n: x[b : b + 1].expand(rows, -1) for n, x in self.one.items()}}
+            {**{n: x[i] for n, x in self.kept.items()}, **{n: x[b : b + 1].expand(rows, -1) for n, x in self.summed.items()}}
             for i, b in zip(self.index, other, strict=True)
         ]
 
     @property
     def marginal(self) -> Array:
-        """The product of the rungs' marginals of colour 0."""
+        """The product of the rungs' marginals of the kept colour."""
         return functools.reduce(np.multiply.outer, [pi.sum(1) for pi in self.pi]).ravel()
 
     def chance(self, pair: int) -> Array:
@@ -261,13 +266,13 @@ class Product:
         """The transition matrix of one pair's swap, given its probability from every product state."""
         swapped = self.index.copy()
         swapped[[pair, pair + 1]] = swapped[[pair + 1, pair]]
-        to = np.ravel_multi_index(tuple(swapped), [count(self.zero)] * len(self.rungs))
+        to = np.ravel_multi_index(tuple(swapped), [count(self.kept)] * len(self.rungs))
         matrix = np.diag(1.0 - chance)
         np.add.at(matrix, (np.arange(len(to)), to), chance)
         return matrix
 
     def complete(self, row: Array) -> Array:
-        """A law of colour 0's product states together with colour 1 given them: (product states, product states of colour 1)."""
+        """A law of the kept colour's product states together with the summed colour given them, (of the one, of the other)."""
         second = [pi / pi.sum(1, keepdims=True) for pi in self.pi]
         given = [functools.reduce(np.multiply.outer, [k[i] for k, i in zip(second, at, strict=True)]).ravel() for at in self.index.T]
         return row[:, None] * np.array(given)
@@ -275,7 +280,7 @@ class Product:
     def follow(self, states: Sequence[Mapping[str, torch.Tensor]], row: Array) -> None:
         """The G-test of drawn product states."""
         cell = torch.zeros(len(next(iter(states[0].values()))), dtype=torch.int64)
-        for table in (self.zero, self.one):
+        for table in (self.kept, self.summed):
             for state in states:
                 at = number(state, table)
                 assert int(at.min()) >= 0, "a clamped cell was redrawn"
@@ -309,7 +314,7 @@ def _middling(product: Product) -> int:
 
 @torch.no_grad()
 def swap_draws(kind: str, shape: str, clamp: str | None = None) -> None:
-    """Swaps from one product state, ``colours[1]`` unlikely at first, follow the row: even pairs, odd pairs, ``colours[1]`` drawn."""
+    """Swaps from one product state, the summed colour unlikely at first, follow the row: even pairs, odd pairs, that colour drawn."""
     held = tiny_clamp(shape, clamp)
     product = Product(rungs_of(kind, shape), held)
     at = _middling(product)

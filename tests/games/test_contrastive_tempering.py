@@ -72,9 +72,10 @@ def test_a_draw_is_a_rounds_moves_of_the_ladder(shape: str, negative: str) -> No
             assert torch.equal(game.chains[name], states[-1][name])
             assert all(torch.equal(getattr(game, f"replica_{name}")[:, i], states[i][name]) for i in range(below))
         assert torch.equal(drawn.acceptance, chance)
-        for name in machine.colours[0]:
+        kept = tempering.kept_colour(machine)
+        for name in machine.colours[kept]:
             assert torch.equal(drawn.negative[name], states[-1][name])
-        for name in machine.colours[1]:  # the mean given the machine's own rung
+        for name in machine.colours[1 - kept]:  # the mean given the machine's own rung
             mean = machine.units(name).mean(machine.field(name, states[-1]))
             assert torch.allclose(drawn.negative[name], mean, atol=1e-12)
 

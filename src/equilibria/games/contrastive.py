@@ -187,6 +187,11 @@ class ContrastiveGame(Game):
         tempered = self.negative in ("tempered", "trajectory")
         return {name: getattr(self, f"replica_{name}") for name in self.machine.layers if tempered}
 
+    @property
+    def last(self) -> int:
+        """The colour that a round draws last, and which the negative phase therefore has by its means."""
+        return 1 if self.negative in ("persistent", "data") else 1 - tempering.kept_colour(self.machine)
+
     def offset(self, name: str) -> Tensor:
         """μ of one layer."""
         return getattr(self, f"offset_{name}")
@@ -216,7 +221,7 @@ class ContrastiveGame(Game):
         if self.negative != "data":
             for name, values in state.items():
                 getattr(self, f"chain_{name}").copy_(values)
-        negative = {**state, **{name: machine.units(name).mean(last[name]) for name in machine.colours[1]}}
+        negative = {**state, **{name: machine.units(name).mean(last[name]) for name in machine.colours[self.last]}}
         inferred: dict[str, Tensor | bool] = dict.fromkeys(fields, True)
         inferred |= {name: ~hold.mask for name, hold in held.items() if hold.mask is not None}
         return Phases(positive, negative, self._signal_means(positive), self._signal_means(negative), change, inferred, acceptance)
@@ -280,7 +285,7 @@ class ContrastiveGame(Game):
         named = {**{f"bias.{name}": g for name, g in bias.items()}, **{f"weight.{key}": g for key, g in weight.items()}}
         for name in machine.layers:
             positive = self._slopes(drawn.positive, name, drawn.free.get(name))
-            negative = self._slopes(drawn.negative, name, name in machine.colours[1] or None)
+            negative = self._slopes(drawn.negative, name, name in machine.colours[self.last] or None)
             named |= {f"layers.{name}.{key}": positive[key] - negative[key] for key in positive}
         return [named[name] for name, parameter in machine.named_parameters() if parameter.requires_grad]
 

@@ -1,6 +1,6 @@
 """One swap between two rungs of a ladder: what stands on them, the marginals that decide, and the trade.
 
-:mod:`equilibria.inference.tempering` says what a ladder is and why the marginals of ``colours[0]`` decide.
+:mod:`equilibria.inference.tempering` says what a ladder is and why the marginals of one colour decide.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from equilibria.inference.clamp import Held
-from equilibria.models.boltzmann import BoltzmannMachine, State
+from equilibria.models.boltzmann import BoltzmannMachine, State, log_states
 from equilibria.random import Stream
 
-__all__ = ["Place", "Rung"]
+__all__ = ["Place", "Rung", "kept_colour"]
 
 
 class Rung(NamedTuple):
@@ -26,9 +26,15 @@ class Rung(NamedTuple):
     beta: float = 1.0
 
 
+def kept_colour(machine: BoltzmannMachine) -> int:
+    """Which colour swaps, 0 or 1: the one with fewer states, so that the larger one is summed out. A continuous layer is never kept if the
+    other colour is discrete."""
+    return min((0, 1), key=lambda colour: (log_states(machine, colour), colour))
+
+
 @dataclasses.dataclass
 class Place:
-    """A rung with what stands on it: ``kept`` the layers of ``colours[0]``, ``pull`` what those of ``colours[1]`` feel from their
+    """A rung with what stands on it: ``kept`` the layers of the kept colour, ``pull`` what those of the summed one feel from their
     neighbours at β = 1, ``log`` the logarithm of the kept layers' marginal there, (chains,), float64."""
 
     rung: Rung
@@ -38,8 +44,9 @@ class Place:
 
     @classmethod
     def of(cls, rung: Rung, state: State, held: Mapping[str, Held]) -> Place:
-        kept = {name: state[name] for name in rung.machine.colours[0]}
-        return cls._at(rung, kept, {name: rung.machine.pull(name, kept) for name in rung.machine.colours[1]}, held)
+        colour = kept_colour(rung.machine)
+        kept = {name: state[name] for name in rung.machine.colours[colour]}
+        return cls._at(rung, kept, {name: rung.machine.pull(name, kept) for name in rung.machine.colours[1 - colour]}, held)
 
     @classmethod
     def _at(cls, rung: Rung, kept: dict[str, Tensor], pull: dict[str, Tensor], held: Mapping[str, Held]) -> Place:
@@ -68,9 +75,9 @@ class Place:
         return log_ratio.clamp(max=0.0).exp(), accepted
 
     def draw(self, stream: Stream, held: Mapping[str, Held]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """(the whole state, the fields of what was drawn): ``colours[1]`` given what is kept."""
+        """(the whole state, the fields of what was drawn): the summed colour given what is kept."""
         machine, drawn, fields = self.rung.machine, {}, {}
-        for name in machine.colours[1]:
+        for name in self.pull:
             hold = held.get(name)
             if hold is not None and hold.mask is None:
                 drawn[name] = hold.values
@@ -86,7 +93,7 @@ def _field(rung: Rung, name: str, pull: State) -> Tensor:
 
 
 def _log_marginal(rung: Rung, kept: State, pull: State, held: Mapping[str, Held]) -> Tensor:
-    """log Σ exp(−E) over what is free in ``colours[1]``, float64 (chains,)."""
+    """log Σ exp(−E) over what is free in the summed colour, float64 (chains,)."""
     machine = rung.machine
     total = sum((-machine.own_energy(name, x, rung.beta).double() for name, x in kept.items()), torch.zeros(()))
     for name in pull:

@@ -7,15 +7,15 @@ Every rung of the ladder is a distribution over the same layers: a machine at an
   Rosset & Seoane 2024, "Fast training and sampling of restricted Boltzmann machines"). Where learning splits a mode in two step by step, a
   fall in temperature splits it at once, and swaps between temperatures are refused there.
 
-One mechanism serves both. A move draws ``colours[0]`` of every rung, lets neighbours on the ladder swap, and draws ``colours[1]``. Between
-rungs i and j the states of ``colours[0]`` trade places with probability
+One mechanism serves both. A move draws one colour x of every rung, lets neighbours on the ladder swap it, and draws the other colour.
+Between rungs i and j the states of the *kept* colour trade places with probability
 
 .. math:: \min\left(1, \frac{p_i(x_j)\, p_j(x_i)}{p_i(x_i)\, p_j(x_j)}\right),
 
-p being the marginal of ``colours[0]``, in which Z cancels. Why marginals rather than joint states: what is drawn next does not depend on
-the old values of ``colours[1]``, so the swap may forget them; on average marginals are swapped no less often, since summing out brings
-distributions closer; and what ``colours[1]`` feels, which the marginal needs, is what it is drawn from anyway. On a ladder of
-temperatures swaps therefore cost no matrix product at all, on a trajectory one per rung and parity.
+p being the marginal of that colour, in which Z cancels. Why marginals rather than joint states: what is drawn next does not depend on
+the old values of the summed colour, so the swap may forget them; on average marginals are swapped no less often, since summing out brings
+distributions closer (so the colour with more states is the summed one); and what that colour feels, which the marginal needs, is what it
+is drawn from anyway. On a ladder of temperatures swaps therefore cost no matrix product at all, on a trajectory one per rung and parity.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from torch import Tensor
 
 from equilibria.inference import gibbs
 from equilibria.inference.clamp import Clamp, Held, parse
-from equilibria.inference.exchange import Place, Rung
+from equilibria.inference.exchange import Place, Rung, kept_colour
 from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import RandomState, Stream, as_stream
 
-__all__ = ["Info", "Moved", "Rung", "choose_betas", "ladder", "run", "start", "step", "swap", "sweep", "trajectory"]
+__all__ = ["Info", "Moved", "Rung", "choose_betas", "kept_colour", "ladder", "run", "start", "step", "swap", "sweep", "trajectory"]
 
 MAX_RUNGS = 200
 _FIRST_RUNGS = 16
@@ -52,8 +52,8 @@ class Moved(NamedTuple):
     states : list of dict of str to Tensor
         The states of every rung, each layer (chains, size).
     fields : list of dict of str to Tensor
-        For every rung, the field that each free layer of ``colours[1]`` was drawn under: it belongs to the new ``colours[0]``, so its mean
-        is the Rao–Blackwellised statistic.
+        For every rung, the field that each free layer of the summed colour was drawn under: it belongs to the new state of the kept one,
+        so its mean is the Rao–Blackwellised statistic.
     chance, accepted : Tensor
         For every pair of neighbours and every chain, (rungs − 1, chains): the probability of the swap (float64), and whether it took
         place. A pair of the other parity, which was not asked, has chance NaN.
@@ -194,13 +194,14 @@ def sweep(
 
 
 def step(rungs: Sequence[Rung], states: Sequence[State], stream: Stream, held: Mapping[str, Held] | None = None) -> Moved:
-    """A whole move: ``colours[0]`` drawn in every rung, the even pairs asked to swap, then the odd ones, ``colours[1]`` drawn.
+    """A whole move: the kept colour drawn in every rung, the even pairs asked to swap, then the odd ones, the summed colour drawn.
 
     To ask both parities in turn, always in the same order, carries a state up or down several rungs in a row, where a choice at random
     would let it wander (Syed, Bouchard-Côté, Deligiannidis & Doucet 2022, "Non-reversible parallel tempering").
     """
+    kept = kept_colour(rungs[0].machine)
     middle = [
-        {**state, **gibbs.block(rung.machine, 0, state, stream.child("first", i), held, rung.beta)[0]}
+        {**state, **gibbs.block(rung.machine, kept, state, stream.child("first", i), held, rung.beta)[0]}
         for i, (rung, state) in enumerate(zip(rungs, states, strict=True))
     ]
     return swap(rungs, middle, stream, None, held)
@@ -209,10 +210,10 @@ def step(rungs: Sequence[Rung], states: Sequence[State], stream: Stream, held: M
 def swap(
     rungs: Sequence[Rung], states: Sequence[State], stream: Stream, parity: int | None = None, held: Mapping[str, Held] | None = None
 ) -> Moved:
-    """Let neighbours swap their ``colours[0]``, each chain for itself, then draw ``colours[1]`` of every rung.
+    """Let neighbours swap their kept colour (:func:`kept_colour`), each chain for itself, then draw the summed one of every rung.
 
-    It leaves the product of the rungs' distributions as it is: with ``colours[1]`` summed out the swap is a Metropolis step, and to draw
-    ``colours[1]`` given the rest completes the state. The old values of ``colours[1]`` are not looked at.
+    It leaves the product of the rungs' distributions as it is: with one colour summed out the swap is a Metropolis step, and to draw that
+    colour given the other completes the state. Its old values are not looked at.
 
     Parameters
     ----------
