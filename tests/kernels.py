@@ -374,10 +374,10 @@ CHECKS: dict[str, Callable[[], None]] = {
     **_named(swap_chance, *itertools.product(("three temperatures", "trajectory"), ("slim", "softmax"))),
     **_named(swap_chance, *itertools.product(("temperatures", "snapshot"), ("rbm", "dbm"), ("masked", "whole", "second"))),
     **_named(swap_draws, *itertools.product(("temperatures", "snapshot"), TINY)),
-    **_named(swap_draws, *itertools.product(("three temperatures", "trajectory"), ("slim",))),
+    **_named(swap_draws, *itertools.product(("three temperatures", "trajectory"), ("slim", "rbm"))),
     **_named(swap_draws, ("temperatures", "dbm", "masked"), ("snapshot", "dbm", "whole"), ("snapshot", "rbm", "second")),
     **_named(step_draws, *itertools.product(("temperatures", "base", "snapshot"), ("rbm", "dbm", "label"))),
-    **_named(step_draws, *itertools.product(("three temperatures", "trajectory"), ("slim",)), ("temperatures", "dbm", "masked")),
+    **_named(step_draws, *itertools.product(("three temperatures", "trajectory"), ("slim", "rbm")), ("temperatures", "dbm", "masked")),
     **_named(swap_at_the_edge, ()),
 }
 """Every check by name, such as ``swap_draws(temperatures, rbm)``."""

@@ -186,7 +186,7 @@ MUTANTS = (
         "inference.tempering:swap",
         "uniform[:, i]",
         "uniform[:, 0]",
-        "swap_draws(three temperatures, slim)",
+        "swap_draws(three temperatures, rbm)",
     ),
     Mutant(
         "the summed colour is not redrawn",
@@ -207,7 +207,7 @@ MUTANTS = (
         "inference.exchange:Place.take",
         "torch.where(where, other.log, self.log)",
         "self.log",
-        "swap_draws(three temperatures, slim)",
+        "swap_draws(three temperatures, rbm)",
     ),
     Mutant(
         "a snapshot judges by another machine",
