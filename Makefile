@@ -1,6 +1,7 @@
 # make demo     install into .venv, train both families on the digits, print the report's path
 # make test     install into .venv, run every test           (make test ARGS="tests/test_readme.py -x" runs some)
 # make check    install into .venv, lint, formatting, types
+# make mutants  plant bugs in the samplers one by one, print which check notices each
 # make install  install into .venv and nothing else          (make install CONSTRAINTS= drops the pinned versions)
 # make clean    remove .venv and what the tools cached; runs/ is kept
 #
@@ -15,7 +16,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check install clean
+.PHONY: demo test check mutants install clean
 .DEFAULT_GOAL := install
 
 demo: $(INSTALLED)
@@ -28,6 +29,9 @@ check: $(INSTALLED)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+
+mutants: $(INSTALLED)
+	@PYTHONPATH=src:tests $(BIN)/python -m mutants
 
 install: $(INSTALLED)
 

@@ -7,6 +7,7 @@ parameters alone.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import itertools
@@ -59,7 +60,7 @@ DISCRETE = tuple(name for name in MACHINES if name not in CONTINUOUS)
 
 def machine_of(shape: str, std: float = 1.0, seed: int = 0) -> BoltzmannMachine:
     """A float64 machine with weights and biases from N(0, std²) and base rates other than its own."""
-    machine = _SHAPES[shape]().double()
+    machine = copy.deepcopy(_SHAPES[shape]()).double()  # a layer's own parameters are not shared between machines
     generator = np.random.default_rng([seed, MACHINES.index(shape)])
     with torch.no_grad():
         for parameter in machine.parameters():

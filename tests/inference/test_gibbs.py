@@ -9,53 +9,10 @@ from scipy import stats
 
 from equilibria.inference import gibbs
 from equilibria.inference.clamp import Held, parse, take
-from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.units import Bernoulli, Gaussian, Rectified, Spin
-from exact import DISCRETE, MACHINES, Array, clamps_of, energy, enumerate_states, joint_states, machine_of, values_of
-
-ALARM = 1e-6
-CHAINS = 200_000
-
-
-def colour_states(machine: BoltzmannMachine, colour: int, held: dict[str, Held]) -> dict[str, torch.Tensor]:
-    """The states of one colour that agree with a clamp of one row."""
-    states = {n: torch.from_numpy(x) for n, x in joint_states(machine, list(machine.colours[colour])).items()}
-    keep = torch.ones(len(next(iter(states.values()))), dtype=torch.bool)
-    for name, x in states.items():
-        if name in held:
-            keep &= (held[name].fill(x) == x).all(1)
-    return {name: x[keep] for name, x in states.items()}
-
-
-def transition(
-    machine: BoltzmannMachine, colour: int, given: dict[str, torch.Tensor], to: dict[str, torch.Tensor], held: dict[str, Held], beta: float
-) -> Array:
-    """P(colour = to[j] | other colour = given[i]) by the machine's fields and the units' means, (states given, states to)."""
-    p = torch.ones(len(next(iter(given.values()))), len(next(iter(to.values()))), dtype=torch.float64)
-    for name in machine.colours[colour]:
-        mean = machine.units(name).mean(machine.field(name, given, beta))
-        if isinstance(machine.units(name), Spin):
-            mean = 0.5 * (1 + mean)
-        cell = mean[:, None] * to[name] if not isinstance(machine.units(name), Bernoulli | Spin) else None
-        if cell is None:
-            cell = torch.where(to[name] == 1, mean[:, None], 1 - mean[:, None])
-        else:
-            cell = torch.where(to[name] == 1, cell, torch.ones_like(cell))  # a group's one-hot column is its only factor
-        if name in held:
-            mask = held[name].mask
-            cell = torch.where(torch.ones_like(cell, dtype=torch.bool) if mask is None else mask, torch.ones_like(cell), cell)
-        p = p * cell.prod(-1)
-    return p.numpy()
-
-
-def joint(machine: BoltzmannMachine, zero: dict[str, torch.Tensor], one: dict[str, torch.Tensor], beta: float) -> Array:
-    """The enumerated π over (state of colour 0, state of colour 1) of what agrees with the clamp."""
-    n0, n1 = len(next(iter(zero.values()))), len(next(iter(one.values())))
-    state = {**{n: x.repeat_interleave(n1, 0) for n, x in zero.items()}, **{n: x.repeat(n0, 1) for n, x in one.items()}}
-    logs = -energy(machine, {n: x.numpy() for n, x in state.items()}, beta)
-    p = np.exp(logs - logs.max())
-    return (p / p.sum()).reshape(n0, n1)
+from equilibria.units import Gaussian, Rectified
+from exact import DISCRETE, MACHINES, clamps_of, energy, enumerate_states, machine_of, values_of
+from kernels import ALARM, CHAINS, colour_states, follow, joint, number, transition
 
 
 @pytest.mark.parametrize("shape", DISCRETE)
@@ -118,20 +75,9 @@ def test_real_draws_follow_the_row_of_the_matrix(shape: str, clamp: str | None) 
     everywhere = {n: Held(h.values.expand(CHAINS, -1), None if h.mask is None else h.mask.expand(CHAINS, -1)) for n, h in held.items()}
     drawn, _ = gibbs.sweep(machine, whole, Stream(5).child(shape), everywhere)
 
-    def number(x: dict[str, torch.Tensor], states: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Which state each row is, by its columns read as a binary number."""
-        digits = (torch.cat([states[n] for n in states], 1) > 0).long()
-        code = 2 ** torch.arange(digits.shape[1])
-        table = torch.full((int((digits @ code).max()) + 1,), -1)
-        table[digits @ code] = torch.arange(len(digits))
-        return table[(torch.cat([x[n] for n in states], 1) > 0).long() @ code]
-
-    cell = number(drawn, zero) * row.shape[1] + number(drawn, one)
-    assert int(cell.min()) >= 0, "a draw is outside the states that the clamp allows"
-    counts, expected = np.bincount(cell.numpy(), minlength=row.size), row.ravel() * CHAINS
-    common = expected > max(5.0, expected.min())  # the rest is one cell, so that the χ² law holds
-    counted, due = np.append(counts[common], CHAINS - counts[common].sum()), np.append(expected[common], CHAINS - expected[common].sum())
-    assert stats.power_divergence(counted, due * (counted.sum() / due.sum()), lambda_="log-likelihood").pvalue > ALARM
+    at = number(drawn, zero), number(drawn, one)
+    assert min(int(x.min()) for x in at) >= 0, "a draw is outside the states that the clamp allows"
+    follow(at[0] * row.shape[1] + at[1], row)
 
 
 @pytest.mark.parametrize("shape", [s for s in MACHINES if s not in DISCRETE])

@@ -102,7 +102,7 @@ def settle_game(game: ContrastiveGame, batch: Batch, stream: Stream, rank: int =
         for name in machine.layers:
             if game.centred:
                 game.offset(name).copy_(machine.units(name).signal(means[name].mean(0, keepdim=True)).squeeze(0))
-            if game.negative == "persistent":
+            if game.chains:
                 drawn = means[name] if name not in fields else machine.units(name).sample(fields[name], stream.child(name))
                 drawn = held[name].fill(drawn) if name in held else drawn
                 chain = getattr(game, f"chain_{name}")

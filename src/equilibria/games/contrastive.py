@@ -2,21 +2,24 @@
 
 This is Algorithm 20.1 of *Deep Learning* for any two-coloured graph: mean field for the positive phase, block Gibbs for the
 negative one. With persistent chains it is stochastic maximum likelihood (PCD); with chains that restart at the data it is
-contrastive divergence (CD). For an RBM mean field is exact.
+contrastive divergence (CD); with persistent chains that trade places with those of easier machines, tempering. For an RBM mean field is
+exact.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from equilibria.data import Batch
 from equilibria.games.game import Game
-from equilibria.inference import gibbs
+from equilibria.games.replicas import Snapshots, moves, remember
+from equilibria.inference import gibbs, tempering
 from equilibria.inference.clamp import Held
 from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine, State
@@ -24,7 +27,7 @@ from equilibria.random import Stream
 
 __all__ = ["NEGATIVE", "PRECISION", "ContrastiveGame", "Phases"]
 
-NEGATIVE = ("persistent", "data")
+NEGATIVE = ("persistent", "data", "tempered", "trajectory")
 PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
 OWN_PACE = 0.3
 """How far a layer's own parameters move in the centred gauge, as a part of their slope.
@@ -42,7 +45,8 @@ class Phases:
     ``positive`` and ``negative`` hold a value for each layer, (rows, size): means under Q given the data, and the chains
     (where the layers drawn last appear by their means, which is the lower-variance statistic). ``means`` and
     ``chain_means`` are their signals' means over rows; ``change`` the largest move of the last mean-field step; ``free`` the layers, or
-    the cells of one (a mask), that are means in ``positive`` rather than data.
+    the cells of one (a mask), that are means in ``positive`` rather than data; ``acceptance`` the mean probability of a swap for each pair
+    of neighbours on the chains' ladder, (rungs − 1,), where there is one.
     """
 
     positive: dict[str, Tensor]
@@ -51,6 +55,7 @@ class Phases:
     chain_means: dict[str, Tensor]
     change: Tensor
     free: dict[str, Tensor | bool]
+    acceptance: Tensor | None = None
 
 
 class ContrastiveGame(Game):
@@ -75,8 +80,11 @@ class ContrastiveGame(Game):
         Persistent chains; they start at the machine's base rates.
     steps : int
         Gibbs sweeps a round, the k of the algorithm.
-    negative : {"persistent", "data"}
-        Where the chains start each round: where they were (PCD) or at the batch (CD).
+    negative : {"persistent", "data", "tempered", "trajectory"}
+        Where the chains start each round: where they were (PCD) or at the batch (CD). Tempered chains are persistent ones, each the top of
+        a ladder whose rungs swap states (:mod:`equilibria.inference.tempering`): the same machine at lower inverse temperatures, or the
+        base rates and earlier states of this run. Only the machine's own rung enters the gradient. A ladder of R rungs costs R times the
+        chains, a trajectory up to twice that.
     centred : bool
         Whether to take steps in the gauge above, where μ follows the data (a moving average of the positive means); else the gradient
         is the plain one, and μ = 0.
@@ -92,6 +100,15 @@ class ContrastiveGame(Game):
     precision : {"float32", "bfloat16"}
         Of the chains' products (and of all mean-field steps but the last). Draws, statistics and gradients are float32 in any case. For
         machines of bounded layers only.
+    betas : int or sequence of float, optional
+        The inverse temperatures of ``negative="tempered"``, from 0 to 1, or their number in even steps (10 by default);
+        :func:`~equilibria.inference.tempering.choose_betas` places them for a trained machine.
+    replicas : int
+        Of ``negative="trajectory"``: at most so many earlier states are kept. When one more is due, the one goes whose neighbours swap
+        most readily (unless that would leave a narrower place than there is).
+    overlap : float
+        Of ``negative="trajectory"``: when the newest of the earlier states and the machine swap with a mean probability below this, the
+        machine as it is then is added (0.25 as published by Béreux et al.). This looks at one number from the device each round.
     sparsity : mapping of str to (target, cost), optional
         Hidden layer → the mean that each of its units is drawn to, and how strongly: its field is pushed by −cost · (running mean −
         target), which moves its bias and its weights from the layers before it (Salakhutdinov & Hinton 2009).
@@ -122,13 +139,17 @@ class ContrastiveGame(Game):
         visible: str | Sequence[str] | None = None,
         precision: str = "float32",
         sparsity: Mapping[str, tuple[float, float]] | None = None,
+        betas: int | Iterable[float] | None = None,
+        replicas: int = 20,
+        overlap: float = 0.25,
         stream: Stream | None = None,
     ):
         super().__init__()
         visible = (visible,) if isinstance(visible, str) else tuple(visible or (next(iter(machine.layers)),))
         if negative not in NEGATIVE:
             raise ValueError(f"negative={negative!r}: expected one of {NEGATIVE}")
-        for name, value in {"chains": chains, "steps": steps, "mean_field_steps": mean_field_steps}.items():
+        counts = {"chains": chains, "steps": steps, "mean_field_steps": mean_field_steps, "replicas": replicas}
+        for name, value in counts.items():
             if isinstance(value, bool) or int(value) != value or value < 1:
                 raise ValueError(f"{name}={value!r}: expected a whole number, 1 or more")
         if not 0 <= offset_rate <= 1:
@@ -138,15 +159,25 @@ class ContrastiveGame(Game):
                 if name not in machine.layers:
                     raise ValueError(f"{argument}: unknown layer {name!r}; the layers are {list(machine.layers)}")
         _check_precision(machine, precision)
+        _check_ladder(negative, betas, overlap, gain, precision)
         self.machine = machine
         self.steps, self.negative, self.centred = steps, negative, centred
         self.offset_rate, self.mean_field_steps, self.gain = offset_rate, mean_field_steps, dict(gain or {})
         self.visible, self.precision, self.sparsity = visible, precision, dict(sparsity or {})
         self._rough: list[BoltzmannMachine] = []  # the machine in bfloat16; in a list, so that it is no part of the game's state
-        if negative == "persistent":
+        stream = stream or Stream(0)
+        if negative != "data":
             self.sharded = [f"chain_{name}" for name in machine.layers]
-            for name, values in gibbs.start(machine, chains, (stream or Stream(0)).child("chains")).items():
+            for name, values in gibbs.start(machine, chains, stream.child("chains")).items():
                 self.register_buffer(f"chain_{name}", values)
+        self.overlap = overlap
+        self.betas = [rung.beta for rung in tempering.ladder(machine, 10 if betas is None else betas)] if negative == "tempered" else []
+        self.snapshots = Snapshots(machine, replicas) if negative == "trajectory" else None
+        if rungs := (len(self.betas) - 1 if self.betas else replicas + 1 if self.snapshots is not None else 0):
+            self.sharded = [*self.sharded, *(f"replica_{name}" for name in machine.layers)]
+            states = [gibbs.start(machine, chains, stream.child("replicas", i)) for i in range(rungs)]
+            for name in machine.layers:  # (chains, rungs below the machine's own, size): chains first, since they are shared out
+                self.register_buffer(f"replica_{name}", torch.stack([state[name] for state in states], 1))
         for name in machine.layers:
             units = machine.units(name)
             mean = units.mean(machine.base(name).unsqueeze(0)).squeeze(0)
@@ -158,6 +189,17 @@ class ContrastiveGame(Game):
     def chains(self) -> dict[str, Tensor]:
         """The persistent chains' states by layer; empty where chains restart at the data."""
         return {name: getattr(self, f"chain_{name}") for name in self.machine.layers if self.sharded}
+
+    @property
+    def replicas(self) -> dict[str, Tensor]:
+        """The states on the rungs below the chains', by layer, (chains, rungs, size); empty where chains are not tempered."""
+        tempered = self.negative in ("tempered", "trajectory")
+        return {name: getattr(self, f"replica_{name}") for name in self.machine.layers if tempered}
+
+    @property
+    def last(self) -> int:
+        """The colour that a round draws last, and which the negative phase therefore has by its means."""
+        return 1 if self.negative in ("persistent", "data") else 1 - tempering.kept_colour(self.machine)
 
     def offset(self, name: str) -> Tensor:
         """μ of one layer."""
@@ -175,20 +217,23 @@ class ContrastiveGame(Game):
     def draw(self, batch: Batch, stream: Stream) -> Phases:
         machine, held, rough = self.machine, self.observed(batch), self._rounded()
         positive, fields, change = self._posterior(held, rough)
-        if self.negative == "persistent":
-            state = self.chains
+        acceptance = None
+        if self.negative in ("tempered", "trajectory"):
+            state, last, acceptance = moves(self.rungs(), self.replicas, self.chains, self.steps, stream)
+        elif self.negative == "persistent":
+            state, last = self._sweeps(rough or machine, self.chains, stream)
         else:
             start = stream.child("restart")
             free = {name: machine.units(name).sample(field, start.child(name)) for name, field in fields.items()}
             state = {**positive, **{name: held[name].fill(x) if name in held else x for name, x in free.items()}}
-        state, last = self._sweeps(rough or machine, state, stream)
-        if self.negative == "persistent":
+            state, last = self._sweeps(rough or machine, state, stream)
+        if self.negative != "data":
             for name, values in state.items():
                 getattr(self, f"chain_{name}").copy_(values)
-        negative = {**state, **{name: machine.units(name).mean(last[name]) for name in machine.colours[1]}}
+        negative = {**state, **{name: machine.units(name).mean(last[name]) for name in machine.colours[self.last]}}
         inferred: dict[str, Tensor | bool] = dict.fromkeys(fields, True)
         inferred |= {name: ~hold.mask for name, hold in held.items() if hold.mask is not None}
-        return Phases(positive, negative, self._signal_means(positive), self._signal_means(negative), change, inferred)
+        return Phases(positive, negative, self._signal_means(positive), self._signal_means(negative), change, inferred, acceptance)
 
     def _posterior(self, held: Mapping[str, Held], rough: BoltzmannMachine | None) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Mean field given the data; all steps but the last may be rough, since the last starts from wherever they led."""
@@ -205,6 +250,12 @@ class ContrastiveGame(Game):
             state, last = gibbs.sweep(machine, state, stream.child("sweep", step), gain=self.gain)
         own = self.machine.dtype
         return {name: x.to(own) for name, x in state.items()}, {name: x.to(own) for name, x in last.items()}
+
+    def rungs(self) -> list[tempering.Rung]:
+        """The chains' ladder as it is now, the machine's own rung last; empty where chains are not tempered."""
+        if self.snapshots is not None:
+            return tempering.trajectory(self.machine, self.snapshots.machines(self.machine))
+        return tempering.ladder(self.machine, self.betas) if self.betas else []
 
     def _rounded(self) -> BoltzmannMachine | None:
         """The machine as it is now with every parameter rounded to the chains' precision."""
@@ -244,13 +295,13 @@ class ContrastiveGame(Game):
         named = {**{f"bias.{name}": g for name, g in bias.items()}, **{f"weight.{key}": g for key, g in weight.items()}}
         for name in machine.layers:
             positive = self._slopes(drawn.positive, name, drawn.free.get(name))
-            negative = self._slopes(drawn.negative, name, name in machine.colours[1] or None)
+            negative = self._slopes(drawn.negative, name, name in machine.colours[self.last] or None)
             pace = OWN_PACE if self.centred else 1.0
             named |= {f"layers.{name}.{key}": pace * (positive[key] - negative[key]) for key in positive}
         return [named[name] for name, parameter in machine.named_parameters() if parameter.requires_grad]
 
     def shared(self, drawn: Phases) -> list[Tensor]:
-        return list(drawn.means.values())
+        return [*drawn.means.values(), *([] if drawn.acceptance is None else [drawn.acceptance])]
 
     @torch.no_grad()
     def settle(self, drawn: Phases) -> None:
@@ -259,24 +310,32 @@ class ContrastiveGame(Game):
                 self.offset(name).lerp_(mean, self.offset_rate)
         for name in self.sparsity:
             getattr(self, f"activity_{name}").lerp_(drawn.means[name], ACTIVITY_RATE)
+        if self.snapshots is not None and drawn.acceptance is not None:  # here, where all processes have the same acceptance
+            remember(self.snapshots, self.machine, self.replicas, self.chains, drawn.acceptance, self.overlap)
 
     @torch.no_grad()
     def measure(self, drawn: Phases) -> dict[str, Tensor]:
         """``reconstruction``: squared error per variable of the visible mean given the hidden means; ``mean_field_change``;
         ``contrast``: E(positive) − E(negative); ``dead_units``: the share of hidden units whose mean is below 1 % or above 99 % of
-        their range.
+        their range. Of tempered chains also ``swap_acceptance``, the mean probability of a swap at the ladder's narrowest place, and of a
+        trajectory ``snapshots``, how many earlier states it has.
         """
         machine = self.machine
         errors = torch.cat([(self._rebuilt(name, drawn.positive) - drawn.positive[name]).square() for name in self.visible], 1)
         bounded = {name: units for name in machine.layers if name not in self.visible and (units := machine.units(name)).bounded}
         hidden = [(drawn.means[name] - units.lowest) / (1 - units.lowest) for name, units in bounded.items()]
         error, activity = errors.mean(), torch.cat(hidden or [torch.zeros(1)])
-        return {
+        measured = {
             "reconstruction": error,
             "contrast": self.cost("machine", drawn),
             "mean_field_change": drawn.change,
             "dead_units": ((activity < 0.01) | (activity > 0.99)).to(error.dtype).mean(),
         }
+        if drawn.acceptance is not None:
+            measured["swap_acceptance"] = drawn.acceptance.min()
+        if self.snapshots is not None:
+            measured["snapshots"] = self.snapshots.used.to(error.dtype)
+        return measured
 
     def _rebuilt(self, name: str, positive: Mapping[str, Tensor]) -> Tensor:
         return self.machine.units(name).mean(self.machine.field(name, positive) * self.gain.get(name, 1.0))
@@ -323,3 +382,15 @@ def _check_precision(machine: BoltzmannMachine, precision: str) -> None:
             f"precision={precision!r}: the layers {unbounded} have continuous values, which bfloat16 would round to three digits; "
             "leave precision at 'float32'"
         )
+
+
+def _check_ladder(
+    negative: str, betas: int | Iterable[float] | None, overlap: float, gain: Mapping[str, float] | None, precision: str
+) -> None:
+    if betas is not None and negative != "tempered":
+        raise ValueError(f"betas={betas!r}: only chains with negative='tempered' have temperatures, and negative={negative!r}")
+    if isinstance(overlap, bool) or not isinstance(overlap, numbers.Real) or not 0 <= overlap <= 1:
+        raise ValueError(f"overlap={overlap!r}: expected a number from 0 to 1")
+    if negative in ("tempered", "trajectory") and (gain or PRECISION[precision] is not None):
+        what = f"gain={dict(gain)!r}" if gain else f"precision={precision!r}"
+        raise ValueError(f"{what}: swaps weigh states by the machine's exact energies; use negative='persistent' or leave it out")

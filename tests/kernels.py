@@ -1,0 +1,383 @@
+"""Checks of the samplers against enumerated transition matrices: what the samplers' own tests and the planted bugs both run.
+
+The truths come from :func:`exact.energy` alone: a conditional is exp(−E) over the states of one colour, normalised; a marginal is its sum
+over the other colour. A check raises an ``AssertionError``. The statistical ones draw 200,000 chains from one state and hold their counts
+to the row of the matrix by a G-test: a sound sampler fails once in a million, and a row that is off by 3 % of each probability (a
+χ²-distance of 9e-4, so 180 above the mean of a statistic whose standard deviation is 45 for a thousand states) is caught nearly always.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import special, stats
+
+from equilibria.inference import gibbs, tempering
+from equilibria.inference.clamp import Held, parse, take
+from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.random import Stream
+from equilibria.units import Bernoulli, Categorical, Spin
+from exact import Array, clamps_of, energy, joint_states, machine_of
+
+ALARM = 1e-6
+CHAINS = 200_000
+
+# ------------------------------------------------------------------ states and truths
+
+
+def colour_states(machine: BoltzmannMachine, colour: int, held: Mapping[str, Held]) -> dict[str, torch.Tensor]:
+    """The states of one colour that agree with a clamp of one row."""
+    states = {n: torch.from_numpy(x) for n, x in joint_states(machine, list(machine.colours[colour])).items()}
+    keep = torch.ones(len(next(iter(states.values()))), dtype=torch.bool)
+    for name, x in states.items():
+        if name in held:
+            observed = torch.ones_like(x, dtype=torch.bool) if held[name].mask is None else held[name].mask
+            keep &= ((held[name].values == x) | ~observed).all(1)
+    return {name: x[keep] for name, x in states.items()}
+
+
+def count(states: Mapping[str, torch.Tensor]) -> int:
+    return len(next(iter(states.values())))
+
+
+def transition(
+    machine: BoltzmannMachine,
+    colour: int,
+    given: Mapping[str, torch.Tensor],
+    to: Mapping[str, torch.Tensor],
+    held: Mapping[str, Held],
+    beta: float,
+) -> Array:
+    """P(colour = to[j] | other colour = given[i]) by the machine's fields and the units' means, (states given, states to)."""
+    p = torch.ones(count(given), count(to), dtype=torch.float64)
+    for name in machine.colours[colour]:
+        mean = machine.units(name).mean(machine.field(name, given, beta))
+        if isinstance(machine.units(name), Spin):
+            mean = 0.5 * (1 + mean)
+        cell = mean[:, None] * to[name] if not isinstance(machine.units(name), Bernoulli | Spin) else None
+        if cell is None:
+            cell = torch.where(to[name] == 1, mean[:, None], 1 - mean[:, None])
+        else:
+            cell = torch.where(to[name] == 1, cell, torch.ones_like(cell))  # a group's one-hot column is its only factor
+        if name in held:
+            mask = held[name].mask
+            cell = torch.where(torch.ones_like(cell, dtype=torch.bool) if mask is None else mask, torch.ones_like(cell), cell)
+        p = p * cell.prod(-1)
+    return p.numpy()
+
+
+def log_joint(machine: BoltzmannMachine, zero: Mapping[str, torch.Tensor], one: Mapping[str, torch.Tensor], beta: float) -> Array:
+    """−E over (state of colour 0, state of colour 1), enumerated."""
+    n0, n1 = count(zero), count(one)
+    state = {**{n: x.repeat_interleave(n1, 0) for n, x in zero.items()}, **{n: x.repeat(n0, 1) for n, x in one.items()}}
+    return -energy(machine, {n: x.numpy() for n, x in state.items()}, beta).reshape(n0, n1)
+
+
+def joint(machine: BoltzmannMachine, zero: Mapping[str, torch.Tensor], one: Mapping[str, torch.Tensor], beta: float) -> Array:
+    """The enumerated π over (state of colour 0, state of colour 1) of what agrees with the clamp."""
+    logs = log_joint(machine, zero, one, beta)
+    p = np.exp(logs - logs.max())
+    return p / p.sum()
+
+
+def number(x: Mapping[str, torch.Tensor], states: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Which of the states each row is, by its columns read as a binary number; −1 for none of them."""
+    digits = (torch.cat([states[n] for n in states], 1) > 0).long()
+    code = 2 ** torch.arange(digits.shape[1])
+    table = torch.full((2 ** digits.shape[1],), -1)
+    table[digits @ code] = torch.arange(len(digits))
+    return table[(torch.cat([x[n] for n in states], 1) > 0).long() @ code]
+
+
+def follow(cell: torch.Tensor, row: Array) -> None:
+    """The G-test of drawn cells against their probabilities; cells due fewer than 5 draws are taken as one."""
+    assert int(cell.min()) >= 0, "a draw is outside the states that it may be in"
+    counts, expected = np.bincount(cell.numpy(), minlength=row.size), row.ravel() * len(cell)
+    assert not counts[row.ravel() == 0].any(), "a draw is in a state of no probability"
+    common = expected > 5.0
+    counted, due = np.append(counts[common], counts[~common].sum()), np.append(expected[common], expected[~common].sum())
+    counted, due = (counted, due) if due[-1] > 5.0 else (counted[:-1], due[:-1])
+    assert stats.power_divergence(counted, due * (counted.sum() / due.sum()), lambda_="log-likelihood").pvalue > ALARM
+
+
+def repeated(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """One state for all chains."""
+    return {name: x.expand(CHAINS, -1) for name, x in state.items()}
+
+
+def widened(held: Mapping[str, Held], rows: int = CHAINS) -> dict[str, Held]:
+    """The one row of a clamp for all chains."""
+
+    def wide(x: torch.Tensor | None) -> torch.Tensor | None:
+        return None if x is None else x.expand(rows, -1)
+
+    return {name: Held(h.values.expand(rows, -1), wide(h.mask), wide(h.variables)) for name, h in held.items()}
+
+
+# ------------------------------------------------------------------ block Gibbs
+
+
+def clamp_row(shape: str, clamp: str | None, row: int = 2) -> dict[str, Held]:
+    return {} if clamp is None else take(parse(machine_of(shape), clamps_of(shape)[clamp]), slice(row, row + 1))
+
+
+@torch.no_grad()
+def gibbs_kernel(shape: str, beta: float = 1.0, clamp: str | None = None) -> None:
+    """The kernel of the machine's fields and the units' means is that of the energies, and π P = π, to 1e-10."""
+    machine, held = machine_of(shape), clamp_row(shape, clamp)
+    zero, one = colour_states(machine, 0, held), colour_states(machine, 1, held)
+    pi = joint(machine, zero, one, beta)
+    first, second = transition(machine, 0, one, zero, held, beta), transition(machine, 1, zero, one, held, beta)
+    assert np.abs(first - (pi / pi.sum(0)).T).max() < 1e-10
+    assert np.abs(second - pi / pi.sum(1, keepdims=True)).max() < 1e-10
+    assert np.abs((pi.sum(0) @ first)[:, None] * second - pi).max() < 1e-10
+
+
+@torch.no_grad()
+def gibbs_draws(shape: str, beta: float = 1.0, clamp: str | None = None, steps: int = 1) -> None:
+    """Sweeps by :func:`gibbs.run` from one state follow the row of Pⁿ, clamped cells at their values."""
+    machine, held = machine_of(shape), clamp_row(shape, clamp)
+    zero, one = colour_states(machine, 0, held), colour_states(machine, 1, held)
+    pi = joint(machine, zero, one, beta)
+    first, second = (pi / pi.sum(0)).T, pi / pi.sum(1, keepdims=True)
+    row = first[-1]
+    for _ in range(steps - 1):
+        row = row @ second @ first
+    start = repeated({n: x[-1:] for n, x in {**zero, **one}.items()})
+    drawn = gibbs.run(machine, start, steps, Stream(5).child(shape), widened(held), beta)
+    at = number(drawn, zero), number(drawn, one)
+    assert min(int(x.min()) for x in at) >= 0, "a clamped cell was redrawn"
+    follow(at[0] * second.shape[1] + at[1], row[:, None] * second)
+
+
+class Extreme(Stream):
+    """A stream whose every uniform number is 0, the one that decides between < and ≤."""
+
+    def centred(self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: Any = "cpu") -> torch.Tensor:
+        return torch.full(tuple(shape), -0.5, dtype=dtype, device=device)
+
+    def child(self, *names: str | int) -> Stream:
+        return self
+
+
+@torch.no_grad()
+def draws_at_the_edge() -> None:
+    """What has probability 0 does not happen and what has probability 1 does, when the uniform number is 0."""
+    certain = torch.tensor([[-1e4, 1e4]], dtype=torch.float64)
+    assert Bernoulli(2).sample(certain, Extreme(0)).tolist() == [[0.0, 1.0]]
+    assert Spin(2).sample(certain, Extreme(0)).tolist() == [[-1.0, 1.0]]
+    assert Categorical([3]).sample(torch.tensor([[-1e4, 1e4, -1e4]], dtype=torch.float64), Extreme(0)).tolist() == [[0.0, 1.0, 0.0]]
+
+
+# ------------------------------------------------------------------ ladders
+
+_TINY: dict[str, Callable[[], BoltzmannMachine]] = {
+    "slim": lambda: BoltzmannMachine.stack(Bernoulli(2), Bernoulli(1)),
+    "rbm": lambda: BoltzmannMachine.stack(Bernoulli(2), Bernoulli(2)),
+    "dbm": lambda: BoltzmannMachine.stack(Bernoulli(2), Bernoulli(2), Bernoulli(1)),
+    "softmax": lambda: BoltzmannMachine.stack(Categorical([3]), Bernoulli(2)),
+    "label": lambda: BoltzmannMachine.stack(Bernoulli(2), Categorical([3]), Categorical([2])),
+    "spin": lambda: BoltzmannMachine.stack(Spin(2), Bernoulli(1), Spin(1)),
+}
+TINY = tuple(_TINY)
+
+
+@functools.cache
+def tiny(shape: str, seed: int) -> BoltzmannMachine:
+    machine = _TINY[shape]().double()
+    generator = np.random.default_rng([seed, TINY.index(shape)])
+    with torch.no_grad():
+        for parameter in machine.parameters():
+            parameter.copy_(torch.from_numpy(generator.normal(0.0, 1.5, parameter.shape)))
+        for name in machine.layers:
+            machine.base(name).copy_(torch.from_numpy(generator.normal(0.0, 0.7, machine.bias[name].shape)))
+    return machine.requires_grad_(False)
+
+
+def rungs_of(kind: str, shape: str) -> list[tempering.Rung]:
+    """A small ladder: of temperatures, or of a machine's base rates, an earlier machine and the machine itself."""
+    now, before = tiny(shape, 1), tiny(shape, 2)
+    ladders = {
+        "temperatures": [(now, 0.3), (now, 1.0)],
+        "base": [(now, 0.0), (now, 1.0)],
+        "snapshot": [(before, 1.0), (now, 1.0)],
+        "three temperatures": [(now, 0.0), (now, 0.4), (now, 1.0)],
+        "trajectory": [(now, 0.0), (before, 1.0), (now, 1.0)],
+    }
+    return [tempering.Rung(*rung) for rung in ladders[kind]]
+
+
+def tiny_clamp(shape: str, clamp: str | None) -> dict[str, Held]:
+    """One row: a cell of the first layer, the last layer whole, or a cell of the first layer of ``colours[1]``."""
+    machine = tiny(shape, 1)
+    names = list(machine.layers)
+    if clamp is None:
+        return {}
+    if clamp == "whole":
+        return parse(machine, {names[-1]: machine.units(names[-1]).state_at(torch.tensor([1]), torch.float64)})
+    name = names[0] if clamp == "masked" else names[1]
+    values = machine.units(name).state_at(torch.tensor([1]), torch.float64)
+    mask = torch.zeros_like(values, dtype=torch.bool)
+    mask[:, :1] = True
+    return parse(machine, {name: (values, mask)})
+
+
+class Product:
+    """The enumerated product of a ladder's rungs; a product state has a number, in which the last rung turns fastest."""
+
+    def __init__(self, rungs: Sequence[tempering.Rung], held: Mapping[str, Held]):
+        machine = rungs[0].machine
+        self.rungs, self.held = rungs, held
+        states = [colour_states(machine, colour, held) for colour in (0, 1)]
+        sizes = [count(colour_states(machine, colour, {})) for colour in (0, 1)]
+        turned = sizes[1] < sizes[0]  # the colour with fewer states swaps
+        self.kept, self.summed = states[::-1] if turned else states
+        logs = [log_joint(rung.machine, *states, rung.beta) for rung in rungs]
+        logs = [log.T for log in logs] if turned else logs
+        self.pi = [special.softmax(log) for log in logs]  # (kept, summed)
+        self.log_marginal = [special.logsumexp(log, axis=1) for log in logs]
+        self.index = np.indices([count(self.kept)] * len(rungs)).reshape(len(rungs), -1)  # (rungs, product states) of the kept colour
+
+    def states(self, other: Sequence[int]) -> list[dict[str, torch.Tensor]]:
+        """Every product state of the kept colour as a row, with a fixed state of the summed one on each rung."""
+        rows = self.index.shape[1]
+        return [
+            {**{n: x[i] for n, x in self.kept.items()}, **{n: x[b : b + 1].expand(rows, -1) for n, x in self.summed.items()}}
+            for i, b in zip(self.index, other, strict=True)
+        ]
+
+    @property
+    def marginal(self) -> Array:
+        """The product of the rungs' marginals of the kept colour."""
+        return functools.reduce(np.multiply.outer, [pi.sum(1) for pi in self.pi]).ravel()
+
+    def chance(self, pair: int) -> Array:
+        """The true probability of a swap from every product state."""
+        low, high = self.index[pair], self.index[pair + 1]
+        a, b = self.log_marginal[pair], self.log_marginal[pair + 1]
+        return np.exp(np.minimum(0.0, a[high] + b[low] - a[low] - b[high]))
+
+    def swaps(self, chance: Array, pair: int) -> Array:
+        """The transition matrix of one pair's swap, given its probability from every product state."""
+        swapped = self.index.copy()
+        swapped[[pair, pair + 1]] = swapped[[pair + 1, pair]]
+        to = np.ravel_multi_index(tuple(swapped), [count(self.kept)] * len(self.rungs))
+        matrix = np.diag(1.0 - chance)
+        np.add.at(matrix, (np.arange(len(to)), to), chance)
+        return matrix
+
+    def complete(self, row: Array) -> Array:
+        """A law of the kept colour's product states together with the summed colour given them, (of the one, of the other)."""
+        second = [pi / pi.sum(1, keepdims=True) for pi in self.pi]
+        given = [functools.reduce(np.multiply.outer, [k[i] for k, i in zip(second, at, strict=True)]).ravel() for at in self.index.T]
+        return row[:, None] * np.array(given)
+
+    def follow(self, states: Sequence[Mapping[str, torch.Tensor]], row: Array) -> None:
+        """The G-test of drawn product states."""
+        cell = torch.zeros(len(next(iter(states[0].values()))), dtype=torch.int64)
+        for table in (self.kept, self.summed):
+            for state in states:
+                at = number(state, table)
+                assert int(at.min()) >= 0, "a clamped cell was redrawn"
+                cell = cell * count(table) + at
+        follow(cell, self.complete(row))
+
+
+@torch.no_grad()
+def swap_chance(kind: str, shape: str, clamp: str | None = None) -> None:
+    """The swap's probability from every product state is the true one, and π S = π with detailed balance for each pair, to 1e-10."""
+    held = tiny_clamp(shape, clamp)
+    product = Product(rungs_of(kind, shape), held)
+    rows = product.index.shape[1]
+    wide = widened(held, rows)
+    for pair in range(len(product.rungs) - 1):
+        moved = tempering.swap(product.rungs, product.states([0] * len(product.rungs)), Stream(1), pair % 2, wide)
+        found = moved.chance[pair].numpy()
+        assert np.abs(found - product.chance(pair)).max() < 1e-10
+        matrix, pi = product.swaps(found, pair), product.marginal
+        assert np.abs(pi @ matrix - pi).max() < 1e-10
+        assert np.abs(pi[:, None] * matrix - (pi[:, None] * matrix).T).max() < 1e-10
+
+
+def _middling(product: Product) -> int:
+    """The product state whose swaps are the least sure."""
+    pairs = range(len(product.rungs) - 1)
+    doubt = sum(np.abs(product.chance(pair) - 0.5) for pair in pairs)
+    same = sum((product.index[pair] == product.index[pair + 1]).astype(float) for pair in pairs)
+    return int(np.argmin(doubt + same))
+
+
+@torch.no_grad()
+def swap_draws(kind: str, shape: str, clamp: str | None = None) -> None:
+    """Swaps from one product state, the summed colour unlikely at first, follow the row: even pairs, odd pairs, that colour drawn."""
+    held = tiny_clamp(shape, clamp)
+    product = Product(rungs_of(kind, shape), held)
+    at = _middling(product)
+    unlikely = [int(np.argmin(pi[i])) for pi, i in zip(product.pi, product.index[:, at], strict=True)]
+    states = [repeated({n: x[at : at + 1] for n, x in state.items()}) for state in product.states(unlikely)]
+    row = np.zeros(len(product.marginal))
+    row[at] = 1.0
+    moved = tempering.swap(product.rungs, states, Stream(6).child(kind, shape), held=widened(held))
+    product.follow(moved.states, row @ _both(product))
+
+
+@torch.no_grad()
+def step_draws(kind: str, shape: str, clamp: str | None = None) -> None:
+    """Whole moves from one product state follow the row of P on the product space, and the law that P was built of has π P = π."""
+    held = tiny_clamp(shape, clamp)
+    product = Product(rungs_of(kind, shape), held)
+    at = [int(np.argmax(pi.sum(0))) for pi in product.pi]
+    row = functools.reduce(np.multiply.outer, [pi[:, b] / pi[:, b].sum() for pi, b in zip(product.pi, at, strict=True)]).ravel()
+    states = [repeated({n: x[:1] for n, x in state.items()}) for state in product.states(at)]
+    moved = tempering.step(product.rungs, states, Stream(7).child(kind, shape), widened(held))
+    product.follow(moved.states, row @ _both(product))
+    assert np.abs(product.marginal @ _both(product) - product.marginal).max() < 1e-12
+
+
+def _both(product: Product) -> Array:
+    """The even pairs' swaps, then the odd ones'."""
+    matrix = np.eye(len(product.marginal))
+    pairs = range(len(product.rungs) - 1)
+    for pair in [*pairs[::2], *pairs[1::2]]:
+        matrix = matrix @ product.swaps(product.chance(pair), pair)
+    return matrix
+
+
+@torch.no_grad()
+def swap_at_the_edge() -> None:
+    """A swap of no probability does not take place, when the uniform number is 0."""
+    machine = BoltzmannMachine.from_arrays([np.zeros((1, 1))], [np.full(1, 1e308), np.zeros(1)])
+    states = [{"visible": torch.full((1, 1), x).double(), "hidden1": torch.zeros(1, 1).double()} for x in (0.0, 1e3)]
+    moved = tempering.swap([tempering.Rung(machine, 0.0), tempering.Rung(machine, 1.0)], states, Extreme(0))
+    assert moved.chance.tolist() == [[0.0]]
+    assert moved.accepted.tolist() == [[False]]
+
+
+# ------------------------------------------------------------------ their names
+
+
+def _named(check: Callable[..., None], *cases: tuple[Any, ...]) -> dict[str, Callable[[], None]]:
+    return {f"{check.__name__}({', '.join(map(str, case))})": functools.partial(check, *case) for case in cases}
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    **_named(gibbs_kernel, *itertools.product(("rbm", "dbm", "softmax", "label", "spin"), (1.0, 0.5), (None, "masked"))),
+    **_named(gibbs_draws, *itertools.product(("rbm", "dbm", "softmax", "label", "spin"), (1.0, 0.5), (None, "masked"))),
+    **_named(gibbs_draws, ("rbm", 1.0, None, 2), ("dbm", 1.0, "several", 2)),
+    **_named(draws_at_the_edge, ()),
+    **_named(swap_chance, *itertools.product(("temperatures", "base", "snapshot"), TINY)),
+    **_named(swap_chance, *itertools.product(("three temperatures", "trajectory"), ("slim", "softmax"))),
+    **_named(swap_chance, *itertools.product(("temperatures", "snapshot"), ("rbm", "dbm"), ("masked", "whole", "second"))),
+    **_named(swap_draws, *itertools.product(("temperatures", "snapshot"), TINY)),
+    **_named(swap_draws, *itertools.product(("three temperatures", "trajectory"), ("slim", "rbm"))),
+    **_named(swap_draws, ("temperatures", "dbm", "masked"), ("snapshot", "dbm", "whole"), ("snapshot", "rbm", "second")),
+    **_named(step_draws, *itertools.product(("temperatures", "base", "snapshot"), ("rbm", "dbm", "label"))),
+    **_named(step_draws, *itertools.product(("three temperatures", "trajectory"), ("slim", "rbm")), ("temperatures", "dbm", "masked")),
+    **_named(swap_at_the_edge, ()),
+}
+"""Every check by name, such as ``swap_draws(temperatures, rbm)``."""

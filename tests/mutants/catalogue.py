@@ -1,0 +1,268 @@
+"""Planted sampler bugs: each is one small change of the library's source, and names the check of ``kernels.py`` that must notice it."""
+
+from __future__ import annotations
+import __future__
+
+import dataclasses
+import importlib
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["MUTANTS", "Mutant"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """A bug: in the source of ``target`` (module:function or module:Class.method) ``old``, which is there once, becomes ``new``."""
+
+    name: str
+    target: str
+    old: str
+    new: str
+    check: str
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """The library with the bug in it."""
+        module_name, _, path = self.target.partition(":")
+        module = importlib.import_module(f"equilibria.{module_name}")
+        owner: Any = module
+        *outer, name = path.split(".")
+        for part in outer:
+            owner = getattr(owner, part)
+        before = inspect.getattr_static(owner, name)
+        setattr(owner, name, self._compiled(before, vars(module)))
+        try:
+            yield
+        finally:
+            setattr(owner, name, before)
+
+    def _compiled(self, function: Any, names: dict[str, Any]) -> Any:
+        source = textwrap.dedent(inspect.getsource(getattr(function, "__func__", function)))
+        found = source.count(self.old)
+        if found != 1:
+            raise LookupError(
+                f"mutant {self.name!r}: {self.target} has {self.old!r} {found} times, expected once; bring tests/mutants up to date"
+            )
+        scope: dict[str, Any] = {}
+        changed = compile(source.replace(self.old, self.new), f"<{self.name}>", "exec", __future__.annotations.compiler_flag)
+        exec(changed, names, scope)  # its globals are the module's own, so it calls what its module calls
+        (made,) = scope.values()
+        return made
+
+
+MUTANTS = (
+    Mutant(
+        "the bias has the wrong sign",
+        "models.boltzmann:BoltzmannMachine.field",
+        "self.bias_at(name, beta)",
+        "-self.bias_at(name, beta)",
+        "gibbs_kernel(rbm, 1.0, None)",
+    ),
+    Mutant(
+        "β is forgotten on the bias",
+        "models.boltzmann:BoltzmannMachine.bias_at",
+        "if beta == 1.0",
+        "if beta > 0.0",
+        "gibbs_kernel(rbm, 0.5, None)",
+    ),
+    Mutant(
+        "β is forgotten on the couplings",
+        "models.boltzmann:BoltzmannMachine._gather",
+        "alpha=beta",
+        "alpha=1.0",
+        "gibbs_kernel(rbm, 0.5, None)",
+    ),
+    Mutant(
+        "only one neighbour is felt",
+        "models.boltzmann:BoltzmannMachine._gather",
+        "in self.neighbours(name)",
+        "in self.neighbours(name)[:1]",
+        "gibbs_kernel(dbm, 1.0, None)",
+    ),
+    Mutant(
+        "the second colour sees the old first one",
+        "inference.gibbs:sweep",
+        "{**state, **first}, stream",
+        "state, stream",
+        "gibbs_draws(rbm, 1.0, None)",
+    ),
+    Mutant(
+        "a clamped cell is redrawn",
+        "inference.gibbs:block",
+        "drawn if hold is None else hold.fill(drawn)",
+        "drawn",
+        "gibbs_draws(rbm, 1.0, masked)",
+    ),
+    Mutant(
+        "the mask is inverted",
+        "inference.clamp:Held.fill",
+        "torch.where(self.mask, self.values, x)",
+        "torch.where(self.mask, x, self.values)",
+        "gibbs_draws(rbm, 1.0, masked)",
+    ),
+    Mutant(
+        "all layers draw from one stream",
+        "inference.gibbs:block",
+        "stream.child(name)",
+        "stream",
+        "gibbs_draws(dbm, 1.0, None)",
+    ),
+    Mutant(
+        "every sweep draws the same numbers",
+        "inference.gibbs:run",
+        "stream.child(step)",
+        "stream",
+        "gibbs_draws(rbm, 1.0, None, 2)",
+    ),
+    Mutant(
+        "a sweep forgets its temperature",
+        "inference.gibbs:sweep",
+        "block(machine, 1, {**state, **first}, stream, held, beta",
+        "block(machine, 1, {**state, **first}, stream, held, 1.0",
+        "gibbs_draws(rbm, 0.5, None)",
+    ),
+    Mutant(
+        "a category off by one",
+        "units.discrete:Categorical.sample",
+        ".sum(-1, keepdim=True)",
+        ".sum(-1, keepdim=True).add(1)",
+        "gibbs_draws(softmax, 1.0, None)",
+    ),
+    Mutant(
+        "a category of no probability at the edge",
+        "units.discrete:Categorical.sample",
+        "cumulative <= draw",
+        "cumulative < draw",
+        "draws_at_the_edge()",
+    ),
+    Mutant(
+        "a unit of no probability at the edge",
+        "units.discrete:Bernoulli.sample",
+        "torch.lt(",
+        "torch.le(",
+        "draws_at_the_edge()",
+    ),
+    Mutant(
+        "a spin feels half its field",
+        "units.discrete:Spin.sample",
+        "torch.sigmoid(2 * field)",
+        "torch.sigmoid(field)",
+        "gibbs_draws(spin, 1.0, None)",
+    ),
+    Mutant(
+        "the ratio of a swap is inverted",
+        "inference.exchange:Place.trade",
+        "here.log + there.log - self.log - above.log",
+        "self.log + above.log - here.log - there.log",
+        "swap_chance(temperatures, rbm)",
+    ),
+    Mutant(
+        "one decision for the whole batch",
+        "inference.exchange:Place.trade",
+        "accepted = uniform.log() < log_ratio",
+        "accepted = (uniform.log() < log_ratio)[:1].expand_as(log_ratio)",
+        "swap_draws(temperatures, rbm)",
+    ),
+    Mutant(
+        "a swap of no probability at the edge",
+        "inference.exchange:Place.trade",
+        "uniform.log() < log_ratio",
+        "uniform.log() <= log_ratio",
+        "swap_at_the_edge()",
+    ),
+    Mutant(
+        "a state is copied, not swapped",
+        "inference.exchange:Place.trade",
+        "above.take(there, accepted)",
+        "pass",
+        "swap_draws(temperatures, rbm)",
+    ),
+    Mutant(
+        "all pairs decide by one number",
+        "inference.tempering:swap",
+        "uniform[:, i]",
+        "uniform[:, 0]",
+        "swap_draws(three temperatures, rbm)",
+    ),
+    Mutant(
+        "the summed colour is not redrawn",
+        "inference.tempering:swap",
+        'drawn = [place.draw(stream.child("second", i), held)',
+        "drawn = [({**states[i], **place.kept}, place.draw(stream, held)[1])",
+        "swap_draws(temperatures, rbm)",
+    ),
+    Mutant(
+        "the summed colour is drawn under a stale field",
+        "inference.exchange:Place.take",
+        "where(rows, other.pull[name], x)",
+        "where(rows, x, x)",
+        "swap_draws(temperatures, rbm)",
+    ),
+    Mutant(
+        "the second swap goes by a stale marginal",
+        "inference.exchange:Place.take",
+        "torch.where(where, other.log, self.log)",
+        "self.log",
+        "swap_draws(three temperatures, rbm)",
+    ),
+    Mutant(
+        "a snapshot judges by another machine",
+        "inference.exchange:Place.with_state_of",
+        "self.rung.machine is other.rung.machine",
+        "True",
+        "swap_chance(snapshot, rbm)",
+    ),
+    Mutant(
+        "a snapshot judges its own state twice",
+        "inference.exchange:Place.with_state_of",
+        "self.of(self.rung, other.kept, held)",
+        "self.of(other.rung, other.kept, held)",
+        "swap_chance(snapshot, rbm)",
+    ),
+    Mutant(
+        "the summed colour feels β = 1",
+        "inference.exchange:_field",
+        "alpha=rung.beta",
+        "alpha=1.0",
+        "swap_chance(temperatures, rbm)",
+    ),
+    Mutant(
+        "the kept colour is weighed at β = 1",
+        "inference.exchange:_log_marginal",
+        "x, rung.beta)",
+        "x, 1.0)",
+        "swap_chance(base, rbm)",
+    ),
+    Mutant(
+        "a swap ignores what is clamped",
+        "inference.exchange:_log_marginal",
+        "held.get(name)",
+        "None",
+        "swap_chance(snapshot, rbm, second)",
+    ),
+    Mutant(
+        "a swap counts the observed cells as free",
+        "inference.exchange:_log_marginal",
+        "torch.where(hold.variables, own, units.log_partition(field))",
+        "units.log_partition(field)",
+        "swap_chance(temperatures, rbm, second)",
+    ),
+    Mutant(
+        "all rungs draw the same numbers",
+        "inference.tempering:step",
+        'stream.child("first", i)',
+        'stream.child("first")',
+        "step_draws(temperatures, rbm)",
+    ),
+    Mutant(
+        "the rungs are swept at β = 1",
+        "inference.tempering:step",
+        "held, rung.beta",
+        "held, 1.0",
+        "step_draws(temperatures, rbm)",
+    ),
+)
