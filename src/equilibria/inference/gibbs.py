@@ -58,10 +58,9 @@ def run(
     held = parse(machine, clamp, rows=next(iter(values.values())).shape[0])
     values.update({name: h.fill(values[name]) for name, h in held.items()})
     stream = as_stream(random_state)
-    fields: dict[str, Tensor] = {}
     with torch.no_grad():
         for step in range(int(steps)):
-            values, fields = sweep(machine, values, stream.child(step), held, beta, reuse=fields)
+            values, _ = sweep(machine, values, stream.child(step), held, beta)
     return {name: x.clone() if name in held or not steps else x for name, x in values.items()}
 
 
@@ -83,16 +82,14 @@ def sweep(
     held: Mapping[str, Held] | None = None,
     beta: float = 1.0,
     gain: Mapping[str, float] | None = None,
-    reuse: Mapping[str, Tensor] | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """One sweep: ``colours[0]`` given ``colours[1]``, then the reverse.
 
     Returns the new state and the field that each layer was drawn under; those of ``colours[1]`` belong to the final state of
-    ``colours[0]``, so their means are the Rao–Blackwellised negative statistics at no further product. ``reuse`` holds the fields of
-    an earlier sweep, whose memory this one's may take.
+    ``colours[0]``, so their means are the Rao–Blackwellised negative statistics at no further product.
     """
-    first, fields_0 = block(machine, 0, state, stream, held, beta, gain, reuse)
-    second, fields_1 = block(machine, 1, {**state, **first}, stream, held, beta, gain, reuse)
+    first, fields_0 = block(machine, 0, state, stream, held, beta, gain)
+    second, fields_1 = block(machine, 1, {**state, **first}, stream, held, beta, gain)
     return {**state, **first, **second}, {**fields_0, **fields_1}
 
 
@@ -104,12 +101,10 @@ def block(
     held: Mapping[str, Held] | None = None,
     beta: float = 1.0,
     gain: Mapping[str, float] | None = None,
-    reuse: Mapping[str, Tensor] | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Draw every layer of one colour given the other: (new values, their fields).
 
-    ``gain`` multiplies the field of the layers that it names: the doubled input of layer-wise pretraining. ``reuse`` holds earlier
-    fields by layer that are no longer wanted, to be written over (without gradients only).
+    ``gain`` multiplies the field of the layers that it names: the doubled input of layer-wise pretraining.
     """
     values: dict[str, Tensor] = {}
     fields: dict[str, Tensor] = {}
@@ -118,7 +113,7 @@ def block(
         if hold is not None and hold.mask is None:
             values[name] = hold.values
             continue
-        field = machine.field(name, state, beta, out=reuse.get(name) if reuse else None)
+        field = machine.field(name, state, beta)
         if gain and name in gain:
             field = field * gain[name]
         drawn = machine.units(name).sample(field, stream.child(name))

@@ -206,9 +206,7 @@ class BoltzmannMachine(nn.Module):
         """The layers joined to this one, each with its weights as (size of the neighbour, size of this layer)."""
         return [(other, self.weight[key].T if transposed else self.weight[key]) for other, key, transposed in self._neighbours[name]]
 
-    def field(
-        self, name: str, state: State, beta: float = 1.0, among: Iterable[str] | None = None, out: Tensor | None = None
-    ) -> Tensor:
+    def field(self, name: str, state: State, beta: float = 1.0, among: Iterable[str] | None = None) -> Tensor:
         """What layer ``name`` feels: its bias and its neighbours' signals through the weights, shape (rows, size).
 
         Parameters
@@ -221,33 +219,19 @@ class BoltzmannMachine(nn.Module):
             Scales the couplings and moves the bias between the base rates (β = 0) and the machine's own (β = 1).
         among : iterable of str, optional
             Only these neighbours count (all by default).
-        out : Tensor, optional
-            Where to put it, (rows, size): without gradients only. Fresh memory for each of a chain's fields costs a few per cent of a sweep.
         """
-        return self._gather(name, self.bias_at(name, beta), state, beta, among, out)
+        return self._gather(name, self.bias_at(name, beta), state, beta, among)
 
     def pull(self, name: str, state: State) -> Tensor:
         """The part of :meth:`field` at β = 1 that comes from the neighbours, without the bias."""
         return self._gather(name, torch.zeros_like(self.bias[name]), state)
 
-    def _gather(
-        self,
-        name: str,
-        field: Tensor,
-        state: State,
-        beta: float = 1.0,
-        among: Iterable[str] | None = None,
-        out: Tensor | None = None,
-    ) -> Tensor:
+    def _gather(self, name: str, field: Tensor, state: State, beta: float = 1.0, among: Iterable[str] | None = None) -> Tensor:
         for other, weight in self.neighbours(name):
             if among is None or other in among:
                 signal = self.units(other).signal(state[other])
-                if field.ndim == 2:
-                    field.addmm_(signal, weight, alpha=beta)
-                elif out is None:
-                    field = torch.addmm(field, signal, weight, alpha=beta)
-                else:
-                    field = torch.addmm(field, signal, weight, alpha=beta, out=out)
+                # the first product takes the bias with it at no cost, the others add to what is there
+                field = torch.addmm(field, signal, weight, alpha=beta) if field.ndim == 1 else field.addmm_(signal, weight, alpha=beta)
         if field.ndim == 1:  # nothing was felt: one row for all where there is no state to count the rows of
             rows = next((values.shape[0] for values in state.values()), 1)
             field = field.expand(rows, -1)
