@@ -168,11 +168,15 @@ class BoltzmannMachine(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
+        return self._first.dtype
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        return self._first.device
+
+    @property
+    def _first(self) -> Tensor:
+        return self.bias[next(iter(self._neighbours))]  # torch's own walk over parameters takes as long as a small product
 
     def units(self, name: str) -> Units:
         """The Units of one layer."""
