@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -28,12 +27,11 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels; compiled once for all tests of this file."""
     if "kernels" not in KEPT:
         KEPT["kernels"] = fast._kernels()
     monkeypatch.setattr(fast, "_STATE", fast._State(kernels=KEPT["kernels"]))
-    yield
 
 
 KEPT: dict[str, dict[torch.dtype, fast._Kernel]] = {}

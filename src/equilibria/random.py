@@ -235,7 +235,7 @@ def _buffers(count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         size = min(count, _PART)
         kept = getattr(_LOCAL, "buffers", None)
         if kept is not None and len(kept[0]) >= size:
-            return tuple(buffer[:size] for buffer in kept)  # type: ignore[return-value]
+            return kept[0][:size], kept[1][:size], kept[2][:size]
     with torch.inference_mode(False):  # a tensor made within it could not be written to outside
         cells = torch.arange(size, dtype=torch.int32, device=device)
         buffers = cells, torch.empty_like(cells), torch.empty_like(cells)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from typing import Any
 
 import pytest
 import torch
