@@ -3,6 +3,7 @@
 # make check    install into .venv, lint, formatting, types
 # make mutants  plant bugs in the samplers one by one, print which check notices each
 # make install  install into .venv and nothing else          (make install CONSTRAINTS= drops the pinned versions)
+# make bench    the same work in the peers, here and at the floor, in environments of its own   (make bench ARGS="--threads 1 --clock cpu")
 # make clean    remove .venv and what the tools cached; runs/ is kept
 #
 # To use the torch that your own Python already has:  make install CONSTRAINTS= VENV_FLAGS=--system-site-packages
@@ -16,7 +17,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check mutants install clean
+.PHONY: demo test check mutants install bench clean
 .DEFAULT_GOAL := install
 
 demo: $(INSTALLED)
@@ -45,6 +46,9 @@ $(INSTALLED): pyproject.toml $(wildcard constraints.txt) | $(BIN)/pip
 	$(BIN)/python -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[dev]'
 	@touch $@
 
+bench:
+	$(PYTHON) benchmarks/run.py $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) benchmarks/.envs build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

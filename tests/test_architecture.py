@@ -30,6 +30,7 @@ LAYERS = (
     ("units",),
     ("data",),
     ("estimate", "random", "errors"),
+    ("fast",),
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 FACE = ("equilibria", "equilibria.__main__")  # the package's own face stands above the layers and may import any of them

@@ -1,4 +1,4 @@
-"""Counter-based random streams in plain torch.
+"""Counter-based random streams.
 
 A draw is a pure function of (seed, names, step, cell): no state moves, so the same numbers come out for any thread count,
 any sharding over processes and after any resume.
@@ -7,7 +7,8 @@ The hash. A stream's 64-bit key gives an odd stride a and a base b; cell c is ma
 arithmetic progression for every key, and then through two rounds of xor-shift and multiply with the constants of
 C. Wellons' ``lowbias32`` (public domain). The last xor-shift of that hash is left out because only the high bits are
 used. Random numbers, not matrix products, are what makes the usual samplers slow on a CPU, so the draws work in place on
-32-bit integers.
+32-bit integers, in parts that stay in a core's cache; binary draws are one compiled loop where Numba is installed
+(:mod:`equilibria.fast`), the same draws bit for bit.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import hashlib
 import math
 import numbers
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from equilibria import fast
 
 __all__ = ["RandomState", "Stream", "as_seed", "as_stream"]
 
@@ -83,7 +87,7 @@ class Stream:
     def bits(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
         """Signed 32-bit integers whose high bits are uniform, int32 of ``shape``; cells are numbered row by row."""
         out = torch.empty(tuple(shape), dtype=torch.int32, device=device)
-        for part, bits in self._parts(out):
+        for part, bits, _ in self._parts(out):
             part.copy_(bits)
         return out
 
@@ -97,38 +101,72 @@ class Stream:
         ValueError
             For a narrower type, in which the largest of these numbers would be rounded to ½.
         """
-        if dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"dtype={dtype}: draws are float32 or float64; draw in float32 and convert what comes of it")
+        _check_precision(dtype)
         out = torch.empty(tuple(shape), dtype=dtype, device=device)
-        for part, bits in self._parts(out):
+        for part, bits, _ in self._parts(out):
             part.copy_(bits.bitwise_right_shift_(8)).mul_(2.0**-24)
         if dtype == torch.float64:
             low = self.child("low").bits(shape, device).bitwise_right_shift_(3).bitwise_and_(2**29 - 1)
             out.add_(low, alpha=2.0**-53)
         return out
 
-    def _parts(self, out: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Flat parts of ``out``, each with its cells' bits: small enough to stay in a core's cache through all the passes of the hash."""
-        shape = out.shape
-        columns, count = math.prod(shape[1:]), out.numel()
+    def bernoulli_(self, probability: Tensor) -> Tensor:
+        """Replace every probability by 1 with that probability, else by 0, in place; returns the tensor.
+
+        The draw of a cell is :meth:`centred`'s, so p = 0 never and p = 1 always gives 1, and NaN gives 0.
+
+        Raises
+        ------
+        ValueError
+            For a type other than float32 and float64.
+
+        Examples
+        --------
+        >>> Stream(0).bernoulli_(torch.tensor([[0.0, 1.0, 0.3, 0.7]]))
+        tensor([[0., 1., 0., 1.]])
+        """
+        _check_precision(probability.dtype)
+        if not probability.is_contiguous():
+            return probability.copy_(self.bernoulli_(probability.contiguous()))
+        shape, single = probability.shape, probability.dtype == torch.float32
+        streams = (self,) if single else (self, self.child("low"))
+        if fast.bernoulli_(probability, *(stream._progression(shape) for stream in streams)):
+            return probability
+        if not single:
+            draw = self.centred(shape, probability.dtype, probability.device)
+            return torch.lt(draw, probability.sub_(0.5), out=probability)
+        minus_half = torch.tensor(-(2.0**23), device=probability.device)
+        for part, bits, scratch in self._parts(probability):
+            draw = scratch.view(torch.float32).copy_(bits.bitwise_right_shift_(8))
+            torch.add(minus_half, part, alpha=2.0**24, out=part)  # p − ½ in units of the draws' grid: scaling by a power of two is exact
+            torch.lt(draw, part, out=part)
+        return probability
+
+    def _progression(self, shape: Sequence[int]) -> fast.Progression:
+        """Stride and base (mod 2³²) of the cells of a draw of this shape, its first cell being 0."""
+        columns, count = math.prod(shape[1:]), math.prod(shape)
         first = (self._first_row + self._rank * (shape[0] if shape else 1)) * columns
         if first + count > _CELLS:
             raise ValueError(
                 f"shape={tuple(shape)} from row {self._first_row}: a stream has {_CELLS} cells; draw in parts from children of it"
             )
         stride, base = int.from_bytes(self._key[:4], "little") | 1, int.from_bytes(self._key[4:], "little")
-        size = min(count, _PART) if out.device.type == "cpu" else count
-        cells = torch.arange(size, dtype=torch.int32, device=out.device).mul_(_signed(stride))
-        bits, scratch = torch.empty_like(cells), torch.empty_like(cells)
-        flat = out.view(-1)
+        return stride, (base + stride * first) % _CELLS
+
+    def _parts(self, out: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Flat parts of ``out``, each with its cells' bits and an int32 scratch: they stay in a core's cache through all the passes."""
+        count = out.numel()
+        stride, base = self._progression(out.shape)
+        cells, bits, scratch = _buffers(count, out.device)
+        size, flat = len(cells), out.view(-1)
         for begin in range(0, count, max(size, 1)):
             part = flat[begin : begin + size]
             x, high = bits[: len(part)], scratch[: len(part)]
-            torch.add(cells[: len(part)], _signed(base + stride * (first + begin)), out=x)
+            torch.mul(cells[: len(part)], _signed(stride), out=x).add_(_signed(base + stride * begin))
             # torch shifts arithmetically: the masks take the copies of the sign away
             x.bitwise_xor_(torch.bitwise_right_shift(x, 16, out=high).bitwise_and_(0xFFFF)).mul_(_MULTIPLY_1)
             x.bitwise_xor_(torch.bitwise_right_shift(x, 15, out=high).bitwise_and_(0x1FFFF)).mul_(_MULTIPLY_2)
-            yield part, x
+            yield part, x, high
 
     def uniform(self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
         """Uniform numbers in [0, 1)."""
@@ -182,6 +220,33 @@ def as_seed(random_state: RandomState) -> int:
     if isinstance(random_state, Stream):
         return random_state.integer()
     raise ValueError(f"random_state={random_state!r}: expected None, an integer, a numpy RandomState or Generator, or a Stream")
+
+
+_LOCAL = threading.local()
+
+
+def _buffers(count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """(0, 1, 2, …) and two scratch tensors, int32, for a draw of ``count`` cells.
+
+    On a CPU every thread keeps one set: fresh memory for them costs as much as the draw.
+    """
+    size = count
+    if device.type == "cpu":
+        size = min(count, _PART)
+        kept = getattr(_LOCAL, "buffers", None)
+        if kept is not None and len(kept[0]) >= size:
+            return kept[0][:size], kept[1][:size], kept[2][:size]
+    with torch.inference_mode(False):  # a tensor made within it could not be written to outside
+        cells = torch.arange(size, dtype=torch.int32, device=device)
+        buffers = cells, torch.empty_like(cells), torch.empty_like(cells)
+    if device.type == "cpu":
+        _LOCAL.buffers = buffers
+    return buffers
+
+
+def _check_precision(dtype: torch.dtype) -> None:
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype={dtype}: draws are float32 or float64; draw in float32 and convert what comes of it")
 
 
 def _digest(key: bytes, name: str | int) -> bytes:

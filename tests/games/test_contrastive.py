@@ -50,8 +50,11 @@ class ExactGame(ContrastiveGame):
         start = f"layers.{name}."  # moments are slopes of −E
         return {key.removeprefix(start): -value for key, value in values.items() if key.startswith(start)}
 
-    def _products(self, values: Any, a: str, b: str) -> Tensor:
-        return values[f"weight.{a}-{b}"].clone() if isinstance(values, Known) else super()._products(values, a, b)
+    def _products(self, values: Any, a: str, b: str, less: Tensor | None = None) -> Tensor:
+        if not isinstance(values, Known):
+            return super()._products(values, a, b, less)
+        known = values[f"weight.{a}-{b}"].clone()
+        return known if less is None else less - known
 
 
 def game_of(machine: BoltzmannMachine, kind: type[ContrastiveGame] = ContrastiveGame, **options: Any) -> Any:

@@ -229,7 +229,7 @@ class ContrastiveGame(Game):
             state, last = self._sweeps(rough or machine, state, stream)
         if self.negative != "data":
             for name, values in state.items():
-                getattr(self, f"chain_{name}").copy_(values)
+                setattr(self, f"chain_{name}", values)  # the moves' own tensors: nothing else writes to them
         negative = {**state, **{name: machine.units(name).mean(last[name]) for name in machine.colours[self.last]}}
         inferred: dict[str, Tensor | bool] = dict.fromkeys(fields, True)
         inferred |= {name: ~hold.mask for name, hold in held.items() if hold.mask is not None}
@@ -281,8 +281,7 @@ class ContrastiveGame(Game):
         bias = {name: self._in_its_unit(name, value.clone()) for name, value in difference.items()}
         weight, order = {}, list(machine.layers)
         for a, b in machine.edges:
-            descent = self._products(drawn.negative, a, b)
-            descent.sub_(self._products(drawn.positive, a, b))
+            descent = self._products(drawn.positive, a, b, self._products(drawn.negative, a, b))
             below, above = sorted((a, b), key=order.index)
             if above in push:
                 descent.add_(_outer(drawn.means[below], push[above], transposed=above == a))
@@ -355,10 +354,12 @@ class ContrastiveGame(Game):
             return {}
         return units.energy_slopes(values[name], self.machine.field(name, values) * self.gain.get(name, 1.0), free)
 
-    def _products(self, values: Mapping[str, Tensor], a: str, b: str) -> Tensor:
-        """⟨s_a s_bᵀ⟩ over rows."""
+    def _products(self, values: Mapping[str, Tensor], a: str, b: str, less: Tensor | None = None) -> Tensor:
+        """⟨s_a s_bᵀ⟩ over rows, or ``less`` minus it in that tensor's memory; scaled and subtracted within the product."""
         left, right = self.machine.units(a).signal(values[a]), self.machine.units(b).signal(values[b])
-        return (left.T @ right).div_(len(left))
+        if less is None:
+            return left.new_empty(left.shape[1], right.shape[1]).addmm_(left.T, right, beta=0, alpha=1 / len(left))
+        return less.addmm_(left.T, right, alpha=-1 / len(left))
 
 
 def _held(machine: BoltzmannMachine, name: str, values: Tensor, mask: Tensor | None) -> Held:

@@ -115,13 +115,15 @@ def update(
     layers, and the largest change of the last step (0-d; zero where one update is exact).
     """
     rows = next(iter(held.values())).values.shape[0]
-    problem = _Problem.build(machine, held, rows, gain)
+    problem = _Problem.build(machine, held, rows, gain, bound=False)
+    if problem.one_block:
+        return *problem.only_block(), torch.zeros(())
     means = problem.start() if start is None else {**start, **{name: h.fill(start[name]) for name, h in held.items()}}
     fields: dict[str, Tensor] = {}
     change = torch.zeros(())
-    for _ in range(1 if problem.one_block else steps):
+    for _ in range(steps):
         means, fields, change = problem.step(means, fields)
-    return means, fields, torch.zeros(()) if problem.one_block else change.max()
+    return means, fields, change.max()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,24 +138,29 @@ class _Problem:
     gain: Mapping[str, float]
 
     @classmethod
-    def build(cls, machine: BoltzmannMachine, held: Mapping[str, Held], rows: int, gain: Mapping[str, float] | None = None) -> _Problem:
+    def build(
+        cls, machine: BoltzmannMachine, held: Mapping[str, Held], rows: int, gain: Mapping[str, float] | None = None, bound: bool = True
+    ) -> _Problem:
+        """``bound`` False leaves out what only :meth:`bound` needs."""
         fixed = {name: h.values for name, h in held.items() if h.mask is None}
         free = tuple(name for name in machine.layers if name not in fixed)
         static = {name: machine.field(name, fixed, among=fixed).expand(rows, -1) for name in free}
-        constant = sum(
-            ((machine.units(n).signal(x) @ machine.bias[n]) - machine.units(n).base_energy(x).sum(1) for n, x in fixed.items()),
-            torch.zeros(rows, dtype=machine.dtype, device=machine.device),
-        )
-        for a, b in machine.edges:
-            if a in fixed and b in fixed:
-                pull = machine.units(a).signal(fixed[a]) @ machine.weight[f"{a}-{b}"]
-                constant = constant + (pull * machine.units(b).signal(fixed[b])).sum(1)
+        constant = torch.zeros(rows, dtype=machine.dtype, device=machine.device)
+        if bound:
+            constant = _constant(machine, fixed, constant)
         return cls(machine, held, free, static, constant, gain or {})
 
     @property
     def one_block(self) -> bool:
         """Whether one colour has nothing free, so that a single update is exact."""
         return any(all(name not in self.free for name in colour) for colour in self.machine.colours)
+
+    def only_block(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The exact update where one is enough: (means, fields)."""
+        fields = {name: self.field(name, {}) for name in self.free}
+        means = {name: h.values for name, h in self.held.items()}
+        means.update({name: self._fill(name, self.machine.units(name).mean(field)) for name, field in fields.items()})
+        return means, fields
 
     def rows(self, index: Tensor) -> _Problem:
         return dataclasses.replace(
@@ -212,3 +219,15 @@ class _Problem:
 
     def _fill(self, name: str, x: Tensor) -> Tensor:
         return self.held[name].fill(x) if name in self.held else x
+
+
+def _constant(machine: BoltzmannMachine, fixed: State, start: Tensor) -> Tensor:
+    """``start`` plus −E of the layers that are wholly observed, row by row."""
+    total = start
+    for name, x in fixed.items():
+        total = total + (machine.units(name).signal(x) @ machine.bias[name]) - machine.units(name).base_energy(x).sum(1)
+    for a, b in machine.edges:
+        if a in fixed and b in fixed:
+            pull = machine.units(a).signal(fixed[a]) @ machine.weight[f"{a}-{b}"]
+            total = total + (pull * machine.units(b).signal(fixed[b])).sum(1)
+    return total

@@ -168,11 +168,15 @@ class BoltzmannMachine(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
+        return self._first.dtype
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        return self._first.device
+
+    @property
+    def _first(self) -> Tensor:
+        return self.bias[next(iter(self._neighbours))]  # torch's own walk over parameters takes as long as a small product
 
     def units(self, name: str) -> Units:
         """The Units of one layer."""
@@ -229,7 +233,9 @@ class BoltzmannMachine(nn.Module):
     def _gather(self, name: str, field: Tensor, state: State, beta: float = 1.0, among: Iterable[str] | None = None) -> Tensor:
         for other, weight in self.neighbours(name):
             if among is None or other in among:
-                field = torch.addmm(field, self.units(other).signal(state[other]), weight, alpha=beta)
+                signal = self.units(other).signal(state[other])
+                # the first product takes the bias with it at no cost, the others add to what is there
+                field = torch.addmm(field, signal, weight, alpha=beta) if field.ndim == 1 else field.addmm_(signal, weight, alpha=beta)
         if field.ndim == 1:  # nothing was felt: one row for all where there is no state to count the rows of
             rows = next((values.shape[0] for values in state.values()), 1)
             field = field.expand(rows, -1)

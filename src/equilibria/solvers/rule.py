@@ -120,8 +120,8 @@ class Rule:
         decays = ((weights, self.weight_decay), (others, 0.0))
         groups = [{"params": group, "weight_decay": decay} for group, decay in decays if group]
         if self.optimiser == "sgd":
-            return torch.optim.SGD(groups, lr=self.rate_at(0), momentum=self.momentum_at(0))
-        return torch.optim.AdamW(groups, lr=self.rate_at(0), betas=self.betas)
+            return torch.optim.SGD(groups, lr=self.rate_at(0), momentum=self.momentum_at(0), fused=True)
+        return torch.optim.AdamW(groups, lr=self.rate_at(0), betas=self.betas, fused=True)
 
     def set_update(self, optimiser: torch.optim.Optimizer, t: int) -> None:
         """Give ``optimiser`` the rate and the momentum of update ``t``."""

@@ -33,10 +33,8 @@ class Bernoulli(Units):
         return 2**self.size
 
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
-        if field.dtype == torch.bfloat16:  # a probability needs more digits than its field
-            return self.sample(field.float(), stream).to(torch.bfloat16)
-        draw = stream.centred(field.shape, field.dtype, field.device)
-        return torch.lt(draw, torch.sigmoid(field).sub_(0.5), out=torch.empty_like(draw))
+        wide = torch.promote_types(field.dtype, torch.float32)  # a probability needs more digits than a bfloat16 field
+        return stream.bernoulli_(field.detach().to(wide).sigmoid()).to(field.dtype)
 
     def mean(self, field: Tensor) -> Tensor:
         return torch.sigmoid(field)
@@ -75,10 +73,9 @@ class Spin(Units):
         return 2**self.size
 
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
-        if field.dtype == torch.bfloat16:
-            return self.sample(field.float(), stream).to(torch.bfloat16)
-        draw = stream.centred(field.shape, field.dtype, field.device)
-        return torch.lt(draw, torch.sigmoid(2 * field).sub_(0.5), out=torch.empty_like(draw)).mul_(2).sub_(1)
+        wide = torch.promote_types(field.dtype, torch.float32)
+        up = stream.bernoulli_(torch.sigmoid(2 * field.detach().to(wide)))
+        return up.mul_(2).sub_(1).to(field.dtype)
 
     def mean(self, field: Tensor) -> Tensor:
         return torch.tanh(field)
