@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from equilibria.estimators import DBM as DBM
     from equilibria.estimators import GAN as GAN
     from equilibria.estimators import RBM as RBM
+    from equilibria.estimators import FineTunedClassifier as FineTunedClassifier
     from equilibria.estimators import load as load
     from equilibria.estimators import resume as resume
     from equilibria.models.boltzmann import BoltzmannMachine as BoltzmannMachine
@@ -24,6 +25,7 @@ _HOMES = {
     "DBM": "equilibria.estimators",
     "GAN": "equilibria.estimators",
     "Estimate": "equilibria.estimate",
+    "FineTunedClassifier": "equilibria.estimators",
     "RBM": "equilibria.estimators",
     "load": "equilibria.estimators",
     "resume": "equilibria.estimators",
