@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from equilibria.random import Stream
 def build(*sizes: int) -> tuple[UnrolledNetwork, list[Tensor], list[Tensor]]:
     """A float64 network with random weights, and the stack's own W and b."""
     stream = Stream(0)
-    weights = [stream.child("W", i).normal((a, b), torch.float64) for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))]
+    weights = [stream.child("W", i).normal((a, b), torch.float64) for i, (a, b) in enumerate(pairwise(sizes))]
     biases = [stream.child("b", i).normal((b,), torch.float64) for i, b in enumerate(sizes[1:])]
     return UnrolledNetwork(sizes, classes=3).double().adopt(weights, biases, stream.child("top")), weights, biases
 

@@ -110,10 +110,10 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
     >>> from equilibria import DBM, FineTunedClassifier
     >>> from equilibria.data import bars_and_stripes
     >>> X = bars_and_stripes(3)
-    >>> bars = (X.reshape(-1, 3, 3)[:, :1] == X.reshape(-1, 3, 3)).all((1, 2))
+    >>> y = np.where(X[:, 0] > 0, "lit", "dark")
     >>> machine = DBM(hidden=(8, 4), steps=50, pretrain_steps=20, random_state=0).fit(X)
     >>> model = FineTunedClassifier(machine, epochs=100, learning_rate=0.05, dropout=0, input_dropout=0, random_state=0)
-    >>> model.fit(X, bars).score(X, bars)
+    >>> model.fit(X, y).score(X, y)
     1.0
     """
 
