@@ -13,11 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn import functional
 
-from equilibria.data import Batches
+from equilibria.data import Batches, LabelCoding
 from equilibria.errors import RunError
 from equilibria.estimators.base import GenerativeEstimator, _digest
 from equilibria.estimators.held_out import kept_back, watch
-from equilibria.estimators.labels import encode_labels, plain_labels
 from equilibria.estimators.parameters import choice, number, usable_device, whole, writable_name
 from equilibria.estimators.pretrained import source_of
 from equilibria.estimators.undirected import UndirectedEstimator
@@ -120,10 +119,10 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
     model_name = "fine-tuned"
 
     classes_: np.ndarray
+    labels_: LabelCoding
     network_: UnrolledNetwork
     pretrained_: UndirectedEstimator
     best_validation_score_: float | None
-    _double: tuple[BoltzmannMachine, UnrolledNetwork] | None = None
 
     def __init__(
         self,
@@ -204,14 +203,14 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         self._validate()
         self.pretrained_ = source_of(self.machine, self.device)
         X = self._table(X, reset=True)
-        classes, codes = encode_labels(y, len(X), self.missing_label)
+        labels, codes = self._coded(y, len(X))
         kept_back(codes, self.validation_fraction)
         group = processes(self.device)
         if self.out is not None and group.writes:
             Run.refuse_taken(self.out, self.overwrite)
         self._begin(X, group)
-        self.classes_ = classes
-        return self._train(self._stages(X, group.rank, group.world, codes), self._create_run(X, group, y), group, resume=False)
+        self.labels_, self.classes_ = labels, labels.classes
+        return self._train(self._stages(X, group.rank, group.world, codes), self._create_run(X, group, codes), group, resume=False)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, (n_samples, n_classes), in the order of ``classes_``.
@@ -220,7 +219,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         """
         check_is_fitted(self)
         X = self._table(X, reset=False)
-        machine, network = self._precise()
+        machine, network = (copy.deepcopy(part).to(self.device).double() for part in (self.pretrained_.machine_, self.network_))
         with torch.no_grad():
             inputs = posterior_inputs(machine, self._encode(X, torch.float64).to(self.device), self.mean_field_steps)
             return torch.cat([functional.softmax(network(rows), 1) for rows in inputs.split(2000)]).cpu().numpy()
@@ -253,7 +252,6 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
 
     def _begin(self, X: np.ndarray, group: Processes) -> None:
         """Forget an earlier fit; train the machine where that has not been done; take its schema over."""
-        self._double = None
         super()._begin(X, group)
         if not self.pretrained_.__sklearn_is_fitted__():
             self.pretrained_ = self._pretrain(X)
@@ -301,6 +299,16 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
             watch(stage, self._inputs(machine, X[held]), torch.from_numpy(codes[held]).to(self.device))
         return [stage]
 
+    def _coded(self, y: Any, rows: int) -> tuple[LabelCoding, np.ndarray]:
+        """The classes, and each row's place among them, −1 where its label is missing."""
+        if y is None:
+            raise ValueError("y: a classifier requires y to be passed, but the target y is None")
+        labels = LabelCoding.infer(y, self.missing_label)
+        codes = labels.encode(y)
+        if len(codes) != rows:
+            raise ValueError(f"y: {len(codes)} labels came for {rows} rows of X; expected one each")
+        return labels, codes
+
     def _inputs(self, machine: BoltzmannMachine, X: np.ndarray) -> Tensor:
         """The network's inputs; once for a whole training, since the machine does not move."""
         return posterior_inputs(machine, self._encode(X, machine.dtype).to(self.device), self.mean_field_steps)
@@ -314,29 +322,22 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         game = stages[-1].game
         assert isinstance(game, SupervisedGame)
         assert isinstance(game.network, UnrolledNetwork)
-        self.network_, self._double = game.network, None
+        self.network_ = game.network
         self.best_validation_score_ = None if game.best is None else 1 - float(game.best_error)
-
-    def _precise(self) -> tuple[BoltzmannMachine, UnrolledNetwork]:
-        """Machine and network in float64."""
-        if self._double is None:
-            machine, network = copy.deepcopy(self.pretrained_.machine_), copy.deepcopy(self.network_)
-            self._double = machine.to(self.device).double(), network.to(self.device).double()
-        return self._double
 
     # ---------------------------------------------------------------- run folder
 
-    def _create_run(self, X: np.ndarray, group: Processes, y: Any = None) -> Run | None:
+    def _create_run(self, X: np.ndarray, group: Processes, codes: np.ndarray | None = None) -> Run | None:
         run = super()._create_run(X, group)
-        if run is not None and group.writes:
-            run.update_config(labels_digest=_digest(plain_labels(y)))
+        if run is not None and group.writes and codes is not None:
+            run.update_config(labels_digest=_digest(codes))
             self.pretrained_.save(run.path / MACHINE)
         return run
 
     def _config(self) -> dict[str, Any]:
         config = super()._config()
         config["params"]["machine"] = MACHINE
-        return {**config, "classes": {"dtype": self.classes_.dtype.str, "values": self.classes_.tolist()}}
+        return {**config, "labels": self.labels_.to_json()}
 
     def _write(self, run: Run) -> None:
         if not (run.path / MACHINE / "model.json").exists():  # by save; a training put it there at its start
@@ -344,33 +345,34 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         super()._write(run)
 
     @classmethod
+    def _configured(cls, run: Run) -> Any:
+        estimator = super()._configured(run)
+        estimator.labels_ = LabelCoding.from_json(run.config["labels"])
+        estimator.classes_ = estimator.labels_.classes
+        return estimator
+
+    @classmethod
     def _unfitted(cls, run: Run, device: str | None = None) -> Any:
         """With the machine of the run folder, which is the folder's own copy."""
         estimator = super()._unfitted(run, device)
         estimator.machine = str(run.path / MACHINE)
         estimator.pretrained_ = source_of(estimator.machine, estimator.device)
-        classes = run.config.get("classes", {})
-        try:
-            estimator.classes_ = np.array(classes["values"], dtype=classes["dtype"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"run={str(run.path)!r} is damaged: its config.json has no classes; restore it from a copy") from error
         return estimator
 
     @classmethod
     def _resumed(cls, run: Run, X: Any, y: Any = None) -> Any:
         """Go on with a run that was stopped; rows and labels must be those it was started with."""
-        for name, what in (("data_digest", "rows"), ("labels_digest", "labels")):
-            if name not in run.config:
-                raise RunError(f"run={str(run.path)!r} has no record of the {what} it was trained on: use equilibria.load")
+        if "labels_digest" not in run.config:
+            raise RunError(f"run={str(run.path)!r} holds a model that was saved, and no training to go on with: use equilibria.load")
         estimator = cls._unfitted(run)
         X = estimator._table(X, reset=False)
-        for name, given, digest in (("X", X, "data_digest"), ("y", plain_labels(y), "labels_digest")):
-            if _digest(given) != run.config[digest]:
-                raise ValueError(
-                    f"{name}: not what the run was started with (its SHA-256 differs); give it the same rows in the same order"
-                )
+        labels, codes = estimator._coded(y, len(X))
+        same = {"X": _digest(X) == run.config["data_digest"]}
+        same["y"] = _digest(codes) == run.config["labels_digest"] and labels.to_json() == estimator.labels_.to_json()
+        for name in same:
+            if not same[name]:
+                raise ValueError(f"{name}: not what the run was started with (its SHA-256 differs); give it the same, in the same order")
         group = processes(estimator.device)
-        _, codes = encode_labels(y, len(X), estimator.missing_label)
         return estimator._train(estimator._stages(X, group.rank, group.world, codes), run, group, resume=True)
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -382,7 +384,4 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         self.network_ = UnrolledNetwork(metadata["sizes"], len(self.classes_)).to(self.device)
         self.network_.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
-        self.best_validation_score_, self._double = metadata["best_validation_score"], None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_double"}
+        self.best_validation_score_ = metadata["best_validation_score"]
