@@ -43,9 +43,10 @@ def try_out(machine: Any, X: np.ndarray, y: np.ndarray, settings: dict[str, Any]
     model = FineTunedClassifier(machine, validation_fraction=1 / 6, **settings).fit(X, y)
     curve = held_out_curve(model)
     found = {"settings": settings, "error": curve[-1]["held_out_error"], "cost": curve[-1]["held_out_cost"], "curve": curve}
+    looks = " ".join(f"{100 * look['held_out_error']:.2f}" for look in curve)
     print(
         f"rate {settings['learning_rate']:g}  dropout {settings['dropout']:g}  epochs {settings['epochs']}  "
-        f"held-out error {' '.join(f'{100 * look["held_out_error"]:.2f}' for look in curve)} %  "
+        f"held-out error {looks} %  "
         f"cross-entropy {found['cost']:.4f}  {time.monotonic() - began:.0f} s",
         flush=True,
     )
@@ -61,9 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", required=True, help="the run folder of a trained DBM")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rates", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3])
-    parser.add_argument("--dropouts", type=float, nargs="+", default=[0.2, 0.35])
-    parser.add_argument("--short", type=int, default=30)
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 2e-3])
+    parser.add_argument("--dropouts", type=float, nargs="+", default=[0.2, 0.3, 0.4])
+    parser.add_argument("--short", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--threads", type=int, default=1)
@@ -72,7 +73,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     machine, train, test = equilibria.load(arguments.run), load("mnist"), load("mnist", split="test")
     X, y = train.values[: arguments.rows], np.asarray(train.labels)[: arguments.rows]
-    fixed = {"precision": arguments.precision, "random_state": 0}
+    fixed = {"precision": arguments.precision, "mean_field_steps": 10, "random_state": 0}
     tried = [
         try_out(machine, X, y, {**fixed, "learning_rate": rate, "dropout": dropout, "epochs": arguments.short})
         for rate in arguments.rates

@@ -70,7 +70,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         Share of the labelled rows to keep back. Their error is looked at ten times in the training, and the best of these ten networks is
         the one that is kept. 0 keeps back none.
     mean_field_steps : int
-        Updates of mean field behind the appended means.
+        Updates of mean field behind the appended means; the nearer to its fixed point, the nearer the first network to the machine.
     precision : {"float32", "bfloat16"}
         Type of training's matrix products; weights, gradients and predictions are never less than float32.
     missing_label : optional
@@ -139,7 +139,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         weight_decay: float = 0.0,
         average: float = 0.999,
         validation_fraction: float = 0.0,
-        mean_field_steps: int = 10,
+        mean_field_steps: int = 20,
         precision: str = "float32",
         missing_label: Any = None,
         verbose: int = 0,

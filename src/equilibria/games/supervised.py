@@ -93,8 +93,7 @@ class SupervisedGame(Game):
         """The mean of −log p(label | x) over the rows that have one."""
         if player not in self.players:
             raise ValueError(f"player={player!r}: expected one of {', '.join(self.players)}")
-        total = functional.cross_entropy(self.logits(drawn.values, drawn.masks), drawn.label, ignore_index=MISSING, reduction="sum")
-        return total / (drawn.label != MISSING).sum().clamp(min=1)
+        return _mean_cost(self.logits(drawn.values, drawn.masks), drawn.label)
 
     def logits(self, x: Tensor, masks: tuple[Tensor, ...] = ()) -> Tensor:
         """The network's logits ``(n, classes)`` in the type of ``x``."""
@@ -105,9 +104,9 @@ class SupervisedGame(Game):
     @torch.no_grad()
     def measure(self, drawn: SupervisedDraw) -> dict[str, Tensor]:
         """The cost, and the share of labelled rows whose likeliest class is another, both under this round's dropout."""
-        labelled = drawn.label != MISSING
-        wrong = (self.logits(drawn.values, drawn.masks).argmax(1) != drawn.label) & labelled
-        return {"cost": self.cost("network", drawn), "error": wrong.sum() / labelled.sum().clamp(min=1)}
+        labelled, logits = drawn.label != MISSING, self.logits(drawn.values, drawn.masks)
+        wrong = (logits.argmax(1) != drawn.label) & labelled
+        return {"cost": _mean_cost(logits, drawn.label), "error": wrong.sum() / labelled.sum().clamp(min=1)}
 
     @torch.no_grad()
     def consider(self, error: float, parameters: Mapping[str, Tensor]) -> None:
@@ -137,6 +136,11 @@ class SupervisedGame(Game):
     def _products(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
         dtype = PRECISIONS[self.precision]
         return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def _mean_cost(logits: Tensor, label: Tensor) -> Tensor:
+    total = functional.cross_entropy(logits, label, ignore_index=MISSING, reduction="sum")
+    return total / (label != MISSING).sum().clamp(min=1)
 
 
 def _mask(shape: tuple[int, int], rate: float, stream: Stream, device: torch.device, dtype: torch.dtype) -> Tensor:
