@@ -219,7 +219,8 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         """
         check_is_fitted(self)
         X = self._table(X, reset=False)
-        machine, network = (copy.deepcopy(part).to(self.device).double() for part in (self.pretrained_.machine_, self.network_))
+        machine = copy.deepcopy(self.pretrained_.machine_).to(self.device).double()
+        network = copy.deepcopy(self.network_).to(self.device).double()
         with torch.no_grad():
             inputs = posterior_inputs(machine, self._encode(X, torch.float64).to(self.device), self.mean_field_steps)
             return torch.cat([functional.softmax(network(rows), 1) for rows in inputs.split(2000)]).cpu().numpy()
