@@ -216,9 +216,9 @@ def test_a_run_is_resumed_with_its_own_rows_and_labels_alone(small: DBM, tmp_pat
     other = Y.copy()
     other[0] = "some" if Y[0] == "none" else "none"
     for rows, labels, sentence in (
-        (1 - X, Y, "X: not what the run was started with"),
-        (X, other, "y: not what the run was started with"),
-        (X, np.where(Y == "some", "t", "n"), "y: not what the run was started with"),
+        (1 - X, Y, "not the data that the run was started with"),
+        (X, other, "not the data that the run was started with"),
+        (X, np.where(Y == "some", "t", "n"), "not among the classes 'none', 'some'"),
         (X, None, "the target y is None"),
     ):
         with pytest.raises(ValueError, match=sentence):

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from equilibria.data import Batches, LabelCoding
-from equilibria.errors import RunError
-from equilibria.estimators.base import GenerativeEstimator, _digest
+from equilibria.estimators.base import GenerativeEstimator
 from equilibria.estimators.held_out import kept_back, watch
 from equilibria.estimators.parameters import choice, number, usable_device, whole, writable_name
 from equilibria.estimators.pretrained import source_of
@@ -27,7 +26,7 @@ from equilibria.networks.unrolled import UnrolledNetwork
 from equilibria.random import RandomState
 from equilibria.solvers import Rule, Simultaneous
 from equilibria.solvers.rule import SCHEDULES
-from equilibria.training.engine import Processes, processes
+from equilibria.training.engine import Processes
 from equilibria.training.run import Run
 from equilibria.training.stages import Average, Stage
 
@@ -119,7 +118,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
     model_name = "fine-tuned"
 
     classes_: np.ndarray
-    labels_: LabelCoding
+    label_coding_: LabelCoding
     network_: UnrolledNetwork
     pretrained_: UndirectedEstimator
     best_validation_score_: float | None
@@ -202,15 +201,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         """
         self._validate()
         self.pretrained_ = source_of(self.machine, self.device)
-        X = self._table(X, reset=True)
-        labels, codes = self._coded(y, len(X))
-        kept_back(codes, self.validation_fraction)
-        group = processes(self.device)
-        if self.out is not None and group.writes:
-            Run.refuse_taken(self.out, self.overwrite)
-        self._begin(X, group)
-        self.labels_, self.classes_ = labels, labels.classes
-        return self._train(self._stages(X, group.rank, group.world, codes), self._create_run(X, group, codes), group, resume=False)
+        return super().fit(X, y)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, (n_samples, n_classes), in the order of ``classes_``.
@@ -251,9 +242,9 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
     def _schema_kind(self) -> str:
         return self.pretrained_._schema_kind()
 
-    def _begin(self, X: np.ndarray, group: Processes) -> None:
+    def _begin(self, X: np.ndarray, group: Processes, whole: Any = None) -> None:
         """Forget an earlier fit; train the machine where that has not been done; take its schema over."""
-        super()._begin(X, group)
+        super()._begin(X, group, whole)
         if not self.pretrained_.__sklearn_is_fitted__():
             self.pretrained_ = self._pretrain(X)
         self.schema_ = self._fitting_schema()
@@ -277,7 +268,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
             raise ValueError(f"X: the columns {list(names)} came, and the machine was trained on {list(schema.columns)}")
         return schema
 
-    def _stages(self, X: np.ndarray, rank: int, world: int, codes: np.ndarray | None = None) -> list[Stage]:
+    def _stages(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> list[Stage]:
         assert codes is not None
         machine = copy.deepcopy(self.pretrained_.machine_).to(self.device)
         labelled = np.flatnonzero(codes >= 0)[self._stream().child("held out").permutation(int((codes >= 0).sum())).numpy()]
@@ -300,15 +291,17 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
             watch(stage, self._inputs(machine, X[held]), torch.from_numpy(codes[held]).to(self.device))
         return [stage]
 
-    def _coded(self, y: Any, rows: int) -> tuple[LabelCoding, np.ndarray]:
-        """The classes, and each row's place among them, −1 where its label is missing."""
+    def _codes(self, y: Any, rows: int, reset: bool) -> np.ndarray:
+        """Each row's place among the classes, −1 where its label is missing; with ``reset`` the classes are found out."""
         if y is None:
             raise ValueError("y: a classifier requires y to be passed, but the target y is None")
-        labels = LabelCoding.infer(y, self.missing_label)
+        labels = LabelCoding.infer(y, self.missing_label) if reset else self.label_coding_
         codes = labels.encode(y)
         if len(codes) != rows:
             raise ValueError(f"y: {len(codes)} labels came for {rows} rows of X; expected one each")
-        return labels, codes
+        kept_back(codes, self.validation_fraction)
+        self.label_coding_, self.classes_ = labels, labels.classes
+        return codes
 
     def _inputs(self, machine: BoltzmannMachine, X: np.ndarray) -> Tensor:
         """The network's inputs; once for a whole training, since the machine does not move."""
@@ -328,17 +321,16 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
 
     # ---------------------------------------------------------------- run folder
 
-    def _create_run(self, X: np.ndarray, group: Processes, codes: np.ndarray | None = None) -> Run | None:
-        run = super()._create_run(X, group)
-        if run is not None and group.writes and codes is not None:
-            run.update_config(labels_digest=_digest(codes))
+    def _create_run(self, X: np.ndarray, codes: np.ndarray | None, group: Processes) -> Run | None:
+        run = super()._create_run(X, codes, group)
+        if run is not None and group.writes:
             self.pretrained_.save(run.path / MACHINE)
         return run
 
     def _config(self) -> dict[str, Any]:
         config = super()._config()
         config["params"]["machine"] = MACHINE
-        return {**config, "labels": self.labels_.to_json()}
+        return {**config, "labels": self.label_coding_.to_json()}
 
     def _write(self, run: Run) -> None:
         if not (run.path / MACHINE / "model.json").exists():  # by save; a training put it there at its start
@@ -348,8 +340,8 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
     @classmethod
     def _configured(cls, run: Run) -> Any:
         estimator = super()._configured(run)
-        estimator.labels_ = LabelCoding.from_json(run.config["labels"])
-        estimator.classes_ = estimator.labels_.classes
+        estimator.label_coding_ = LabelCoding.from_json(run.config["labels"])
+        estimator.classes_ = estimator.label_coding_.classes
         return estimator
 
     @classmethod
@@ -359,22 +351,6 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         estimator.machine = str(run.path / MACHINE)
         estimator.pretrained_ = source_of(estimator.machine, estimator.device)
         return estimator
-
-    @classmethod
-    def _resumed(cls, run: Run, X: Any, y: Any = None) -> Any:
-        """Go on with a run that was stopped; rows and labels must be those it was started with."""
-        if "labels_digest" not in run.config:
-            raise RunError(f"run={str(run.path)!r} holds a model that was saved, and no training to go on with: use equilibria.load")
-        estimator = cls._unfitted(run)
-        X = estimator._table(X, reset=False)
-        labels, codes = estimator._coded(y, len(X))
-        same = {"X": _digest(X) == run.config["data_digest"]}
-        same["y"] = _digest(codes) == run.config["labels_digest"] and labels.to_json() == estimator.labels_.to_json()
-        for name in same:
-            if not same[name]:
-                raise ValueError(f"{name}: not what the run was started with (its SHA-256 differs); give it the same, in the same order")
-        group = processes(estimator.device)
-        return estimator._train(estimator._stages(X, group.rank, group.world, codes), run, group, resume=True)
 
     def _tensors(self) -> dict[str, Tensor]:
         return {f"network.{name}": value for name, value in self.network_.state_dict().items()}
