@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from equilibria.estimators import DBN as DBN
     from equilibria.estimators import GAN as GAN
     from equilibria.estimators import RBM as RBM
+    from equilibria.estimators import FineTunedClassifier as FineTunedClassifier
     from equilibria.estimators import load as load
     from equilibria.estimators import resume as resume
     from equilibria.models.belief_network import BeliefNetwork as BeliefNetwork
@@ -28,6 +29,7 @@ _HOMES = {
     "DBN": "equilibria.estimators",
     "GAN": "equilibria.estimators",
     "Estimate": "equilibria.estimate",
+    "FineTunedClassifier": "equilibria.estimators",
     "RBM": "equilibria.estimators",
     "load": "equilibria.estimators",
     "resume": "equilibria.estimators",

@@ -10,12 +10,15 @@ from equilibria.estimators.adversarial import GAN
 from equilibria.estimators.base import GenerativeEstimator
 from equilibria.estimators.belief_network import DBN
 from equilibria.estimators.boltzmann import DBM, RBM
+from equilibria.estimators.fine_tuned import FineTunedClassifier
 from equilibria.training.run import Run
 
-__all__ = ["DBM", "DBN", "GAN", "MODELS", "RBM", "load", "resume"]
+__all__ = ["DBM", "DBN", "GAN", "MODELS", "RBM", "FineTunedClassifier", "load", "resume"]
 
 MODELS: dict[str, type[GenerativeEstimator]] = {cls.model_name: cls for cls in (RBM, DBM, DBN, GAN)}
-"""Estimators by the names that a run folder and the command line use."""
+"""Generative estimators by the names that a run folder and the command line use."""
+
+_IN_RUNS: dict[str, type[GenerativeEstimator]] = {**MODELS, FineTunedClassifier.model_name: FineTunedClassifier}
 
 
 def load(path: str | Path, device: str | None = None) -> Any:
@@ -64,6 +67,6 @@ def resume(path: str | Path, X: Any, y: Any = None) -> Any:
 
 def _class_of(run: Run) -> type[GenerativeEstimator]:
     name = run.config.get("model")
-    if not isinstance(name, str) or name not in MODELS:
-        raise RunError(f"run={str(run.path)!r} is of the model {name!r}; this version knows {', '.join(MODELS)}")
-    return MODELS[name]
+    if not isinstance(name, str) or name not in _IN_RUNS:
+        raise RunError(f"run={str(run.path)!r} is of the model {name!r}; this version knows {', '.join(_IN_RUNS)}")
+    return _IN_RUNS[name]

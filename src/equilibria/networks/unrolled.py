@@ -1,0 +1,123 @@
+"""A deep Boltzmann machine's mean field unrolled into a feed-forward classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from equilibria.random import Stream
+
+__all__ = ["UnrolledNetwork"]
+
+TOP_DEVIATION = 0.01  # of the class weights at first: small, so that the first gradients see the hidden layers as they are
+
+
+class UnrolledNetwork(nn.Module):
+    """One pass of mean field as a network: each layer hears the one below, and the layer above as it was in the posterior.
+
+    With visible signals v and q² … q^L the posterior means of the hidden layers above the first, held as part of the input,
+
+        h¹ = σ(W¹ᵀ v + W² q² + b¹),  h^l = σ(W^lᵀ h^(l−1) + W^(l+1) q^(l+1) + b^l),  h^L = σ(W^Lᵀ h^(L−1) + b^L),
+        log p(class) = log softmax(Uᵀ h^L + c).
+
+    Where q is a fixed point of mean field, h¹ … h^L are the posterior's own means. The matrix from q^(l+1) into h^l is a parameter
+    of its own, so W² has two copies, which training moves apart. A machine with one hidden layer is σ(W¹ᵀ v + b¹) and the classes.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths from the visible layer up: d, n₁, …, n_L, at least two.
+    classes : int
+        Classes, at least two.
+
+    Attributes
+    ----------
+    layers : nn.ModuleList
+        Layer l has the weight (n_l, n_(l−1) + n_(l+1)): what comes from below, then what comes from q^(l+1).
+    top : nn.Linear
+        The classes' weights U ᵀ and biases c.
+    masked : tuple of int
+        Widths of what dropout may mask: the input and each hidden layer.
+
+    Raises
+    ------
+    ValueError
+        For sizes outside these, and in ``forward`` for an input of another width.
+
+    References
+    ----------
+    Salakhutdinov & Hinton 2009, "Deep Boltzmann machines", section 3.3.
+
+    Examples
+    --------
+    >>> network = UnrolledNetwork((6, 5, 4), classes=3)
+    >>> network(torch.zeros(2, 6 + 4)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, sizes: Sequence[int], classes: int):
+        super().__init__()
+        sizes = tuple(int(size) for size in sizes)
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ValueError(f"sizes={sizes}: expected a visible and at least one hidden width, each 1 or more")
+        if classes < 2:
+            raise ValueError(f"classes={classes!r}: expected two or more")
+        self.sizes, self.classes = sizes, int(classes)
+        above = (*sizes[2:], 0)  # of each hidden layer; the last has none
+        self.layers = nn.ModuleList(_zeros(below + over, own) for below, own, over in zip(sizes[:-1], sizes[1:], above, strict=True))
+        self.top = _zeros(sizes[-1], self.classes)
+        self.parts = (sizes[0], *sizes[2:])  # columns of the input: v, q², …, q^L
+        self.masked = (sum(self.parts), *sizes[1:])
+
+    @torch.no_grad()
+    def adopt(self, weights: Sequence[Tensor], biases: Sequence[Tensor], stream: Stream) -> UnrolledNetwork:
+        """Take a stack's W¹ … W^L, each (below, above), and its hidden layers' biases; draw the classes' weights from N(0, .01²).
+
+        Returns the network.
+        """
+        for i, (layer, bias) in enumerate(zip(self.layers, biases, strict=True)):
+            assert isinstance(layer, nn.Linear)
+            layer.weight.copy_(torch.cat([weights[i].T, *weights[i + 1 : i + 2]], 1))
+            layer.bias.copy_(bias)
+        self.top.weight.copy_(stream.normal(self.top.weight.shape).mul_(TOP_DEVIATION))
+        return self
+
+    def forward(self, x: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
+        """Logits of the classes, (n, classes).
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, d + n₂ + … + n_L)
+            Visible signals, then the posterior means of the second to the last hidden layer.
+        masks : sequence of Tensor
+            One for the input and one for each hidden layer, each multiplied in; none by default.
+        """
+        return self.top(self.hidden(x, masks)[-1])
+
+    def hidden(self, x: Tensor, masks: Sequence[Tensor] = ()) -> list[Tensor]:
+        """h¹ … h^L, each (n, n_l)."""
+        if x.ndim != 2 or x.shape[1] != self.masked[0]:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}: expected (rows, {self.masked[0]}), the columns {' + '.join(map(str, self.parts))}"
+            )
+        x = x * masks[0] if masks else x
+        posterior = x.split(self.parts, 1)[1:]
+        heard = x
+        out: list[Tensor] = []
+        for i, layer in enumerate(self.layers):
+            if i:
+                heard = torch.cat([out[-1], *posterior[i : i + 1]], 1)
+            elif len(self.parts) > 2:  # v and q² are the input's first columns
+                heard = x[:, : sum(self.parts[:2])]
+            h = torch.sigmoid(layer(heard))
+            out.append(h * masks[i + 1] if masks else h)
+        return out
+
+
+def _zeros(fan_in: int, fan_out: int) -> nn.Linear:
+    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
