@@ -42,7 +42,7 @@ def options(cls: type, known: Mapping[str, type]) -> list[inspect.Parameter]:
     ['n_components', 'learning_rate', 'batch_size']
     """
     hints, said = typing.get_type_hints(vars(cls)["__init__"]), descriptions(cls, known)
-    parameters = inspect.signature(cls).parameters.values()
+    parameters = [p for p in inspect.signature(cls).parameters.values() if hints[p.name] is not Any]  # a mapping is for Python alone
     return [_option(parameter, hints[parameter.name], said[parameter.name]) for parameter in parameters]
 
 

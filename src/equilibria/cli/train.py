@@ -50,7 +50,7 @@ def resume(run: RUN) -> None:
         return
     train, test = run_data(folder)
     with _training():
-        estimator = estimators.resume(run, train.values)
+        estimator = estimators.resume(run, train.values, train.labels)
     _conclude(estimator, test, test is not train, run)
 
 
@@ -91,7 +91,7 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     say(_rows(loaded))
     say(_checked(estimator, loaded).describe())
     with _training():
-        estimator.fit(loaded.train.values)
+        estimator.fit(loaded.train.values, loaded.train.labels)
     _conclude(estimator, loaded.test, loaded.test is not loaded.train, estimator.out)
 
 

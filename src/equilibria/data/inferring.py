@@ -34,6 +34,9 @@ CODED = ("categorical", "binary")
 UNITS = {"real": "gaussian", "picture": "gaussian", "binary": "bernoulli"}
 """Which units a kind is for, where it is not itself their name."""
 
+LEAST_DEVIATION = 0.1
+"""Of standardised pictures, whose pixels have one scale: no pixel is divided by less than this share of the largest deviation."""
+
 
 def infer(
     X: Any,
@@ -105,6 +108,8 @@ def _one(data: Table, kind: str, low: float | None, high: float | None, allow_mi
     fields = {**common, "kind": kind, "low": low, "high": high}
     if kind in SCALED:
         mean, deviation = moments(data, header)
+        if common.get("shape") is not None:  # a pixel that hardly varies would be blown up to where one row ruins a training
+            deviation = deviation.clamp(min=LEAST_DEVIATION * float(deviation.max()))
         offset = torch.zeros_like(mean) if kind == "rectified" else mean
         fields |= {"offset": offset.tolist(), "scale": deviation.tolist()}
     return fields

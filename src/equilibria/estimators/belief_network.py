@@ -41,8 +41,8 @@ class DBN(UndirectedEstimator):
     ----------
     hidden : sequence of int
         Units of each hidden layer, from the visible layer up.
-    learning_rate : float
-        First rate of each layer's training; it falls linearly to zero.
+    learning_rate : float, optional
+        First rate of each layer's training; it falls linearly to zero. By default .05, and .01 where the visible layer is real-valued.
     batch_size : int
         Rows in a batch (all rows, where there are fewer).
     steps : int
@@ -95,6 +95,7 @@ class DBN(UndirectedEstimator):
 
     # What a belief network does not offer, as its machines' estimator wants to know it.
     kinds, hidden_units, optimiser, labels, missing_label = None, "bernoulli", "sgd", False, None
+    validation_fraction, rungs = 0.0, 10
     network_: BeliefNetwork
     _double_network: BeliefNetwork | None = None
 
@@ -102,7 +103,7 @@ class DBN(UndirectedEstimator):
         self,
         hidden: Sequence[int] = (500, 500, 2000),
         *,
-        learning_rate: float = 0.05,
+        learning_rate: float | None = None,
         batch_size: int = 100,
         steps: int = 10000,
         start: str = "transposed",
@@ -113,7 +114,7 @@ class DBN(UndirectedEstimator):
         k: int = 1,
         chains: int | None = None,
         centred: bool = True,
-        momentum: float = 0.9,
+        momentum: float | None = None,
         weight_decay: float = 0.0,
         average: float = 0.0,
         precision: str = "float32",
@@ -268,7 +269,7 @@ class DBN(UndirectedEstimator):
     def _stages(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> list[Stage]:
         self._prepare(X, codes)
         batches, count = self._batches(X, codes, rank, world), len(self.network_.machines)
-        rule = self._rule(self.learning_rate, self.steps)
+        rule = self._rule(self._rate, self.steps)
         names = [f"layer {i + 1}" for i in range(count)]
         games = [self._game_of(self.network_.machine(i)) for i in range(count)]
         stages = [

@@ -33,8 +33,8 @@ class RBM(UndirectedEstimator):
     ----------
     n_components : int
         Hidden units.
-    learning_rate : float
-        First learning rate; it falls linearly to zero over the training.
+    learning_rate : float, optional
+        First learning rate; it falls linearly to zero over the training. By default .05, and .01 where a visible layer is real-valued.
     batch_size : int
         Rows in a batch (all rows, where there are fewer).
     n_iter : int
@@ -57,8 +57,11 @@ class RBM(UndirectedEstimator):
         them, and samples by class. Labels may be missing. Otherwise y is ignored, as by scikit-learn's transformers.
     missing_label : int, float or str, optional
         What stands for a missing label, besides NaN and None.
-    method : {"pcd", "cd"}
-        Where the negative phase's chains start: where they were, or at the data.
+    method : {"pcd", "cd", "tempered", "trajectory"}
+        Where the negative phase's chains start: where they were, or at the data. Tempered chains are where they were too, and each is the
+        top of a ladder whose rungs swap states: the machine at lower inverse temperatures, or earlier states of the training.
+    rungs : int
+        Of such a ladder: inverse temperatures, or the most earlier states that are kept.
     k : int
         Gibbs sweeps an update.
     chains : int, optional
@@ -67,14 +70,18 @@ class RBM(UndirectedEstimator):
         Whether the gradient is centred (Melchior, Fischer & Wiskott 2016).
     optimiser : {"sgd", "adam"}
         How gradients become steps.
-    momentum, weight_decay : float
-        Of the gradient steps (with Adam, the averaging rate of the gradient); the decay touches weights alone.
+    momentum : float, optional
+        Of the gradient steps (with Adam, the averaging rate of the gradient). By default .9, and .5 where a visible layer is real-valued.
+    weight_decay : float
+        Of the gradient steps; it touches weights alone.
     average : float
         Decay of the averaged parameters that the model ends with; 0 takes the last ones (Polyak & Juditsky 1992).
     precision : {"float32", "bfloat16"}
         Of the chains' products; statistics and gradients are float32. On CPUs with bfloat16 products chains cost a quarter.
     sparsity : (target, cost), optional
         Draws each hidden unit's mean activity to the target, with a slope of cost times the distance.
+    validation_fraction : float
+        Share of the rows that is kept back to be watched: the free-energy gap between training and held-out rows is logged.
     binarise : {"resample", "fixed", "threshold", None}
         How grey values become binary: drawn anew in each batch, drawn once, compared with ½, or not at all (taken as means).
     value_range : (low, high), optional
@@ -125,7 +132,7 @@ class RBM(UndirectedEstimator):
         self,
         n_components: int = 256,
         *,
-        learning_rate: float = 0.05,
+        learning_rate: float | None = None,
         batch_size: int = 10,
         n_iter: int = 10,
         verbose: int = 0,
@@ -136,15 +143,17 @@ class RBM(UndirectedEstimator):
         labels: bool = False,
         missing_label: int | float | str | None = None,
         method: str = "pcd",
+        rungs: int = 10,
         k: int = 1,
         chains: int | None = None,
         centred: bool = True,
         optimiser: str = "sgd",
-        momentum: float = 0.9,
+        momentum: float | None = None,
         weight_decay: float = 0.0,
         average: float = 0.0,
         precision: str = "float32",
         sparsity: tuple[float, float] | None = None,
+        validation_fraction: float = 0.0,
         binarise: str | None = "resample",
         value_range: tuple[float, float] | None = None,
         picture_shape: tuple[int, ...] | None = None,
@@ -166,6 +175,7 @@ class RBM(UndirectedEstimator):
         self.labels = labels
         self.missing_label = missing_label
         self.method = method
+        self.rungs = rungs
         self.k = k
         self.chains = chains
         self.centred = centred
@@ -175,6 +185,7 @@ class RBM(UndirectedEstimator):
         self.average = average
         self.precision = precision
         self.sparsity = sparsity
+        self.validation_fraction = validation_fraction
         self.binarise = binarise
         self.value_range = value_range
         self.picture_shape = picture_shape
@@ -222,9 +233,10 @@ class RBM(UndirectedEstimator):
         return [self.n_components]
 
     def _stages(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> list[Stage]:
+        X, codes = self._keep_back(X, codes)
         self._prepare(X, codes)
         steps = max(1, self.n_iter * len(X) // min(self.batch_size, len(X)))
-        return [self._last_stage("train", X, codes, self.learning_rate, steps, rank, world)]
+        return [self._last_stage("train", X, codes, self._rate, steps, rank, world)]
 
 
 class DBM(UndirectedEstimator):
@@ -237,22 +249,24 @@ class DBM(UndirectedEstimator):
     ----------
     hidden : sequence of int
         Units of each hidden layer, from the visible layer up.
-    learning_rate : float
-        First rate of the joint stage; it falls linearly to zero.
+    learning_rate : float, optional
+        First rate of the joint stage; it falls linearly to zero. By default .005, and .001 where a visible layer is real-valued.
     batch_size : int
         Rows in a batch (all rows, where there are fewer).
     steps : int
         Updates of the joint stage.
     pretrain_steps : int
         Updates of each layer's pretraining; 0 leaves it out.
-    pretrain_rate, pretrain_decay : float
-        First rate and weight decay of the pretraining; its momentum is at most ½ for the first tenth.
+    pretrain_rate : float, optional
+        First rate of the pretraining, whose momentum is at most ½ for the first tenth. By default .05, and .01 with real-valued layers.
+    pretrain_decay : float
+        Its weight decay.
     mean_field_steps : int
         Updates of both blocks in the positive phase.
     copies : int
         Copies of the top layer in pretraining: 1 as in 2009; 2, which divide the top's units into two halves that begin alike, give the
         top two thirds of the work (Hinton & Salakhutdinov 2012).
-    k, chains, method, centred, optimiser, momentum, weight_decay, average, precision, sparsity
+    k, chains, method, rungs, centred, optimiser, momentum, weight_decay, average, precision, sparsity, validation_fraction
         As in :class:`RBM`.
     units, kinds, hidden_units, labels, missing_label, binarise, value_range, picture_shape, ais_chains, ais_betas
         As in :class:`RBM`.
@@ -279,16 +293,17 @@ class DBM(UndirectedEstimator):
     """
 
     model_name = "dbm"
+    RATE = 0.005
 
     def __init__(
         self,
         hidden: Sequence[int] = (500, 1000),
         *,
-        learning_rate: float = 0.005,
+        learning_rate: float | None = None,
         batch_size: int = 100,
         steps: int = 20000,
         pretrain_steps: int = 5000,
-        pretrain_rate: float = 0.05,
+        pretrain_rate: float | None = None,
         pretrain_decay: float = 1e-3,
         copies: int = 1,
         mean_field_steps: int = 5,
@@ -300,15 +315,17 @@ class DBM(UndirectedEstimator):
         labels: bool = False,
         missing_label: int | float | str | None = None,
         method: str = "pcd",
+        rungs: int = 10,
         k: int = 5,
         chains: int = 100,
         centred: bool = True,
         optimiser: str = "sgd",
-        momentum: float = 0.9,
+        momentum: float | None = None,
         weight_decay: float = 0.0,
         average: float = 0.0,
         precision: str = "float32",
         sparsity: tuple[float, float] | None = None,
+        validation_fraction: float = 0.0,
         binarise: str | None = "resample",
         value_range: tuple[float, float] | None = None,
         picture_shape: tuple[int, ...] | None = None,
@@ -335,6 +352,7 @@ class DBM(UndirectedEstimator):
         self.labels = labels
         self.missing_label = missing_label
         self.method = method
+        self.rungs = rungs
         self.k = k
         self.chains = chains
         self.centred = centred
@@ -344,6 +362,7 @@ class DBM(UndirectedEstimator):
         self.average = average
         self.precision = precision
         self.sparsity = sparsity
+        self.validation_fraction = validation_fraction
         self.binarise = binarise
         self.value_range = value_range
         self.picture_shape = picture_shape
@@ -358,7 +377,8 @@ class DBM(UndirectedEstimator):
         widths("hidden", self.hidden, "the number of units of each hidden layer, such as (500, 1000)")
         whole("steps", self.steps, 1)
         whole("pretrain_steps", self.pretrain_steps, 0)
-        number("pretrain_rate", self.pretrain_rate, 0, open_low=True)
+        if self.pretrain_rate is not None:
+            number("pretrain_rate", self.pretrain_rate, 0, open_low=True)
         number("pretrain_decay", self.pretrain_decay, 0)
         whole("mean_field_steps", self.mean_field_steps, 1)
         whole("chains", self.chains, 1)
@@ -370,8 +390,9 @@ class DBM(UndirectedEstimator):
         return self.hidden
 
     def _stages(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> list[Stage]:
+        X, codes = self._keep_back(X, codes)
         self._prepare(X, codes)
-        joint = self._last_stage("joint", X, codes, self.learning_rate, self.steps, rank, world)
+        joint = self._last_stage("joint", X, codes, self._rate, self.steps, rank, world)
         if not self.pretrain_steps:
             return [joint]
         rows = self._stream().child("start rows").permutation(len(X))[: max(self.chains, 100)].sort().values.numpy()
@@ -395,11 +416,13 @@ class DBM(UndirectedEstimator):
         return [*stages, joint]
 
     def _pretraining_rule(self) -> Rule:
+        usual = RBM.RATE / 5 if self._unbounded else RBM.RATE
+        rate = usual if self.pretrain_rate is None else float(self.pretrain_rate)
         return Rule(
             "sgd",
-            self.pretrain_rate * self._stride,
-            momentum=min(0.5, self.momentum),
-            final_momentum=self.momentum,
+            rate * self._stride,
+            momentum=min(0.5, self._momentum),
+            final_momentum=self._momentum,
             momentum_steps=self.pretrain_steps // 10,
             weight_decay=self.pretrain_decay,
             schedule="linear",

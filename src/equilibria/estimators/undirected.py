@@ -24,6 +24,8 @@ from equilibria.estimators.parameters import choice, flag, number, pair, usable_
 from equilibria.estimators.queries import Queries
 from equilibria.estimators.stack import LABEL, with_labels
 from equilibria.evaluation import Metric, likelihood
+from equilibria.evaluation.chains import watch_chains
+from equilibria.evaluation.likelihood import TwoSided
 from equilibria.games.contrastive import PRECISION, ContrastiveGame
 from equilibria.inference import exact, gibbs, mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
@@ -36,17 +38,26 @@ from equilibria.training.stages import Average, Stage
 __all__ = ["UndirectedEstimator"]
 
 UNITS = ("auto", "bernoulli", "gaussian", "categorical", "spin", "rectified", "mixed")
-NEGATIVE = {"pcd": "persistent", "cd": "data"}
+NEGATIVE = {"pcd": "persistent", "cd": "data", "tempered": "tempered", "trajectory": "trajectory"}
+WATCHED = 500  # rows of either kind whose free energies are compared while training
+WATCHED_SWEEPS = 50
+SETTLING_SWEEPS = 1000  # of the chains that reverse annealing starts from
 OPTIMISERS = ("sgd", "adam")
 
 
 class UndirectedEstimator(Queries, GenerativeEstimator):
     """What `RBM` and `DBM` share; a subclass says how wide its hidden layers are and which stages it has."""
 
+    RATE = 0.05
+    """The default learning rate, where all visible layers are bounded."""
+
     layout_: Layout
     label_coding_: LabelCoding | None = None
     _live: tuple[ContrastiveGame, Solver] | None = None
     _log_partition: Estimate | None = None
+    _sides: TwoSided | None = None
+    _kept: np.ndarray | None = None
+    _gaps: bool = False
     _double: BoltzmannMachine | None = None
 
     # ---------------------------------------------------------------- what a user calls
@@ -120,25 +131,39 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         with torch.no_grad():
             for name, values in self.chains_.items():
                 getattr(game, f"chain_{name}").copy_(values)
-        self._live = game, Simultaneous(self._rule(self.learning_rate))
+        self._live = game, Simultaneous(self._rule(self._rate))
         return self._live
 
     @property
     def log_partition_(self) -> Estimate:
-        """log Z with its interval: exact where the smaller colour can be enumerated, else by AIS."""
+        """log Z with its interval: exact where the smaller colour can be enumerated, else the larger of annealing's two sides.
+
+        The way up starts from the base rates, the way down from the training's chains after another thousand sweeps; the larger log Z makes
+        the likelihood the smaller one. Without persistent chains (``method="cd"``) there is the way up alone.
+        """
         check_is_fitted(self)
         return self._log_partition or self._work_out_log_partition()
 
     def _work_out_log_partition(self, progress: Callable[[int, int], None] | None = None) -> Estimate:
         small = exact.enumerable(self.machine_, max_states=likelihood.MAX_STATES)
-        self._log_partition = likelihood.log_partition(
-            self._precise() if small else self.machine_,
-            random_state=self._stream().child("log partition"),
-            betas=self.ais_betas,
-            chains=self.ais_chains,
-            progress=progress,
-        )
+        stream = self._stream().child("log partition")
+        options: dict[str, Any] = {"betas": self.ais_betas, "chains": self.ais_chains, "random_state": stream}
+        if small or not self.chains_:
+            machine = self._precise() if small else self.machine_
+            self._log_partition = likelihood.log_partition(machine, **options, progress=progress)
+            return self._log_partition
+        start = self._first_state(self.ais_chains, stream.child("samples"))
+        samples = gibbs.run(self.machine_, start, SETTLING_SWEEPS, stream.child("settling"))
+        source = "tempering" if self.method in ("tempered", "trajectory") else "chains"
+        self._sides = likelihood.both_sides(self.machine_, samples, source=source, ladder=False, **options, progress=_both_ways(progress))
+        self._log_partition = self._sides.worse
         return self._log_partition
+
+    @property
+    def log_partition_sides_(self) -> TwoSided | None:
+        """Both sides of log Z; None where it was enumerated, or there are no chains to come down from."""
+        self.log_partition_  # noqa: B018  works them out
+        return self._sides
 
     @property
     def _n_features_out(self) -> int:
@@ -153,8 +178,11 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
 
     def _validate(self) -> None:
         whole("batch_size", self.batch_size, 1)
-        number("learning_rate", self.learning_rate, 0, open_low=True)
-        number("momentum", self.momentum, 0, 0.999)
+        if self.learning_rate is not None:
+            number("learning_rate", self.learning_rate, 0, open_low=True)
+        if self.momentum is not None:
+            number("momentum", self.momentum, 0, 0.999)
+        number("validation_fraction", self.validation_fraction, 0, 0.9)
         number("weight_decay", self.weight_decay, 0)
         number("average", self.average, 0, 0.999999)
         choice("precision", self.precision, tuple(PRECISION))
@@ -270,9 +298,44 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         game, batches = self._game(), self._batches(X, codes, rank, world)(name)
         view = None if codes is None else self._labelled_view
         average = Average(self.machine_, self.average) if self.average else None
+        solver, pictures = Simultaneous(self._rule(rate, steps)), self._fantasies(game)
+        kept, seen = self._kept, None if self._kept is None else X[: len(self._kept)]
         return Stage(
-            name, game, Simultaneous(self._rule(rate, steps)), batches, steps, view=view, pictures=self._fantasies(game), average=average
+            name,
+            game,
+            solver,
+            batches,
+            steps,
+            view=view,
+            pictures=pictures,
+            average=average,
+            monitor=lambda stream: self._look(game, seen, kept, stream),
         )
+
+    def _keep_back(self, X: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows to train on; a random share of all is kept back to be watched (``_kept``)."""
+        self._kept = None
+        if not self.validation_fraction:
+            return X, codes
+        count = round(self.validation_fraction * len(X))
+        if not 2 <= count <= len(X) - 2:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} keeps back {count} of {len(X)} rows; expected at least 2, and 2 left"
+            )
+        order = self._stream().child("validation").permutation(len(X)).numpy()
+        self._kept, rest = X[np.sort(order[:count])][:WATCHED], np.sort(order[count:])
+        return X[rest], None if codes is None else codes[rest]
+
+    def _look(self, game: ContrastiveGame, seen: np.ndarray | None, kept: np.ndarray | None, stream: Stream) -> dict[str, float]:
+        """What is watched while training: whether the chains go anywhere, and how much better training rows fit than others."""
+        found: dict[str, float] = {}
+        if game.chains and len(next(iter(game.chains.values()))) > 1:
+            found |= watch_chains(self.machine_, game.chains, WATCHED_SWEEPS, stream).numbers()
+        if seen is not None and kept is not None:
+            parts = (split(self.schema_.layers, self._binary(rows).to(self.machine_.dtype)) for rows in (seen, kept))
+            gap = likelihood.free_energy_gap(self.machine_, *parts, tolerance=1e-3, max_steps=50)
+            found |= {"free_energy_gap": gap.value, "free_energy_gap_floor": float(gap.floor or 0.0)}
+        return found
 
     def _labelled_view(self, batch: Batch, stream: Stream) -> Batch:
         return with_labels(batch, self.layout_.classes)
@@ -282,6 +345,8 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
             self.machine_,
             chains=self.chains or self.batch_size,
             steps=self.k,
+            betas=self.rungs if self.method == "tempered" else None,
+            replicas=self.rungs,
             negative=NEGATIVE[self.method],
             centred=self.centred,
             mean_field_steps=getattr(self, "mean_field_steps", 1),  # an RBM's one step is exact
@@ -295,8 +360,24 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         """Gradient steps whose rate falls linearly to zero over ``steps`` of them; a constant rate without."""
         schedule, rate = "linear" if steps else "constant", rate * self._stride
         if self.optimiser == "adam":
-            return Rule("adam", rate, betas=(self.momentum, 0.999), weight_decay=self.weight_decay, schedule=schedule, steps=steps)
-        return Rule("sgd", rate, momentum=self.momentum, weight_decay=self.weight_decay, schedule=schedule, steps=steps)
+            return Rule("adam", rate, betas=(self._momentum, 0.999), weight_decay=self.weight_decay, schedule=schedule, steps=steps)
+        return Rule("sgd", rate, momentum=self._momentum, weight_decay=self.weight_decay, schedule=schedule, steps=steps)
+
+    @property
+    def _unbounded(self) -> bool:
+        """Whether a visible layer is real-valued: its principal component grows faster than chains follow at a binary layer's pace."""
+        return any(layer.kind in ("gaussian", "rectified") for layer in self.schema_.layers)
+
+    @property
+    def _rate(self) -> float:
+        """The first learning rate of the last stage."""
+        if self.learning_rate is not None:
+            return float(self.learning_rate)
+        return self.RATE / 5 if self._unbounded else self.RATE
+
+    @property
+    def _momentum(self) -> float:
+        return (0.5 if self._unbounded else 0.9) if self.momentum is None else float(self.momentum)
 
     @property
     def _stride(self) -> float:
@@ -334,12 +415,11 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         self._work_out_log_partition(progress)
 
     def _facts(self) -> dict[str, Any]:
-        return {"log_partition": self._log_partition}
+        return {"log_partition": self._log_partition, "sides": self._sides}
 
     def _forget(self) -> None:
         """Drop what was derived from parameters that have changed."""
-        self._log_partition = None
-        self._double = None
+        self._log_partition = self._sides = self._double = None
 
     # ---------------------------------------------------------------- inference
 
@@ -376,7 +456,8 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         return estimator
 
     def _metadata(self) -> dict[str, Any]:
-        return {"machine": self.machine_.config(), "log_partition": self.log_partition_.to_json(), "grey": self.grey_}
+        log_z = {"log_partition": self.log_partition_.to_json(), "sides": None if self._sides is None else self._sides.to_json()}
+        return {"machine": self.machine_.config(), **log_z, "grey": self.grey_}
 
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         self.layout_ = self._layout()
@@ -387,6 +468,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         self.grey_ = bool(metadata["grey"])
         self._forget()
         self._log_partition = Estimate.from_json(metadata["log_partition"])
+        self._sides = TwoSided.from_json(metadata["sides"]) if metadata.get("sides") else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in ("_live", "_double")}
@@ -418,6 +500,19 @@ class _Statistics:
             counts += (~missing).sum(0)
             grey = grey or not bool(((block == 0) | (block == 1) | missing).all())
         return cls(total, counts, grey and schema.kind == "bernoulli", bool((counts < len(X)).any()))
+
+
+def _both_ways(progress: Callable[[int, int], None] | None) -> Callable[[int, int], None] | None:
+    """One bar for the way up and the way down, which each count from one."""
+    if progress is None:
+        return None
+    before = [0]
+
+    def both(done: int, total: int) -> None:
+        progress(before[0] + done, 2 * total)
+        before[0] = total if done == total else before[0]
+
+    return both
 
 
 def _binarised(values: Tensor, how: str, stream: Stream) -> Tensor:

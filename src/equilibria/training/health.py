@@ -18,7 +18,7 @@ def sentences(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any] | N
     history : sequence of mapping
         Rows of ``metrics.jsonl``.
     facts : mapping, optional
-        ``log_partition``: the final Estimate of log Z.
+        ``log_partition``: the final Estimate of log Z; ``sides``: both sides of it (``agree``, ``warning``).
 
     Examples
     --------
@@ -26,15 +26,48 @@ def sentences(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any] | N
     ['60 % of the hidden units are always off or always on: use fewer of them, or a smaller learning rate.']
     """
     facts = facts or {}
-    found = [*_boltzmann(_last(history)), *_log_partition(facts.get("log_partition")), *_adversarial(history)]
+    found = [*_boltzmann(_last(history)), *_log_partition(facts.get("log_partition")), *_sides(facts.get("sides")), *_adversarial(history)]
     return found or ["Nothing in the curves of this run looks wrong."]
 
 
 def _last(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    return history[-1] if history else {}
+    """The last value of everything that was logged in the last stage: some rows hold what is watched, others what is paid."""
+    stage = history[-1].get("stage") if history else None
+    return {name: value for row in history if row.get("stage") == stage for name, value in row.items()}
 
 
 def _boltzmann(last: Mapping[str, Any]) -> list[str]:
+    return [*_units(last), *_chains(last), *_gap(last)]
+
+
+def _chains(last: Mapping[str, Any]) -> list[str]:
+    found = []
+    frozen = last.get("frozen_chains", 0.0)
+    if frozen > 0.01:
+        found.append(f"{100 * frozen:.0f} % of the chains stood still at the end: use a smaller learning rate, or method='tempered'.")
+    r_hat = last.get("r_hat", 1.0)
+    if r_hat > 1.5:
+        found.append(
+            f"The chains keep to places of their own (R̂ of the energy is {r_hat:.1f}, where 1 is ideal): samples depend on where they start; "
+            "use more chains, method='tempered' or 'trajectory', or more sweeps when sampling."
+        )
+    swaps = last.get("swap_acceptance", 1.0)
+    if swaps < 0.05:
+        found.append(f"Only {100 * swaps:.0f} % of swaps are accepted at the ladder's narrowest place: use more rungs.")
+    return found
+
+
+def _gap(last: Mapping[str, Any]) -> list[str]:
+    gap, floor = last.get("free_energy_gap", 0.0), last.get("free_energy_gap_floor", 0.0)
+    if gap <= max(floor, 0.5):
+        return []
+    return [
+        f"Training rows fit better than held-out ones by {gap:.1f} nats a row (chance: {floor:.1f}): the machine overfits; "
+        "use a weight decay, fewer hidden units, or fewer updates."
+    ]
+
+
+def _units(last: Mapping[str, Any]) -> list[str]:
     found = []
     dead = last.get("dead_units", 0.0)
     if dead > 0.3:
@@ -57,6 +90,10 @@ def _log_partition(estimate: Estimate | None) -> list[str]:
     if estimate.high - estimate.low > 2:
         found.append(f"log Z is known to no better than {estimate.high - estimate.low:.1f} nats: raise ais_betas or ais_chains.")
     return found
+
+
+def _sides(sides: Any) -> list[str]:
+    return [] if sides is None or sides.agree else [f"Both sides of log Z do not meet. {sides.warning}"]
 
 
 def _adversarial(history: Sequence[Mapping[str, Any]]) -> list[str]:
