@@ -48,7 +48,7 @@ def _chains(last: Mapping[str, Any]) -> list[str]:
     r_hat = last.get("r_hat", 1.0)
     if r_hat > 1.5:
         found.append(
-            f"The chains keep to places of their own (R̂ of the energy is {r_hat:.1f}, where 1 is ideal): samples depend on where they start; "
+            f"The chains keep to places of their own (R̂ of the energy is {r_hat:.1f}, ideally 1): samples depend on where they start; "
             "use more chains, method='tempered' or 'trajectory', or more sweeps when sampling."
         )
     swaps = last.get("swap_acceptance", 1.0)
