@@ -176,11 +176,15 @@ class BoltzmannMachine(nn.Module):
 
     @property
     def _first(self) -> Tensor:
-        return self.bias[next(iter(self._neighbours))]  # torch's own walk over parameters takes as long as a small product
+        return self._tables("bias")[next(iter(self._neighbours))]
+
+    def _tables(self, name: str) -> dict[str, Any]:
+        """``bias`` or ``weight`` as a plain dict: a small update asks some fifty times, and torch's containers take microseconds each."""
+        return self._modules[name]._parameters  # type: ignore[union-attr]
 
     def units(self, name: str) -> Units:
         """The Units of one layer."""
-        return self.layers[name]  # type: ignore[return-value]
+        return self._modules["layers"]._modules[name]  # type: ignore[union-attr, return-value]
 
     def base(self, name: str) -> Tensor:
         """The bias that the layer has at β = 0: the data's base rates where ``fit`` stored them, else zeros."""
@@ -208,7 +212,8 @@ class BoltzmannMachine(nn.Module):
 
     def neighbours(self, name: str) -> list[tuple[str, Tensor]]:
         """The layers joined to this one, each with its weights as (size of the neighbour, size of this layer)."""
-        return [(other, self.weight[key].T if transposed else self.weight[key]) for other, key, transposed in self._neighbours[name]]
+        weight = self._tables("weight")
+        return [(other, weight[key].T if transposed else weight[key]) for other, key, transposed in self._neighbours[name]]
 
     def field(self, name: str, state: State, beta: float = 1.0, among: Iterable[str] | None = None) -> Tensor:
         """What layer ``name`` feels: its bias and its neighbours' signals through the weights, shape (rows, size).
@@ -289,7 +294,7 @@ class BoltzmannMachine(nn.Module):
 
     def bias_at(self, name: str, beta: float) -> Tensor:
         """The layer's bias at inverse temperature β: on the line from its base bias to its own."""
-        bias = self.bias[name]
+        bias = self._tables("bias")[name]
         return bias if beta == 1.0 else torch.lerp(self.base(name), bias, beta)
 
     def own_energy(self, name: str, x: Tensor, beta: float = 1.0) -> Tensor:

@@ -126,7 +126,8 @@ class Solver:
         for parameter, tensor in zip(self._owned[player], gradient, strict=True):
             parameter.grad = tensor
         optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        for parameter in self._owned[player]:
+            parameter.grad = None
         self.updates[player] += 1
 
     def _finish(self, game: Game, drawn: Any, measure: bool) -> dict[str, Tensor]:
