@@ -296,6 +296,7 @@ def bias_at(machine: BoltzmannMachine, name: str, beta: float | Tensor) -> Tenso
     return torch.lerp(machine.base(name), machine.bias[name], beta) if isinstance(beta, Tensor) else machine.bias_at(name, beta)
 
 
+@torch.no_grad()
 def base_log_partition(machine: BoltzmannMachine) -> float:
     """log Z at β = 0, in closed form."""
     return sum(float(machine.units(n).log_partition(machine.base(n).unsqueeze(0)).double().sum()) for n in machine.layers)

@@ -387,7 +387,9 @@ def _pair(up: np.ndarray, down: np.ndarray) -> _Pair:
     drift = (_later(p) - _later(q)) / information
     centre = float((weight_a * up).sum() + (weight_b * down).sum()) / information
     score = ((down - centre) * q).sum(0) - ((up - centre) * p).sum(0)
-    consistency = float(score.sum()) / spread if (spread := _spread(score)) > 0 else 0.0
+    # Where states that only one rung has shown decide, the scores' own spread is too small: the regression's information knows of them.
+    told = float((weight_a * (up - centre) ** 2).sum() + (weight_b * (down - centre) ** 2).sum())
+    consistency = float(score.sum()) / max(_spread(score), math.sqrt(told)) if told > 0 else 0.0
     return _Pair(Difference(value, error, information * harmonic, 2 / (error**2 + harmonic), consistency), influence, drift)
 
 
