@@ -17,7 +17,8 @@ from torch import Tensor
 
 from equilibria.estimate import Estimate
 from equilibria.inference import gibbs, weights
-from equilibria.models.boltzmann import BoltzmannMachine, State, log_states
+from equilibria.inference.exchange import kept_colour
+from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import RandomState, Stream, as_stream
 
 __all__ = ["SOURCES", "Betas", "adaptive_schedule", "log_partition", "reverse_log_partition", "schedule"]
@@ -239,11 +240,6 @@ def _described(ladder: Sequence[float], betas: Betas) -> str:
     steps = len(ladder) - 1
     kind = "adaptive " if isinstance(betas, str) else "" if ladder == schedule(steps) else "given "
     return f"{steps} {kind}temperatures"
-
-
-def kept_colour(machine: BoltzmannMachine) -> int:
-    """The colour that is sampled: the one with fewer states, so that the larger is summed out."""
-    return min((0, 1), key=lambda colour: (log_states(machine, colour), colour))
 
 
 def _run(
