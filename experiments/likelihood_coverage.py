@@ -30,7 +30,8 @@ from sklearn.datasets import load_digits
 from equilibria.data import bars_and_stripes
 from equilibria.estimate import Estimate
 from equilibria.evaluation.likelihood import TwoSided
-from equilibria.inference import annealing, bennett, exact, gibbs
+from equilibria.inference import annealing, bennett, exact, gibbs, ratio
+from equilibria.inference.exchange import kept_colour
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.units import Bernoulli, Categorical
@@ -115,7 +116,7 @@ CASES: dict[str, Callable[[], tuple[BoltzmannMachine, Data]]] = {
 @torch.no_grad()
 def draws(machine: BoltzmannMachine, rows: int, stream: Stream) -> dict[str, torch.Tensor]:
     """Exact draws: the smaller colour by its enumerated marginal, the other given it."""
-    kept = annealing.kept_colour(machine)
+    kept = kept_colour(machine)
     counts = [machine.units(name).states or 0 for name in machine.colours[kept]]
     index = torch.arange(int(np.prod(counts)))
     every = {}
@@ -147,7 +148,7 @@ def ladders(machine: BoltzmannMachine, seeds: int, stream: Stream) -> tuple[list
     options = {name: LADDER[name] for name in ("sweeps", "every")}
     found, ratios, _ = bennett._sampled(machine, betas=LADDER["rungs"], chains=seeds * chains, random_state=stream, **options)
     parts = ratios.split(chains)
-    return [bennett._estimate(part, chains, "")[0] for part in parts], dict(found)
+    return [ratio.estimate(part, chains, "")[0] for part in parts], dict(found)
 
 
 def measure(machine: BoltzmannMachine, seeds: int, temperatures: int, stream: Stream) -> dict[str, dict[str, float]]:

@@ -11,6 +11,7 @@ import torch
 
 from equilibria.estimate import Estimate
 from equilibria.inference import annealing, exact, gibbs
+from equilibria.inference.exchange import kept_colour
 from equilibria.models.boltzmann import BoltzmannMachine, log_states
 from equilibria.random import Stream
 from equilibria.units import Bernoulli, Categorical, Gaussian, Rectified, Spin
@@ -334,7 +335,7 @@ def test_a_beta_for_each_row() -> None:
     """The batched marginal of the ladder is that of each row's own β."""
     machine = machine_of("label")
     state, betas = gibbs.start(machine, 3), [0.0, 0.4, 1.0]
-    kept = annealing.kept_colour(machine)
+    kept = kept_colour(machine)
     pull = {name: machine.pull(name, state) for name in machine.colours[1 - kept]}
     with torch.no_grad():
         rows = annealing.log_marginal(machine, kept, state, pull, torch.tensor(betas, dtype=torch.float64).unsqueeze(1))

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from equilibria.estimate import Estimate
 from equilibria.inference import gibbs, weights
-from equilibria.models.boltzmann import BoltzmannMachine, State, log_states
+from equilibria.inference.exchange import kept_colour
+from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import RandomState, Stream, as_stream
 
 __all__ = ["SOURCES", "Betas", "adaptive_schedule", "log_partition", "reverse_log_partition", "schedule"]
@@ -241,11 +242,6 @@ def _described(ladder: Sequence[float], betas: Betas) -> str:
     return f"{steps} {kind}temperatures"
 
 
-def kept_colour(machine: BoltzmannMachine) -> int:
-    """The colour that is sampled: the one with fewer states, so that the larger is summed out."""
-    return min((0, 1), key=lambda colour: (log_states(machine, colour), colour))
-
-
 def _run(
     machine: BoltzmannMachine,
     ladder: Sequence[float],
@@ -296,6 +292,7 @@ def bias_at(machine: BoltzmannMachine, name: str, beta: float | Tensor) -> Tenso
     return torch.lerp(machine.base(name), machine.bias[name], beta) if isinstance(beta, Tensor) else machine.bias_at(name, beta)
 
 
+@torch.no_grad()
 def base_log_partition(machine: BoltzmannMachine) -> float:
     """log Z at β = 0, in closed form."""
     return sum(float(machine.units(n).log_partition(machine.base(n).unsqueeze(0)).double().sum()) for n in machine.layers)

@@ -11,56 +11,22 @@ Where annealing needs its chains to keep up with β, this needs the samples to b
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import optimize, special, stats
 from torch import Tensor
 
 from equilibria.estimate import Estimate
-from equilibria.inference import annealing, gibbs
-from equilibria.inference.annealing import base_log_partition, bias_at, kept_colour, log_marginal
+from equilibria.inference import annealing, gibbs, tempering
+from equilibria.inference.annealing import bias_at, log_marginal
+from equilibria.inference.exchange import Rung, kept_colour
+from equilibria.inference.ratio import Difference, Ratios, estimate
 from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import RandomState, Stream, as_stream
 
-__all__ = ["Difference", "Ladder", "Rung", "differences", "ladder", "ladder_log_partition", "log_partition"]
-
-Rung = tuple[BoltzmannMachine, float]
-"""A machine and an inverse temperature."""
-
-CAVEAT = "The ladder needs equilibrium samples at every rung: modes that all rungs have missed are not in its interval."
-FEW = 20
-"""The effective sample size below which a pair of rungs is called badly overlapping."""
-
-FRESH = 0.9
-"""The share of the top rung's draws that should come from a state that has been at β = 0 since the start."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """log Z of one rung minus that of the rung below.
-
-    Attributes
-    ----------
-    value, error : float
-        The difference in nats and its standard error, which takes each chain as one observation, however its draws are correlated.
-    overlap : float
-        1 where the two rungs are the same distribution, 0 where their samples are told apart without an error. Independent samples, n of
-        each, give the error √(2 (1/overlap − 1) / n).
-    ess : float
-        How many independent draws of each rung would do as well, were the rungs as far apart as two can be that still meet.
-    consistency : float
-        Student's t of the test that the log-odds of the two rungs rise with slope 1 in log f_b/f_a, which equilibrium samples of both do.
-    """
-
-    value: float
-    error: float
-    overlap: float
-    ess: float
-    consistency: float
+__all__ = ["Difference", "Ladder", "Rung", "differences", "ladder", "ladder_log_partition", "log_partition", "trajectory"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,17 +92,19 @@ def log_partition(
     states = [machine.as_state(state) for (machine, _), state in zip(rungs, samples, strict=True)]
     rows = [len(next(iter(state.values()))) for state in states]
     chains = _check_chains(chains, rows)
-    found = _Ratios(rungs)
+    found = Ratios(rungs)
     found.add(states)
     described = f"{rows[0]} draws a rung" if chains == rows[0] else f"{chains} chains, {rows[0] // chains} draws a rung"
-    return _estimate(found, chains, described, level)[0]
+    return estimate(found, chains, described, level)[0]
 
 
-def differences(rungs: Sequence[Rung], samples: Sequence[Mapping[str, Any]], *, chains: int | None = None) -> list[Difference]:
+def differences(
+    rungs: Sequence[tuple[BoltzmannMachine, float]], samples: Sequence[Mapping[str, Any]], *, chains: int | None = None
+) -> list[Difference]:
     """The steps of :func:`log_partition` one by one, from the first rung up."""
     _check_rungs(rungs)
     states = [machine.as_state(state) for (machine, _), state in zip(rungs, samples, strict=True)]
-    found = _Ratios(rungs)
+    found = Ratios(rungs)
     found.add(states)
     return [pair.difference for pair in found.pairs(_check_chains(chains, [len(next(iter(s.values()))) for s in states]))]
 
@@ -187,13 +155,84 @@ def ladder(
     >>> found.estimate.low - 0.1 < exact.log_partition(machine) < found.estimate.high + 0.1
     True
     """
-    for name, value, least in (("chains", chains, 2), ("sweeps", sweeps, 1), ("every", every, 1)):
-        if isinstance(value, bool) or int(value) != value or value < least:
-            raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
+    _check_run(chains, sweeps, every)
     samples, ratios, swapped = _sampled(machine, betas, int(chains), int(sweeps), int(every), random_state, progress)
     described = f"{chains} chains, {ratios.draws} draws a rung, {len(ratios.rungs) - 1} temperatures, swaps"
-    estimate, steps = _estimate(ratios, int(chains), described)
-    return Ladder(estimate, tuple(beta for _, beta in ratios.rungs), steps, samples, swapped)
+    found, steps = estimate(ratios, int(chains), described)
+    return Ladder(found, tuple(beta for _, beta in ratios.rungs), steps, samples, swapped)
+
+
+@torch.no_grad()
+def trajectory(
+    rungs: Sequence[Rung],
+    *,
+    states: Sequence[Mapping[str, Any]] | None = None,
+    chains: int = 100,
+    sweeps: int = 500,
+    every: int = 5,
+    random_state: RandomState = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Ladder:
+    """The same for rungs of any kind, such as earlier states of the training run (:func:`equilibria.inference.tempering.trajectory`).
+
+    Parameters
+    ----------
+    rungs : sequence of Rung
+        Over the same layers; the first at β = 0.
+    states : sequence of mapping, optional
+        Where the chains of each rung start: those of the training's replicas, for instance. By default at the base rates.
+    chains, sweeps, every, random_state, progress
+        As in :func:`ladder`; ``chains`` is that of ``states`` where these are given.
+
+    Examples
+    --------
+    >>> from equilibria.units import Bernoulli
+    >>> from equilibria.inference import exact
+    >>> early = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=1.0)
+    >>> late = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=2.0)
+    >>> found = trajectory(tempering.trajectory(late, [early]), chains=50, sweeps=100)
+    >>> abs(found.estimate.value - exact.log_partition(late)) < 0.5
+    True
+    """
+    _check_run(chains, sweeps, every)
+    _check_rungs(rungs)
+    stream = as_stream(random_state).child("trajectory")
+    rungs = [Rung(*rung) for rung in rungs]
+    if states is None:
+        current = tempering.start(rungs, chains, stream.child("start"))
+    else:
+        if len(states) != len(rungs):
+            raise ValueError(f"states: {len(states)} came for {len(rungs)} rungs; expected one state for each")
+        current = [rung.machine.as_state(state) for rung, state in zip(rungs, states, strict=True)]
+        chains = _check_chains(None, [len(next(iter(state.values()))) for state in current])
+    ratios, chance = Ratios(rungs), np.zeros(len(rungs) - 1)
+    fresh = (np.arange(len(rungs)) == 0)[:, None].repeat(chains, 1)
+    for step in range(sweeps):
+        moved = tempering.step(rungs, current, stream.child("sweep", step))
+        current, fresh = moved.states, _traded(fresh, moved.accepted.cpu().numpy())
+        chance += moved.chance.mean(1).cpu().numpy() / sweeps
+        if _used(step, sweeps, every):
+            ratios.add(current)
+            ratios.fresh.append(fresh[-1].copy())
+        if progress is not None:
+            progress(step + 1, sweeps)
+    found, steps = estimate(ratios, chains, f"{chains} chains, {ratios.draws} draws a rung, swaps")
+    return Ladder(found, tuple(rung.beta for rung in rungs), steps, current[-1], tuple(chance.tolist()))
+
+
+def _traded(fresh: np.ndarray, accepted: np.ndarray) -> np.ndarray:
+    """Marks of states, (rungs, chains), after the swaps of the even pairs and then of the odd ones; at the first rung all are fresh."""
+    fresh = fresh.copy()
+    for pair in [*range(0, len(accepted), 2), *range(1, len(accepted), 2)]:
+        low, high = fresh[pair].copy(), fresh[pair + 1].copy()
+        fresh[pair], fresh[pair + 1] = np.where(accepted[pair], high, low), np.where(accepted[pair], low, high)
+        fresh[0] = True
+    return fresh
+
+
+def _used(step: int, sweeps: int, every: int) -> bool:
+    """Whether the draws after this sweep count: a third is thrown away, the last one is always used."""
+    return step >= sweeps // 3 and (sweeps - 1 - step) % every == 0
 
 
 @torch.no_grad()
@@ -205,17 +244,17 @@ def _sampled(
     every: int,
     random_state: RandomState,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[dict[str, Tensor], _Ratios, tuple[float, ...]]:
+) -> tuple[dict[str, Tensor], Ratios, tuple[float, ...]]:
     """(the top rung's last states, the log-ratios of the draws, the share of swaps of each pair)."""
     stream = as_stream(random_state).child("ladder")
     levels = annealing.temperatures(machine, betas, stream, adaptive=True)
     place = _Places(machine, levels, chains)
     state = place.annealed(stream.child("start"))
-    ratios, accepted = _Ratios([(machine, beta) for beta in levels]), np.zeros((2, len(levels) - 1))
+    ratios, accepted = Ratios([Rung(machine, beta) for beta in levels]), np.zeros((2, len(levels) - 1))
     fresh = np.arange(len(levels)).repeat(chains) == 0  # rows whose state has been at β = 0 since the start
     for step in range(sweeps):
         moved = place.step(state, step % 2, stream.child("sweep", step))
-        if step >= sweeps // 3 and (sweeps - 1 - step) % every == 0:
+        if _used(step, sweeps, every):
             ratios.keep(list(moved.up), list(moved.down), fresh[-chains:])
         state, fresh = moved.state, fresh[moved.order]
         fresh[:chains] = True
@@ -293,157 +332,13 @@ def _exchanged(up: Tensor, down: Tensor, parity: int, stream: Stream) -> tuple[T
     return order.view(-1), yes.double().mean(1).cpu().numpy()
 
 
-class _Ratios:
-    """log f_{i+1}/f_i at the samples of rung i (``up``) and of rung i + 1 (``down``), draw by draw."""
-
-    def __init__(self, rungs: Sequence[Rung]):
-        self.rungs = rungs
-        self.kept = kept_colour(rungs[0][0])
-        self.up: list[list[np.ndarray]] = [[] for _ in rungs[1:]]
-        self.down: list[list[np.ndarray]] = [[] for _ in rungs[1:]]
-        self.fresh: list[
-            np.ndarray
-        ] = []  # of each draw of the top rung, whether its state has been at β = 0; empty where that is not known
-
-    @property
-    def draws(self) -> int:
-        return len(self.up[0])
-
-    @torch.no_grad()
-    def add(self, states: Sequence[State]) -> None:
-        last = len(self.rungs) - 1
-        for i, state in enumerate(states):
-            logs = self._marginals(range(max(i - 1, 0), min(i + 1, last) + 1), state)
-            if i < last:
-                self.up[i].append(logs[i + 1] - logs[i])
-            if i > 0:
-                self.down[i - 1].append(logs[i] - logs[i - 1])
-
-    def keep(self, up: Sequence[np.ndarray], down: Sequence[np.ndarray], fresh: np.ndarray) -> None:
-        self.fresh.append(fresh.copy())
-        for kept, new in ((self.up, up), (self.down, down)):
-            for parts, part in zip(kept, new, strict=True):
-                parts.append(part)
-
-    def _marginals(self, around: Sequence[int], state: State) -> dict[int, np.ndarray]:
-        """log f of some rungs at a state, with one product for all rungs that share a machine."""
-        pulls: dict[int, dict[str, Tensor]] = {}
-        logs = {}
-        for j in around:
-            machine, beta = self.rungs[j]
-            if id(machine) not in pulls:
-                pulls[id(machine)] = {name: machine.pull(name, state) for name in machine.colours[1 - self.kept]}
-            logs[j] = log_marginal(machine, self.kept, state, pulls[id(machine)], beta).cpu().numpy()
-        return logs
-
-    def split(self, chains: int) -> list[_Ratios]:
-        """The same for so many chains at a time, of draws that hold several times as many."""
-        parts = []
-        for first in range(0, len(self.up[0][0]), chains):
-            part = _Ratios(self.rungs)
-            part.up = [[x[first : first + chains] for x in pair] for pair in self.up]
-            part.down = [[x[first : first + chains] for x in pair] for pair in self.down]
-            part.fresh = [x[first : first + chains] for x in self.fresh]
-            parts.append(part)
-        return parts
-
-    def pairs(self, chains: int) -> list[_Pair]:
-        return [
-            _pair(np.concatenate(up).reshape(-1, chains), np.concatenate(down).reshape(-1, chains))
-            for up, down in zip(self.up, self.down, strict=True)
-        ]
+def _check_run(chains: int, sweeps: int, every: int) -> None:
+    for name, value, least in (("chains", chains, 2), ("sweeps", sweeps, 1), ("every", every, 1)):
+        if isinstance(value, bool) or int(value) != value or value < least:
+            raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Pair:
-    difference: Difference
-    influence: np.ndarray  # of each chain on the value, (chains,): they sum to 0
-    drift: np.ndarray  # of each chain on the value by the later half of the draws minus that by the earlier half, (chains,)
-
-
-def _pair(up: np.ndarray, down: np.ndarray) -> _Pair:
-    """Bennett's ratio of two rungs from log f_b/f_a at samples of a (``up``) and of b (``down``), each (draws, chains).
-
-    With p(x) = σ(log f_b/f_a − r + log n_b/n_a), the probability that x came from b, r solves Σ_a p = Σ_b (1 − p).
-    """
-    if not (np.isfinite(up).all() and np.isfinite(down).all()):
-        raise ValueError("samples: the rungs' log-ratios are not finite there; a parameter may be infinite or a Gaussian layer unstable")
-    offset = math.log(down.size / up.size)
-    reach = abs(offset) + 40.0
-    low, high = min(up.min(), down.min()) - reach, max(up.max(), down.max()) + reach
-
-    def excess(r: float) -> float:
-        return float(special.expit(up - r + offset).sum() - special.expit(r - down - offset).sum())
-
-    value = float(optimize.brentq(excess, low, high, xtol=1e-12, rtol=1e-14))
-    p, q = special.expit(up - value + offset), special.expit(value - down - offset)
-    weight_a, weight_b = p * (1 - p), q * (1 - q)
-    information = float(weight_a.sum() + weight_b.sum())
-    harmonic = 1 / up.size + 1 / down.size
-    if information < 1e-12:
-        return _Pair(Difference(value, math.inf, 0.0, 0.0, 0.0), *np.zeros((2, up.shape[1])))
-    influence = (p.sum(0) - q.sum(0)) / information
-    error = _spread(influence)
-    drift = (_later(p) - _later(q)) / information
-    centre = float((weight_a * up).sum() + (weight_b * down).sum()) / information
-    score = ((down - centre) * q).sum(0) - ((up - centre) * p).sum(0)
-    consistency = float(score.sum()) / spread if (spread := _spread(score)) > 0 else 0.0
-    return _Pair(Difference(value, error, information * harmonic, 2 / (error**2 + harmonic), consistency), influence, drift)
-
-
-def _later(x: np.ndarray) -> np.ndarray:
-    """Twice the sum over the later half of the draws minus that over the earlier half, (chains,); one in the middle does not count."""
-    half = len(x) // 2
-    return 2 * (x[len(x) - half :].sum(0) - x[:half].sum(0))
-
-
-def _spread(parts: np.ndarray) -> float:
-    """The standard error of a sum over chains."""
-    return math.sqrt(len(parts)) * float(parts.std(ddof=1))
-
-
-def _estimate(ratios: _Ratios, chains: int, described: str, level: float = 0.95) -> tuple[Estimate, tuple[Difference, ...]]:
-    pairs = ratios.pairs(chains)
-    found = [pair.difference for pair in pairs]
-    value = base_log_partition(ratios.rungs[0][0]) + sum(d.value for d in found)
-    together = np.sum([pair.influence for pair in pairs], axis=0)
-    error = math.inf if any(math.isinf(d.error) for d in found) else _spread(together)
-    half = float(stats.t.ppf(0.5 + level / 2, chains - 1)) * error
-    said = _warning(found, np.sum([pair.drift for pair in pairs], axis=0), ratios.fresh)
-    ess = min(d.ess for d in found)
-    method = f"Bennett's ratio, {len(ratios.rungs)} rungs, {described}"
-    caveat = " ".join(part for part in (said, CAVEAT) if part)
-    return Estimate(value, value - half, value + half, method, "log Z", level, ess, None, caveat, said), tuple(found)
-
-
-def _warning(found: Sequence[Difference], drift: np.ndarray, fresh: Sequence[np.ndarray]) -> str:
-    """Sentences that name the worst pair of each kind of trouble; a test among them gives one false alarm in a thousand ladders."""
-    sentences, chains = [], len(drift)
-    worst = min(range(len(found)), key=lambda i: found[i].ess)
-    if found[worst].ess < FEW:
-        sentences.append(
-            f"Rungs {worst} and {worst + 1} hardly overlap (effective sample size {found[worst].ess:.0f}): "
-            "put a rung between them or draw more."
-        )
-    odd = max(range(len(found)), key=lambda i: abs(found[i].consistency))
-    if abs(found[odd].consistency) > stats.t.isf(0.5e-3 / len(found), chains - 1):
-        sentences.append(
-            f"The samples of rungs {odd} and {odd + 1} contradict each other (t = {found[odd].consistency:.1f}), so one of them is not in "
-            "equilibrium: sweep longer, or swap between rungs."
-        )
-    if (spread := _spread(drift)) > 0 and abs(drift.sum()) > stats.t.isf(0.5e-3, chains - 1) * spread:
-        sentences.append(
-            f"log Z moved by {drift.sum():.2f} nats between the two halves of the draws, so the chains had not settled: sweep longer."
-        )
-    if fresh and (share := float(np.mean(fresh))) < FRESH:
-        sentences.append(
-            f"Of the top rung's draws only {100 * share:.0f} % come from states that have been at β = 0, so the others still know where "
-            "they started: sweep longer, or use fewer rungs."
-        )
-    return " ".join(sentences)
-
-
-def _check_rungs(rungs: Sequence[Rung]) -> None:
+def _check_rungs(rungs: Sequence[tuple[BoltzmannMachine, float]]) -> None:
     if len(rungs) < 2:
         raise ValueError(f"rungs: {len(rungs)} came; expected at least two, the first at β = 0")
     if rungs[0][1] != 0:
