@@ -28,7 +28,7 @@ class _TrainFirst(TyperGroup):
 app = typer.Typer(cls=_TrainFirst, context_settings=_WIDE, **_PLAIN)
 models = typer.Typer(context_settings=_WIDE, **_PLAIN)
 app.add_typer(models, name="train", help="Train a model on data, into a run folder.")
-for command in (train.resume, use.sample, use.score, use.evaluate, use.report, use.models, use.data, use.demo):
+for command in (train.resume, use.sample, use.score, use.fill, use.predict, use.evaluate, use.report, use.models, use.data, use.demo):
     app.command(context_settings=_WIDE)(command)
 
 

@@ -86,7 +86,7 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     estimator._validate()
     if estimator.out is not None and first_process():
         Run.refuse_taken(estimator.out, estimator.overwrite)
-    loaded = collect(source, **about)
+    loaded = collect(source, **about, text=getattr(estimator, "units", None) in ("categorical", "mixed"))
     attach(estimator, loaded)
     say(_rows(loaded))
     say(_checked(estimator, loaded).describe())
@@ -100,7 +100,7 @@ def _checked(estimator: Any, loaded: Loaded) -> Schema:
     if loaded.whole is not None:
         _infer(estimator, loaded.whole)
     schema = _infer(estimator, loaded.train)
-    schema.encode(loaded.test.values)
+    schema.encode(loaded.test.values, allow_missing=estimator._takes_missing)
     return schema
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from equilibria.cli.console import say
-from equilibria.cli.options import plain, whole
+from equilibria.cli.options import choice, plain, whole
 from equilibria.cli.target import target
 from equilibria.cli.train import COLOUR, LABEL, RUN, SIZE, SOURCE, describe_data
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from equilibria.data import Data, Schema
 
-__all__ = ["data", "demo", "evaluate", "models", "report", "sample", "score"]
+__all__ = ["data", "demo", "evaluate", "fill", "models", "predict", "report", "sample", "score"]
 
 OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 
@@ -50,15 +50,10 @@ def score(
     label: LABEL = None,
 ) -> None:
     """Score rows by their log-likelihood in nats; a name stands for its test split."""
-    from equilibria.data import load, names, write_csv
-    from equilibria.estimators import load as load_run
+    from equilibria.data import write_csv
 
     path = None if out is None else target(out, (".csv",), overwrite)
-    estimator = load_run(run)
-    if not hasattr(estimator, "log_likelihood"):
-        raise ValueError(f"run={run!r} is a {type(estimator).__name__}, which has no density to score by: see equilibria evaluate {run}")
-    rows = load(source, split="test" if source in names() else "train", **describe_data(size, colour, label))
-    _refuse_unfit(estimator, rows, source)
+    estimator, rows = _model_and_rows(run, source, "log_likelihood", size=size, colour=colour, label=label)
     estimate = estimator.log_likelihood(rows.values)
     bound = "bound" in estimate.name
     say(estimate)
@@ -70,6 +65,53 @@ def score(
     if path is not None:
         write_csv(path, estimator.score_samples(rows.values)[:, None], ["bound on log-likelihood" if bound else "log-likelihood"])
         say(f"The scores of {len(rows)} rows are in {path}.")
+
+
+def fill(
+    run: RUN,
+    source: SOURCE,
+    out: Annotated[str, typer.Option(metavar="FILE", help="A table as .npz or .csv.")],
+    n: Annotated[Any, typer.Option("-n", parser=whole, metavar="int", help="Completions of each row, one set after another.")] = "1",
+    how: Annotated[Any, typer.Option(parser=choice(("draw", "mode", "mean")), metavar="draw|mode|mean", help="What is put in.")] = "draw",
+    seed: Annotated[Any, typer.Option(parser=whole, metavar="int", help="Of the draws; by default the model's own.")] = None,
+    overwrite: OVERWRITE = False,
+    label: LABEL = None,
+) -> None:
+    """Fill in the empty cells of a table, given the others; a name stands for its test split."""
+    path = target(out, (".npz", ".csv"), overwrite)
+    estimator, rows = _model_and_rows(run, source, label=label)
+    if not hasattr(estimator, "impute"):
+        raise ValueError(f"run={run!r} is a {type(estimator).__name__}, which cannot fill in cells given others: train an rbm or a dbm")
+    filled = _array(estimator.impute(rows.values, n=n, how=how, random_state=seed))
+    _write_rows(path, filled.reshape(-1, filled.shape[-1]), estimator.schema_, _columns(run))
+    say(f"{len(rows)} rows{'' if n == 1 else f', {n} times,'} are in {path}.")
+
+
+def predict(
+    run: RUN,
+    source: SOURCE,
+    out: Annotated[str, typer.Option(metavar="FILE.csv", help="Where to write each row's class and the classes' probabilities.")],
+    overwrite: OVERWRITE = False,
+    size: SIZE = None,
+    colour: COLOUR = "grey",
+    label: LABEL = None,
+) -> None:
+    """Predict the class of rows by a model with a label layer, or a fine-tuned one; a name stands for its test split."""
+    import numpy
+
+    from equilibria.data import write_csv
+
+    path = target(out, (".csv",), overwrite)
+    estimator, rows = _model_and_rows(run, source, size=size, colour=colour, label=label)
+    if not hasattr(estimator, "predict_proba"):
+        raise ValueError(f"run={run!r} has no label layer: train with --labels on data with labels")
+    chances = estimator.predict_proba(rows.values)
+    classes = [str(name) for name in estimator.classes_.tolist()]
+    found = estimator.classes_[chances.argmax(1)]
+    write_csv(path, numpy.column_stack([found.astype(object), chances.astype(object)]), ["class", *(f"p({name})" for name in classes)])
+    say(f"The classes of {len(rows)} rows are in {path}.")
+    if rows.labels is not None and rows.labels.dtype.kind == found.dtype.kind:
+        say(f"{100 * float((found == rows.labels).mean()):.2f} % of them are as the data's labels say.")
 
 
 def evaluate(run: RUN) -> None:
@@ -124,6 +166,28 @@ def _refuse_no_pictures(schema: Schema, run: str, out: str) -> None:
         raise ValueError(f"out={out!r}: the rows of {run} are no pictures; write a table (.npz or .csv), or train with --picture-shape")
 
 
+def _model_and_rows(run: str, source: str, needed: str | None = None, **about: Any) -> tuple[Any, Data]:
+    """A trained model and rows that it can take; of a set with a name, those of its test split."""
+    from equilibria.data import load, names
+    from equilibria.estimators import load as load_run
+
+    estimator, described = load_run(run), describe_data(about.get("size"), about.get("colour", "grey"), about.get("label"))
+    if needed is not None and not hasattr(estimator, needed):
+        raise ValueError(f"run={run!r} is a {type(estimator).__name__}, which has no density to score by: see equilibria evaluate {run}")
+    named = source in names()
+    text = not named and estimator.schema_.kind in ("categorical", "mixed")
+    rows = load(source, split="test" if named else "train", **described, text=text)
+    _refuse_unfit(estimator, rows, source)
+    return estimator, rows
+
+
+def _array(rows: Any) -> np.ndarray:
+    """An array, out of a DataFrame too."""
+    import numpy
+
+    return rows.to_numpy() if hasattr(rows, "to_numpy") else numpy.asarray(rows)
+
+
 def _refuse_unfit(estimator: Any, rows: Data, source: str) -> None:
     """Refuse rows that the model cannot take, before any work."""
     width = rows.values.shape[1]
@@ -132,7 +196,7 @@ def _refuse_unfit(estimator: Any, rows: Data, source: str) -> None:
             f"source={source!r} has {width} columns, and the model was trained on {estimator.n_features_in_}: score rows like those"
         )
     try:
-        estimator.schema_.encode(rows.values)
+        estimator.schema_.encode(rows.values, allow_missing=estimator._takes_missing)
     except ValueError as error:  # behind the semicolon it advises on training, which is over
         raise ValueError(f"source={source!r}: {str(error).partition(';')[0]}; score rows like those the model was trained on") from error
 

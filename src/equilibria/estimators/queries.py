@@ -105,7 +105,7 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Returns
         -------
-        ndarray or DataFrame like ``X``; with ``n`` > 1 an ndarray of shape (n, rows, d)
+        ndarray or DataFrame like ``X``; with ``n`` > 1 an ndarray of shape (n, rows, d), for means one of float64
 
         Examples
         --------
@@ -123,6 +123,8 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         choice("how", how, IMPUTE)
         if how != "draw" and n > 1:
             raise ValueError(f"n={n!r}: with how={how!r} there is one completion; leave n at 1, or draw several")
+        if how == "mean":
+            self._refuse_unordered()
         table, stream = self._table(X, reset=False), self._draws(random_state, "impute")
         if how == "draw":
             clamp, rows = self._evidence(np.tile(table, (n, 1))), n * len(table)
@@ -132,8 +134,7 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         means = conditional_means(self.machine_, self._evidence(table), sweeps=sweeps, chains=10, random_state=stream)
         values = joined(self.schema_.layers, means)
         if how == "mean":
-            self._refuse_unordered()
-            return self._framed(_put_back(self.schema_.decode_means(values), table))
+            return _put_back(self.schema_.decode_means(values), _numbers(self.schema_, table))
         return self._framed(_put_back(self.schema_.decode(_modes(self.schema_, values)), table))
 
     @available_if(_labelled)
@@ -243,6 +244,11 @@ def _modes(schema: Schema, means: Tensor) -> Tensor:
         elif layer.kind == "spin":
             values[:, layer.columns] = torch.where(means[:, layer.columns] > 0, 1.0, -1.0).to(means.dtype)
     return values
+
+
+def _numbers(schema: Schema, table: np.ndarray) -> np.ndarray:
+    """A table as float64, two-valued text by its places."""
+    return table.astype(float) if table.dtype.kind != "O" else schema.decode_means(schema.encode(table, torch.float64, allow_missing=True))
 
 
 def _put_back(rows: np.ndarray, given: Any) -> np.ndarray:

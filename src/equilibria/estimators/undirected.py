@@ -349,7 +349,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
             replicas=self.rungs,
             negative=NEGATIVE[self.method],
             centred=self.centred,
-            mean_field_steps=getattr(self, "mean_field_steps", 1),  # an RBM's one step is exact
+            mean_field_steps=getattr(self, "mean_field_steps", 10),  # an RBM takes one, which is exact, unless cells are missing
             precision=self.precision,
             sparsity={} if self.sparsity is None else {name: tuple(self.sparsity) for name in self._hidden_names()},
             visible=self.layout_.clamped,

@@ -46,6 +46,7 @@ def collect(
     label: str | None = None,
     held_out: float | None = None,
     seed: int = SPLIT_SEED,
+    text: bool = False,
 ) -> Loaded:
     """Load data in two parts: the official split of a named set, a random one of a path.
 
@@ -57,6 +58,8 @@ def collect(
         Share of a path's rows to keep back from training, 0.1 by default. 0 trains on all of them, and evaluates on the same.
     seed : int
         Of the random split.
+    text : bool
+        Whether the columns of a CSV file may hold text.
 
     Raises
     ------
@@ -69,8 +72,9 @@ def collect(
     >>> len(loaded.train), len(loaded.test), loaded.origin["source"]
     (1437, 360, 'digits')
     """
-    how: dict[str, Any] = {"size": size, "colour": colour, "label": label}
     named = isinstance(source, str) and source in catalogue.names()
+    text = text and not named and Path(source).suffix.lower() == ".csv"
+    how: dict[str, Any] = {"size": size, "colour": colour, "label": label, **({"text": True} if text else {})}
     if named and held_out is not None:
         raise ValueError(f"held_out={held_out!r}: {source} is a built-in set with a test split of its own; leave held_out out")
     train = catalogue.load(source, split="train", **how)
@@ -147,6 +151,7 @@ def _arguments(run: Run, origin: Mapping[str, Any]) -> dict[str, Any]:
             "label": origin["label"],
             "held_out": None if named else origin["held_out"],
             "seed": origin["seed"],
+            "text": bool(origin.get("text", False)),
         }
     except (KeyError, TypeError) as error:
         raise RunError(

@@ -1,0 +1,86 @@
+"""The command line on tables with gaps, text and labels: train, fill, predict, score."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from equilibria import cli
+
+
+def write(path: Path, rows: list[list[str]]) -> Path:
+    path.write_text("\n".join(",".join(row) for row in [["vote", "size", "colour", "party"], *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a mixed table with gaps whose party tells every column."""
+    folder, r = tmp_path_factory.mktemp("tables"), np.random.RandomState(0)
+    rows = []
+    for i in range(120):
+        party = i % 2
+        row = [
+            "yn"[party],
+            f"{4 * party + 0.3 * r.normal():.3f}",
+            ["red", "blue", "green"][party + (i % 7 == 0)],
+            ["left", "right"][party],
+        ]
+        rows.append([("" if j < 3 and r.uniform() < 0.1 else cell) for j, cell in enumerate(row)])
+    write(folder / "table.csv", rows)
+    words = ["train", "rbm", folder / "table.csv", "--label", "party", "--labels", "--units", "mixed", "--out", folder / "run"]
+    options = ["--n-components", "6", "--n-iter", "100", "--learning-rate", "0.05", "--held-out", "0.2"]
+    assert cli.main([*map(str, words), *options]) == 0
+    return folder
+
+
+def read(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_fill_keeps_what_is_there_and_leaves_no_gap(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gaps = write(tmp_path / "gaps.csv", [["y", "", "red", ""], ["", "4.1", "", ""]])
+    assert cli.main(["fill", str(home / "run"), str(gaps), "--label", "party", "--out", str(tmp_path / "full.csv"), "-n", "2"]) == 0
+    header, *rows = read(tmp_path / "full.csv")
+    assert header == ["vote", "size", "colour"]
+    assert len(rows) == 4
+    assert all(cell for row in rows for cell in row)
+    assert [row[0] for row in rows[::2]] == ["y", "y"]
+    assert all(float(row[1]) == pytest.approx(4.1) for row in rows[1::2])
+    assert "2 rows, 2 times, are in" in capsys.readouterr().out
+
+
+def test_predict_writes_classes_with_their_probabilities(home: Path, tmp_path: Path) -> None:
+    words = ["predict", home / "run", home / "table.csv", "--label", "party", "--out", tmp_path / "classes.csv"]
+    assert cli.main(list(map(str, words))) == 0
+    header, *rows = read(tmp_path / "classes.csv")
+    assert header == ["class", "p(left)", "p(right)"]
+    assert all(float(row[1]) + float(row[2]) == pytest.approx(1) for row in rows)
+    truth = [row[-1] for row in read(home / "table.csv")[1:]]
+    assert np.mean([row[0] == party for row, party in zip(rows, truth, strict=True)]) > 0.9
+    assert cli.main(["score", str(home / "run"), str(home / "table.csv"), "--label", "party"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fill", "{run}", "nothing.csv", "--out", "{tmp}/a.csv"], "no such file or folder"),
+        (["fill", "{run}", "{table}", "--label", "party", "--out", "{tmp}/a.png"], "expected a name that ends in .npz or .csv"),
+        (["fill", "{run}", "{table}", "--label", "party", "--how", "best", "--out", "{tmp}/a.csv"], "is none of 'draw', 'mode', 'mean'"),
+        (["fill", "{run}", "{table}", "--label", "party", "--how", "mean", "--out", "{tmp}/a.csv"], "categories have no mean"),
+        (["fill", "{run}", "{table}", "--out", "{tmp}/a.csv"], "has 4 columns, and the model was trained on 3"),
+        (["predict", "{run}", "{table}", "--label", "sex", "--out", "{tmp}/a.csv"], "sex"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    given = [word.format(run=home / "run", table=home / "table.csv", tmp=tmp_path) for word in words]
+    assert cli.main(given) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert message in errors[0]
