@@ -38,6 +38,8 @@ __all__ = ["UndirectedEstimator"]
 UNITS = ("auto", "bernoulli", "gaussian", "categorical", "spin", "rectified", "mixed")
 NEGATIVE = {"pcd": "persistent", "cd": "data"}
 OPTIMISERS = ("sgd", "adam")
+GAP_STEPS = 10
+"""Of mean field in an RBM's training, over rows with missing cells or labels: one step leaves those cells where h = 0 puts them."""
 
 
 class UndirectedEstimator(Queries, GenerativeEstimator):
@@ -284,7 +286,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
             steps=self.k,
             negative=NEGATIVE[self.method],
             centred=self.centred,
-            mean_field_steps=getattr(self, "mean_field_steps", 1),  # an RBM's one step is exact
+            mean_field_steps=getattr(self, "mean_field_steps", GAP_STEPS),  # an RBM takes them where cells are missing; else one is exact
             precision=self.precision,
             sparsity={} if self.sparsity is None else {name: tuple(self.sparsity) for name in self._hidden_names()},
             visible=self.layout_.clamped,
