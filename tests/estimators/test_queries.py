@@ -154,6 +154,19 @@ def test_training_takes_missing_cells():
     assert (model.impute([[np.nan, 1, 0, np.nan]], how="mode") == [[1, 1, 0, 0]]).all()
 
 
+def test_mean_field_over_missing_cells_converges_in_training():
+    """Cells are copies of one coin, so a machine needs only that the missing ones follow those that are there.
+
+    After one step the means still move by .9 (they come from h = 0), and complete rows get −1.6 nats in place of −log 2 and −1.0 here.
+    """
+    rows = np.repeat(np.array([[0.0], [1.0]]), 100, axis=0) * np.ones(4)
+    rows[np.random.RandomState(1).uniform(size=rows.shape) < 0.4] = np.nan
+    rows = rows[~np.isnan(rows).all(1)]
+    model = RBM(n_components=4, n_iter=60, batch_size=20, learning_rate=0.1, random_state=0).fit(rows)
+    assert model.history_[-1]["mean_field_change"] < 0.05
+    assert -1.25 < model.score([[0.0] * 4, [1.0] * 4]) <= -np.log(2)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

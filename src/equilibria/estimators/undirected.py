@@ -43,6 +43,8 @@ WATCHED = 500  # rows of either kind whose free energies are compared while trai
 WATCHED_SWEEPS = 50
 SETTLING_SWEEPS = 1000  # of the chains that reverse annealing starts from
 OPTIMISERS = ("sgd", "adam")
+GAP_STEPS = 10
+"""Of mean field in an RBM's training, over rows with missing cells or labels: one step leaves those cells where h = 0 puts them."""
 
 
 class UndirectedEstimator(Queries, GenerativeEstimator):
@@ -349,7 +351,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
             replicas=self.rungs,
             negative=NEGATIVE[self.method],
             centred=self.centred,
-            mean_field_steps=getattr(self, "mean_field_steps", 10),  # an RBM takes one, which is exact, unless cells are missing
+            mean_field_steps=getattr(self, "mean_field_steps", GAP_STEPS),  # an RBM takes them where cells are missing; else one is exact
             precision=self.precision,
             sparsity={} if self.sparsity is None else {name: tuple(self.sparsity) for name in self._hidden_names()},
             visible=self.layout_.clamped,

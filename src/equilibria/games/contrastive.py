@@ -237,7 +237,8 @@ class ContrastiveGame(Game):
 
     def _posterior(self, held: Mapping[str, Held], rough: BoltzmannMachine | None) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Mean field given the data; all steps but the last may be rough, since the last starts from wherever they led."""
-        if rough is None or self.mean_field_steps == 1:
+        exact = any(all(name in held and held[name].mask is None for name in colour) for colour in self.machine.colours)
+        if rough is None or exact or self.mean_field_steps == 1:
             return update(self.machine, held, self.mean_field_steps, self.gain)
         start, _, _ = update(rough, {name: h.to(rough.dtype) for name, h in held.items()}, self.mean_field_steps - 1, self.gain)
         return update(self.machine, held, 1, self.gain, {name: x.to(self.machine.dtype) for name, x in start.items()})
