@@ -32,7 +32,7 @@ joint = float(stats.multivariate_normal(X.mean(0), np.cov(X.T) + noise**2 * np.e
 rows = []
 for seed in range(options.seeds):
     model = RBM(n_components=128, n_iter=options.epochs, units="gaussian", picture_shape=(8, 8), ais_betas=3000, random_state=seed).fit(X)
-    sigma = model.machine_.units("visible").variance.sqrt()
+    sigma = model.machine_.units("visible").variance.detach().sqrt()
     rows.append({"seed": seed, "held_out": model.score(Y), "training": model.score(X), "sigma": [float(sigma.min()), float(sigma.max())]})
     print(rows[-1], model.health_, flush=True)
 save_grid(RESULTS / "gaussian-digits.png", (model.sample(64, sweeps=1000).reshape(-1, 8, 8) / 16).clip(0, 1), zoom=6)

@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--dropouts", type=float, nargs="+", default=[0.2, 0.3, 0.4])
     parser.add_argument("--short", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--chosen", action="store_true", help="the first rate and dropout are what an earlier search chose: no new one")
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rows", type=int, help="of the training rows, the first so many: for a trial of the script")
@@ -75,13 +76,19 @@ def main() -> None:
     machine, train, test = equilibria.load(arguments.run), load("mnist"), load("mnist", split="test")
     X, y = train.values[: arguments.rows], np.asarray(train.labels)[: arguments.rows]
     fixed = {"precision": arguments.precision, "mean_field_steps": 10, "random_state": 0}
-    tried = [
-        try_out(machine, X, y, {**fixed, "learning_rate": rate, "dropout": dropout, "epochs": arguments.short})
-        for rate in arguments.rates
-        for dropout in arguments.dropouts
-    ]
-    tried.append(try_out(machine, X, y, {**choose(tried), "epochs": arguments.epochs}))
-    settings = choose(tried)
+    first = {**fixed, "learning_rate": arguments.rates[0], "dropout": arguments.dropouts[0], "epochs": arguments.epochs}
+    tried = (
+        []
+        if arguments.chosen
+        else [
+            try_out(machine, X, y, {**fixed, "learning_rate": rate, "dropout": dropout, "epochs": arguments.short})
+            for rate in arguments.rates
+            for dropout in arguments.dropouts
+        ]
+    )
+    if tried:
+        tried.append(try_out(machine, X, y, {**choose(tried), "epochs": arguments.epochs}))
+    settings = choose(tried) if tried else first
     print(f"chosen: {settings}")
     errors, seconds = [], []
     for seed in range(arguments.seeds):
