@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GUIDES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "architecture.md")  # there, blocks are contracts
+GUIDES = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "architecture.md")  # there, blocks are contracts
 PAGES = [ROOT / "README.md", *GUIDES]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+) *\n(?P<code>.*?)^(?P=indent)``` *$", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"--?[a-zA-Z][\w-]*")
