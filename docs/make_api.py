@@ -13,6 +13,7 @@ import ast
 import functools
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
 import sys
@@ -122,7 +123,9 @@ def _entry(module: str, name: str) -> Iterator[str]:
         yield _item(name + _signature(value), _summary(value))
         for method, member in _members(value):
             shown = "" if isinstance(member, property | functools.cached_property) else _signature(getattr(value, method))
-            yield "  " + _item(f".{method}{shown}", _first(inspect.getdoc(getattr(member, "fn", None) or member) or _inherited(value, method)))
+            yield "  " + _item(
+                f".{method}{shown}", _first(inspect.getdoc(getattr(member, "fn", None) or member) or _inherited(value, method))
+            )
     elif inspect.isroutine(value):
         yield _item(name + _signature(value), _summary(value))
     else:
@@ -137,7 +140,11 @@ def _members(cls: type) -> Iterator[tuple[str, Any]]:
             continue
         for name, member in vars(base).items():
             kinds = (property, functools.cached_property, classmethod, staticmethod)
-            if not name.startswith("_") and name != "extra_repr" and (inspect.isfunction(member) or isinstance(member, kinds) or hasattr(member, "fn")):
+            if (
+                not name.startswith("_")
+                and name != "extra_repr"
+                and (inspect.isfunction(member) or isinstance(member, kinds) or hasattr(member, "fn"))
+            ):
                 seen.setdefault(name, member)
     yield from seen.items()
 
@@ -159,7 +166,9 @@ def _signature(value: Any) -> str:
         signature = inspect.signature(value)
     except (TypeError, ValueError):
         return ""
-    parameters = [p.replace(annotation=p.empty, default=_plain(p.default)) for p in signature.parameters.values() if p.name not in ("self", "cls")]
+    parameters = [
+        p.replace(annotation=p.empty, default=_plain(p.default)) for p in signature.parameters.values() if p.name not in ("self", "cls")
+    ]
     return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
 
 
@@ -177,7 +186,8 @@ def _plain(default: Any) -> Any:
     """A default that reads the same in every run and version."""
     if default is inspect.Parameter.empty or default is None or isinstance(default, bool | int | float | str | tuple | list):
         return default
-    return _Written(getattr(default, "__qualname__", type(default).__name__ + "(…)"))
+    text = repr(default)
+    return _Written(text if " at 0x" not in text else getattr(default, "__qualname__", f"{type(default).__name__}(…)"))
 
 
 def _summary(value: Any) -> str:
@@ -207,7 +217,7 @@ def _said_of_constants(module: str) -> dict[str, str]:
     """The strings that stand below assignments in a module's source."""
     body = ast.parse(inspect.getsource(importlib.import_module(module))).body
     said = {}
-    for statement, below in zip(body, body[1:], strict=False):
+    for statement, below in itertools.pairwise(body):
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
             targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
             said.update({target.id: inspect.cleandoc(below.value.value) for target in targets if isinstance(target, ast.Name)})
