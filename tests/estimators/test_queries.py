@@ -247,11 +247,3 @@ def test_rectified_columns_stay_positive():
     new = model.sample(500)
     assert (new >= 0).all()
     assert (np.abs(np.log(new.mean(0) / rows.mean(0))) < 0.5).all()
-
-
-def test_an_rbm_with_gaps_infers_them_together_with_its_hidden_units():
-    """One mean-field step is exact for complete rows alone; after one, the missing cells of these rows are still moving by a third."""
-    rows = ROWS.copy()
-    rows[np.random.RandomState(1).uniform(size=rows.shape) < 0.3] = np.nan
-    model = rbm(labels=False).fit(rows)
-    assert model.history_[-1]["mean_field_change"] < 0.03
