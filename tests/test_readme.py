@@ -1,8 +1,13 @@
-"""Every Python block of the README and the guides runs, and every command they show exists with its options."""
+"""Every Python block of the README and the guides runs, every command they show exists with its options, every link leads somewhere.
+
+And the API reference is what the sources say.
+"""
 
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
 import os
 import re
 import shlex
@@ -10,12 +15,13 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GUIDES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "architecture.md")  # there, blocks are contracts
+GUIDES = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "architecture.md")  # there, blocks are contracts
 PAGES = [ROOT / "README.md", *GUIDES]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+) *\n(?P<code>.*?)^(?P=indent)``` *$", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"--?[a-zA-Z][\w-]*")
@@ -127,3 +133,73 @@ def test_a_wrong_command_and_a_wrong_option_are_reported() -> None:
     assert faults(["--help"]) == []
     assert faults(["--surely-not"]) == ["no option --surely-not"]
     assert faults(["surely-not"])[0].startswith("no such command")
+
+
+# ---------------------------------------------------------------- links
+
+
+def dead_links(page: Path) -> list[str]:
+    """The relative links of a page whose file is not there, or whose section the file does not have."""
+    text = re.sub(r"```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    dead = []
+    for link in re.findall(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)", text):
+        name, _, section = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if "://" not in link and not (target.exists() and (not section or section in sections(target))):
+            dead.append(link)
+    return dead
+
+
+def sections(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ +(.+?) *$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    assert dead_links(page) == []
+
+
+def test_a_dead_link_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A page\n\n[a](page.md#a-page) [b](#b) [c](gone.md) [d](https://example.org/x)\n", encoding="utf-8")
+    assert dead_links(page) == ["#b", "gone.md"]
+
+
+# ---------------------------------------------------------------- the API reference
+
+
+@functools.cache
+def make_api() -> ModuleType:
+    """docs/make_api.py as a module."""
+    spec = importlib.util.spec_from_file_location("make_api", ROOT / "docs" / "make_api.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_api_reference_is_up_to_date() -> None:
+    found = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert found == make_api().page(), "docs/api.md is not what the sources say: run python docs/make_api.py"
+
+
+@pytest.mark.parametrize("package", ["", ".data", ".evaluation", ".games", ".solvers", ".units"])
+def test_the_api_reference_has_every_name_of_a_package(package: str) -> None:
+    module = importlib.import_module(f"equilibria{package}")
+    listed = set(re.findall(r"^- `(\w+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {name for name in module.__all__ if not name.startswith("__")} - listed == set()
+
+
+def test_the_api_reference_says_what_docstrings_say() -> None:
+    api = make_api()
+    assert api._first("Means of :meth:`~equilibria.RBM.transform` for ``X``,\n    row by row.\n\n    More.") == (
+        "Means of `transform` for `X`, row by row."
+    )
+
+    def example(self, a, *, b=0.5, c=len):
+        """Nothing."""
+
+    assert api._signature(example) == "(a, *, b=0.5, c=<built-in function len>)"
