@@ -247,3 +247,78 @@ def test_rectified_columns_stay_positive():
     new = model.sample(500)
     assert (new >= 0).all()
     assert (np.abs(np.log(new.mean(0) / rows.mean(0))) < 0.5).all()
+
+
+# ---------------------------------------------------------------- what a review found
+
+
+def test_a_missing_real_cell_has_no_density():
+    """Columns that are independent: the score of a row is the sum of its observed columns' densities, in the data's own scale."""
+    rows = np.random.RandomState(0).normal(size=(200, 2)) * [1000.0, 1.0]
+    model = RBM(n_components=1, n_iter=1, learning_rate=1e-9, random_state=0).fit(rows)
+    both, first, second, none = model.score_samples([[0.0, 0.0], [0.0, np.nan], [np.nan, 0.0], [np.nan, np.nan]])
+    assert none == pytest.approx(0.0, abs=1e-3)
+    assert both == pytest.approx(first + second, abs=1e-3)
+    assert first == pytest.approx(second - np.log(1000), abs=0.3)
+    assert model.log_likelihood([[np.nan, 0.0], [np.nan, 0.0]]).value == pytest.approx(second)
+
+
+def test_labels_can_be_turned_off_again():
+    model = rbm(n_iter=2).fit(ROWS, LABELS)
+    model.set_params(labels=False).fit(ROWS)
+    assert list(model.machine_.layers) == ["visible", "hidden1"]
+    assert not hasattr(model, "predict")
+
+
+def test_a_gibbs_step_with_a_label_layer_keeps_the_models_law(classifier):
+    """From exact draws, one step gives exact draws again: each pattern's share within 4.9 standard errors (1e-6 for each of 64)."""
+    patterns = torch.tensor([[(i >> j) & 1 for j in range(6)] for i in range(64)]).double()
+    p = exact.log_prob(classifier._precise(), {"visible": patterns}).exp().numpy()
+    start = patterns.numpy()[np.random.RandomState(0).choice(64, size=20_000, p=p / p.sum())]
+    counts = np.bincount((classifier.gibbs(start, random_state=1) @ 2 ** np.arange(6)).astype(int), minlength=64)
+    assert (np.abs(counts - 20_000 * p) < 4.9 * np.sqrt(20_000 * p * (1 - p)) + 3).all()
+
+
+def test_kinds_survive_saving(tmp_path):
+    frame = table(60, 3)
+    model = RBM(n_components=3, n_iter=1, units="mixed", kinds={"size": "real", 2: "categorical"}, random_state=0).fit(frame)
+    model.save(tmp_path / "run")
+    assert load(tmp_path / "run").kinds == {"size": "real", 2: "categorical"}
+
+
+def test_partial_fit_goes_on_with_other_chains():
+    rows = ROWS[:100]
+    model = RBM(n_components=3, n_iter=1, chains=20, random_state=0).fit(rows)
+    assert model.set_params(chains=7).partial_fit(rows).chains_["visible"].shape == (7, 6)
+    model._live = None
+    assert model.set_params(method="cd").partial_fit(rows).chains_ == {}
+
+
+def test_given_numbers_that_are_not_whole_are_kept():
+    model = RBM(n_components=2, n_iter=1, value_range=(0, 255), random_state=0).fit(np.array([[0, 255], [255, 0]] * 10, dtype=np.uint8))
+    assert model.impute([[30.4, np.nan]])[0, 0] == 30.4
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (RBM(rungs=0), "rungs=0: expected a whole number, 1 or more"),
+        (RBM(method="tempered", rungs=1), "rungs=1: expected a whole number, 2 or more"),
+        (RBM(method="tempered", precision="bfloat16"), "with method='tempered' chains are float32"),
+        (RBM(units="gaussian", hidden_units="rectified"), "hidden_units='rectified': with units='gaussian'"),
+        (DBM(hidden_units="rectified"), "hidden_units='rectified': two neighbouring layers"),
+        (RBM(kinds={"a": "real"}), "these are for units='mixed'"),
+        (RBM(validation_fraction=0.001), "validation_fraction=0.001 keeps back 0 of 300 rows"),
+    ],
+)
+def test_impossible_parameters_are_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        model.fit(ROWS)
+
+
+@pytest.mark.parametrize("method", ["tempered", "trajectory"])
+def test_tempered_chains_learn_and_what_is_watched_is_logged(method):
+    model = RBM(n_components=4, n_iter=10, chains=20, method=method, rungs=4, validation_fraction=0.2, random_state=0).fit(ROWS)
+    seen = {name for row in model.history_ for name in row}
+    assert {"swap_acceptance", "r_hat", "frozen_chains", "autocorrelation_time", "free_energy_gap"} <= seen
+    assert model.score(ROWS) > -4.16 + 1  # six fair coins: −4.16

@@ -391,6 +391,25 @@ def test_sparsity_pushes_a_layers_field_towards_its_target() -> None:
 
 
 @torch.no_grad()
+def test_sparsity_in_the_centred_gauge_moves_nothing_above_the_sparse_layer() -> None:
+    machine, batch = machine_of("label"), batch_of("label")
+    plain, sparse = (game_of(machine, centred=True, sparsity=sparsity) for sparsity in (None, {"hidden1": (0.1, 0.5)}))
+    drawn = plain.draw(batch, Stream(0))
+    sparse.draw(batch, Stream(0))
+    sparse.activity_hidden1.fill_(0.5)
+    names = [name for name, _ in machine.named_parameters()]
+    before, after = (dict(zip(names, game.gradient("machine", drawn), strict=True)) for game in (plain, sparse))
+    push = torch.full((3,), 0.5 * 0.4, dtype=torch.float64)
+    step = torch.outer(drawn.means["visible"] - plain.offset("visible"), push)
+    extra = {
+        "weight.visible-hidden1": step,
+        "bias.hidden1": push - plain.offset("visible") @ step,
+        "bias.visible": -(step @ plain.offset("hidden1")),
+    }
+    assert_close(after, {name: before[name] + extra.get(name, 0.0) for name in names}, 1e-12)
+
+
+@torch.no_grad()
 def test_in_bfloat16_chains_are_states_and_statistics_keep_their_digits() -> None:
     machine = BoltzmannMachine.stack(Bernoulli(30), Bernoulli(20), Bernoulli(10)).initialise(0, std=0.3)
     exact, rough = (ContrastiveGame(machine, chains=2000, steps=3, precision=precision) for precision in ("float32", "bfloat16"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import collections.abc
+import contextlib
 import inspect
 import re
 import typing
@@ -74,6 +75,14 @@ def real(text: str) -> float:
         raise typer.BadParameter(f"{text!r} is no number") from None
 
 
+def number_or_text(text: str) -> int | float | str:
+    """A number where it reads as one, else the text."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(str(text))
+    return str(text)
+
+
 def comma_list(one: Callable[[str], Any], counts: Sequence[int] = ()) -> Callable[[str], Any]:
     """Numbers with commas between them as a tuple; where ``counts`` is given, one of so many."""
 
@@ -130,6 +139,8 @@ def _parser(hint: Any, kind: str) -> tuple[Callable[[str], Any], str]:
             return comma_list(one, (len(inner),)), ",".join([name] * len(inner))
         return comma_list(one), f"{name},{name},…"
     parts = typing.get_args(hint) or (hint,)
+    if str in parts and float in parts:
+        return number_or_text, "number|text"
     if float in parts:
         return real, "number"
     return (whole, "int") if int in parts else (str, "text")

@@ -87,6 +87,8 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     if estimator.out is not None and first_process():
         Run.refuse_taken(estimator.out, estimator.overwrite)
     loaded = collect(source, **about, text=getattr(estimator, "units", None) in ("categorical", "mixed"))
+    if getattr(estimator, "labels", False) and loaded.train.labels is None:
+        raise ValueError(f"labels: {source} has no labels; name their column with --label, or leave --labels out")
     attach(estimator, loaded)
     say(_rows(loaded))
     say(_checked(estimator, loaded).describe())

@@ -110,8 +110,13 @@ def predict(
     found = estimator.classes_[chances.argmax(1)]
     write_csv(path, numpy.column_stack([found.astype(object), chances.astype(object)]), ["class", *(f"p({name})" for name in classes)])
     say(f"The classes of {len(rows)} rows are in {path}.")
-    if rows.labels is not None and rows.labels.dtype.kind == found.dtype.kind:
-        say(f"{100 * float((found == rows.labels).mean()):.2f} % of them are as the data's labels say.")
+    if rows.labels is None:
+        return
+    codes = estimator.label_coding_.encode(rows.labels)
+    known = codes >= 0
+    if known.any():
+        right = float((chances.argmax(1)[known] == codes[known]).mean())
+        say(f"{100 * right:.2f} % of the {known.sum()} whose class the data know are as they say.")
 
 
 def evaluate(run: RUN) -> None:

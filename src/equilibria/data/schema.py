@@ -292,6 +292,18 @@ class Schema:
         return "; ".join([part._clause() for part in self.parts] + [f"samples are given back as {types}."])
 
     @property
+    def log_scales(self) -> Tensor:
+        """log |dx / d(encoded)| of each encoded column, (size,) in float64: 0 where values are discrete.
+
+        The sum over a row's observed cells is what their density in the data's own scale is less than in the model's.
+        """
+        if self.parts is not None:
+            return torch.cat([part.log_scales for part in self.parts])
+        if self.kind not in SCALED or self.scale is None:
+            return torch.zeros(self.size, dtype=torch.float64)
+        return torch.tensor(self.scale, dtype=torch.float64).log()
+
+    @property
     def log_volume(self) -> float:
         """log |dx / d(encoded)| in nats: a density of the data's own values is that of the encoded ones less this.
 

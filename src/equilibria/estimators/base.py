@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -174,7 +174,7 @@ class GenerativeEstimator(BaseEstimator):
             raise RunError(
                 f"run={str(run.path)!r} has parameters that this version does not know: {unknown}; use the version that wrote it"
             )
-        estimator = cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in config["params"].items()})
+        estimator = cls(**{name: _from_plain(value) for name, value in config["params"].items()})
         estimator.seed_ = int(config["seed"])
         estimator.schema_ = Schema.from_json(config["schema"])
         estimator.n_features_in_ = estimator.schema_.width
@@ -340,4 +340,13 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
+    if isinstance(value, Mapping):  # in pairs, since JSON knows no keys but text
+        return {"pairs": [[_plain(key), _plain(entry)] for key, entry in value.items()]}
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _from_plain(value: Any) -> Any:
+    """A parameter as it was given, but that a list has become a tuple."""
+    if isinstance(value, list):
+        return tuple(_from_plain(entry) for entry in value)
+    return {_from_plain(key): _from_plain(entry) for key, entry in value["pairs"]} if isinstance(value, dict) else value

@@ -11,10 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from equilibria.estimators.layout import joined
 from equilibria.estimators.parameters import number, whole, widths
-from equilibria.estimators.stack import pretraining, settle_game
+from equilibria.estimators.stack import LABEL, pretraining, settle_game
 from equilibria.estimators.undirected import UndirectedEstimator
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference import gibbs
+from equilibria.inference.completion import class_log_prob
 from equilibria.random import RandomState, as_stream
 from equilibria.solvers import Rule
 from equilibria.training.stages import Stage
@@ -207,6 +208,9 @@ class RBM(UndirectedEstimator):
         stream = as_stream(random_state).child("gibbs")
         state = {layer.name: values[:, layer.columns] for layer in self.schema_.layers}
         with torch.no_grad():
+            if LABEL in self.machine_.layers:  # drawn first, so that the hidden units are a draw given v alone
+                chances = class_log_prob(self.machine_, LABEL, state)
+                state[LABEL] = self.machine_.units(LABEL).sample(chances, stream.child("label"))
             hidden, _ = gibbs.block(self.machine_, 1, state, stream.child("hidden"))
             drawn, _ = gibbs.block(self.machine_, 0, hidden, stream.child("visible"))
         return self._framed(self.schema_.decode(joined(self.schema_.layers, drawn)))
@@ -227,6 +231,11 @@ class RBM(UndirectedEstimator):
     def _validate(self) -> None:
         super()._validate()
         whole("n_components", self.n_components, 1)
+        if self.hidden_units == "rectified" and self.units in ("gaussian", "rectified"):
+            raise ValueError(
+                f"hidden_units='rectified': with units={self.units!r} no layer would be bounded, and the machine might have no normaliser; "
+                "take 'bernoulli' or 'spin'"
+            )
         whole("n_iter", self.n_iter, 1)
 
     def _widths(self) -> Sequence[int]:
@@ -375,6 +384,11 @@ class DBM(UndirectedEstimator):
     def _validate(self) -> None:
         super()._validate()
         widths("hidden", self.hidden, "the number of units of each hidden layer, such as (500, 1000)")
+        if self.hidden_units == "rectified" and (len(self.hidden) > 1 or self.units in ("gaussian", "rectified")):
+            raise ValueError(
+                "hidden_units='rectified': two neighbouring layers would be unbounded, and the machine might have no normaliser; "
+                "take 'bernoulli' or 'spin', or an RBM for rectified hidden units"
+            )
         whole("steps", self.steps, 1)
         whole("pretrain_steps", self.pretrain_steps, 0)
         if self.pretrain_rate is not None:

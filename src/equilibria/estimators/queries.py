@@ -28,7 +28,7 @@ IMPUTE = ("draw", "mode", "mean")
 
 
 def _labelled(estimator: Any) -> bool:
-    if not estimator.labels:
+    if not estimator.labels or (hasattr(estimator, "machine_") and estimator.label_coding_ is None):
         raise AttributeError(
             f"this {type(estimator).__name__} has no label layer: construct it with labels=True, and give fit the labels as y"
         )
@@ -197,7 +197,10 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _given(self, given: Any, n: int) -> dict[str, Any]:
         if given is None:
             return {}
-        table = np.asarray(given, dtype=object if self.schema_.kind in ("categorical", "mixed") else float)
+        try:
+            table = np.asarray(given, dtype=object if self.schema_.kind in ("categorical", "mixed") else float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"given: {error}; expected numbers, NaN where the model is to fill in") from error
         if table.ndim == 1:
             table = np.broadcast_to(table, (n, len(table)))
         if table.shape != (n, self.n_features_in_):
@@ -256,6 +259,8 @@ def _put_back(rows: np.ndarray, given: Any) -> np.ndarray:
     table = np.asarray(given, dtype=object if rows.dtype.kind in "OUS" else None)
     table = np.broadcast_to(table if table.dtype.kind != "O" or rows.dtype.kind in "OUS" else table.astype(float), rows.shape)
     known = ~missing_cells(table.reshape(-1)).reshape(table.shape)
+    if rows.dtype.kind in "iub" and table.dtype.kind == "f" and (table[known] % 1 != 0).any():
+        rows = rows.astype(table.dtype)  # whole numbers drawn beside given ones that are not whole
     rows = rows.copy()
     rows[known] = table[known]
     return rows

@@ -22,7 +22,7 @@ from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.solvers import Rule, Simultaneous
 from equilibria.training.stages import Stage
-from equilibria.units import Bernoulli
+from equilibria.units import Units
 
 __all__ = ["LABEL", "Levels", "pretraining", "settle_game", "with_labels"]
 
@@ -143,7 +143,7 @@ def _restricted(machine: BoltzmannMachine, levels: Levels, i: int, copies: int, 
     below, above = _below(machine, levels, i), list(levels[i + 1])
     parted = copies if i + 2 == len(levels) else 1
     layers = {name: machine.units(name) for name in below}
-    layers.update({name: machine.units(name) if parted == 1 else Bernoulli(machine.units(name).size // parted) for name in above})
+    layers.update({name: machine.units(name) if parted == 1 else _part(machine.units(name), parted) for name in above})
     edges = [edge for edge in machine.edges if edge[0] in layers and edge[1] in layers]
     rbm = BoltzmannMachine(layers, edges).to(machine.device, machine.dtype).initialise(stream.child(below[0]))
     with torch.no_grad():
@@ -151,6 +151,11 @@ def _restricted(machine: BoltzmannMachine, levels: Levels, i: int, copies: int, 
             rbm.base(name).copy_(machine.base(name))
             rbm.bias[name].copy_(machine.bias[name])
     return rbm
+
+
+def _part(units: Units, parted: int) -> Units:
+    """A layer of the same kind with one part of the columns."""
+    return type(units)(units.size // parted)
 
 
 def _view(machine: BoltzmannMachine, below: Sequence[ContrastiveGame], labelled: bool) -> Callable[[Batch, Stream], Batch] | None:

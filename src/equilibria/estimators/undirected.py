@@ -65,9 +65,9 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
     # ---------------------------------------------------------------- what a user calls
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """log p(x) of each row in nats: exact up to log Z for an RBM, the variational lower bound for a DBM (and where cells are missing).
+        """log p(x) of each row in nats: exact up to log Z for an RBM with complete rows, else the variational lower bound.
 
-        Missing cells, and a label layer, are summed out: the probability is that of what is observed.
+        Missing cells, and the label where there is a layer of it, are free: the probability is that of what is observed in the row.
 
         log Z is worked out once, when ``fit`` ends (``log_partition_``). Grey rows are made binary by a draw that is keyed by the
         row's own content (or by the threshold, where training used it), so the answer is deterministic. Of real-valued data it is the
@@ -81,7 +81,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         values = self._binary(self._table(X, reset=False))
         clamps = (split(self.schema_.layers, rows) for rows in values.split(2000))
         bounds = [mean_field(self._precise(), clamp, tolerance=1e-7).bound for clamp in clamps]
-        return (torch.cat(bounds) - self.log_partition_.value - self.schema_.log_volume).cpu().numpy()
+        return torch.cat(bounds).cpu().numpy() - self.log_partition_.value - self._log_volume(values)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of :meth:`score_samples`."""
@@ -90,8 +90,13 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
     def log_likelihood(self, X: Any) -> Estimate:
         """Mean log p(x) over rows as an :class:`~equilibria.estimate.Estimate`, which says whether it is a bound and how sure it is."""
         check_is_fitted(self)
-        estimate = likelihood.bound(self._precise(), self.clamp_of(X), self.log_partition_)
-        return estimate.shifted(-self.schema_.log_volume)
+        values = self._binary(self._table(X, reset=False))
+        clamp, volume = split(self.schema_.layers, values), self._log_volume(values)
+        return likelihood.bound(self._precise(), clamp, self.log_partition_, log_volume=volume)
+
+    def _log_volume(self, values: Tensor) -> np.ndarray:
+        """What a row's log density is less in the data's own scale than in the machine's: that of its observed cells, (rows,)."""
+        return ((~values.isnan()).cpu().double() @ self.schema_.log_scales).numpy()
 
     def _gap(self, train: Any, held_out: Any) -> Metric:
         """How much better the model knows training rows than held-out ones."""
@@ -104,6 +109,9 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
         """One update of the last stage on ``X`` as its batch, at the first learning rate; the first call builds the model.
+
+        The chains go on where they were; centring offsets and momentum begin anew after ``fit`` or ``load``, and so does a ladder of
+        earlier states. The first batch must hold every class and every category; nothing is kept back.
 
         log Z is worked out again when it is next asked for.
         """
@@ -132,7 +140,9 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         game = self._game()
         with torch.no_grad():
             for name, values in self.chains_.items():
-                getattr(game, f"chain_{name}").copy_(values)
+                if name in game.chains:  # not where chains now restart at the data; over again where there are more of them now
+                    rows = torch.arange(len(game.chains[name]), device=values.device) % len(values)
+                    game.chains[name].copy_(values[rows])
         self._live = game, Simultaneous(self._rule(self._rate))
         return self._live
 
@@ -184,6 +194,9 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
             number("learning_rate", self.learning_rate, 0, open_low=True)
         if self.momentum is not None:
             number("momentum", self.momentum, 0, 0.999)
+        whole("rungs", self.rungs, 2 if self.method == "tempered" else 1)
+        if self.precision != "float32" and self.method in ("tempered", "trajectory"):
+            raise ValueError(f"precision={self.precision!r}: with method={self.method!r} chains are float32; leave precision out")
         number("validation_fraction", self.validation_fraction, 0, 0.9)
         number("weight_decay", self.weight_decay, 0)
         number("average", self.average, 0, 0.999999)
@@ -216,6 +229,8 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         return True
 
     def _codes(self, y: Any, rows: int, reset: bool) -> np.ndarray | None:
+        if reset:
+            self.label_coding_ = None
         if not self.labels:
             return None
         if y is None:
@@ -353,10 +368,18 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
             centred=self.centred,
             mean_field_steps=getattr(self, "mean_field_steps", GAP_STEPS),  # an RBM takes them where cells are missing; else one is exact
             precision=self.precision,
-            sparsity={} if self.sparsity is None else {name: tuple(self.sparsity) for name in self._hidden_names()},
+            sparsity=self._targets(),
             visible=self.layout_.clamped,
             stream=self._stream().child("chains"),
         ).to(self.device)
+
+    def _targets(self) -> dict[str, tuple[float, float]]:
+        """Each hidden layer's sparsity; a share of the time up as a mean, which for spins goes from −1 to 1."""
+        if self.sparsity is None:
+            return {}
+        target, cost = pair("sparsity", self.sparsity)
+        lowest = {name: self.machine_.units(name).lowest if self.machine_.units(name).bounded else 0.0 for name in self._hidden_names()}
+        return {name: (low + (1.0 - low) * target, cost) for name, low in lowest.items()}
 
     def _rule(self, rate: float, steps: int = 0) -> Rule:
         """Gradient steps whose rate falls linearly to zero over ``steps`` of them; a constant rate without."""
@@ -473,7 +496,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         self._sides = TwoSided.from_json(metadata["sides"]) if metadata.get("sides") else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name not in ("_live", "_double")}
+        return {name: value for name, value in super().__getstate__().items() if name not in ("_live", "_double", "_kept")}
 
     # For subclasses.
 

@@ -209,6 +209,7 @@ def bound(
     values: Any,
     log_z: Estimate | TwoSided | None = None,
     *,
+    log_volume: Any = 0.0,
     random_state: RandomState = 0,
     tolerance: float = 1e-6,
     max_steps: int = 1000,
@@ -228,6 +229,8 @@ def bound(
         Held-out rows of the first layer, or a clamp: layer → values or (values, mask).
     log_z : Estimate or TwoSided, optional
         By default :func:`log_partition` with ``random_state``. Of two sides the worse one counts: the one that makes the bound smaller.
+    log_volume : float or array of shape (n,)
+        What is taken from each row's value: log |dx / d(encoded)| of its observed cells, for a density in another scale than the machine's.
     random_state : int, Stream or numpy generator
         For log Z where it is not given.
     tolerance, max_steps
@@ -259,7 +262,7 @@ def bound(
     log_z = log_partition(machine, random_state) if log_z is None else log_z.worse if isinstance(log_z, TwoSided) else log_z
     level = log_z.level
     lower, late = rows.lower_bounds(tolerance, max_steps)
-    n = len(lower)
+    lower, n = lower - np.asarray(log_volume), len(lower)
     error = float(stats.t.ppf(0.5 + level / 2, n - 1)) * float(lower.std(ddof=1)) / math.sqrt(n)
     value = float(lower.mean()) - log_z.value
     parts = [f"{n} rows", f"log Z by {log_z.method}"]

@@ -277,15 +277,13 @@ class ContrastiveGame(Game):
         machine = self.machine
         difference = {name: drawn.chain_means[name] - drawn.means[name] for name in machine.layers}
         push = {name: cost * (getattr(self, f"activity_{name}") - target) for name, (target, cost) in self.sparsity.items()}
-        for name, slope in push.items():
-            difference[name] = difference[name] + slope
-        bias = {name: self._in_its_unit(name, value.clone()) for name, value in difference.items()}
+        bias = {name: self._in_its_unit(name, value + push[name] if name in push else value.clone()) for name, value in difference.items()}
         weight, order = {}, list(machine.layers)
         for a, b in machine.edges:
             descent = self._products(drawn.positive, a, b, self._products(drawn.negative, a, b))
             below, above = sorted((a, b), key=order.index)
             if above in push:
-                descent.add_(_outer(drawn.means[below], push[above], transposed=above == a))
+                descent.add_(_outer(drawn.means[below] - self.offset(below), push[above], transposed=above == a))
             if self.centred:
                 descent.addr_(self.offset(a), difference[b], alpha=-1).addr_(difference[a], self.offset(b), alpha=-1)
                 self._in_its_unit(b, self._in_its_unit(a, descent.T).T)

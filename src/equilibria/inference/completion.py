@@ -9,11 +9,12 @@ from equilibria.inference import gibbs
 from equilibria.inference.clamp import Clamp, Held, parse, take
 from equilibria.inference.mean_field import mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
-from equilibria.random import RandomState, as_stream
+from equilibria.random import RandomState, Stream, as_stream
 
 __all__ = ["class_log_prob", "conditional_means"]
 
 _ROWS = 2000  # rows of mean field at a time
+_CHAINS = 10_000  # chains at a time
 
 
 @torch.no_grad()
@@ -56,7 +57,7 @@ def class_log_prob(machine: BoltzmannMachine, layer: str, clamp: Clamp, *, toler
     units = machine.units(layer)
     if units.variables != 1 or units.states is None:
         raise ValueError(f"layer={layer!r}: has {units.variables} variables; classes are those of a layer with one categorical variable")
-    held = parse(machine, clamp)
+    held = _observed(machine, clamp)
     if layer in held:
         raise ValueError(f"clamp: {layer!r} is the layer whose classes are asked for; leave it out")
     rows = next(iter(held.values())).values.shape[0]
@@ -110,10 +111,17 @@ def conditional_means(
         raise ValueError(
             f"sweeps={sweeps!r}, chains={chains!r}: expected at least 2 sweeps, since the first half is dropped, of at least 1 chain"
         )
-    held = parse(machine, clamp)
+    held, stream = _observed(machine, clamp), as_stream(random_state).child("conditional means")
+    rows, block = next(iter(held.values())).values.shape[0], max(1, _CHAINS // chains)
+    parts = [
+        _means(machine, take(held, slice(first, first + block)), sweeps, chains, stream.child(first)) for first in range(0, rows, block)
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in machine.layers}
+
+
+def _means(machine: BoltzmannMachine, held: dict[str, Held], sweeps: int, chains: int, stream: Stream) -> dict[str, Tensor]:
     rows = next(iter(held.values())).values.shape[0]
     held = take(held, torch.arange(rows, device=machine.device).repeat_interleave(chains))
-    stream = as_stream(random_state).child("conditional means")
     state = gibbs.start(machine, rows * chains, stream, held)
     total = {name: torch.zeros_like(x) for name, x in state.items()}
     for step in range(sweeps):
@@ -124,3 +132,10 @@ def conditional_means(
     means = {name: x / (sweeps - (sweeps + 1) // 2) for name, x in total.items()}
     means = {name: held[name].fill(x) if name in held else x for name, x in means.items()}
     return {name: x.unflatten(0, (rows, chains)).mean(1) for name, x in means.items()}
+
+
+def _observed(machine: BoltzmannMachine, clamp: Clamp) -> dict[str, Held]:
+    held = parse(machine, clamp)
+    if not held:
+        raise ValueError("clamp: nothing is observed; give at least one layer, in whole or in part")
+    return held

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from equilibria.data import Data
+from equilibria.data.columns import missing_cells
 from equilibria.estimate import Estimate
 from equilibria.random import Stream
 from equilibria.report import figures, pixels
@@ -85,7 +86,7 @@ def _class_bars(story: Story) -> list[str]:
 
 def _columns(story: Story, test: Data) -> str:
     """Mean and standard deviation of each column, of real rows and of samples, where rows are no pictures."""
-    real, samples = np.asarray(_some(test.values, _POINTS), float), np.asarray(story.model.sample(_POINTS), float)
+    real, samples = np.asarray(_some(test.values, _POINTS)), np.asarray(story.model.sample(_POINTS))
     names = story.model.schema_.columns or test.columns or [f"column {i}" for i in range(real.shape[1])]
     rows = "".join(
         f'<tr><th scope="row">{escape(str(name))}</th><td>{_spread(real[:, i])}</td><td>{_spread(samples[:, i])}</td></tr>'
@@ -93,11 +94,17 @@ def _columns(story: Story, test: Data) -> str:
     )
     more = f"<p>{len(names) - _COLUMNS} more columns are not shown.</p>" if len(names) > _COLUMNS else ""
     head = "<thead><tr><th>Column</th><th>Real rows</th><th>Samples</th></tr></thead>"
-    return f"<h3>Column by column: mean ± standard deviation</h3><table>{head}<tbody>{rows}</tbody></table>{more}"
+    return f"<h3>Column by column: mean ± standard deviation, or the commonest value</h3><table>{head}<tbody>{rows}</tbody></table>{more}"
 
 
 def _spread(values: np.ndarray) -> str:
-    return f"{values.mean():.4g} ± {values.std():.3g}"
+    """Mean and deviation of a column's numbers; of text the commonest and its share."""
+    known = values[~missing_cells(values)]
+    if known.dtype == object and any(isinstance(cell, str) for cell in known):
+        texts, counts = np.unique(known.astype(str), return_counts=True)
+        return f"{escape(str(texts[counts.argmax()]))}, {100 * counts.max() / counts.sum():.0f} %"
+    numbers = known.astype(float)
+    return f"{numbers.mean():.4g} ± {numbers.std():.3g}" if len(numbers) else "none"
 
 
 def _filters(story: Story) -> str:
