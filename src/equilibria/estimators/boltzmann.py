@@ -77,6 +77,10 @@ class RBM(UndirectedEstimator):
         Draws each hidden unit's mean activity to the target, with a slope of cost times the distance.
     binarise : {"resample", "fixed", "threshold", None}
         How grey values become binary: drawn anew in each batch, drawn once, compared with ½, or not at all (taken as means).
+    towers : mapping, optional
+        Name → columns of X (a slice, a range, a list of numbers or names), each column in one: every tower is a visible layer of its
+        own, under that name and of one kind of units, which is inferred, or given by ``units`` for all or by ``kinds`` for some of
+        them by name. ``value_range`` is then that of the grey ones.
     value_range : (low, high), optional
         Range of the data's values, for instance (0, 255).
     picture_shape : tuple of int, optional
@@ -132,6 +136,7 @@ class RBM(UndirectedEstimator):
         random_state: RandomState = None,
         units: str = "auto",
         kinds: Any = None,
+        towers: Any = None,
         hidden_units: str = "bernoulli",
         labels: bool = False,
         missing_label: int | float | str | None = None,
@@ -162,6 +167,7 @@ class RBM(UndirectedEstimator):
         self.random_state = random_state
         self.units = units
         self.kinds = kinds
+        self.towers = towers
         self.hidden_units = hidden_units
         self.labels = labels
         self.missing_label = missing_label
@@ -254,6 +260,9 @@ class DBM(UndirectedEstimator):
         top two thirds of the work (Hinton & Salakhutdinov 2012).
     k, chains, method, centred, optimiser, momentum, weight_decay, average, precision, sparsity
         As in :class:`RBM`.
+    towers : mapping, optional
+        Name → columns of X, as in :class:`RBM`; each tower has hidden layers of its own, as wide as ``hidden`` says, below a common
+        top: what is known of one, the others are predicted from (Srivastava & Salakhutdinov 2012).
     units, kinds, hidden_units, labels, missing_label, binarise, value_range, picture_shape, ais_chains, ais_betas
         As in :class:`RBM`.
     verbose, random_state, device, out, overwrite
@@ -296,6 +305,7 @@ class DBM(UndirectedEstimator):
         random_state: RandomState = None,
         units: str = "auto",
         kinds: Any = None,
+        towers: Any = None,
         hidden_units: str = "bernoulli",
         labels: bool = False,
         missing_label: int | float | str | None = None,
@@ -331,6 +341,7 @@ class DBM(UndirectedEstimator):
         self.random_state = random_state
         self.units = units
         self.kinds = kinds
+        self.towers = towers
         self.hidden_units = hidden_units
         self.labels = labels
         self.missing_label = missing_label
