@@ -402,6 +402,7 @@ class DBM(UndirectedEstimator):
             begin,
             copies=self.copies,
             precision=self.precision,
+            visible=self.layout_.visible_names,
         )
         return [*stages, joint]
 
