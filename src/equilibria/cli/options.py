@@ -16,6 +16,7 @@ __all__ = ["choice", "comma_list", "descriptions", "keyword", "options", "plain"
 
 DEFAULTS: Mapping[str, Any] = {"random_state": 0}  # where the command line differs: a run can be repeated without being asked for
 REQUIRED = ("out",)
+PYTHON_ONLY = ("towers",)  # a mapping from names to columns, which no option spells
 
 
 class Description(NamedTuple):
@@ -42,7 +43,7 @@ def options(cls: type, known: Mapping[str, type]) -> list[inspect.Parameter]:
     ['n_components', 'learning_rate', 'batch_size']
     """
     hints, said = typing.get_type_hints(vars(cls)["__init__"]), descriptions(cls, known)
-    parameters = inspect.signature(cls).parameters.values()
+    parameters = [one for one in inspect.signature(cls).parameters.values() if one.name not in PYTHON_ONLY]
     return [_option(parameter, hints[parameter.name], said[parameter.name]) for parameter in parameters]
 
 

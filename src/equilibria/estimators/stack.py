@@ -73,7 +73,7 @@ def pretraining(
         The visible layers in the order of a batch's columns, where not all of them are on the first level.
     """
     visible = levels[0] if visible is None else visible
-    stack = [_restricted(machine, levels, i, copies, stream) for i in range(len(levels) - 1)]
+    stack = [_restricted(machine, levels, i, copies, stream, visible) for i in range(len(levels) - 1)]
     games = [
         ContrastiveGame(
             rbm, negative="data", gain=_gains(machine, levels, i, copies, visible), visible=_below(machine, levels, i), precision=precision
@@ -140,12 +140,19 @@ def _gains(machine: BoltzmannMachine, levels: Levels, i: int, copies: int, visib
     driven = float(copies if i == top else 1)
     gains = {name: driven if name in visible or name == LABEL else 1.0 + driven for name in _below(machine, levels, i)}
     above = 1.0 if i == top else 1.0 + (copies if i + 1 == top else 1)
-    return {**gains, **dict.fromkeys(levels[i + 1], above)}
+    return {**gains, **dict.fromkeys(_above(levels, i, visible), above)}
 
 
-def _restricted(machine: BoltzmannMachine, levels: Levels, i: int, copies: int, stream: Stream) -> BoltzmannMachine:
+def _above(levels: Levels, i: int, visible: Sequence[str]) -> list[str]:
+    """The layers that are hidden to RBM i: level i + 1 without what is visible there, which RBM i + 1 brings in."""
+    return [name for name in levels[i + 1] if name not in visible]
+
+
+def _restricted(
+    machine: BoltzmannMachine, levels: Levels, i: int, copies: int, stream: Stream, visible: Sequence[str]
+) -> BoltzmannMachine:
     """The RBM of two neighbouring levels, with the visible layers' base rates and biases where the machine has them."""
-    below, above = _below(machine, levels, i), list(levels[i + 1])
+    below, above = _below(machine, levels, i), _above(levels, i, visible)
     parted = copies if i + 2 == len(levels) else 1
     layers = {name: machine.units(name) for name in below}
     layers.update({name: machine.units(name) if parted == 1 else Bernoulli(machine.units(name).size // parted) for name in above})

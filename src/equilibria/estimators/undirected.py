@@ -263,10 +263,12 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
             grey[layer.columns] = layer.name in self.grey_layers_
         return grey
 
-    def _drawn(self, values: Tensor, drawn: Tensor) -> Tensor:
-        """Draws for greys, and the values themselves elsewhere."""
+    def _greys_drawn(self, values: Tensor, how: str, stream: Stream) -> Tensor:
+        """Greys as zeros and ones; other columns as they are."""
         grey = self._grey_columns
-        return drawn if grey is None else torch.where(grey, drawn, values)
+        if grey is None:
+            return _binarised(values, how, stream)
+        return torch.where(grey, _binarised(values.where(grey, 0.0), how, stream), values)
 
     def _batches(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> Callable[[str], Batches]:
         size = min(self.batch_size, len(X))
@@ -294,7 +296,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         else:
             values = self._encode(X, allow_missing=True)
             if self._binarise is not None:
-                values = self._drawn(values, _binarised(values, self._binarise, stream.child("binarise")))
+                values = self._greys_drawn(values, self._binarise, stream.child("binarise"))
         missing = values.isnan()
         mask = ~missing if bool(missing.any()) else None
         batch = Batch(values.masked_fill(missing, 0.0), mask, None if codes is None else torch.from_numpy(codes))
@@ -391,10 +393,12 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         if not self.grey_:
             return values.to(self.device)
         if self.binarise == "threshold":
-            return self._drawn(values, _binarised(values, "threshold", Stream(0))).to(self.device)
+            return self._greys_drawn(values, "threshold", Stream(0)).to(self.device)
         stream = self._stream().child("content")
         draws = torch.stack([stream.child(_content(row)).uniform((row.shape[0],), torch.float64) for row in values])
-        return self._drawn(values, torch.where(values.isnan(), values, (draws < values).to(values))).to(self.device)
+        grey = self._grey_columns
+        kept = values.isnan() if grey is None else values.isnan() | ~grey
+        return torch.where(kept, values, (draws < values).to(values)).to(self.device)
 
     # ---------------------------------------------------------------- the model file
 
