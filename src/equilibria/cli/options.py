@@ -17,6 +17,7 @@ __all__ = ["choice", "comma_list", "descriptions", "keyword", "options", "plain"
 
 DEFAULTS: Mapping[str, Any] = {"random_state": 0}  # where the command line differs: a run can be repeated without being asked for
 REQUIRED = ("out",)
+PYTHON_ONLY = ("kinds", "towers")  # mappings from names and to columns, which no option spells
 
 
 class Description(NamedTuple):
@@ -43,7 +44,7 @@ def options(cls: type, known: Mapping[str, type]) -> list[inspect.Parameter]:
     ['n_components', 'learning_rate', 'batch_size']
     """
     hints, said = typing.get_type_hints(vars(cls)["__init__"]), descriptions(cls, known)
-    parameters = [p for p in inspect.signature(cls).parameters.values() if hints[p.name] is not Any]  # a mapping is for Python alone
+    parameters = [one for one in inspect.signature(cls).parameters.values() if one.name not in PYTHON_ONLY]
     return [_option(parameter, hints[parameter.name], said[parameter.name]) for parameter in parameters]
 
 

@@ -91,6 +91,8 @@ class Batches(Iterator[Batch]):
     binarise : {None, "resample", "fixed", "threshold"}
         How greys in [0, 1] become 0 or 1: by a fresh draw for every batch, by one draw for every row of the data (kept as one
         byte a cell), or by comparing with 0.5. Missing cells are left alone.
+    greys : Tensor of bool, shape (size,), optional
+        Which encoded columns are greys to make binary, where not all of them are.
     missing : bool
         Whether rows may hold NaN, which means a missing value: every batch then has a ``mask``, and 0 in place of NaN. What is drawn
         for the other cells does not depend on it.
@@ -124,6 +126,7 @@ class Batches(Iterator[Batch]):
         labels: Tensor | np.ndarray | None = None,
         encode: Callable[[Any], Tensor] | None = None,
         binarise: str | None = None,
+        greys: Tensor | None = None,
         missing: bool = False,
         shard: tuple[int, int] = (0, 1),
         device: torch.device | str = "cpu",
@@ -135,6 +138,7 @@ class Batches(Iterator[Batch]):
         self.batch_size, self.shard, self.position = int(batch_size), shard, int(position)
         self.device = torch.device(device)
         self._stream, self._binarise, self._missing = stream, binarise, bool(missing)
+        self._greys = None if greys is None or bool(greys.all()) else greys.to(torch.bool)
         if encode is None and values.dtype == object:
             raise ValueError("values holds Python objects: expected numbers, or encode= to make numbers of rows, as Schema.encode does")
         self._values = values
@@ -165,7 +169,7 @@ class Batches(Iterator[Batch]):
         values, mask = self._observed(self._encode(_take(self._values, places)))
         values, mask = self._to_device(values), None if mask is None else self._to_device(mask)
         if self._binarise in ("resample", "threshold"):
-            values = _binarise(values, self._binarise, self._stream.child("binarise", position).rows(rank * rows))
+            values = self._drawn(values, self._binarise, self._stream.child("binarise", position).rows(rank * rows))
         label = None if self._labels is None else self._to_device(_take(self._labels, places))
         return Batch(values, mask, label)
 
@@ -196,12 +200,22 @@ class Batches(Iterator[Batch]):
         for first in range(0, len(self._values), _BLOCK_ROWS):
             rows = torch.arange(first, min(first + _BLOCK_ROWS, len(self._values)))
             greys, mask = self._observed(self._encode(_take(self._values, rows)))
-            _refuse_no_greys(greys)
+            _refuse_no_greys(greys if self._greys is None else greys[:, self._greys])
             if fixed:
-                drawn = _binarise(greys, "fixed", stream.rows(first)).to(torch.uint8)
-                kept.append(drawn if mask is None else drawn.masked_fill(~mask, _MISSING))
+                drawn = self._drawn(greys, "fixed", stream.rows(first))
+                kept.append(self._packed(drawn if mask is None else drawn.masked_fill(~mask, torch.nan)))
         if fixed:
-            self._values, self._encode = torch.cat(kept), _from_bytes(greys.dtype, self._missing)
+            self._values = torch.cat(kept)
+            self._encode = _from_bytes(greys.dtype, self._missing) if self._greys is None else _floats
+
+    def _drawn(self, values: Tensor, how: str, stream: Stream) -> Tensor:
+        """Greys as zeros and ones; columns that are none stay as they are."""
+        drawn = _binarise(values, how, stream)
+        return drawn if self._greys is None else torch.where(self._greys.to(values.device), drawn, values)
+
+    def _packed(self, drawn: Tensor) -> Tensor:
+        """One byte a cell where all are binary."""
+        return drawn if self._greys is not None else drawn.nan_to_num(nan=_MISSING).to(torch.uint8)
 
     def _to_device(self, rows: Tensor) -> Tensor:
         if self.device.type == "cuda" and rows.device.type == "cpu":

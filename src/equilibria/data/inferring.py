@@ -12,7 +12,8 @@ from torch import Tensor
 
 from equilibria.data import categories as coding
 from equilibria.data.columns import Columns, Header, is_frame
-from equilibria.data.kinds import GROUPS, MAX_TEXTS, column_kinds, survey
+from equilibria.data.grouping import group_columns, group_kind, kinds_by_group
+from equilibria.data.kinds import GROUPS, MAX_TEXTS, Survey, column_kinds, survey
 from equilibria.data.numeric import Table, extremes, moments
 
 __all__ = ["CODED", "KINDS", "SCALED", "UNITS", "as_table", "infer", "refuse_range"]
@@ -48,9 +49,10 @@ def infer(
     columns: Sequence[str] | None,
     allow_missing: bool,
     max_categories: int,
+    groups: Any = None,
 ) -> dict[str, Any]:
     """The fields of a schema, as :meth:`Schema.from_json` reads them; see :meth:`Schema.infer` for the arguments."""
-    kind, kinds = _kind_and_kinds(kind, kinds)
+    kind, kinds = _kind_and_kinds(kind, kinds) if groups is None else ("mixed", kinds if kind in ("auto", "mixed") else kind)
     data = as_table(X, mixed=kind == "mixed")
     columns = getattr(X, "columns", None) if columns is None else columns
     common = {
@@ -62,6 +64,9 @@ def infer(
     _refuse_lengths(common)
     if kind != "mixed":
         return _one(data, kind, low, high, allow_missing, common)
+    if groups is not None:
+        _refuse_for_mixed(shape=shape)
+        return _grouped(data, groups, kinds, low, high, allow_missing, max_categories, common)
     _refuse_for_mixed(low=low, high=high, shape=shape)
     return _mixed(data, kinds, allow_missing, max_categories, common)
 
@@ -117,18 +122,59 @@ def _one(data: Table, kind: str, low: float | None, high: float | None, allow_mi
 
 def _mixed(data: Columns, kinds: Any, allow_missing: bool, max_categories: int, common: dict[str, Any]) -> dict[str, Any]:
     """A table whose columns are put together by kind, each group of them with fields of its own."""
-    names, header = common["columns"], Header(common["columns"])
+    header = Header(common["columns"])
     found = survey(data, header, allow_missing, max(MAX_TEXTS, max_categories))
     chosen = column_kinds(found, header, kinds, max_categories)
-    coded = common["dtype"] if common["dtype"].startswith(("<U", ">U")) else "object"
     parts = []
     for group, kind in GROUPS.items():
         source = tuple(place for place, choice in enumerate(chosen) if choice == group)
-        if not source:
-            continue
-        about = {"width": len(source), "source": source, "dtype": coded if kind in CODED else "float64"}
-        about["columns"] = None if names is None else tuple(names[place] for place in source)
-        parts.append(_one(Columns(data.table, source), kind, None, None, allow_missing, about))
+        if source:
+            about = _about_part(source, kind, common)
+            parts.append(_one(Columns(data.table, source), kind, None, None, allow_missing, about))
+    return _of_parts(parts, found, data, common)
+
+
+def _grouped(
+    data: Columns,
+    groups: Any,
+    kinds: Any,
+    low: float | None,
+    high: float | None,
+    allow_missing: bool,
+    max_categories: int,
+    common: dict[str, Any],
+) -> dict[str, Any]:
+    """A table whose columns are put together by name, each group of one kind."""
+    header = Header(common["columns"])
+    places = group_columns(groups, common["width"], header)
+    said = kinds_by_group(kinds, list(places))
+    found = survey(data, header, allow_missing, max(MAX_TEXTS, max_categories))
+    ends = (0.0 if low is None else float(low), 1.0 if high is None else float(high))
+    parts = []
+    for name, source in places.items():
+        own, own_header = [found[place] for place in source], Header(_names_of(source, common), source)
+        table = Columns(data.table, source)
+        kind = said.get(name) or group_kind(name, table, own, own_header, allow_missing, ends, max_categories)
+        ranged = (low, high) if kind in RANGED else (None, None)
+        parts.append(_one(table, kind, *ranged, allow_missing, {"name": name, **_about_part(source, kind, common)}))
+    if (low is not None or high is not None) and not any(part["kind"] in RANGED for part in parts):
+        raise ValueError(f"low={ends[0]:g}, high={ends[1]:g}: the values of no group lie in this range; leave it out, or scale them")
+    return _of_parts(parts, found, data, common)
+
+
+def _about_part(source: tuple[int, ...], kind: str, common: dict[str, Any]) -> dict[str, Any]:
+    """What a part of a mixed table knows of its columns."""
+    coded = common["dtype"] if common["dtype"].startswith(("<U", ">U")) else "object"
+    dtype = coded if kind in CODED else "float64"
+    return {"width": len(source), "source": source, "columns": _names_of(source, common), "dtype": dtype}
+
+
+def _names_of(source: tuple[int, ...], common: dict[str, Any]) -> tuple[str, ...] | None:
+    names = common["columns"]
+    return None if names is None else tuple(names[place] for place in source)
+
+
+def _of_parts(parts: list[dict[str, Any]], found: list[Survey], data: Columns, common: dict[str, Any]) -> dict[str, Any]:
     dtypes = tuple(one.dtype if dtype == "object" else dtype for one, dtype in zip(found, data.dtypes, strict=True))
     return {**common, "kind": "mixed", "parts": parts, "dtypes": dtypes}
 

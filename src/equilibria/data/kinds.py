@@ -12,7 +12,7 @@ import numpy as np
 from equilibria.data.columns import Columns, Header, missing_cells
 from equilibria.data.numeric import row_ranges
 
-__all__ = ["GROUPS", "MAX_CATEGORIES", "MAX_TEXTS", "Survey", "column_kinds", "survey"]
+__all__ = ["GROUPS", "MAX_CATEGORIES", "MAX_TEXTS", "Survey", "column_kinds", "place_of", "survey"]
 
 GROUPS = {"binary": "binary", "categorical": "categorical", "real": "gaussian", "positive": "rectified"}
 """Each group of a mixed table, in the order of its layers, and the schema's kind for it."""
@@ -153,7 +153,7 @@ def _given(given: Mapping[int | str, str] | Sequence[str] | None, width: int, he
         if len(given) != width:
             raise ValueError(f"kinds has {len(given)} entries for {width} columns; give one each, or a mapping from some columns to kinds")
         given = dict(enumerate(given))
-    chosen = {_place(column, width, header): _kind(column, kind) for column, kind in given.items()}
+    chosen = {place_of(column, width, header): _kind(column, kind) for column, kind in given.items()}
     return {place: kind for place, kind in chosen.items() if kind != "auto"}
 
 
@@ -164,7 +164,8 @@ def _kind(column: int | str, kind: str) -> str:
     return kind
 
 
-def _place(column: int | str, width: int, header: Header) -> int:
+def place_of(column: int | str, width: int, header: Header, argument: str = "kinds") -> int:
+    """A column's place, from its name or its number; ``argument`` is what an error says named it."""
     names = header.names or ()
     if isinstance(column, str) and column in names:
         return names.index(column)
@@ -172,4 +173,4 @@ def _place(column: int | str, width: int, header: Header) -> int:
         return int(column) % width
     close = difflib.get_close_matches(str(column), names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"expected a column's name, or its number from 0 to {width - 1}"
-    raise ValueError(f"kinds names the column {column!r}, which X does not have; {hint}")
+    raise ValueError(f"{argument} names the column {column!r}, which X does not have; {hint}")

@@ -16,7 +16,7 @@ class SchemaLayer:
     Attributes
     ----------
     name : str
-        ``"visible"``; in a mixed table ``"binary"``, ``"categorical"``, ``"real"`` or ``"positive"``.
+        ``"visible"``; in a mixed table ``"binary"``, ``"categorical"``, ``"real"`` or ``"positive"``, or the name of a group of columns.
     kind : {"bernoulli", "categorical", "gaussian", "spin", "rectified"}
         Which units the columns are for.
     columns : slice

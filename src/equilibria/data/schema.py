@@ -21,7 +21,7 @@ from equilibria.data.numeric import Table, numbers, own_column, own_type, refuse
 
 __all__ = ["KINDS", "Schema"]
 
-_NEW = ("parts", "source", "dtypes")  # left out of the JSON where they are not used
+_NEW = ("parts", "source", "dtypes", "name")  # left out of the JSON where they are not used
 _TUPLES = ("offset", "scale", "shape", "columns", "source", "dtypes")
 
 
@@ -70,6 +70,8 @@ class Schema:
         Of such a part: the places of its columns in the whole table.
     dtypes : tuple of str or None
         Of a mixed table: the type of each column, as a DataFrame calls it.
+    name : str or None
+        Of a part: the name of its layer, where columns were put together by name rather than by kind.
 
     Examples
     --------
@@ -103,6 +105,7 @@ class Schema:
     parts: tuple[Schema, ...] | None = None
     source: tuple[int, ...] | None = None
     dtypes: tuple[str, ...] | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -135,6 +138,7 @@ class Schema:
         allow_missing: bool = False,
         kinds: Sequence[str] | Mapping[int | str, str] | None = None,
         max_categories: int = MAX_CATEGORIES,
+        groups: Mapping[str, Any] | None = None,
     ) -> Schema:
         """A schema from data.
 
@@ -159,13 +163,17 @@ class Schema:
             with at most ``max_categories`` different values; all else is real. ``"positive"`` (real and never below 0) is for you to say.
         max_categories : int
             How many different whole numbers are still taken as categories.
+        groups : mapping, optional
+            Name → columns (a slice, a range, a list of numbers or names): each group is a layer of its own, under that name and of
+            one kind, which is inferred, or given by ``kind`` for all groups or by ``kinds`` for some of them by name. Each column is
+            in one group. ``low`` and ``high`` are then the range of those groups that are probabilities of binary units.
 
         Raises
         ------
         ValueError
             If ``X`` is no table of finite numbers (for categorical: of whole numbers or text), or its values leave the range.
         """
-        return cls.from_json(inferring.infer(X, kind, kinds, low, high, shape, columns, allow_missing, max_categories))
+        return cls.from_json(inferring.infer(X, kind, kinds, low, high, shape, columns, allow_missing, max_categories, groups))
 
     @property
     def size(self) -> int:
@@ -176,10 +184,10 @@ class Schema:
 
     @property
     def layers(self) -> tuple[SchemaLayer, ...]:
-        """The visible layers: one called ``"visible"``, or one for each kind of a mixed table."""
+        """The visible layers: one called ``"visible"``, or one for each kind (or each named group) of a mixed table."""
         names, first, layers = {kind: name for name, kind in GROUPS.items()}, 0, []
         for part in self.parts or (self,):
-            name = "visible" if self.parts is None else names[part.kind]
+            name = "visible" if self.parts is None else part.name or names[part.kind]
             groups = part.categories if part.kind == "categorical" else None
             source = tuple(range(part.width)) if part.source is None else part.source
             columns = slice(first, first + part.size)
@@ -257,17 +265,18 @@ class Schema:
     def decode_means(self, values: Tensor) -> np.ndarray:
         """Means of the model's columns in the data's own scale, float64 (n, d): neither rounded nor clipped.
 
-        Of two-valued text the mean is the probability of the second value; a categorical column has none.
+        Of two-valued text the mean is the probability of the second value; a categorical column has none, and is NaN in a mixed table.
 
         Raises
         ------
         ValueError
-            For a schema with categorical columns.
+            Where all columns are categorical.
         """
         if self.parts is not None:
-            pieces = values.split([part.size for part in self.parts], dim=1)
-            means = np.concatenate([part.decode_means(piece) for part, piece in zip(self.parts, pieces, strict=True)], axis=1)
-            return means[:, np.argsort(self._order)]
+            pieces = zip(self.parts, values.split([part.size for part in self.parts], dim=1), strict=True)
+            blank = np.full((len(values), self.width), np.nan)
+            means = [blank[:, : part.width] if part.kind == "categorical" else part.decode_means(piece) for part, piece in pieces]
+            return np.concatenate(means, axis=1)[:, np.argsort(self._order)]
         if self.kind == "categorical":
             raise ValueError("values: categories have no mean; decode the most probable one")
         if self.kind == "binary":
@@ -341,7 +350,8 @@ class Schema:
         pictures = "" if self.shape is None else f" (pictures of {'×'.join(map(str, self.shape))})"
         meaning = KINDS[self.kind] + (f" ({self.size} columns)" if self.kind == "categorical" else "")
         listed = "" if self.source is None else f" ({self._listed()})"
-        return f"{self.width} column{'' if self.width == 1 else 's'}{listed}{known}{pictures} as {meaning}"
+        called = "" if self.name is None else f"{self.name}: "
+        return f"{called}{self.width} column{'' if self.width == 1 else 's'}{listed}{known}{pictures} as {meaning}"
 
     def _listed(self) -> str:
         """The first columns of a part, so that a reader can check what was inferred."""

@@ -216,9 +216,11 @@ class GenerativeEstimator(BaseEstimator):
         columns, shape = getattr(self, "feature_names_in_", None), None if shape is None else list(shape)
         try:
             options: dict[str, Any] = {"low": low, "high": high, "shape": shape, "columns": columns, "kinds": getattr(self, "kinds", None)}
-            return Schema.infer(X, kind=self._schema_kind(), allow_missing=self._takes_missing, **options)
+            options |= {"kind": self._schema_kind(), "groups": self._groups}
+            return Schema.infer(X, allow_missing=self._takes_missing, **options)
         except ValueError as error:
-            raise ValueError(_in_own_words(str(error))) from error
+            message = _in_own_words(str(error))
+            raise ValueError(message if self._groups is None else re.sub(r"\bgroup(s?)\b", r"tower\1", message)) from error
 
     def _encode(self, X: np.ndarray, dtype: torch.dtype = torch.float32, *, name: str = "X", allow_missing: bool = False) -> Tensor:
         """Rows as the model's values; what the fitted schema refuses is said of ``name``."""
@@ -227,8 +229,8 @@ class GenerativeEstimator(BaseEstimator):
         except ValueError as error:  # behind the semicolon a schema advises on training, which is over
             raise ValueError(f"{name}: {str(error).partition(';')[0]}; give rows like those the model was trained on") from error
 
-    def _framed(self, rows: np.ndarray) -> Any:
-        """Rows under the columns' names, where the model was trained on a DataFrame."""
+    def _framed(self, rows: np.ndarray, typed: bool = True) -> Any:
+        """Rows under the columns' names, where the model was trained on a DataFrame, in the columns' own types unless they are means."""
         names = getattr(self, "feature_names_in_", None)
         if names is None:
             return rows
@@ -237,6 +239,8 @@ class GenerativeEstimator(BaseEstimator):
         except ImportError:  # a run that was trained elsewhere, on a DataFrame
             return rows
         frame = pandas.DataFrame(rows, columns=names)
+        if not typed:
+            return frame.infer_objects()
         return frame if self.schema_.dtypes is None else frame.astype(dict(zip(names, self.schema_.dtypes, strict=True)))
 
     def _pictures(self, values: Tensor) -> np.ndarray:
@@ -279,6 +283,11 @@ class GenerativeEstimator(BaseEstimator):
     def _takes_missing(self) -> bool:
         """Whether NaN in X is a missing value."""
         return False
+
+    @property
+    def _groups(self) -> Any:
+        """Columns that are layers of their own, by name; None where the schema groups them."""
+        return None
 
     def _stages(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> list[Stage]:
         raise NotImplementedError
@@ -338,7 +347,7 @@ def _plain(value: Any) -> Any:
     """A parameter as JSON knows it."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple | list | range):
         return [_plain(v) for v in value]
     if isinstance(value, Mapping):  # in pairs, since JSON knows no keys but text
         return {"pairs": [[_plain(key), _plain(entry)] for key, entry in value.items()]}

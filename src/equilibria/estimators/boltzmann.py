@@ -85,6 +85,10 @@ class RBM(UndirectedEstimator):
         Share of the rows that is kept back to be watched: the free-energy gap between training and held-out rows is logged.
     binarise : {"resample", "fixed", "threshold", None}
         How grey values become binary: drawn anew in each batch, drawn once, compared with ½, or not at all (taken as means).
+    towers : mapping, optional
+        Name → columns of X (a slice, a range, a list of numbers or names), each column in one: every tower is a visible layer of its
+        own, under that name and of one kind of units, which is inferred, or given by ``units`` for all or by ``kinds`` for some of
+        them by name. ``value_range`` is then that of the grey ones.
     value_range : (low, high), optional
         Range of the data's values, for instance (0, 255).
     picture_shape : tuple of int, optional
@@ -140,6 +144,7 @@ class RBM(UndirectedEstimator):
         random_state: RandomState = None,
         units: str = "auto",
         kinds: Any = None,
+        towers: Any = None,
         hidden_units: str = "bernoulli",
         labels: bool = False,
         missing_label: int | float | str | None = None,
@@ -172,6 +177,7 @@ class RBM(UndirectedEstimator):
         self.random_state = random_state
         self.units = units
         self.kinds = kinds
+        self.towers = towers
         self.hidden_units = hidden_units
         self.labels = labels
         self.missing_label = missing_label
@@ -277,6 +283,9 @@ class DBM(UndirectedEstimator):
         top two thirds of the work (Hinton & Salakhutdinov 2012).
     k, chains, method, rungs, centred, optimiser, momentum, weight_decay, average, precision, sparsity, validation_fraction
         As in :class:`RBM`.
+    towers : mapping, optional
+        Name → columns of X, as in :class:`RBM`; each tower has hidden layers of its own, as wide as ``hidden`` says, below a common
+        top: what is known of one, the others are predicted from (Srivastava & Salakhutdinov 2012).
     units, kinds, hidden_units, labels, missing_label, binarise, value_range, picture_shape, ais_chains, ais_betas
         As in :class:`RBM`.
     verbose, random_state, device, out, overwrite
@@ -320,6 +329,7 @@ class DBM(UndirectedEstimator):
         random_state: RandomState = None,
         units: str = "auto",
         kinds: Any = None,
+        towers: Any = None,
         hidden_units: str = "bernoulli",
         labels: bool = False,
         missing_label: int | float | str | None = None,
@@ -357,6 +367,7 @@ class DBM(UndirectedEstimator):
         self.random_state = random_state
         self.units = units
         self.kinds = kinds
+        self.towers = towers
         self.hidden_units = hidden_units
         self.labels = labels
         self.missing_label = missing_label
@@ -426,6 +437,7 @@ class DBM(UndirectedEstimator):
             begin,
             copies=self.copies,
             precision=self.precision,
+            visible=self.layout_.visible_names,
         )
         return [*stages, joint]
 

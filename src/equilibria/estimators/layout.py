@@ -45,7 +45,9 @@ class Layout:
     classes : int
         Of the label layer on top; 0 for none.
     towers : bool
-        Whether each visible layer has hidden layers of its own below a common top, rather than one stack for all.
+        Whether each visible layer has hidden layers of its own below a common top, rather than one stack for all. A layer of a single
+        variable has none and is joined to the top: its bias says all there is to say about one variable alone, so hidden layers between
+        would be taught nothing by pretraining, and hear nothing of the other towers. Where all layers are like that there is one stack.
     """
 
     visible: tuple[SchemaLayer, ...]
@@ -57,20 +59,31 @@ class Layout:
     @property
     def hidden_levels(self) -> list[list[str]]:
         """Names of the hidden layers, level by level: of each tower below the top, where there are towers."""
-        own, top = range(1, len(self.hidden)), f"hidden{len(self.hidden)}"
-        if not self.towers:
+        if not self._tall:
             return [[f"hidden{i}"] for i in range(1, len(self.hidden) + 1)]
-        return [*([f"{layer.name}_hidden{i}" for layer in self.visible] for i in own), [top]]
+        return [*([f"{name}_hidden{i}" for name in self._tall] for i in range(1, len(self.hidden))), [f"hidden{len(self.hidden)}"]]
 
     @property
     def levels(self) -> Levels:
-        """What is pretrained together: the visible layers, then the hidden ones."""
-        return [[layer.name for layer in self.visible], *self.hidden_levels]
+        """What is pretrained together: the visible layers, then the hidden ones; a tower of one variable comes in below the top."""
+        low = self._tall or self.visible_names
+        *rest, last, top = [low, *self.hidden_levels]
+        return [*rest, [*last, *(name for name in self.visible_names if name not in low)], top]
+
+    @property
+    def visible_names(self) -> list[str]:
+        """The visible layers, in the order of an encoded row."""
+        return [layer.name for layer in self.visible]
+
+    @property
+    def _tall(self) -> list[str]:
+        """The visible layers that have hidden layers of their own."""
+        return [layer.name for layer in self.visible if layer.variables > 1] if self.towers and len(self.hidden) > 1 else []
 
     @property
     def clamped(self) -> list[str]:
         """The layers that data belong to: the visible ones, and the label's."""
-        return [*(layer.name for layer in self.visible), *([LABEL] if self.classes else [])]
+        return [*self.visible_names, *([LABEL] if self.classes else [])]
 
     def build(self) -> BoltzmannMachine:
         """The machine, all zeros."""
@@ -84,9 +97,9 @@ class Layout:
         return BoltzmannMachine(layers, edges)
 
     def _joined(self, below: Sequence[str], above: Sequence[str]) -> list[tuple[str, str]]:
-        """Every layer with every one above; in towers each with its own."""
-        apart = self.towers and len(above) > 1
-        return list(zip(below, above, strict=True)) if apart else list(itertools.product(below, above))
+        """Every layer with every one above; in towers each with its own (behind those may stand towers of one variable)."""
+        apart = self._tall and above != self.levels[-1]
+        return list(zip(below, above[: len(below)], strict=True)) if apart else list(itertools.product(below, above))
 
 
 def split(visible: Sequence[SchemaLayer], values: Tensor) -> dict[str, Tensor | tuple[Tensor, Tensor]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["choice", "flag", "number", "pair", "usable_device", "whole", "widths", "writable_name"]
+__all__ = ["choice", "flag", "number", "pair", "towers", "usable_device", "whole", "widths", "writable_name"]
 
 
 def whole(name: str, value: Any, least: int) -> None:
@@ -59,6 +60,19 @@ def flag(name: str, value: Any) -> None:
     """Refuse what is neither True nor False."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name}={value!r}: expected True or False")
+
+
+def towers(value: Any) -> None:
+    """Refuse what is no mapping from usable names to columns; which columns there are is known when the data are."""
+    if not isinstance(value, Mapping) or len(value) < 2:
+        raise ValueError(
+            f'towers={value!r}: expected a mapping from two or more names to columns, such as {{"picture": range(64), "name": [64]}}'
+        )
+    for name in value:
+        reserved = name == "label" or (isinstance(name, str) and re.search(r"(^|_)hidden\d+$", name) is not None)
+        if not isinstance(name, str) or not name.isidentifier() or reserved:
+            why = "is kept for other layers" if reserved else "is no Python identifier"
+            raise ValueError(f"towers: the name {name!r} {why}; choose another, such as 'picture'")
 
 
 def usable_device(device: Any) -> None:

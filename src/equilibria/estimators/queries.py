@@ -49,6 +49,7 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     schema_: Schema
     label_coding_: LabelCoding | None
     grey_: bool
+    grey_layers_: tuple[str, ...]
     n_features_in_: int
     device: str
 
@@ -123,8 +124,6 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         choice("how", how, IMPUTE)
         if how != "draw" and n > 1:
             raise ValueError(f"n={n!r}: with how={how!r} there is one completion; leave n at 1, or draw several")
-        if how == "mean":
-            self._refuse_unordered()
         table, stream = self._table(X, reset=False), self._draws(random_state, "impute")
         if how == "draw":
             clamp, rows = self._evidence(np.tile(table, (n, 1))), n * len(table)
@@ -134,7 +133,7 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         means = conditional_means(self.machine_, self._evidence(table), sweeps=sweeps, chains=10, random_state=stream)
         values = joined(self.schema_.layers, means)
         if how == "mean":
-            return _put_back(self.schema_.decode_means(values), _numbers(self.schema_, table))
+            return self._framed(_put_back(self._decoded_means(values, table), table), typed=False)
         return self._framed(_put_back(self.schema_.decode(_modes(self.schema_, values)), table))
 
     @available_if(_labelled)
@@ -177,11 +176,10 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return torch.cat(parts).cpu().numpy().astype(np.float32 if X.dtype == np.float32 else np.float64)
 
     def _shown(self, state: dict[str, Tensor]) -> Tensor:
-        """The visible layers of a state; where the data were grey, their means."""
-        if not self.grey_:
-            return joined(self.schema_.layers, state)
+        """The visible layers of a state; of those whose data were grey, their means."""
         with torch.no_grad():
-            return self.machine_.units("visible").mean(self.machine_.field("visible", state))
+            means = {name: self.machine_.units(name).mean(self.machine_.field(name, state)) for name in self.grey_layers_}
+        return joined(self.schema_.layers, {**state, **means})
 
     def _first_state(self, n: int, stream: Stream) -> dict[str, Tensor]:
         if not self.chains_:
@@ -220,17 +218,26 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         units, known = self.machine_.units(LABEL), torch.from_numpy(codes >= 0).unsqueeze(1).expand(-1, len(self.classes_))
         return {LABEL: (units.state_at(torch.from_numpy(codes).clamp(min=0)).to(self.device), known.to(self.device))}
 
-    def _refuse_unordered(self) -> None:
-        unordered = [layer for layer in self.schema_.layers if layer.kind == "categorical"]
-        if unordered:
-            raise ValueError("how='mean': categories have no mean; use how='mode' for the most probable one, or draw several completions")
+    def _decoded_means(self, values: Tensor, table: np.ndarray) -> np.ndarray:
+        """Means in the data's own scale; of categories, which have none, only those that are observed may be there."""
+        for place in (place for layer in self.schema_.layers if layer.kind == "categorical" for place in layer.source):
+            if missing_cells(table[:, place]).any():
+                raise ValueError(
+                    f"how='mean': categories have no mean, and column {place} has a missing one; "
+                    "use how='mode' for the most probable one, or draw several completions"
+                )
+        if self.schema_.kind == "categorical":  # and no cell is missing
+            return self.schema_.decode(values)
+        means = self.schema_.decode_means(values)
+        text = any(isinstance(cell, str) for cell in table[0]) if len(table) else False
+        return means.astype(object) if text else means
 
     if TYPE_CHECKING:  # of the estimator that this is mixed into
 
         @property
         def _takes_missing(self) -> bool: ...
         def _draws(self, random_state: RandomState, name: str) -> Stream: ...
-        def _framed(self, rows: np.ndarray) -> Any: ...
+        def _framed(self, rows: np.ndarray, typed: bool = True) -> Any: ...
         def _table(self, X: Any, reset: bool) -> np.ndarray: ...
         def _encode(self, X: np.ndarray, dtype: torch.dtype = ..., *, name: str = ..., allow_missing: bool = ...) -> Tensor: ...
         def _binary(self, X: np.ndarray) -> Tensor: ...
@@ -247,11 +254,6 @@ def _modes(schema: Schema, means: Tensor) -> Tensor:
         elif layer.kind == "spin":
             values[:, layer.columns] = torch.where(means[:, layer.columns] > 0, 1.0, -1.0).to(means.dtype)
     return values
-
-
-def _numbers(schema: Schema, table: np.ndarray) -> np.ndarray:
-    """A table as float64, two-valued text by its places."""
-    return table.astype(float) if table.dtype.kind != "O" else schema.decode_means(schema.encode(table, torch.float64, allow_missing=True))
 
 
 def _put_back(rows: np.ndarray, given: Any) -> np.ndarray:

@@ -10,9 +10,10 @@ Salakhutdinov 2012).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from equilibria.data import Batch, Batches
@@ -44,6 +45,7 @@ def pretraining(
     *,
     copies: int = 1,
     precision: str = "float32",
+    visible: Sequence[str] | None = None,
 ) -> list[Stage]:
     """One stage for each pair of neighbouring levels; ``on_last`` is called when the machine has been put together.
 
@@ -67,18 +69,21 @@ def pretraining(
         Of the top layer, whose width must be a multiple of it.
     precision : str
         Of the chains: see :class:`~equilibria.games.contrastive.ContrastiveGame`.
+    visible : sequence of str, optional
+        The visible layers in the order of a batch's columns, where not all of them are on the first level.
     """
-    stack = [_restricted(machine, levels, i, copies, stream) for i in range(len(levels) - 1)]
+    visible = levels[0] if visible is None else visible
+    stack = [_restricted(machine, levels, i, copies, stream, visible) for i in range(len(levels) - 1)]
     games = [
         ContrastiveGame(
-            rbm, negative="data", gain=_gains(machine, levels, i, copies), visible=_below(machine, levels, i), precision=precision
+            rbm, negative="data", gain=_gains(machine, levels, i, copies, visible), visible=_below(machine, levels, i), precision=precision
         )
         for i, rbm in enumerate(stack)
     ]
     stages = []
     for i, game in enumerate(games):
         name = f"pretrain {i + 1}"
-        view = _view(machine, games[:i], labelled=i + 1 == len(games))
+        view = _view(machine, games[:i], levels[i], visible, labelled=i + 1 == len(games))
         stages.append(Stage(name, game, Simultaneous(rule), batches(name), steps, view=view))
 
     def put_together() -> None:
@@ -129,18 +134,23 @@ def _below(machine: BoltzmannMachine, levels: Levels, i: int) -> list[str]:
     return [*levels[i], *([LABEL] if top and LABEL in machine.layers else [])]
 
 
-def _gains(machine: BoltzmannMachine, levels: Levels, i: int, copies: int) -> dict[str, float]:
-    """How often each layer of RBM i feels its input: once at the ends of the stack, else once for each copy that it has on both sides."""
+def _gains(machine: BoltzmannMachine, levels: Levels, i: int, copies: int, visible: Sequence[str]) -> dict[str, float]:
+    """How often each layer of RBM i feels its input: for each copy of what is above it, and a hidden layer once for what is below."""
     top = len(levels) - 2
-    above = 1.0 + (copies if i + 1 == top else 1) if i < top else 1.0
-    below = 1.0 if i == 0 and i < top else float(copies) if i == 0 else 1.0 + (copies if i == top else 1)
-    gains = {**dict.fromkeys(levels[i], below), **dict.fromkeys(levels[i + 1], above)}
-    return {**gains, LABEL: float(copies)} if LABEL in _below(machine, levels, i) else gains
+    driven = float(copies if i == top else 1)
+    gains = {name: driven if name in visible or name == LABEL else 1.0 + driven for name in _below(machine, levels, i)}
+    above = 1.0 if i == top else 1.0 + (copies if i + 1 == top else 1)
+    return {**gains, **dict.fromkeys(_above(levels, i, visible), above)}
 
 
-def _restricted(machine: BoltzmannMachine, levels: Levels, i: int, copies: int, stream: Stream) -> BoltzmannMachine:
+def _above(levels: Levels, i: int, visible: Sequence[str]) -> list[str]:
+    """The layers that are hidden to RBM i: level i + 1 without what is visible there, which RBM i + 1 brings in."""
+    return [name for name in levels[i + 1] if name not in visible]
+
+
+def _restricted(machine: BoltzmannMachine, levels: Levels, i: int, copies: int, stream: Stream, visible: Sequence[str]) -> BoltzmannMachine:
     """The RBM of two neighbouring levels, with the visible layers' base rates and biases where the machine has them."""
-    below, above = _below(machine, levels, i), list(levels[i + 1])
+    below, above = _below(machine, levels, i), _above(levels, i, visible)
     parted = copies if i + 2 == len(levels) else 1
     layers = {name: machine.units(name) for name in below}
     layers.update({name: machine.units(name) if parted == 1 else _part(machine.units(name), parted) for name in above})
@@ -158,23 +168,42 @@ def _part(units: Units, parted: int) -> Units:
     return type(units)(units.size // parted)
 
 
-def _view(machine: BoltzmannMachine, below: Sequence[ContrastiveGame], labelled: bool) -> Callable[[Batch, Stream], Batch] | None:
-    """The means of the topmost level of a stack, bottom up, with the label beside them where this stage learns it."""
+def _view(
+    machine: BoltzmannMachine, below: Sequence[ContrastiveGame], level: Sequence[str], visible: Sequence[str], labelled: bool
+) -> Callable[[Batch, Stream], Batch] | None:
+    """A level's layers: the means of hidden ones, bottom up, and visible ones as they are; the label beside them where it is learnt."""
     classes = machine.units(LABEL).size if labelled and LABEL in machine.layers else 0
-    if not below and not classes:
+    if not below and not classes and list(level) == list(visible):
         return None
 
     def view(batch: Batch, stream: Stream) -> Batch:
-        label, condition = batch.label, batch.condition
+        seen = _apart(machine, visible, batch)
         with torch.no_grad():
             for game in below:
-                held = game.observed(batch)
+                held = game.observed(_beside(seen, game.visible))
                 means, _, _ = update(game.machine, held, _FEATURE_STEPS, game.gain)
-                batch = Batch(torch.cat([x for name, x in means.items() if name not in held], 1))
-        batch = Batch(batch.values, batch.mask, label, condition)
+                seen |= {name: (x, None) for name, x in means.items() if name not in held}
+        features = _beside(seen, level)
+        batch = Batch(features.values, features.mask, batch.label, batch.condition)
         return with_labels(batch, classes) if classes else batch
 
     return view
+
+
+def _apart(machine: BoltzmannMachine, visible: Sequence[str], batch: Batch) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """A batch's columns and their mask, layer by layer."""
+    sizes = [machine.units(name).size for name in visible]
+    masks = [None] * len(sizes) if batch.mask is None else batch.mask.split(sizes, 1)
+    return dict(zip(visible, zip(batch.values.split(sizes, 1), masks, strict=True), strict=True))
+
+
+def _beside(seen: Mapping[str, tuple[Tensor, Tensor | None]], names: Sequence[str]) -> Batch:
+    """Layers side by side as a batch."""
+    values, masks = zip(*(seen[name] for name in names), strict=True)
+    if all(mask is None for mask in masks):
+        return Batch(torch.cat(values, 1))
+    filled = [torch.ones_like(x, dtype=torch.bool) if mask is None else mask for x, mask in zip(values, masks, strict=True)]
+    return Batch(torch.cat(values, 1), torch.cat(filled, 1))
 
 
 def _compose(machine: BoltzmannMachine, levels: Levels, stack: Sequence[BoltzmannMachine], copies: int) -> None:

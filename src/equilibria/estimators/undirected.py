@@ -20,7 +20,7 @@ from equilibria.data.labels import LabelCoding
 from equilibria.estimate import Estimate
 from equilibria.estimators.base import GenerativeEstimator
 from equilibria.estimators.layout import HIDDEN, Layout, smoothed_means, split
-from equilibria.estimators.parameters import choice, flag, number, pair, usable_device, whole, writable_name
+from equilibria.estimators.parameters import choice, flag, number, pair, towers, usable_device, whole, writable_name
 from equilibria.estimators.queries import Queries
 from equilibria.estimators.stack import LABEL, with_labels
 from equilibria.evaluation import Metric, likelihood
@@ -55,6 +55,8 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
 
     layout_: Layout
     label_coding_: LabelCoding | None = None
+    grey_layers_: tuple[str, ...] = ()
+    _known_schema: Schema | None = None  # of an estimator that is part of another, which knows what the columns are
     _live: tuple[ContrastiveGame, Solver] | None = None
     _log_partition: Estimate | None = None
     _sides: TwoSided | None = None
@@ -124,7 +126,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
             self._begin(table, Processes(), X)
             self._prepare(table, codes)
             self.n_steps_, self.history_, self.health_, self.chains_ = 0, [], [], {}
-        self.grey_ = self.grey_ or self._statistics(table).grey
+        self._note_greys(self._statistics(table).grey | set(self.grey_layers_))
         game, solver = self._live or self._revive()
         stream = self._stream().child("partial", self.n_steps_)
         batch = self._batch(table, codes, stream)
@@ -211,7 +213,9 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         choice("optimiser", self.optimiser, OPTIMISERS)
         choice("hidden_units", self.hidden_units, tuple(HIDDEN))
         flag("labels", self.labels)
-        if self.kinds is not None and self.units != "mixed":
+        if self._groups is not None:
+            towers(self._groups)
+        elif self.kinds is not None and self.units != "mixed":
             raise ValueError(f"kinds={self.kinds!r}: these are for units='mixed', and units={self.units!r}")
         whole("k", self.k, 1)
         if self.chains is not None:
@@ -222,7 +226,16 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         writable_name("out", self.out)
 
     def _schema_kind(self) -> str:
+        if self._groups is not None:
+            return "mixed"
         return "bernoulli" if self.units == "auto" and self.value_range is not None else self.units
+
+    @property
+    def _groups(self) -> Any:
+        return getattr(self, "towers", None)
+
+    def _infer(self, X: Any) -> Schema:
+        return super()._infer(X) if self._known_schema is None else self._known_schema
 
     @property
     def _takes_missing(self) -> bool:
@@ -250,7 +263,8 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
             empty = (found.counts[layer.columns] == 0).nonzero().flatten().tolist()
             if empty:  # of categories the schema has refused it already
                 raise ValueError(f"X: column {layer.source[empty[0]]} has no observed value; leave it out")
-        self.grey_, self._gaps = found.grey, found.gaps
+        self._note_greys(found.grey)
+        self._gaps = found.gaps
         self.layout_ = self._layout()
         self.machine_ = self.layout_.build().to(self.device).initialise(self._stream().child("weights"), std=0.01)
         means = smoothed_means(self.schema_, found.total, found.counts)
@@ -264,9 +278,14 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         self._live = None
         self._forget()
 
+    def _note_greys(self, layers: set[str]) -> None:
+        self.grey_layers_ = tuple(sorted(layers))
+        self.grey_ = bool(layers)
+
     def _layout(self) -> Layout:
         classes = 0 if self.label_coding_ is None else len(self.label_coding_.classes)
-        return Layout(self.schema_.layers, tuple(int(w) for w in self._widths()), self.hidden_units, classes)
+        widths = tuple(int(w) for w in self._widths())
+        return Layout(self.schema_.layers, widths, self.hidden_units, classes, towers=self._groups is not None)
 
     def _statistics(self, X: np.ndarray) -> _Statistics:
         return _Statistics.of(X, self.schema_)
@@ -278,6 +297,23 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
     def _binarise(self) -> str | None:
         """How a batch becomes binary: not at all where it is so already or stays real."""
         return self.binarise if self.grey_ else None
+
+    @property
+    def _grey_columns(self) -> Tensor | None:
+        """Which encoded columns are greys; None where all may be."""
+        if self.schema_.kind != "mixed":
+            return None
+        grey = torch.zeros(self.schema_.size, dtype=torch.bool)
+        for layer in self.schema_.layers:
+            grey[layer.columns] = layer.name in self.grey_layers_
+        return grey
+
+    def _greys_drawn(self, values: Tensor, how: str, stream: Stream) -> Tensor:
+        """Greys as zeros and ones; other columns as they are."""
+        grey = self._grey_columns
+        if grey is None:
+            return _binarised(values, how, stream)
+        return torch.where(grey, _binarised(values.where(grey, 0.0), how, stream), values)
 
     def _batches(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> Callable[[str], Batches]:
         size = min(self.batch_size, len(X))
@@ -291,6 +327,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
                 encode=functools.partial(self.schema_.encode, allow_missing=self._gaps),
                 missing=self._gaps,
                 binarise=self._binarise,
+                greys=self._grey_columns,
                 shard=(rank, world),
                 device=self.device,
             )
@@ -303,7 +340,8 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
             values = self._binary(X).to(torch.get_default_dtype())
         else:
             values = self._encode(X, allow_missing=True)
-            values = values if self._binarise is None else _binarised(values, self._binarise, stream.child("binarise"))
+            if self._binarise is not None:
+                values = self._greys_drawn(values, self._binarise, stream.child("binarise"))
         missing = values.isnan()
         mask = ~missing if bool(missing.any()) else None
         batch = Batch(values.masked_fill(missing, 0.0), mask, None if codes is None else torch.from_numpy(codes))
@@ -407,7 +445,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
     @property
     def _stride(self) -> float:
         """By what rates are multiplied: spins are binary units on twice the scale, so each side makes a step four times too long."""
-        return 0.25 ** ((self.schema_.kind == "spin") + (self.hidden_units == "spin"))
+        return 0.25 ** (any(layer.kind == "spin" for layer in self.schema_.layers) + (self.hidden_units == "spin"))
 
     def _fantasies(self, game: ContrastiveGame) -> Callable[[Stream], np.ndarray] | None:
         """Pictures of the chains (of fresh ones, where training restarts them at the data), or nothing where rows are no pictures."""
@@ -460,10 +498,12 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         if not self.grey_:
             return values.to(self.device)
         if self.binarise == "threshold":
-            return _binarised(values, "threshold", Stream(0)).to(self.device)
+            return self._greys_drawn(values, "threshold", Stream(0)).to(self.device)
         stream = self._stream().child("content")
         draws = torch.stack([stream.child(_content(row)).uniform((row.shape[0],), torch.float64) for row in values])
-        return torch.where(values.isnan(), values, (draws < values).to(values)).to(self.device)
+        grey = self._grey_columns
+        kept = values.isnan() if grey is None else values.isnan() | ~grey
+        return torch.where(kept, values, (draws < values).to(values)).to(self.device)
 
     # ---------------------------------------------------------------- the model file
 
@@ -472,7 +512,10 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         return {**tensors, **{f"chain.{name}": value for name, value in self.chains_.items()}}
 
     def _config(self) -> dict[str, Any]:
-        return {**super()._config(), "labels": None if self.label_coding_ is None else self.label_coding_.to_json()}
+        config = {**super()._config(), "labels": None if self.label_coding_ is None else self.label_coding_.to_json()}
+        if self._groups is not None:  # columns by number, for slices and names are not JSON's to keep
+            config["params"]["towers"] = {layer.name: list(layer.source) for layer in self.schema_.layers}
+        return config
 
     @classmethod
     def _configured(cls, run: Run) -> Any:
@@ -482,7 +525,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
 
     def _metadata(self) -> dict[str, Any]:
         log_z = {"log_partition": self.log_partition_.to_json(), "sides": None if self._sides is None else self._sides.to_json()}
-        return {"machine": self.machine_.config(), **log_z, "grey": self.grey_}
+        return {"machine": self.machine_.config(), **log_z, "grey": self.grey_, "grey_layers": list(self.grey_layers_)}
 
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         self.layout_ = self._layout()
@@ -490,7 +533,8 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         own = {name.removeprefix("machine."): value for name, value in tensors.items() if name.startswith("machine.")}
         self.machine_.load_state_dict(own)
         self.chains_ = {name.removeprefix("chain."): v.to(self.device) for name, v in tensors.items() if name.startswith("chain.")}
-        self.grey_ = bool(metadata["grey"])
+        grey = bool(metadata["grey"])
+        self._note_greys(set(metadata.get("grey_layers", ["visible"] if grey else [])))  # of one layer in runs of 0.1.0
         self._forget()
         self._log_partition = Estimate.from_json(metadata["log_partition"])
         self._sides = TwoSided.from_json(metadata["sides"]) if metadata.get("sides") else None
@@ -507,24 +551,25 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class _Statistics:
-    """What one pass over the data tells: sum and count of each encoded column's observed cells; is any grey, is any missing?"""
+    """What one pass over the data tells: sum and count of each encoded column's observed cells; which layers are grey, is any missing?"""
 
     total: Tensor
     counts: Tensor
-    grey: bool
+    grey: set[str]
     gaps: bool
 
     @classmethod
     def of(cls, X: np.ndarray, schema: Schema) -> _Statistics:
         total, counts = torch.zeros(schema.size, dtype=torch.float64), torch.zeros(schema.size, dtype=torch.float64)
-        grey = False
+        grey: set[str] = set()
         for first in range(0, len(X), 4096):
             block = schema.encode(X[first : first + 4096], torch.float64, allow_missing=True)
             missing = block.isnan()
             total += block.nansum(0)
             counts += (~missing).sum(0)
-            grey = grey or not bool(((block == 0) | (block == 1) | missing).all())
-        return cls(total, counts, grey and schema.kind == "bernoulli", bool((counts < len(X)).any()))
+            sharp = ((block == 0) | (block == 1) | missing).all(0)
+            grey |= {layer.name for layer in schema.layers if layer.kind == "bernoulli" and not bool(sharp[layer.columns].all())}
+        return cls(total, counts, grey, bool((counts < len(X)).any()))
 
 
 def _both_ways(progress: Callable[[int, int], None] | None) -> Callable[[int, int], None] | None:

@@ -1,0 +1,292 @@
+"""Next-state prediction: a Boltzmann machine with a past layer and a future layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from equilibria.data import Schema, windows
+from equilibria.data.columns import is_frame
+from equilibria.estimators.boltzmann import RBM
+from equilibria.estimators.parameters import choice, whole
+from equilibria.estimators.queries import IMPUTE
+from equilibria.estimators.undirected import UndirectedEstimator
+from equilibria.inference.completion import class_log_prob
+from equilibria.random import RandomState, as_stream
+
+__all__ = ["NextState"]
+
+PAST, FUTURE = "past", "future"
+
+
+def _one_category(estimator: Any) -> bool:
+    """Whether a state is one categorical column, so that its probabilities are a list."""
+    future = estimator.machine_.schema_.layers[-1]
+    if future.kind != "categorical" or future.variables != 1:
+        raise AttributeError("predict_proba is for states that are one categorical column; use predict_next with how='mean', or draws")
+    return True
+
+
+class NextState(BaseEstimator):
+    """Predicts the next row of a sequence from the rows before it, by any :class:`~equilibria.RBM` or :class:`~equilibria.DBM`.
+
+    The machine has two visible layers, ``past`` (``lag`` rows side by side, the oldest first) and ``future`` (the row after them),
+    both joined to its first hidden layer. It is trained on all windows of lag + 1 rows; to predict is to clamp the past and to draw the
+    future, p(x_{t+1} | x_t, …, x_{t−lag+1}).
+
+    Parameters
+    ----------
+    machine : RBM or DBM, optional
+        Says how to train; a copy is trained. By default ``RBM(random_state=0)``. Its ``units`` are the kind of a state's columns,
+        which with ``"auto"`` is inferred (whole numbers with few values, and text, are categories) and must be one kind.
+    lag : int
+        How many rows of the past a prediction looks at.
+
+    Attributes
+    ----------
+    machine_ : RBM or DBM
+        The trained estimator, of windows; all that it can be asked holds for them.
+    schema_ : Schema
+        Of one row.
+
+    References
+    ----------
+    Taylor, Hinton & Roweis 2007, "Modeling human motion using binary latent variables", whose past drives biases; here it is a layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from equilibria import RBM
+    >>> from equilibria.estimators.sequence import NextState
+    >>> cycle = np.arange(300)[:, None] % 3  # 0, 1, 2, 0, …
+    >>> model = NextState(RBM(n_components=8, n_iter=60, learning_rate=0.2, momentum=0.5, random_state=0)).fit(cycle)
+    >>> model.predict_next([[1]], how="mode"), model.forecast([[1]], 3).ravel()
+    (array([[2]]), array([2, 0, 1]))
+    """
+
+    machine_: UndirectedEstimator
+    schema_: Schema
+    n_features_in_: int
+
+    def __init__(self, machine: Any = None, lag: int = 1):
+        self.machine = machine
+        self.lag = lag
+
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> NextState:
+        """Train on the windows of a sequence.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows in the order of time; NaN is a missing value.
+        y : None
+            Present for scikit-learn's conventions.
+        groups : sequence of shape (n,), optional
+            Which sequence each row belongs to: no window crosses from one into the next.
+
+        Raises
+        ------
+        ValueError
+            For unusable data or parameters, before any work.
+        """
+        machine = self._checked_machine()
+        whole("lag", self.lag, 1)
+        table = self._table(X, reset=True)
+        rows = windows(table, int(self.lag), groups)
+        schema = self._row_schema(X if is_frame(X) else table, machine)
+        machine.set_params(units="mixed", kinds=None, value_range=None)
+        machine._known_schema = _schema_of_windows(schema, int(self.lag))
+        self.machine_, self.schema_ = machine.fit(rows), schema
+        return self
+
+    def predict_next(self, X: Any, n: int = 1, how: str = "draw", random_state: RandomState = None, sweeps: int = 200) -> Any:
+        """The row after the last one of a sequence.
+
+        Parameters
+        ----------
+        X : array-like of shape (rows, d)
+            The past, at least ``lag`` rows; the last ``lag`` of them are looked at.
+        n : int
+            How many next rows to draw.
+        how : {"draw", "mode", "mean"}
+            Draws from p(next row | past); each cell's most probable value; or its conditional mean. The last two need ``n=1``.
+        random_state : int, numpy generator or None
+            None uses the seed of ``fit``.
+        sweeps : int
+            Gibbs sweeps of each draw.
+
+        Returns
+        -------
+        ndarray of shape (n, d), or DataFrame where ``fit`` had one
+        """
+        check_is_fitted(self)
+        whole("n", n, 1)
+        choice("how", how, IMPUTE)
+        drawn = self._next(self._past(X), n, how, random_state, sweeps)
+        return self._framed(drawn.reshape(n, self.n_features_in_), typed=how != "mean")
+
+    def forecast(self, X: Any, steps: int, n: int = 1, random_state: RandomState = None, sweeps: int = 200) -> Any:
+        """Futures of several steps: each row is drawn given the ``lag`` rows before it, drawn ones among them.
+
+        Parameters
+        ----------
+        X : array-like of shape (rows, d)
+            The past, as for :meth:`predict_next`.
+        steps : int
+            Rows of each future.
+        n : int
+            How many futures to draw, each by itself: what they differ in is the model's uncertainty.
+        random_state, sweeps
+            As for :meth:`predict_next`.
+
+        Returns
+        -------
+        ndarray of shape (steps, d), or DataFrame where ``fit`` had one; with ``n`` > 1 an ndarray of shape (n, steps, d)
+        """
+        check_is_fitted(self)
+        whole("steps", steps, 1)
+        whole("n", n, 1)
+        stream = as_stream(self.machine_.seed_ if random_state is None else random_state).child("forecast")
+        past = self._past(X)
+        paths = np.repeat(past[None], n, axis=0)
+        for step in range(steps):
+            flat = paths[:, -len(past) :].reshape(n, -1)
+            drawn = self._next(flat, 1, "draw", stream.child(step), sweeps).reshape(n, 1, -1)
+            paths = np.concatenate([paths.astype(np.result_type(paths, drawn), copy=False), drawn], axis=1)
+        futures = paths[:, len(past) :].astype(drawn.dtype)
+        return self._framed(futures[0]) if n == 1 else futures
+
+    @available_if(_one_category)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """p(next state | past) after each run of ``lag`` rows of ``X``, shape (rows − lag + 1, states), where a state is one category.
+
+        By the free energies of an RBM, which are exact, or the bounds of a DBM; the states are in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        table = self._table(X, reset=False)
+        rows = table if self.lag == 1 else windows(self._long_enough(table), int(self.lag) - 1)
+        clamp = self.machine_.clamp_of(self._with_blanks(rows))
+        known = {name: value for name, value in clamp.items() if name != FUTURE}
+        return class_log_prob(self.machine_._precise(), FUTURE, known).exp().cpu().numpy()
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The states in sorted order, where a state is one categorical column."""
+        _one_category(self)
+        return np.array((self.schema_.categories or ((),))[0])
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the trained machine as a run folder, which :meth:`load` reads."""
+        check_is_fitted(self)
+        self.machine_.save(path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | None = None) -> NextState:
+        """A fitted estimator from the run folder of its machine: what :meth:`save` wrote, or the machine's own ``out``."""
+        from equilibria.estimators import load
+
+        machine = load(path, device)
+        layers = [layer.name for layer in machine.schema_.layers]
+        if layers != [PAST, FUTURE]:
+            raise ValueError(
+                f"path={str(path)!r}: its machine has the visible layers {layers}; expected those of NextState, past and future"
+            )
+        past, future = machine.schema_.parts
+        model = cls(clone(machine), past.width // future.width)
+        model.machine_, model.schema_, model.n_features_in_ = machine, _schema_of_row(machine.schema_), future.width
+        if future.columns is not None:
+            model.feature_names_in_ = np.array(future.columns, dtype=object)
+        return model
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    # ---------------------------------------------------------------- details
+
+    def _checked_machine(self) -> UndirectedEstimator:
+        machine = RBM(random_state=0) if self.machine is None else self.machine
+        if not isinstance(machine, UndirectedEstimator) or not machine._takes_missing:
+            raise ValueError(f"machine={machine!r}: expected an RBM or a DBM, which can fill in the future given the past")
+        for name in ("labels", "picture_shape", "towers"):
+            if getattr(machine, name, None):
+                raise ValueError(
+                    f"machine: {name}={getattr(machine, name)!r} speaks of single rows, and it is trained on windows; leave it out"
+                )
+        machine._validate()
+        return clone(machine)
+
+    def _row_schema(self, X: Any, machine: UndirectedEstimator) -> Schema:
+        low, high = (None, None) if machine.value_range is None else machine.value_range
+        kinds = None if machine.kinds is None else machine.kinds
+        if kinds is not None or machine.units == "mixed":
+            raise ValueError(
+                f"machine: units={machine.units!r}, kinds={kinds!r}: a state's columns are of one kind; say which as its units"
+            )
+        columns = getattr(self, "feature_names_in_", None)
+        everything = {FUTURE: slice(None)}
+        return Schema.infer(X, kind=machine.units, low=low, high=high, columns=columns, allow_missing=True, groups=everything)
+
+    def _table(self, X: Any, reset: bool) -> np.ndarray:
+        return validate_data(self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=2 if reset else 1)
+
+    def _long_enough(self, table: np.ndarray) -> np.ndarray:
+        if len(table) < self.lag:
+            raise ValueError(f"X has {len(table)} rows: a prediction looks at the last lag={self.lag}; give at least so many")
+        return table
+
+    def _past(self, X: Any) -> np.ndarray:
+        """The last rows, shape (lag, d)."""
+        return self._long_enough(self._table(X, reset=False))[-int(self.lag) :]
+
+    def _with_blanks(self, rows: np.ndarray) -> np.ndarray:
+        """Windows whose future is missing."""
+        text = rows.dtype.kind in "OUS"
+        blank = np.full((len(rows), self.n_features_in_), None if text else np.nan, dtype=object if text else float)
+        return np.concatenate([rows.astype(blank.dtype), blank], axis=1)
+
+    def _next(self, past: np.ndarray, n: int, how: str, random_state: RandomState, sweeps: int) -> np.ndarray:
+        """Next rows of pasts of shape (rows, lag · d) (or of one, row by row), shape ([n,] rows, d)."""
+        rows = self._with_blanks(past.reshape(-1, int(self.lag) * self.n_features_in_))
+        return self.machine_.impute(rows, n=n, how=how, random_state=random_state, sweeps=sweeps)[..., -self.n_features_in_ :]
+
+    def _framed(self, rows: np.ndarray, typed: bool = True) -> Any:
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            return rows
+        import pandas
+
+        frame = pandas.DataFrame(rows, columns=names)
+        types = dict(zip(names, self.schema_.dtypes or (), strict=True))
+        return frame.astype(types) if typed else frame.infer_objects()
+
+
+def _schema_of_windows(row: Schema, lag: int) -> Schema:
+    """Of lag + 1 rows side by side: categories, scales and ranges are the row's own in each, so that past and future mean the same."""
+    assert row.parts is not None
+    (part,) = row.parts
+    width = row.width
+
+    def side_by_side(name: str, count: int, first: int) -> Schema:
+        repeated = {field: getattr(part, field) for field in ("offset", "scale", "categories", "columns")}
+        repeated = {field: None if value is None else value * count for field, value in repeated.items()}
+        return dataclasses.replace(part, name=name, width=count * width, source=tuple(range(first, first + count * width)), **repeated)
+
+    parts = (side_by_side(PAST, lag, 0), side_by_side(FUTURE, 1, lag * width))
+    return dataclasses.replace(row, width=(lag + 1) * width, parts=parts, columns=None, dtypes=(row.dtypes or ()) * (lag + 1))
+
+
+def _schema_of_row(whole_windows: Schema) -> Schema:
+    """The way back from :func:`_schema_of_windows`."""
+    assert whole_windows.parts is not None
+    _, future = whole_windows.parts
+    part = dataclasses.replace(future, source=tuple(range(future.width)))
+    types = (whole_windows.dtypes or ())[: future.width]
+    return dataclasses.replace(whole_windows, width=future.width, parts=(part,), columns=future.columns, dtypes=types)

@@ -1,0 +1,238 @@
+"""Towers: columns by name as visible layers, each predicted from the others."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+
+from equilibria import DBM, RBM, load, resume
+from equilibria.data import Batches, Schema
+from equilibria.inference import exact
+from equilibria.random import Stream
+
+PROTOTYPES = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0]], dtype=float)
+NAMES = np.arange(240) % 3
+PICTURES = np.abs(PROTOTYPES[NAMES] - (Stream(0).uniform((240, 4)).numpy() < 0.03))
+ROWS = np.column_stack([PICTURES, 5 + NAMES])
+TOWERS = {"picture": range(4), "name": [4]}
+
+
+def frame() -> pd.DataFrame:
+    table = pd.DataFrame(PICTURES, columns=list("abcd"))
+    table["name"] = np.array(["ant", "bee", "cow"])[NAMES]
+    return table
+
+
+def rbm(**options):
+    return RBM(**{"n_components": 5, "n_iter": 40, "learning_rate": 0.1, "batch_size": 20, "random_state": 0, "towers": TOWERS, **options})
+
+
+def dbm(**options):
+    small = {"hidden": (6, 5), "steps": 200, "pretrain_steps": 200, "learning_rate": 0.05, "pretrain_rate": 0.1, "k": 1, "batch_size": 20}
+    return DBM(**{**small, "random_state": 0, "towers": TOWERS, "ais_betas": 50, **options})
+
+
+@pytest.fixture(scope="module")
+def deep() -> DBM:
+    towers = {"picture": ["a", "b", "c", "d"], "name": "name"}
+    return dbm(towers=towers).fit(frame())
+
+
+def test_the_layers_are_the_towers(deep):
+    assert [(layer.name, layer.kind) for layer in deep.schema_.layers] == [("picture", "bernoulli"), ("name", "categorical")]
+    assert set(deep.machine_.edges) == {("picture", "picture_hidden1"), ("picture_hidden1", "hidden2"), ("name", "hidden2")}
+    assert deep.transform(frame()).shape == (240, 11)
+    assert "picture: 4 columns (a, b, c, d) from 0 to 1" in deep.schema_.describe()
+
+
+def test_each_tower_is_predicted_from_the_other(deep):
+    test = pd.DataFrame(PROTOTYPES, columns=list("abcd"))
+    test["name"] = ["ant", "bee", "cow"]
+    unnamed, unseen = test.copy(), test.copy()
+    unnamed["name"] = None
+    unseen[list("abcd")] = np.nan
+    pd.testing.assert_frame_equal(deep.impute(unnamed, how="mode"), test)
+    pd.testing.assert_frame_equal(deep.impute(unseen, how="mode"), test)
+    means = deep.impute(unseen, how="mean")  # of the picture; the name, a category, was given
+    assert (means["name"] == test["name"]).all()
+    assert (np.abs(means[list("abcd")].to_numpy() - PROTOTYPES) < 0.35).all()
+    with pytest.raises(ValueError, match="how='mean': categories have no mean, and column 4 has a missing one"):
+        deep.impute(unnamed, how="mean")
+    drawn = deep.sample(200, given=[None] * 4 + ["bee"], random_state=0)
+    assert set(drawn["name"]) == {"bee"}
+    assert (np.abs(drawn[list("abcd")].mean(0) - PROTOTYPES[1]) < 0.3).all()
+
+
+def test_scores_are_those_of_the_machine():
+    """By enumeration of an RBM: each row's log p, and that of a picture whose name is not known."""
+    model = rbm(n_iter=10).fit(ROWS)
+    rows = torch.tensor(PICTURES[:10])
+    clamps = [
+        {"picture": rows, "name": torch.eye(3).double()[torch.as_tensor(names)]} for names in (NAMES[:10], [0] * 10, [1] * 10, [2] * 10)
+    ]
+    truth, *each = (exact.log_prob(model._precise(), clamp).numpy() for clamp in clamps)
+    assert np.abs(model.score_samples(ROWS[:10]) - truth).max() < 1e-8
+    blank = ROWS[:10].copy()
+    blank[:, 4] = np.nan
+    bound, whole = model.score_samples(blank), np.logaddexp.reduce(each)
+    assert (bound <= whole + 1e-8).all()
+    assert (bound > truth - 1e-8).all() or (bound > whole - 0.7).all()
+
+
+def test_towers_survive_clone_joblib_and_a_run_folder(deep, tmp_path):
+    again = clone(deep)
+    assert again.get_params() == deep.get_params()
+    buffer = io.BytesIO()
+    joblib.dump(deep, buffer)
+    buffer.seek(0)
+    deep.save(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["params"]["towers"] == {"picture": [0, 1, 2, 3], "name": [4]}
+    for copy in (joblib.load(buffer), load(tmp_path / "run")):
+        assert (copy.score_samples(frame()) == deep.score_samples(frame())).all()
+        pd.testing.assert_frame_equal(copy.sample(5), deep.sample(5))
+    refitted = clone(load(tmp_path / "run")).fit(frame())
+    assert (refitted.score_samples(frame()) == deep.score_samples(frame())).all()
+
+
+def test_a_run_with_towers_is_resumed_bit_for_bit(tmp_path):
+    towers = {"name": [4], "picture": slice(0, 4)}
+    model = dbm(steps=5, pretrain_steps=5, towers=towers, out=tmp_path / "run").fit(ROWS)
+    (tmp_path / "run" / "model.safetensors").unlink()
+    assert (resume(tmp_path / "run", ROWS).score_samples(ROWS) == model.score_samples(ROWS)).all()
+
+
+@pytest.mark.parametrize("binarise", ["resample", "fixed", "threshold"])
+def test_greys_of_one_tower_stand_beside_real_numbers_of_another(binarise):
+    """Only the greys are made binary; real columns and missing cells are as they were, and samples show greys."""
+    stream = Stream(3)
+    grey, real = stream.child("grey").uniform((60, 3)).numpy() * 255, 5 + 3 * stream.child("real").normal((60, 2)).numpy()
+    rows = np.hstack([grey, real])
+    rows[0, 0] = rows[1, 4] = np.nan
+    options = {"value_range": (0, 255), "binarise": binarise, "n_iter": 2, "learning_rate": 0.01}
+    model = rbm(towers={"picture": range(3), "sound": range(3, 5)}, **options).fit(rows)
+    assert [layer.kind for layer in model.schema_.layers] == ["bernoulli", "gaussian"]
+    assert model.grey_layers_ == ("picture",)
+    batch, encoded = model._batches(rows, None, 0, 1)("train").at(0), model.schema_.encode(rows, allow_missing=True)
+    assert set(batch.values[:, :3].unique().tolist()) <= {0.0, 1.0}
+    assert (~batch.mask).sum() <= 2
+    for row, mask in zip(batch.values[:, 3:], batch.mask[:, 3:], strict=True):
+        assert bool(((row == encoded[:, 3:]) | ~mask).all(1).any())
+    clamp = model.clamp_of(rows)
+    assert set(clamp["picture"][0].unique().tolist()) <= {0.0, 1.0}
+    assert torch.allclose(clamp["sound"][0], encoded[:, 3:].double().nan_to_num(nan=0.0), atol=1e-6)
+    drawn = model.sample(20)
+    assert len(np.unique(drawn[:, :3])) > 20
+    assert ((drawn[:, :3] >= 0) & (drawn[:, :3] <= 255)).all()
+    model.partial_fit(rows[:20])
+
+
+def test_batches_make_chosen_columns_binary_with_the_draws_of_all():
+    values = Stream(0).uniform((10, 4))
+    greys = torch.tensor([True, False, True, False])
+    for how in ("resample", "fixed", "threshold"):
+        some, every = (Batches(values, 5, Stream(1), binarise=how, greys=mask).at(1).values for mask in (greys, None))
+        plain = Batches(values, 5, Stream(1)).at(1).values
+        assert torch.equal(some[:, greys], every[:, greys])
+        assert torch.equal(some[:, ~greys], plain[:, ~greys])
+
+
+# ---------------------------------------------------------------- the schema
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "kind"),
+    [
+        ([[0, 1, 1], [1, 1, 0]], {}, "bernoulli"),
+        ([[0, 255], [255, 255], [0, 0]], {"high": 255, "low": 0}, "bernoulli"),
+        ([[i, i % 3] for i in range(16)], {"low": 0, "high": 16}, "bernoulli"),
+        ([[0.25 * i / 16, 0] for i in range(16)], {}, "bernoulli"),
+        ([[3], [4], [5]], {}, "categorical"),
+        ([[3, 1], [4, 2], [5, 1]], {}, "categorical"),
+        ([["a", 1], ["b", 2]], {}, "binary"),
+        ([["a"], ["b"], ["c"]], {}, "categorical"),
+        ([[0.5 * i, -i] for i in range(16)], {}, "gaussian"),
+        ([[3], [4], [5]], {"kinds": {"x": "real"}}, "gaussian"),
+        ([[3], [4], [5]], {"kind": "positive"}, "rectified"),
+        ([[-1], [1], [1]], {"kinds": {"x": "spin"}}, "spin"),
+    ],
+)
+def test_the_kind_of_a_group(columns, options, kind):
+    X = np.array(columns, dtype=object if isinstance(columns[0][0], str) else None)
+    schema = Schema.infer(X, groups={"x": slice(None)}, **options)
+    assert [part.kind for part in schema.parts] == [kind]
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    assert np.allclose(*(schema.encode(rows).numpy() for rows in (X, schema.decode(schema.encode(X)))), atol=1e-5)
+
+
+def test_a_schema_without_names_is_written_as_before():
+    schema = Schema.infer(ROWS, kind="mixed")
+    assert all("name" not in part for part in schema.to_json()["parts"])
+    assert [layer.name for layer in schema.layers] == ["binary", "categorical"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"towers": {"picture": range(4)}}, "towers=.*expected a mapping from two or more names to columns"),
+        ({"towers": "picture"}, "towers='picture': expected a mapping"),
+        ({"towers": {"picture": range(4), "the name": [4]}}, "towers: the name 'the name' is no Python identifier"),
+        ({"towers": {"picture": range(4), "label": [4]}}, "towers: the name 'label' is kept for other layers"),
+        ({"towers": {"picture": range(4), "picture_hidden1": [4]}}, "'picture_hidden1' is kept for other layers"),
+        ({"towers": {"picture": range(4), "name": [5]}}, r"towers\['name'\] names the column 5, which X does not have"),
+        (
+            {"towers": {"picture": range(4), "name": [3, 4]}},
+            "towers: column 3 is in 'picture' and in 'name'; expected each column in one tower",
+        ),
+        ({"towers": {"picture": range(3), "name": [4]}}, r"towers: column 3 is in no tower \(1 of 5 are not\)"),
+        ({"towers": {"picture": range(5), "name": []}}, r"towers\['name'\]=\[\]: expected some columns"),
+        ({"kinds": {"names": "real"}}, "kinds names the tower 'names', which is none of 'picture', 'name'"),
+        ({"kinds": {"name": "colour"}}, r"kinds\['name'\]='colour': expected 'auto' or one of"),
+        ({"value_range": (10, 20)}, "the values of no tower lie in this range"),
+        ({"picture_shape": (2, 2)}, "picture_shape=.*a mixed table has several kinds"),
+    ],
+)
+def test_unusable_towers_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        rbm(**options).fit(ROWS)
+
+
+def test_a_tower_of_several_kinds_is_refused():
+    rows = np.column_stack([PICTURES, 5 + NAMES, 0.1 * np.arange(240) - 3])
+    towers = {"picture": range(4), "rest": [4, 5]}
+    with pytest.raises(ValueError, match=r"towers\['rest'\] has columns of several kinds: column 4 is categorical, column 5 is real"):
+        rbm(towers=towers).fit(rows)
+    assert rbm(towers=towers, kinds={"rest": "real"}, n_iter=1, learning_rate=0.01).fit(rows).schema_.layers[1].kind == "gaussian"
+
+
+# ---------------------------------------------------------------- real data
+
+
+@pytest.mark.parametrize("kind", ["rbm", "dbm"])
+def test_digits_and_their_names(kind):
+    """Chance is .1: a name drawn without looking is right more than 110 times in 297 with probability far below 1e-6."""
+    digits = load_digits()
+    rows = np.column_stack([digits.data, digits.target])[Stream(0).permutation(1797).numpy()]
+    about = {"towers": {"picture": range(64), "name": [64]}, "value_range": (0, 16), "batch_size": 50, "random_state": 0, "ais_betas": 20}
+    if kind == "rbm":
+        model = RBM(64, n_iter=12, learning_rate=0.1, **about)
+    else:
+        model = DBM((64, 64), steps=200, pretrain_steps=400, pretrain_rate=0.1, pretrain_decay=1e-4, k=1, **about)
+    model.fit(rows[:1500])
+    test = rows[1500:].copy()
+    test[:, 64] = np.nan
+    right = (model.impute(test, how="mode", sweeps=40)[:, 64] == rows[1500:, 64]).mean()
+    assert right > (0.8 if kind == "rbm" else 0.7)
+    named = np.full((10, 65), np.nan)
+    named[:, 64] = np.arange(10)
+    completed = model.impute(named, how="mean", sweeps=100)[:, :64]
+    means = np.stack([rows[:1500][rows[:1500, 64] == k, :64].mean(0) for k in range(10)])
+    distance = np.square(completed[:, None] - means[None]).sum(-1)
+    assert (distance.argmin(1) == np.arange(10)).sum() >= 9
