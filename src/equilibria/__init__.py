@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from equilibria.estimators import GAN as GAN
     from equilibria.estimators import RBM as RBM
     from equilibria.estimators import FineTunedClassifier as FineTunedClassifier
+    from equilibria.estimators import NextState as NextState
     from equilibria.estimators import load as load
     from equilibria.estimators import resume as resume
     from equilibria.models.belief_network import BeliefNetwork as BeliefNetwork
@@ -30,6 +31,7 @@ _HOMES = {
     "GAN": "equilibria.estimators",
     "Estimate": "equilibria.estimate",
     "FineTunedClassifier": "equilibria.estimators",
+    "NextState": "equilibria.estimators",
     "RBM": "equilibria.estimators",
     "load": "equilibria.estimators",
     "resume": "equilibria.estimators",

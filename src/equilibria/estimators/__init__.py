@@ -11,9 +11,10 @@ from equilibria.estimators.base import GenerativeEstimator
 from equilibria.estimators.belief_network import DBN
 from equilibria.estimators.boltzmann import DBM, RBM
 from equilibria.estimators.fine_tuned import FineTunedClassifier
+from equilibria.estimators.sequence import NextState
 from equilibria.training.run import Run
 
-__all__ = ["DBM", "DBN", "GAN", "MODELS", "RBM", "FineTunedClassifier", "load", "resume"]
+__all__ = ["DBM", "DBN", "GAN", "MODELS", "RBM", "FineTunedClassifier", "NextState", "load", "resume"]
 
 MODELS: dict[str, type[GenerativeEstimator]] = {cls.model_name: cls for cls in (RBM, DBM, DBN, GAN)}
 """Generative estimators by the names that a run folder and the command line use."""

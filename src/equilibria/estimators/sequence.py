@@ -13,12 +13,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from equilibria.data import Schema, windows
 from equilibria.data.columns import is_frame
-from equilibria.estimators.boltzmann import RBM
-from equilibria.estimators.parameters import choice, whole
+from equilibria.estimators.boltzmann import DBM, RBM
+from equilibria.estimators.parameters import choice, pair, whole
 from equilibria.estimators.queries import IMPUTE
 from equilibria.estimators.undirected import UndirectedEstimator
 from equilibria.inference.completion import class_log_prob
 from equilibria.random import RandomState, as_stream
+from equilibria.training.run import Run
 
 __all__ = ["NextState"]
 
@@ -62,8 +63,7 @@ class NextState(BaseEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from equilibria import RBM
-    >>> from equilibria.estimators.sequence import NextState
+    >>> from equilibria import RBM, NextState
     >>> cycle = np.arange(300)[:, None] % 3  # 0, 1, 2, 0, …
     >>> model = NextState(RBM(n_components=8, n_iter=60, learning_rate=0.2, momentum=0.5, random_state=0)).fit(cycle)
     >>> model.predict_next([[1]], how="mode"), model.forecast([[1]], 3).ravel()
@@ -179,7 +179,8 @@ class NextState(BaseEstimator):
     def classes_(self) -> np.ndarray:
         """The states in sorted order, where a state is one categorical column."""
         _one_category(self)
-        return np.array((self.schema_.categories or ((),))[0])
+        (part,) = self.schema_.parts or ()
+        return np.array((part.categories or ((),))[0])
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the trained machine as a run folder, which :meth:`load` reads."""
@@ -189,9 +190,8 @@ class NextState(BaseEstimator):
     @classmethod
     def load(cls, path: str | Path, device: str | None = None) -> NextState:
         """A fitted estimator from the run folder of its machine: what :meth:`save` wrote, or the machine's own ``out``."""
-        from equilibria.estimators import load
-
-        machine = load(path, device)
+        run = Run.open(path)
+        machine = (DBM if run.config.get("model") == DBM.model_name else RBM)._from_run(run, device)
         layers = [layer.name for layer in machine.schema_.layers]
         if layers != [PAST, FUTURE]:
             raise ValueError(
@@ -220,16 +220,13 @@ class NextState(BaseEstimator):
                 raise ValueError(
                     f"machine: {name}={getattr(machine, name)!r} speaks of single rows, and it is trained on windows; leave it out"
                 )
+        if machine.units == "mixed":
+            raise ValueError("machine: units='mixed': a state's columns must be of one kind; say which as its units, or leave it at 'auto'")
         machine._validate()
         return clone(machine)
 
     def _row_schema(self, X: Any, machine: UndirectedEstimator) -> Schema:
-        low, high = (None, None) if machine.value_range is None else machine.value_range
-        kinds = None if machine.kinds is None else machine.kinds
-        if kinds is not None or machine.units == "mixed":
-            raise ValueError(
-                f"machine: units={machine.units!r}, kinds={kinds!r}: a state's columns are of one kind; say which as its units"
-            )
+        low, high = (None, None) if machine.value_range is None else pair("value_range", machine.value_range)
         columns = getattr(self, "feature_names_in_", None)
         everything = {FUTURE: slice(None)}
         return Schema.infer(X, kind=machine.units, low=low, high=high, columns=columns, allow_missing=True, groups=everything)

@@ -1,0 +1,156 @@
+"""Next-state prediction against sequences whose law is known."""
+
+from __future__ import annotations
+
+import io
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import check_estimator
+
+from equilibria import DBM, RBM, NextState, load
+from equilibria.random import Stream
+
+TRANSITIONS = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.5, 0.1, 0.4]])
+OPTIONS = {"batch_size": 100, "learning_rate": 0.2, "chains": 100, "random_state": 0}
+
+
+def chain(steps: int, seed: int = 0) -> np.ndarray:
+    states, draws = [0], Stream(seed).uniform((steps,)).numpy()
+    for u in draws:
+        states.append(min(int((u > TRANSITIONS[states[-1]].cumsum()).sum()), 2))
+    return np.array(states)[:, None]
+
+
+@pytest.fixture(scope="module")
+def markov() -> NextState:
+    return NextState(RBM(6, n_iter=20, **OPTIONS)).fit(chain(3000))
+
+
+def test_the_transition_matrix_is_learnt(markov):
+    """3,000 steps show each row of the matrix some 600 times or more: a frequency is off by .1 (4.9 standard errors, and what is left
+    for the fit) with probability 1e-6; without coupling the worst entry would be off by .4."""
+    assert np.abs(markov.predict_proba([[0], [1], [2]]) - TRANSITIONS).max() < 0.1
+    assert markov.classes_.tolist() == [0, 1, 2]
+    assert set(markov.machine_.machine_.edges) == {("past", "hidden1"), ("future", "hidden1")}
+
+
+def test_draws_are_from_the_predicted_law(markov):
+    """1,000 draws: a χ² above 27.7 (2 degrees of freedom) has probability 1e-6."""
+    p = markov.predict_proba([[1]])[0]
+    drawn = markov.predict_next([[0], [1]], n=1000, random_state=1)
+    assert drawn.shape == (1000, 1)
+    counts = np.bincount(drawn[:, 0], minlength=3)
+    assert ((counts - 1000 * p) ** 2 / (1000 * p)).sum() < 27.7
+    assert markov.predict_next([[1]], how="mode").tolist() == [[int(p.argmax())]]
+
+
+def test_forecasts_roll_on(markov):
+    """Two steps on, p² of the matrix: 500 futures, a χ² above 27.7 (2 degrees of freedom) has probability 1e-6."""
+    p = markov.predict_proba([[0], [1], [2]])
+    two = p[0] @ p
+    futures = markov.forecast([[0]], 2, n=500, random_state=0, sweeps=100)
+    assert futures.shape == (500, 2, 1)
+    counts = np.bincount(futures[:, 1, 0], minlength=3)
+    assert ((counts - 500 * two) ** 2 / (500 * two)).sum() < 27.7
+    assert (futures == markov.forecast([[0]], 2, n=500, random_state=0, sweeps=100)).all()
+
+
+def test_a_cycle_of_text_with_two_rows_of_past():
+    """a b a c a b a c …: after an a only the row before tells what comes."""
+    rows = np.array(list("abac") * 100, dtype=object)[:, None]
+    model = NextState(RBM(8, n_iter=50, **OPTIONS), lag=2).fit(rows)
+    assert model.forecast(rows[:2], 6).ravel().tolist() == list("acabac")
+    assert (model.predict_proba(rows[:4]).argmax(1) == [0, 2, 0]).all()  # after ab, ba, ac
+    assert model.machine_.schema_.layers[0].variables == 2
+
+
+@pytest.mark.parametrize("kind", ["rbm", "dbm"])
+def test_binary_states_that_move(kind):
+    """A one that walks round five places, seen with a flip in fifty."""
+    walk = np.eye(5)[np.arange(400) % 5]
+    rows = np.abs(walk - (Stream(0).uniform((400, 5)).numpy() < 0.02))
+    if kind == "rbm":
+        machine = RBM(12, n_iter=60, **OPTIONS)
+    else:
+        machine = DBM((12, 6), steps=200, pretrain_steps=400, pretrain_rate=0.2, k=1, ais_betas=20, **{**OPTIONS, "learning_rate": 0.02})
+    model = NextState(machine).fit(rows)
+    for place in range(5):
+        future = model.predict_next(np.eye(5)[[place]], how="mean")
+        assert future.shape == (1, 5)
+        assert future.argmax() == (place + 1) % 5
+
+
+def test_real_states_in_their_own_scale():
+    """x' = 3 − x/2 + noise: the mean of the next row is near the line."""
+    noise, x = Stream(0).normal((800,)).numpy(), [2.0]
+    for e in noise:
+        x.append(3 - 0.5 * x[-1] + 0.5 * e)
+    frame = pd.DataFrame({"height": x})
+    model = NextState(RBM(10, units="gaussian", n_iter=60, **{**OPTIONS, "learning_rate": 0.05})).fit(frame)
+    for now in (1.0, 3.0):
+        ahead = model.predict_next(pd.DataFrame({"height": [now]}), how="mean")
+        assert list(ahead.columns) == ["height"]
+        assert abs(ahead["height"][0] - (3 - 0.5 * now)) < 0.3
+    assert not hasattr(model, "predict_proba")
+
+
+def test_sequences_stay_apart_and_all_states_are_known_to_both_layers():
+    """State 9 is the last of its sequence each time: it never is a past, and can still be asked about."""
+    rows, groups = np.tile([0, 1, 9], 40)[:, None], np.repeat(np.arange(40), 3)
+    model = NextState(RBM(6, n_iter=100, **{**OPTIONS, "batch_size": 20})).fit(rows, groups=groups)
+    assert model.predict_next([[0]], how="mode").tolist() == [[1]]
+    assert model.predict_next([[1]], how="mode").tolist() == [[9]]
+    assert model.predict_proba([[9]]).shape == (1, 3)
+
+
+def test_it_travels(markov, tmp_path):
+    assert clone(markov).get_params(deep=False)["lag"] == 1
+    assert markov.get_params()["machine__n_components"] == 6
+    buffer = io.BytesIO()
+    joblib.dump(markov, buffer)
+    buffer.seek(0)
+    markov.save(tmp_path / "run")
+    for copy in (joblib.load(buffer), NextState.load(tmp_path / "run")):
+        assert (copy.predict_proba([[0], [2]]) == markov.predict_proba([[0], [2]])).all()
+        assert (copy.forecast([[0]], 3) == markov.forecast([[0]], 3)).all()
+        assert copy.lag == 1
+    assert [layer.name for layer in load(tmp_path / "run").schema_.layers] == ["past", "future"]
+    RBM(3, n_iter=1, random_state=0).fit(np.eye(4)).save(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"visible layers \['visible'\]; expected those of NextState"):
+        NextState.load(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lag": 0}, "lag=0: expected a whole number, 1 or more"),
+        ({"lag": 5}, "lag=5: a window takes 6 rows, and X has 5 rows"),
+        ({"machine": "rbm"}, "machine='rbm': expected an RBM or a DBM"),
+        ({"machine": RBM(labels=True)}, "machine: labels=True speaks of single rows"),
+        ({"machine": RBM(units="mixed")}, "a state's columns must be of one kind"),
+        ({"machine": RBM(k=0)}, "k=0"),
+    ],
+)
+def test_refusals(options, message):
+    with pytest.raises(ValueError, match=message):
+        NextState(**options).fit(np.eye(5))
+
+
+def test_too_short_a_past_is_refused():
+    model = NextState(RBM(2, n_iter=1, random_state=0), lag=2).fit(np.eye(6))
+    with pytest.raises(ValueError, match="X has 1 rows: a prediction looks at the last lag=2"):
+        model.predict_next(np.eye(6)[:1])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learns_checks():
+    """All but one: text is taken as categories, so what is neither text nor number is refused in other words than scikit-learn's."""
+    small = NextState(RBM(n_components=3, n_iter=1, batch_size=10, chains=5, ais_betas=10, ais_chains=5))
+    expected = {"check_dtype_object": "text is taken as categories"}
+    results = check_estimator(small, expected_failed_checks=expected, on_fail=None)
+    assert [r["check_name"] for r in results if r["status"] == "failed"] == []
+    assert {r["check_name"] for r in results if r["status"] == "xfail"} == set(expected)
