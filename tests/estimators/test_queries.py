@@ -163,7 +163,7 @@ def test_mean_field_over_missing_cells_converges_in_training():
     rows[np.random.RandomState(1).uniform(size=rows.shape) < 0.4] = np.nan
     rows = rows[~np.isnan(rows).all(1)]
     model = RBM(n_components=4, n_iter=60, batch_size=20, learning_rate=0.1, random_state=0).fit(rows)
-    assert model.history_[-1]["mean_field_change"] < 0.05
+    assert [row["mean_field_change"] for row in model.history_ if "mean_field_change" in row][-1] < 0.05
     assert -1.25 < model.score([[0.0] * 4, [1.0] * 4]) <= -np.log(2)
 
 

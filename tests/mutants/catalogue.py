@@ -72,8 +72,8 @@ MUTANTS = (
     Mutant(
         "β is forgotten on the couplings",
         "models.boltzmann:BoltzmannMachine._gather",
-        "alpha=beta",
-        "alpha=1.0",
+        "torch.addmm(field, signal, weight, alpha=beta)",
+        "torch.addmm(field, signal, weight, alpha=1.0)",
         "gibbs_kernel(rbm, 0.5, None)",
     ),
     Mutant(
@@ -141,16 +141,16 @@ MUTANTS = (
     ),
     Mutant(
         "a unit of no probability at the edge",
-        "units.discrete:Bernoulli.sample",
-        "torch.lt(",
-        "torch.le(",
+        "random:Stream.bernoulli_",
+        "torch.lt(draw, probability.sub_(0.5)",
+        "torch.le(draw, probability.sub_(0.5)",
         "draws_at_the_edge()",
     ),
     Mutant(
         "a spin feels half its field",
         "units.discrete:Spin.sample",
-        "torch.sigmoid(2 * field)",
-        "torch.sigmoid(field)",
+        "torch.sigmoid(2 * field.detach().to(wide))",
+        "torch.sigmoid(field.detach().to(wide))",
         "gibbs_draws(spin, 1.0, None)",
     ),
     Mutant(

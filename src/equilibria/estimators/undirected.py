@@ -514,7 +514,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
     def _config(self) -> dict[str, Any]:
         config = {**super()._config(), "labels": None if self.label_coding_ is None else self.label_coding_.to_json()}
         if self._groups is not None:  # columns by number, for slices and names are not JSON's to keep
-            config["params"]["towers"] = {layer.name: list(layer.source) for layer in self.schema_.layers}
+            config["params"]["towers"] = {"pairs": [[layer.name, list(layer.source)] for layer in self.schema_.layers]}
         return config
 
     @classmethod
