@@ -43,7 +43,11 @@ def test_nothing_is_wrong(history, facts):
             {},
             "31 % of the hidden units are always off or always on: use fewer of them, or a smaller learning rate.",
         ),
-        ([{"mean_field_change": 0.25}], {}, "Mean field still moved by 0.25 in its last training step: raise mean_field_steps."),
+        (
+            [{"mean_field_change": 0.25}],
+            {},
+            "Mean field still moved by 0.25 in its last training step: raise mean_field_steps (of a DBM), or lower the learning rate.",
+        ),
         ([], {"log_partition": estimate(ess=9.0)}, "Only 9 of 100 AIS chains carry the estimate of log Z: raise ais_betas"),
         ([], {"log_partition": estimate(half=1.1)}, "log Z is known to no better than 2.2 nats: raise ais_betas or ais_chains."),
         (play(accuracy=0.97), {}, "The critic told 97 % of real and generated rows apart at the end: the generator learns little from it"),

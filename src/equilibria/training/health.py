@@ -74,7 +74,8 @@ def _units(last: Mapping[str, Any]) -> list[str]:
         found.append(f"{100 * dead:.0f} % of the hidden units are always off or always on: use fewer of them, or a smaller learning rate.")
     change = last.get("mean_field_change", 0.0)
     if change > 0.1:
-        found.append(f"Mean field still moved by {change:.2f} in its last training step: raise mean_field_steps.")
+        remedy = "raise mean_field_steps (of a DBM), or lower the learning rate"
+        found.append(f"Mean field still moved by {change:.2f} in its last training step: {remedy}.")
     return found
 
 
