@@ -85,16 +85,16 @@ def test_binary_states_that_move(kind):
 
 
 def test_real_states_in_their_own_scale():
-    """x' = 3 − x/2 + noise: the mean of the next row is near the line."""
+    """x' = 3 − x/2 + noise: the mean of the next row is near the line; a machine that saw no past would say 2, which is .5 away."""
     noise, x = Stream(0).normal((800,)).numpy(), [2.0]
     for e in noise:
         x.append(3 - 0.5 * x[-1] + 0.5 * e)
     frame = pd.DataFrame({"height": x})
-    model = NextState(RBM(10, units="gaussian", n_iter=60, **{**OPTIONS, "learning_rate": 0.05})).fit(frame)
+    model = NextState(RBM(10, units="gaussian", n_iter=150, **{**OPTIONS, "learning_rate": 0.1})).fit(frame)
     for now in (1.0, 3.0):
         ahead = model.predict_next(pd.DataFrame({"height": [now]}), how="mean")
         assert list(ahead.columns) == ["height"]
-        assert abs(ahead["height"][0] - (3 - 0.5 * now)) < 0.3
+        assert abs(ahead["height"][0] - (3 - 0.5 * now)) < 0.25
     assert not hasattr(model, "predict_proba")
 
 

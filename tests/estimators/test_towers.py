@@ -95,7 +95,8 @@ def test_towers_survive_clone_joblib_and_a_run_folder(deep, tmp_path):
     joblib.dump(deep, buffer)
     buffer.seek(0)
     deep.save(tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["params"]["towers"] == {"picture": [0, 1, 2, 3, 4, 5], "name": [6]}
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["params"]["towers"] == {"pairs": [["picture", [0, 1, 2, 3, 4, 5]], ["name", [6]]]}
     for copy in (joblib.load(buffer), load(tmp_path / "run")):
         assert (copy.score_samples(frame()) == deep.score_samples(frame())).all()
         pd.testing.assert_frame_equal(copy.sample(5), deep.sample(5))
