@@ -75,6 +75,11 @@ class RBM(UndirectedEstimator):
         Of the gradient steps (with Adam, the averaging rate of the gradient). By default .9, and .5 where a visible layer is real-valued.
     weight_decay : float
         Of the gradient steps; it touches weights alone.
+    initial_std : float
+        Standard deviation of the first weights. Few hidden units part sooner from a larger one: beginning alike, they learn the same.
+    posterior_sweeps : int
+        Where cells or labels are missing, so many Gibbs sweeps over them follow mean field in each update, so that what is learnt is
+        the likelihood of what was observed rather than a bound.
     average : float
         Decay of the averaged parameters that the model ends with; 0 takes the last ones (Polyak & Juditsky 1992).
     precision : {"float32", "bfloat16"}
@@ -156,6 +161,8 @@ class RBM(UndirectedEstimator):
         optimiser: str = "sgd",
         momentum: float | None = None,
         weight_decay: float = 0.0,
+        initial_std: float = 0.01,
+        posterior_sweeps: int = 0,
         average: float = 0.0,
         precision: str = "float32",
         sparsity: tuple[float, float] | None = None,
@@ -189,6 +196,8 @@ class RBM(UndirectedEstimator):
         self.optimiser = optimiser
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.initial_std = initial_std
+        self.posterior_sweeps = posterior_sweeps
         self.average = average
         self.precision = precision
         self.sparsity = sparsity
@@ -243,6 +252,8 @@ class RBM(UndirectedEstimator):
                 "take 'bernoulli' or 'spin'"
             )
         whole("n_iter", self.n_iter, 1)
+        number("initial_std", self.initial_std, 0)
+        whole("posterior_sweeps", self.posterior_sweeps, 0)
 
     def _widths(self) -> Sequence[int]:
         return [self.n_components]

@@ -266,7 +266,8 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         self._note_greys(found.grey)
         self._gaps = found.gaps
         self.layout_ = self._layout()
-        self.machine_ = self.layout_.build().to(self.device).initialise(self._stream().child("weights"), std=0.01)
+        std = getattr(self, "initial_std", 0.01)
+        self.machine_ = self.layout_.build().to(self.device).initialise(self._stream().child("weights"), std=std)
         means = smoothed_means(self.schema_, found.total, found.counts)
         if codes is not None:
             classes = self.layout_.classes
@@ -405,6 +406,7 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
             negative=NEGATIVE[self.method],
             centred=self.centred,
             mean_field_steps=getattr(self, "mean_field_steps", GAP_STEPS),  # an RBM takes them where cells are missing; else one is exact
+            posterior_sweeps=getattr(self, "posterior_sweeps", 0),
             precision=self.precision,
             sparsity=self._targets(),
             visible=self.layout_.clamped,

@@ -92,6 +92,10 @@ class ContrastiveGame(Game):
         How far μ moves towards each batch's mean.
     mean_field_steps : int
         Updates of both blocks in the positive phase; an RBM always takes one.
+    posterior_sweeps : int
+        Where mean field is not exact (a deep machine, missing cells), so many Gibbs sweeps over what is free follow it, and their draws
+        take its place: the slope is then that of log p of what was observed, but for how far the sweeps are from equilibrium, not of the
+        bound, at the price of noise. 0 stays with mean field.
     gain : mapping of str to float, optional
         Multiplies the field of a layer in both phases: 2 for the doubled input of layer-wise pretraining (Salakhutdinov & Hinton 2009).
     visible : str or sequence of str, optional
@@ -135,6 +139,7 @@ class ContrastiveGame(Game):
         centred: bool = True,
         offset_rate: float = 0.01,
         mean_field_steps: int = 10,
+        posterior_sweeps: int = 0,
         gain: Mapping[str, float] | None = None,
         visible: str | Sequence[str] | None = None,
         precision: str = "float32",
@@ -152,6 +157,8 @@ class ContrastiveGame(Game):
         for name, value in counts.items():
             if isinstance(value, bool) or int(value) != value or value < 1:
                 raise ValueError(f"{name}={value!r}: expected a whole number, 1 or more")
+        if isinstance(posterior_sweeps, bool) or int(posterior_sweeps) != posterior_sweeps or posterior_sweeps < 0:
+            raise ValueError(f"posterior_sweeps={posterior_sweeps!r}: expected a whole number, 0 or more")
         if not 0 <= offset_rate <= 1:
             raise ValueError(f"offset_rate={offset_rate!r}: expected a number from 0 to 1")
         for argument, names in {"visible": visible, "gain": gain or {}, "sparsity": sparsity or {}}.items():
@@ -163,6 +170,7 @@ class ContrastiveGame(Game):
         self.machine = machine
         self.steps, self.negative, self.centred = steps, negative, centred
         self.offset_rate, self.mean_field_steps, self.gain = offset_rate, mean_field_steps, dict(gain or {})
+        self.posterior_sweeps = posterior_sweeps
         self.visible, self.precision, self.sparsity = visible, precision, dict(sparsity or {})
         self._rough: list[BoltzmannMachine] = []  # the machine in bfloat16; in a list, so that it is no part of the game's state
         stream = stream or Stream(0)
@@ -217,6 +225,8 @@ class ContrastiveGame(Game):
     def draw(self, batch: Batch, stream: Stream) -> Phases:
         machine, held, rough = self.machine, self.observed(batch), self._rounded()
         positive, fields, change = self._posterior(held, rough)
+        inferred: dict[str, Tensor | bool] = dict.fromkeys(fields, True)
+        inferred |= {name: ~hold.mask for name, hold in held.items() if hold.mask is not None}
         acceptance = None
         if self.negative in ("tempered", "trajectory"):
             state, last, acceptance = moves(self.rungs(), self.replicas, self.chains, self.steps, stream)
@@ -231,17 +241,35 @@ class ContrastiveGame(Game):
             for name, values in state.items():
                 setattr(self, f"chain_{name}", values)  # the moves' own tensors: nothing else writes to them
         negative = {**state, **{name: machine.units(name).mean(last[name]) for name in machine.colours[self.last]}}
-        inferred: dict[str, Tensor | bool] = dict.fromkeys(fields, True)
-        inferred |= {name: ~hold.mask for name, hold in held.items() if hold.mask is not None}
+        if self.posterior_sweeps and not self._exact(held):
+            positive = self._completed(positive, fields, held, stream.child("posterior"))
+            inferred = {name: free for name, free in inferred.items() if name in machine.colours[1]}
         return Phases(positive, negative, self._signal_means(positive), self._signal_means(negative), change, inferred, acceptance)
 
     def _posterior(self, held: Mapping[str, Held], rough: BoltzmannMachine | None) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Mean field given the data; all steps but the last may be rough, since the last starts from wherever they led."""
-        exact = any(all(name in held and held[name].mask is None for name in colour) for colour in self.machine.colours)
-        if rough is None or exact or self.mean_field_steps == 1:
+        if rough is None or self.mean_field_steps == 1 or self._exact(held):
             return update(self.machine, held, self.mean_field_steps, self.gain)
         start, _, _ = update(rough, {name: h.to(rough.dtype) for name, h in held.items()}, self.mean_field_steps - 1, self.gain)
         return update(self.machine, held, 1, self.gain, {name: x.to(self.machine.dtype) for name, x in start.items()})
+
+    def _exact(self, held: Mapping[str, Held]) -> bool:
+        """Whether all layers of one colour are wholly observed, so that one step of mean field is the posterior."""
+        return any(all(name in held and held[name].mask is None for name in colour) for colour in self.machine.colours)
+
+    def _completed(
+        self, means: Mapping[str, Tensor], fields: Mapping[str, Tensor], held: Mapping[str, Held], stream: Stream
+    ) -> dict[str, Tensor]:
+        """Draws of what is free given what is observed, begun where mean field led; of ``colours[1]`` the means given the other colour."""
+        machine, state, last = self.machine, dict(means), dict(fields)
+
+        def free(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: held[name].fill(x) if name in held else x for name, x in values.items()}
+
+        state |= free({name: machine.units(name).sample(field, stream.child("first", name)) for name, field in fields.items()})
+        for step in range(self.posterior_sweeps):
+            state, last = gibbs.sweep(machine, state, stream.child("sweep", step), held, gain=self.gain)
+        return {**state, **free({name: machine.units(name).mean(last[name]) for name in machine.colours[1] if name in last})}
 
     def _sweeps(self, machine: BoltzmannMachine, state: State, stream: Stream) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The chains' moves of a round: (state, the fields of the last sweep), both in the machine's own type."""
