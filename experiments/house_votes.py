@@ -54,7 +54,8 @@ MACHINE: dict[str, Any] = {
 }
 Settings = dict[str, Any]
 FAMILIES: dict[str, list[Settings]] = {
-    "KNNImputer": [{"n_neighbors": k} for k in (3, 5, 10, 15, 20, 25, 30)] + [{"n_neighbors": k, "weights": "distance"} for k in (10, 30)],
+    "KNNImputer": [{"n_neighbors": k} for k in (3, 5, 10, 20, 30, 45, 60, 90)]
+    + [{"n_neighbors": k, "weights": "distance"} for k in (10, 30)],
     "IterativeImputer": [
         {"model": "ridge", "bounded": False},
         {"model": "ridge", "bounded": True},
