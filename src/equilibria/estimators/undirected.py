@@ -266,9 +266,8 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         self._note_greys(found.grey)
         self._gaps = found.gaps
         self.layout_ = self._layout()
-        self.machine_ = (
-            self.layout_.build().to(self.device).initialise(self._stream().child("weights"), std=getattr(self, "initial_std", 0.01))
-        )
+        std = getattr(self, "initial_std", 0.01)
+        self.machine_ = self.layout_.build().to(self.device).initialise(self._stream().child("weights"), std=std)
         means = smoothed_means(self.schema_, found.total, found.counts)
         if codes is not None:
             classes = self.layout_.classes
