@@ -251,6 +251,10 @@ def _keep(votes: np.ndarray, count: int, stream: Stream) -> np.ndarray:
 
 
 def main() -> None:
+    from record import (
+        record,
+    )  # beside this file; imported here so that the tests can load the functions above, and first, since it has a clock
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--development", type=int, default=4, help="development splits")
@@ -271,8 +275,6 @@ def main() -> None:
         tables[name] = {"development": tried, **compare(votes, beside, tried, arguments.splits, arguments.members, rbm)}
     assert rbm is not None
     told = party_from_part(votes, party, (4, 8, 16), 5, rbm["settings"])
-    from record import record  # beside this file; imported here so that the tests can load the functions above
-
     record(
         "house_votes",
         data="435 members, 16 votes, 392 of them truly missing; a fifth of the others hidden at random in each split",
