@@ -43,7 +43,20 @@ def test_sampling_needs_no_gradient_and_restores_the_modes() -> None:
     assert not model.network.training
 
 
-@pytest.mark.parametrize("prior", module.PRIORS)
+def test_mixed_noise_is_normal_and_then_coins() -> None:
+    model = Generator(MLP((5, 1), stream=Stream(0)), latent_dim=5, prior="mixed")
+    noise = model.noise(50_000, Stream(1))
+    assert model.continuous.tolist() == [True, True, True, False, False]
+    coins, normal = noise[:, 3:], noise[:, :3]
+    assert set(coins.unique().tolist()) == {-1.0, 1.0}
+    # 5 standard errors: false alarm below 1e-6 each; the columns are independent, so their products have mean 0 and variance 1
+    assert abs(coins.mean().item()) < 5 / 100_000**0.5
+    assert abs((coins[:, 0] * coins[:, 1]).mean().item()) < 5 / 50_000**0.5
+    assert abs(normal.var().item() - 1) < 5 * (2 / 150_000) ** 0.5
+    assert torch.equal(normal, Generator(model.network, latent_dim=5).noise(50_000, Stream(1))[:, :3])
+
+
+@pytest.mark.parametrize("prior", ["normal", "uniform"])
 def test_the_noise_has_the_priors_moments(prior: str) -> None:
     model = Generator(MLP((2, 1), stream=Stream(0)), latent_dim=2, prior=prior)
     noise = model.noise(50_000, Stream(1))

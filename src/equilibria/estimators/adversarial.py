@@ -40,8 +40,8 @@ class GAN(GenerativeEstimator):
         What each player pays.
     latent_dim : int
         Columns of the noise z.
-    prior : {"normal", "uniform"}
-        Law of the noise.
+    prior : {"normal", "uniform", "mixed"}
+        Law of the noise; ``"mixed"`` is half normal columns and half fair coins, so that separate modes need no bridge between them.
     solver : {"alternating", "simultaneous"}
         How the players move.
     k : int

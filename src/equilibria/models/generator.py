@@ -12,8 +12,8 @@ from equilibria.random import Stream
 
 __all__ = ["PRIORS", "Generator"]
 
-PRIORS = ("normal", "uniform")
-"""Laws of the noise: N(0, I), and U(−1, 1) in every column."""
+PRIORS = ("normal", "uniform", "mixed")
+"""Laws of the noise: N(0, I); U(−1, 1) in every column; N(0, 1) in the first half of the columns and a fair ±1 in each other."""
 
 _CHUNK = 4096  # samples at a time, so that memory does not grow with their number
 
@@ -27,8 +27,10 @@ class Generator(nn.Module):
         Called ``network(z, condition)``; ``condition`` may be None.
     latent_dim : int
         Columns of the noise.
-    prior : {"normal", "uniform"}
-        N(0, I), or U(−1, 1) in every column.
+    prior : {"normal", "uniform", "mixed"}
+        N(0, I); U(−1, 1) in every column; or ``"mixed"``: N(0, 1) in the first half of the columns (the middle one included)
+        and a fair ±1 in each other. A continuous network maps connected noise to connected data, so between separate modes it must leave a
+        bridge of samples that are in none; with coins the noise is in separate parts, and no bridge is needed.
 
     Raises
     ------
@@ -37,7 +39,8 @@ class Generator(nn.Module):
 
     References
     ----------
-    Goodfellow et al. 2014, "Generative adversarial nets", section 3.
+    Goodfellow et al. 2014, "Generative adversarial nets", section 3; Khayatkhoei, Elgammal & Singh 2018, "Disconnected manifold
+    learning for generative adversarial networks", on the bridges.
 
     Examples
     --------
@@ -51,7 +54,7 @@ class Generator(nn.Module):
         if latent_dim < 1:
             raise ValueError(f"latent_dim={latent_dim!r}: expected at least 1 column of noise")
         if prior not in PRIORS:
-            raise ValueError(f'prior={prior!r}: expected "normal" or "uniform"')
+            raise ValueError(f"prior={prior!r}: expected one of {', '.join(map(repr, PRIORS))}")
         self.network = network
         self.latent_dim = int(latent_dim)
         self.prior = prior
@@ -63,9 +66,16 @@ class Generator(nn.Module):
     def noise(self, n: int, stream: Stream) -> Tensor:
         """Noise ``(n, latent_dim)`` from the prior, of the network's type and on its device."""
         like = next(self.parameters())
-        if self.prior == "normal":
-            return stream.normal((n, self.latent_dim), like.dtype, like.device)
-        return stream.uniform((n, self.latent_dim), like.dtype, like.device).mul_(2.0).sub_(1.0)
+        if self.prior == "uniform":
+            return stream.uniform((n, self.latent_dim), like.dtype, like.device).mul_(2.0).sub_(1.0)
+        noise = stream.normal((n, self.latent_dim), like.dtype, like.device)
+        return noise.where(self.continuous.to(like.device), noise.sign()) if self.prior == "mixed" else noise
+
+    @property
+    def continuous(self) -> Tensor:
+        """Which columns of the noise have a density, ``(latent_dim,)`` of bool: where the prior is mixed, those before the coins."""
+        first = -(-self.latent_dim // 2) if self.prior == "mixed" else self.latent_dim
+        return torch.arange(self.latent_dim) < first
 
     @torch.no_grad()
     def sample(self, n: int, stream: Stream, condition: Tensor | None = None) -> Tensor:
