@@ -109,8 +109,16 @@ class DiscreteGame(Game):
 
     @torch.no_grad()
     def optimal_critic(self) -> Tensor:
-        """The logits ``(m,)`` of D* = p / (p + q): log p/q."""
-        return torch.log(self.p / self.generated())
+        """The logits ``(m,)`` of the payoff's best critic: log p/q where its D* is p / (p + q).
+
+        Raises
+        ------
+        ValueError
+            For a payoff that has no best critic among all functions.
+        """
+        if self.payoff.best_logit is None:
+            raise ValueError("payoff: it has no best critic unless the critic's slope is bounded")
+        return self.payoff.best_logit(torch.log(self.p / self.generated()))
 
     def draw(self, batch: Any, stream: Stream) -> None:
         """Nothing is random here."""
