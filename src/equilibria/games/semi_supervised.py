@@ -18,6 +18,7 @@ def check_classes(label: Tensor, classes: int) -> None:
 
     Examples
     --------
+    >>> import torch
     >>> check_classes(torch.tensor([0, 2, -1]), 3)
     """
     if label.device.type == "cpu" and not bool(((label >= -1) & (label < classes) & (label == label.round())).all()):
@@ -30,6 +31,7 @@ def class_cost(logits: Tensor, label: Tensor | None) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> class_cost(torch.zeros(3, 2), torch.tensor([0, 1, -1]))
     tensor(0.6931)
     """
