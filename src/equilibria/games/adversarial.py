@@ -127,6 +127,7 @@ class AdversarialGame(Game):
         self._sloped = {penalty.at for penalty, _ in self.penalties.values()}
         self._row_wise = row_wise(critic)
         self._norms = {player: [part for part in getattr(self, player).modules() if isinstance(part, BatchNorm)] for player in self.players}
+        self._normed = any(self._norms.values())
         self._seen: dict[str, Any] = {}  # what each player saw when it last paid in this round
 
     def draw(self, batch: Batch, stream: Stream) -> AdversarialDraw:
@@ -147,8 +148,11 @@ class AdversarialGame(Game):
         """What ``player`` pays on average over the rows."""
         if player not in self.players:
             raise ValueError(f"player={player!r}: expected one of {', '.join(self.players)}")
+        pay = self._critic_cost if player == "critic" else self._generator_cost
+        if not self._normed:
+            return pay(drawn)
         with self._averages_move(player):
-            return self._critic_cost(drawn) if player == "critic" else self._generator_cost(drawn)
+            return pay(drawn)
 
     def logits(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The critic's answer ``(n,)`` to ``x`` ``(n, …)``, one for each pack; above 0 means real."""
@@ -194,7 +198,7 @@ class AdversarialGame(Game):
         saw: dict[str, Any] = {"real": real.detach(), "fake": fake.detach()}
         paid = {name: penalty.of(slopes[penalty.at]).mean() for name, (penalty, _) in self.penalties.items()}
         for name, (_, weight) in self.penalties.items():
-            cost = cost + weight * paid[name]
+            cost = torch.add(cost, paid[name], alpha=weight)
         if self.classes:
             cost = cost + class_cost(outputs["real"], drawn.label)
             saw |= {"outputs": outputs["real"].detach(), "label": drawn.label}
@@ -259,7 +263,7 @@ class AdversarialGame(Game):
         return answer.reshape(rows, width)
 
     def _one_logit(self, answer: Tensor) -> Tensor:
-        return answer.logsumexp(1) if self.classes else answer[:, 0]
+        return answer.logsumexp(1) if self.classes else answer.reshape(-1)
 
     @contextmanager
     def _averages_move(self, player: str) -> Iterator[None]:
