@@ -1,4 +1,4 @@
-"""The xy game against its closed forms."""
+"""The xy game and the Dirac game against their closed forms."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 from itertools import pairwise, repeat
 
 import pytest
+import torch
 
-from equilibria.games.toy import XYGame
+from equilibria.games.flow import flow_jacobian
+from equilibria.games.toy import DiracGame, XYGame
 from equilibria.random import Stream
 from equilibria.solvers import Alternating, Rule, Simultaneous
 from equilibria.solvers.solver import Solver
@@ -58,3 +60,58 @@ def test_small_steps_follow_the_circle() -> None:
 def test_it_reports_value_and_distance() -> None:
     measured = XYGame(3.0, 4.0).measure(None)
     assert (measured["value"].item(), measured["distance"].item()) == (12.0, 5.0)
+
+
+def eigenvalues(game: DiracGame) -> list[complex]:
+    return sorted((complex(value) for value in torch.linalg.eigvals(flow_jacobian(game))), key=lambda value: (value.real, value.imag))
+
+
+@pytest.mark.parametrize(("payoff", "slope"), [("minimax", 0.5), ("non-saturating", 0.5), ("relativistic", 0.5), ("wasserstein", 1.0)])
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.8, 2.5])
+def test_the_dirac_games_eigenvalues_under_r1(payoff: str, slope: float, gamma: float) -> None:
+    root = complex(gamma**2 / 4 - slope**2) ** 0.5
+    expected = sorted([-gamma / 2 - root, -gamma / 2 + root], key=lambda value: (value.real, value.imag))
+    for found, formula in zip(eigenvalues(DiracGame(payoff, {"r1": gamma}, critic=0, generator=0)), expected, strict=True):
+        assert abs(found - formula) < 1e-8
+
+
+@pytest.mark.parametrize("sigma", [0.2, 1.0])
+def test_the_dirac_games_eigenvalues_under_instance_noise(sigma: float) -> None:
+    """−f″(0)-damped: f″(0) = −¼ for the logistic loss, so −σ²/4 ± √(σ⁴/16 − ¼)."""
+    found = eigenvalues(DiracGame("non-saturating", instance_noise=sigma, critic=0, generator=0))
+    root = complex(sigma**4 / 16 - 0.25) ** 0.5
+    for value, formula in zip(found, [-(sigma**2) / 4 - root, -(sigma**2) / 4 + root], strict=True):
+        assert abs(value - formula) < 1e-8
+
+
+def test_expectations_under_instance_noise_are_those_of_many_draws() -> None:
+    game = DiracGame("non-saturating", instance_noise=0.5, critic=1.3, generator=0.7)
+    real, fake = (0.5 * Stream(6).child(name).normal((1_000_000,), torch.float64) for name in ("real", "fake"))
+    costs = game.payoff.costs(1.3 * real, 1.3 * (0.7 + fake))
+    for player, cost in zip(game.players, costs, strict=True):
+        # 5 standard errors of the mean of a million draws, below .003: false alarm 6e-7
+        assert abs(game.cost(player, None) - cost.mean()) < 5 * cost.std() / 1000
+
+
+def test_without_damping_the_dirac_players_do_not_settle_and_with_r1_they_do() -> None:
+    def distance(payoff: str, penalties: dict[str, float]) -> float:
+        game, solver = DiracGame(payoff, penalties), Alternating(Rule("sgd", 0.1))
+        for step in range(1500):
+            solver.step(game, repeat(None), Stream(0).child(step), measure=False)
+        return game.measure(None)["distance"].item()
+
+    assert distance("minimax", {}) > 0.5
+    assert distance("wasserstein", {}) > 0.5
+    assert distance("non-saturating", {}) > 0.1  # terms of higher order let it creep inward, ever slower
+    assert distance("wasserstein", {"gradient-penalty": 1.0}) > 0.05
+    assert distance("non-saturating", {"r1": 1.0}) < 1e-10
+    assert distance("relativistic", {"r1": 0.5, "r2": 0.5}) < 1e-10
+
+
+def test_wrong_dirac_games_are_refused() -> None:
+    with pytest.raises(ValueError, match="instance_noise=-1"):
+        DiracGame(instance_noise=-1)
+    with pytest.raises(ValueError, match="penalties: 'r3'"):
+        DiracGame(penalties={"r3": 1.0})
+    with pytest.raises(ValueError, match="player='referee'"):
+        DiracGame().cost("referee", None)

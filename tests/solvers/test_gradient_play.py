@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from equilibria.games.game import Game
 from equilibria.games.toy import XYGame
 from equilibria.random import Stream
-from equilibria.solvers import SOLVERS, Alternating, Rule, Simultaneous, Solver
+from equilibria.solvers import SOLVERS, Alternating, Consensus, Extragradient, Lookahead, Optimistic, Rule, Simultaneous, Solver
 
 
 class Recorder(Game):
@@ -100,9 +100,11 @@ def test_the_other_player_is_frozen_and_then_restored(solver: type[Solver]) -> N
     game = Recorder()
     before = {name: parameter.requires_grad for name, parameter in game.named_parameters()}
     solver(Rule("sgd", 0.1)).step(game, iter([7]), Stream(1))
-    in_critic, in_generator = game.frozen
-    assert in_critic == {"critic.weight": True, "critic.bias": True, "generator": False, "fixed": False}
-    assert in_generator == {"critic.weight": False, "critic.bias": False, "generator": True, "fixed": False}
+    movable = {"critic.weight": "critic", "critic.bias": "critic", "generator": "generator"}
+    for call, requires in zip([call for call in game.calls if call[0] == "cost"], game.frozen, strict=True):
+        everyone = solver is Consensus  # it differentiates each gradient in what the others own too
+        assert requires == {"fixed": False} | {name: everyone or owner == call[1] for name, owner in movable.items()}
+    assert len(game.frozen) == (4 if solver is Extragradient else 2)
     assert {name: parameter.requires_grad for name, parameter in game.named_parameters()} == before
     assert all(parameter.grad is None for parameter in game.parameters())
 
@@ -177,6 +179,10 @@ MAKERS = {
     "simultaneous": Simultaneous,
     "alternating": Alternating,
     "alternating, k=3": lambda rules: Alternating(rules, k=3),
+    "extragradient": Extragradient,
+    "optimistic": Optimistic,
+    "lookahead": lambda rules: Lookahead(rules, k=3, alpha=0.4),  # the state is saved between two looks back
+    "consensus": lambda rules: Consensus(rules, gamma=0.2),
 }
 
 
@@ -213,7 +219,7 @@ def test_resume_is_bit_exact(maker: str, rules: str) -> None:
     for name, parameter in game.state_dict().items():
         assert torch.equal(parameter, resumed.state_dict()[name]), name
 
-    if rules != "sgd":  # plain descent alone remembers nothing
+    if rules != "sgd" or maker in ("optimistic", "lookahead"):  # plain descent alone remembers nothing
         forgetful, third = Recorder(), MAKERS[maker](RULES[rules])
         forgetful.load_state_dict(saved)
         play(forgetful, third, 8, 16)
@@ -288,7 +294,18 @@ def test_one_player_is_ordinary_descent() -> None:
         def cost(self, player: str, drawn: None) -> Tensor:
             return self.point.square().sum() / 2
 
-    for solver in SOLVERS.values():
+    start = torch.tensor([4.0, -2.0], dtype=torch.float64)
+    # what is left of each coordinate after three steps at rate ½, on a bowl whose gradient is the point
+    left = {
+        "simultaneous": 0.5**3,
+        "alternating": 0.5**3,
+        "extragradient": 0.75**3,
+        "optimistic": 0.25,  # 1, ½, then ½ − ½(2 · ½ − 1) = ½ and ½ − ½(2 · ½ − ½) = ¼
+        "lookahead": 0.5**3,  # the first look back is after five
+        "consensus": 0.45**3,
+    }
+    assert set(left) == set(SOLVERS)
+    for name, solver in SOLVERS.items():
         game = Bowl()
         play(game, solver(Rule("sgd", 0.5)), 0, 3)
-        assert torch.equal(game.point, torch.tensor([0.5, -0.25], dtype=torch.float64))
+        assert torch.allclose(game.point, left[name] * start, rtol=0, atol=1e-15), name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,93 +12,289 @@ from torch import Tensor, nn
 from equilibria.data.batches import Batch
 from equilibria.games.game import Game
 from equilibria.games.payoffs import Payoff, find_payoff
+from equilibria.games.penalties import find_penalties
+from equilibria.games.semi_supervised import check_classes, class_cost, class_errors
 from equilibria.models.generator import Generator
+from equilibria.networks.packing import Packed, row_wise
 from equilibria.random import Stream
 
 __all__ = ["AdversarialDraw", "AdversarialGame"]
 
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
 
 class AdversarialDraw(NamedTuple):
-    """What a round holds fixed: data ``(n, …)``, noise ``(n, latent_dim)``, and the condition ``(n, …)`` that both go with."""
+    """What a round holds fixed.
+
+    Attributes
+    ----------
+    real, noise, condition, label
+        The data ``(n, …)``, the generator's noise ``(n, latent_dim)``, what both go with ``(n, …)`` or None, the data's classes ``(n,)``
+        or None.
+    blur : pair of Tensor or None
+        Instance noise of the data and of the samples, each ``(n, …)``.
+    mix : Tensor or None
+        Where on the line from a sample to an example a mixed slope is taken: in [0, 1), the same within a pack, ``(n,)``.
+    """
 
     real: Tensor
     noise: Tensor
-    condition: Tensor | None
+    condition: Tensor | None = None
+    label: Tensor | None = None
+    blur: tuple[Tensor, Tensor] | None = None
+    mix: Tensor | None = None
 
 
 class AdversarialGame(Game):
-    """Critic and generator, each paying its column of a payoff.
+    """Critic and generator, each paying its column of a payoff; the critic's slopes and its classes cost it more.
 
-    J_D = mean over rows of costs(critic(x), critic(G(z)))[0], J_G of the same [1], with x the batch and z fresh noise.
+    J_D = mean over pairs of costs(critic(x), critic(G(z)))[0] + Σ γ·(mean penalty) + cross-entropy of the labelled examples;
+    J_G = mean of costs[1], with x the batch and z fresh noise.
 
     Parameters
     ----------
     generator : Generator
         Called ``generator(z, condition)``.
     critic : nn.Module
-        Called ``critic(x, condition)``; gives one logit a row, ``(n,)`` or ``(n, 1)``.
+        Called ``critic(x, condition)``; gives one logit a row, ``(n,)`` or ``(n, 1)``, or with ``classes`` the classes' logits
+        ``(n, classes)``.
     payoff : str or Payoff
         A row of ``PAYOFFS``.
+    penalties : mapping of str to float
+        Rows of ``PENALTIES`` and their weights γ, paid by the critic in every update.
+    packing : int
+        Examples that the critic sees side by side (see ``Packed``): it is built for that many times the columns or channels, and
+        divides the rows of a batch. The player ``critic`` is then the pack's.
+    instance_noise : float
+        Standard deviation of the normal noise that is added to whatever the critic sees, data and samples, for both players: the laws then
+        overlap, and the critic's best answer is about the blurred ones.
+    classes : int, optional
+        Semi-supervised learning: the logit for "real" is log Σ_k exp(logit_k), and an example whose ``batch.label`` is a class number
+        costs the critic −log softmax(logits)[label] too, averaged over the labelled rows of the batch (of each process's share of
+        it). −1 is no label.
 
     Raises
     ------
     ValueError
-        For an unknown payoff; in ``draw`` for a batch with missing values, in ``cost`` for a player that does not play.
+        For an unknown payoff or penalty or a number outside its range; in ``draw`` for a batch with missing values, or of a size that
+        the packs do not divide, or with labels that are no classes; in ``cost`` for a player that does not play or a critic of another
+        shape.
+
+    Notes
+    -----
+    Where the critic answers row by row, all points of which it needs the slope go through it in one pass, and those slopes come from one
+    derivative of the summed logits. A critic that looks across rows (batch norm, minibatch deviation) sees data and samples apart.
+
+    ``measure`` reports what the players saw when they last paid in this round, so that it costs no pass of its own; what was not paid
+    for yet is worked out. Running averages of batch norm move once a round, each player's in its own first turn.
 
     References
     ----------
-    Goodfellow et al. 2014, "Generative adversarial nets".
+    Goodfellow et al. 2014, "Generative adversarial nets"; Salimans et al. 2016, "Improved techniques for training GANs", section 5;
+    Sønderby et al. 2017 and Arjovsky & Bottou 2017 (instance noise).
 
     Examples
     --------
-    >>> from equilibria.data import Batch
     >>> from equilibria.networks.mlp import MLP
     >>> generator = Generator(MLP((2, 8, 3), stream=Stream(0).child("generator")), latent_dim=2)
-    >>> game = AdversarialGame(generator, MLP((3, 8, 1), stream=Stream(0).child("critic")))
+    >>> critic = MLP((3, 8, 1), stream=Stream(0).child("critic"))
+    >>> game = AdversarialGame(generator, critic, "relativistic", penalties={"r1": 1.0, "r2": 1.0})
     >>> drawn = game.draw(Batch(torch.zeros(4, 3)), Stream(1))
     >>> sorted(game.measure(drawn))
-    ['accuracy', 'critic_cost', 'fake_logit', 'generator_cost', 'real_logit']
+    ['accuracy', 'critic_cost', 'fake_logit', 'generator_cost', 'r1', 'r2', 'real_logit']
     """
 
     players = ("critic", "generator")
 
-    def __init__(self, generator: Generator, critic: nn.Module, payoff: str | Payoff = "non-saturating"):
+    def __init__(
+        self,
+        generator: Generator,
+        critic: nn.Module,
+        payoff: str | Payoff = "non-saturating",
+        *,
+        penalties: Mapping[str, float] | None = None,
+        packing: int = 1,
+        instance_noise: float = 0.0,
+        classes: int | None = None,
+    ):
         super().__init__()
         self.payoff = find_payoff(payoff)
+        self.penalties = find_penalties(penalties or {})
+        _check_numbers(packing, instance_noise, classes)
+        self.packing, self.instance_noise, self.classes = int(packing), float(instance_noise), classes
         self.generator = generator
-        self.critic = critic
+        self.critic = critic if packing == 1 else Packed(critic, packing)
+        self._sloped = {penalty.at for penalty, _ in self.penalties.values()}
+        self._row_wise = row_wise(critic)
+        self._norms = {player: [part for part in getattr(self, player).modules() if isinstance(part, BatchNorm)] for player in self.players}
+        self._normed = any(self._norms.values())
+        self._seen: dict[str, Any] = {}  # what each player saw when it last paid in this round
 
     def draw(self, batch: Batch, stream: Stream) -> AdversarialDraw:
-        """The batch as it is, and as many rows of fresh noise."""
-        if batch.mask is not None:
-            raise ValueError("batch has a mask of missing values; an adversarial game needs complete rows: fill them in or leave them out")
-        return AdversarialDraw(batch.values, self.generator.noise(len(batch.values), stream.child("noise")), batch.condition)
+        """The batch as it is, as many rows of fresh noise, and what instance noise and mixed slopes need."""
+        self._check(batch)
+        real = batch.values
+        blur = mix = None
+        if self.instance_noise:
+            near = stream.child("instance noise")
+            blur = (self._blur(real, near.child("real")), self._blur(real, near.child("fake")))
+        if "mixed" in self._sloped:
+            shares = stream.child("mix").uniform((len(real) // self.packing,), real.dtype, real.device)
+            mix = shares.repeat_interleave(self.packing)
+        noise = self.generator.noise(len(real), stream.child("noise"))
+        return AdversarialDraw(real, noise, batch.condition, batch.label if self.classes else None, blur, mix)
 
     def cost(self, player: str, drawn: AdversarialDraw) -> Tensor:
         """What ``player`` pays on average over the rows."""
         if player not in self.players:
             raise ValueError(f"player={player!r}: expected one of {', '.join(self.players)}")
-        fake = self.logits(self.generator(drawn.noise, drawn.condition), drawn.condition)
-        if player == "critic":
-            return self.payoff.costs(self.logits(drawn.real, drawn.condition), fake)[0].mean()
-        # a generator that pays nothing on real rows is spared the critic's pass over them: any logits do in their place
-        real = self.logits(drawn.real, drawn.condition) if self.payoff.generator_pays_on_real else fake
-        return self.payoff.costs(real, fake)[1].mean()
+        pay = self._critic_cost if player == "critic" else self._generator_cost
+        if not self._normed:
+            return pay(drawn)
+        with self._averages_move(player):
+            return pay(drawn)
 
     def logits(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """The critic's answer ``(n,)`` to ``x`` ``(n, …)``; above 0 means real."""
-        return self.critic(x, condition).reshape(len(x))
+        """The critic's answer ``(n,)`` to ``x`` ``(n, …)``, one for each pack; above 0 means real."""
+        return self._one_logit(self._answer(x, condition))
 
     @torch.no_grad()
     def measure(self, drawn: AdversarialDraw) -> dict[str, Tensor]:
-        """Both costs, the mean logit on real and on generated rows, and the share of the critic's answers that are right."""
-        real = self.logits(drawn.real, drawn.condition)
-        fake = self.logits(self.generator(drawn.noise, drawn.condition), drawn.condition)
-        critic_cost, generator_cost = self.payoff.costs(real, fake)
-        return {
-            "critic_cost": critic_cost.mean(),
-            "generator_cost": generator_cost.mean(),
+        """Both costs, the mean logits, the share of the critic's answers that are right, and each penalty before its weight.
+
+        With classes also ``class_error``, the share of the labelled rows that are given another class (0 where none is labelled), and
+        ``labelled``, the share of the rows that are.
+        """
+        for player in self.players:
+            if player not in self._seen:
+                self.cost(player, drawn)
+        saw = self._seen["critic"]
+        real, fake = saw["real"], saw["fake"]
+        report = {
+            "critic_cost": saw["cost"],
+            "generator_cost": self._seen["generator"],
             "real_logit": real.mean(),
             "fake_logit": fake.mean(),
             "accuracy": torch.cat([real > 0, fake < 0]).to(real.dtype).mean(),
         }
+        if "outputs" in saw:
+            report |= class_errors(saw["outputs"], saw["label"])
+        return report | saw["penalties"]
+
+    def settle(self, drawn: AdversarialDraw) -> None:
+        """Forget what this round's players saw."""
+        self._seen = {}
+
+    # ---------------------------------------------------------------- what each player pays
+
+    def _critic_cost(self, drawn: AdversarialDraw) -> Tensor:
+        points = {"real": self._blurred(drawn.real, drawn, 0), "fake": self._fake(drawn)}
+        if drawn.mix is not None:
+            share = drawn.mix.reshape(-1, *(1 for _ in drawn.real.shape[1:]))
+            points["mixed"] = torch.lerp(points["fake"], points["real"], share)
+        outputs, slopes = self._answers(points, drawn.condition)
+        real, fake = self._one_logit(outputs["real"]), self._one_logit(outputs["fake"])
+        cost = self.payoff.costs(real, fake)[0].mean()
+        saw: dict[str, Any] = {"real": real.detach(), "fake": fake.detach()}
+        paid = {name: penalty.of(slopes[penalty.at]).mean() for name, (penalty, _) in self.penalties.items()}
+        for name, (_, weight) in self.penalties.items():
+            cost = torch.add(cost, paid[name], alpha=weight)
+        if self.classes:
+            cost = cost + class_cost(outputs["real"], drawn.label)
+            saw |= {"outputs": outputs["real"].detach(), "label": drawn.label}
+        self._seen["critic"] = saw | {"cost": cost.detach(), "penalties": {name: value.detach() for name, value in paid.items()}}
+        return cost
+
+    def _generator_cost(self, drawn: AdversarialDraw) -> Tensor:
+        fake = self.logits(self._fake(drawn), drawn.condition)
+        # a generator that pays nothing on real rows is spared the critic's pass over them: any logits do in their place
+        real = self.logits(self._blurred(drawn.real, drawn, 0), drawn.condition) if self.payoff.generator_pays_on_real else fake
+        cost = self.payoff.costs(real, fake)[1].mean()
+        self._seen["generator"] = cost.detach()
+        return cost
+
+    # ---------------------------------------------------------------- what the critic sees and says
+
+    def _fake(self, drawn: AdversarialDraw) -> Tensor:
+        return self._blurred(self.generator(drawn.noise, drawn.condition), drawn, 1)
+
+    def _blurred(self, x: Tensor, drawn: AdversarialDraw, which: int) -> Tensor:
+        return x if drawn.blur is None else x + drawn.blur[which].reshape(x.shape)
+
+    def _blur(self, like: Tensor, stream: Stream) -> Tensor:
+        return stream.normal(like.shape, like.dtype, like.device).mul_(self.instance_noise)
+
+    def _answers(self, points: Mapping[str, Tensor], condition: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The critic's outputs at each place, and its slopes where a penalty asks for them, a row for each pack."""
+        outputs: dict[str, Tensor] = {}
+        slopes: dict[str, Tensor] = {}
+        for names in self._passes(points):
+            x = torch.cat([points[name] for name in names]) if len(names) > 1 else points[names[0]]
+            given = None if condition is None else torch.cat([condition] * len(names))
+            if names[0] not in self._sloped:
+                outputs |= zip(names, self._answer(x, given).chunk(len(names)), strict=True)
+                continue
+            twice = torch.is_grad_enabled()
+            with torch.enable_grad():  # a report needs the slope too
+                x = x if x.requires_grad else x.detach().requires_grad_()  # a leaf of its own: the batch is the caller's
+                answer = self._answer(x, given)
+                (slope,) = torch.autograd.grad(self._one_logit(answer).sum(), x, create_graph=twice)
+            outputs |= zip(names, answer.chunk(len(names)), strict=True)
+            slopes |= zip(names, slope.reshape(len(answer), -1).chunk(len(names)), strict=True)
+        return outputs, slopes
+
+    def _passes(self, names: Collection[str]) -> Iterator[list[str]]:
+        """Places that may go through the critic together: all whose slope is wanted, and all others."""
+        if not self._row_wise:
+            yield from ([name] for name in names)
+            return
+        for wanted in (True, False):
+            group = [name for name in names if (name in self._sloped) == wanted]
+            if group:
+                yield group
+
+    def _answer(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """The critic's outputs, ``(n, 1)`` or ``(n, classes)``, a row for each pack."""
+        rows, width = len(x) // self.packing, self.classes or 1
+        answer: Tensor = self.critic(x, condition)
+        if answer.numel() != rows * width or len(answer) != rows:
+            wanted = f"{self.classes} class logits" if self.classes else "one logit"
+            raise ValueError(f"critic: its answer to {len(x)} rows has shape {tuple(answer.shape)}; expected {rows} rows of {wanted} each")
+        return answer.reshape(rows, width)
+
+    def _one_logit(self, answer: Tensor) -> Tensor:
+        return answer.logsumexp(1) if self.classes else answer.reshape(-1)
+
+    @contextmanager
+    def _averages_move(self, player: str) -> Iterator[None]:
+        """Running averages of batch norm move in their own player's first turn of a round alone, and never for a report."""
+        first = torch.is_grad_enabled() and player not in self._seen
+        still = [norm for other, norms in self._norms.items() if other != player or not first for norm in norms if norm.track_running_stats]
+        try:
+            for norm in still:
+                norm.track_running_stats = False
+            yield
+        finally:
+            for norm in still:
+                norm.track_running_stats = True
+
+    def _check(self, batch: Batch) -> None:
+        if batch.mask is not None:
+            raise ValueError("batch has a mask of missing values; an adversarial game needs complete rows: fill them in or leave them out")
+        if len(batch.values) % self.packing:
+            raise ValueError(
+                f"packing={self.packing} does not divide the {len(batch.values)} rows of a batch; choose a batch size that it divides"
+            )
+        if self.classes and batch.label is not None:
+            check_classes(batch.label, self.classes)
+
+
+def _check_numbers(packing: int, instance_noise: float, classes: int | None) -> None:
+    if packing < 1:
+        raise ValueError(f"packing={packing!r}: expected a whole number of at least 1, the examples that the critic sees side by side")
+    if not 0 <= instance_noise < float("inf"):
+        raise ValueError(f"instance_noise={instance_noise!r}: expected a standard deviation of at least 0")
+    if classes is not None and classes < 2:
+        raise ValueError(f"classes={classes!r}: expected at least 2, or None")
+    if classes is not None and packing > 1:
+        raise ValueError(f"packing={packing} with classes={classes}: a pack has no class of its own; use one of the two")

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from equilibria.networks.mlp import MLP
+from equilibria.networks.packing import MinibatchDeviation, Packed
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "MinibatchDeviation", "Packed"]

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from equilibria.solvers.gradient_play import Alternating, Simultaneous
+from equilibria.solvers.rotation import Consensus, Extragradient, Lookahead, Optimistic
 from equilibria.solvers.rule import Rule
 from equilibria.solvers.solver import Solver
 
-__all__ = ["SOLVERS", "Alternating", "Rule", "Simultaneous", "Solver"]
+__all__ = ["SOLVERS", "Alternating", "Consensus", "Extragradient", "Lookahead", "Optimistic", "Rule", "Simultaneous", "Solver"]
 
-SOLVERS: dict[str, type[Solver]] = {"simultaneous": Simultaneous, "alternating": Alternating}
+SOLVERS: dict[str, type[Solver]] = {
+    "simultaneous": Simultaneous,
+    "alternating": Alternating,
+    "extragradient": Extragradient,
+    "optimistic": Optimistic,
+    "lookahead": Lookahead,
+    "consensus": Consensus,
+}
 """Solvers by the names that a run folder and the command line use."""

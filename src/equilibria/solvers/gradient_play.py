@@ -34,9 +34,12 @@ class Simultaneous(Solver):
     def step(self, game: Game, batches: Iterator[Any], stream: Stream, measure: bool = True) -> dict[str, Tensor]:
         self.bind(game)
         drawn = game.draw(next(batches), stream)
-        gradients = {player: self._gradient(game, player, drawn) for player in game.players}
-        self._update(game, gradients, drawn)
+        self._update(game, self._gradients(game, drawn), drawn)
         return self._finish(game, drawn, measure)
+
+    def _gradients(self, game: Game, drawn: Any) -> dict[str, list[Tensor]]:
+        """What every player is to follow: its gradient here."""
+        return {player: self._gradient(game, player, drawn) for player in game.players}
 
 
 class Alternating(Solver):

@@ -113,11 +113,13 @@ class Rule:
         return self.final_momentum
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """A torch optimiser over ``parameters``, with the weights (two dimensions or more) and the rest in a group each."""
+        """A torch optimiser over ``parameters``, the weights (two dimensions or more) before the rest, in groups where they decay."""
         parameters = list(parameters)
         weights = [parameter for parameter in parameters if parameter.dim() >= 2]
         others = [parameter for parameter in parameters if parameter.dim() < 2]
         decays = ((weights, self.weight_decay), (others, 0.0))
+        if not self.weight_decay:  # one group: its step is one call less, and the order of its state the same
+            decays = ((weights + others, 0.0), ([], 0.0))
         groups = [{"params": group, "weight_decay": decay} for group, decay in decays if group]
         if self.optimiser == "sgd":
             return torch.optim.SGD(groups, lr=self.rate_at(0), momentum=self.momentum_at(0), fused=True)

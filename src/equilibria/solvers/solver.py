@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from equilibria.games.game import Game
 from equilibria.random import Stream
 from equilibria.solvers.rule import Rule
 
-__all__ = ["Solver", "only"]
+__all__ = ["Solver", "frozen"]
 
 
 class Solver:
@@ -45,6 +45,8 @@ class Solver:
         self._rules: dict[str, Rule] = {}
         self._optimisers: dict[str, torch.optim.Optimizer] = {}
         self._owned: dict[str, list[torch.nn.Parameter]] = {}
+        self._others: dict[str, list[torch.nn.Parameter]] = {}
+        self._kept: dict[str, dict[str, list[Tensor]]] = {}  # name → player → a tensor for each parameter: what else the next step needs
 
     def bind(self, game: Game) -> None:
         """Build an optimiser for every player of ``game``, as new; a second call with the same game does nothing.
@@ -59,7 +61,8 @@ class Solver:
         rules = _rule_of_each(self.rules, game)
         owned = {player: game.parameters_of(player) for player in game.players}
         _check_owners(owned)
-        self._rules, self._owned = rules, owned
+        self._rules, self._owned, self._kept = rules, owned, {}
+        self._others = {player: [p for other, its in owned.items() if other != player for p in its] for player in owned}
         self._optimisers = {player: rules[player].build(parameters) for player, parameters in owned.items()}
         self.updates = dict.fromkeys(game.players, 0)
         self._game = game
@@ -89,6 +92,7 @@ class Solver:
         return {
             "updates": dict(self.updates),
             "optimisers": {player: _read(optimiser) for player, optimiser in self._optimisers.items()},
+            "kept": {name: {player: _numbered(tensors) for player, tensors in kept.items()} for name, kept in self._kept.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -103,15 +107,27 @@ class Solver:
             raise ValueError("state: this solver has no game yet; call bind(game) before load_state_dict")
         if set(state["updates"]) != set(self.updates):
             raise ValueError(f"state: it is of players {sorted(state['updates'])}, and this game's are {sorted(self.updates)}")
-        for player, optimiser in self._optimisers.items():
-            _check_state(player, optimiser, state["optimisers"].get(player, {}))
+        for player in self._optimisers:
+            _check_state(player, self._ordered(player), state["optimisers"].get(player, {}))
+        kept = state.get("kept", {})
+        for name, of_players in kept.items():
+            for player, tensors in of_players.items():
+                _check_state(player, self._owned[player], {index: {name: tensor} for index, tensor in tensors.items()})
         for player, optimiser in self._optimisers.items():
             _write(optimiser, state["optimisers"].get(player, {}))
         self.updates = {player: int(state["updates"][player]) for player in self.updates}
+        self._kept = {
+            name: {player: [tensors[str(i)].clone() for i in range(len(tensors))] for player, tensors in of_players.items()}
+            for name, of_players in kept.items()
+        }
+
+    def _ordered(self, player: str) -> list[torch.nn.Parameter]:
+        """The player's parameters in the order of its optimiser's state."""
+        return [parameter for group in self._optimisers[player].param_groups for parameter in group["params"]]
 
     def _gradient(self, game: Game, player: str, drawn: Any) -> list[Tensor]:
         """The player's gradient here, the others frozen."""
-        with only(game, player):
+        with frozen(self._others[player]):
             return game.gradient(player, drawn)
 
     def _update(self, game: Game, gradients: Mapping[str, list[Tensor]], drawn: Any) -> None:
@@ -119,8 +135,10 @@ class Solver:
         self.reduce([tensor for player in gradients for tensor in gradients[player]] + game.shared(drawn))
         for player, gradient in gradients.items():
             self._apply(player, gradient)
+            self.updates[player] += 1
 
     def _apply(self, player: str, gradient: list[Tensor]) -> None:
+        """Move the player as its rule says, were ``gradient`` its gradient; the clock of its schedule stands still."""
         optimiser = self._optimisers[player]
         self._rules[player].set_update(optimiser, self.updates[player])
         for parameter, tensor in zip(self._owned[player], gradient, strict=True):
@@ -128,7 +146,6 @@ class Solver:
         optimiser.step()
         for parameter in self._owned[player]:
             parameter.grad = None
-        self.updates[player] += 1
 
     def _finish(self, game: Game, drawn: Any, measure: bool) -> dict[str, Tensor]:
         """End the round: report, then let the game's buffers move."""
@@ -138,15 +155,14 @@ class Solver:
 
 
 @contextmanager
-def only(game: Game, player: str) -> Iterator[None]:
-    """Within it no parameter of another player requires a gradient; afterwards all are as they were."""
-    others = [parameter for other in game.players if other != player for parameter in game.parameters_of(other)]
-    for parameter in others:
+def frozen(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
+    """Within it none of these trainable parameters requires a gradient; afterwards all do again."""
+    for parameter in parameters:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in others:
+        for parameter in parameters:
             parameter.requires_grad_(True)
 
 
@@ -181,8 +197,11 @@ def _write(optimiser: torch.optim.Optimizer, saved: Mapping[str, Mapping[str, Te
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def _check_state(player: str, optimiser: torch.optim.Optimizer, saved: Mapping[str, Mapping[str, Tensor]]) -> None:
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+def _numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {str(i): tensor for i, tensor in enumerate(tensors)}
+
+
+def _check_state(player: str, parameters: Sequence[torch.nn.Parameter], saved: Mapping[str, Mapping[str, Tensor]]) -> None:
     for index, entry in saved.items():
         if int(index) >= len(parameters):
             raise ValueError(f"state: player {player} has {len(parameters)} parameters, and the state is of more")
