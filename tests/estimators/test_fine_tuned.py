@@ -192,7 +192,10 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
     monkeypatch.setattr(trainer.Trainer, "_round", counted)
 
 
-@pytest.mark.parametrize("settings", [{}, {"optimiser": "sgd", "average": 0.0}, {"validation_fraction": 0.3, "precision": "bfloat16"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"optimiser": "sgd", "average": 0.0}, {"validation_fraction": 0.3, "precision": "bfloat16"}, {"adversary": 0.5, "append": False}],
+)
 def test_a_stopped_run_is_resumed_to_the_same_network(settings: dict[str, Any], small: DBM, tmp_path: Path, monkeypatch: Any) -> None:
     settings = {**SMALL, **settings}
     whole = FineTunedClassifier(small, **settings).fit(X, Y)
@@ -228,15 +231,16 @@ def test_a_run_is_resumed_with_its_own_rows_and_labels_alone(small: DBM, tmp_pat
 
 
 @pytest.mark.parametrize("by_path", [False, True])
-def test_saved_and_loaded_it_answers_as_before(by_path: bool, small: DBM, tmp_path: Path) -> None:
+@pytest.mark.parametrize("append", [False, True])
+def test_saved_and_loaded_it_answers_as_before(by_path: bool, append: bool, small: DBM, tmp_path: Path) -> None:
     machine: Any = small
     if by_path:
         small.save(tmp_path / "machine")
         machine = str(tmp_path / "machine")
-    model = FineTunedClassifier(machine, **SMALL).fit(X, Y)
+    model = FineTunedClassifier(machine, **SMALL, append=append).fit(X, Y)
     assert model.machine is machine
     model.save(tmp_path / "saved")
-    FineTunedClassifier(machine, out=str(tmp_path / "trained"), **SMALL).fit(X, Y)
+    FineTunedClassifier(machine, out=str(tmp_path / "trained"), **SMALL, append=append).fit(X, Y)
     shutil.rmtree(tmp_path / "machine", ignore_errors=True)  # a run holds its own copy
     for name in ("saved", "trained"):
         shutil.move(tmp_path / name, tmp_path / "elsewhere" / name)
@@ -307,6 +311,7 @@ def test_it_travels_by_joblib_and_takes_frames(small: DBM) -> None:
         ({"schedule": "inverse"}, "schedule='inverse': expected one of 'constant', 'linear', 'cosine'"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"input_dropout": -0.1}, "input_dropout=-0.1"),
+        ({"adversary": -1}, "adversary=-1"),
         ({"average": 1}, "average=1"),
         ({"validation_fraction": 0.001}, "validation_fraction=0.001 keeps back 0 of 60 labelled rows"),
         ({"precision": "float16"}, "precision='float16'"),

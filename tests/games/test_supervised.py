@@ -162,3 +162,41 @@ def test_what_does_not_fit_is_refused() -> None:
         played.cost("critic", played.draw(Batch(torch.zeros(1, 2), label=torch.zeros(1)), Stream(0)))
     with pytest.raises(ValueError, match="keep=False"):
         played.consider(0.1, {})
+
+
+def test_the_adversary_shifts_each_row_as_far_as_it_may_up_the_slope() -> None:
+    played = game((0.3, 0.5), adversary=0.25, columns=6)
+    drawn = played.draw(batch(), Stream(2))
+    with torch.no_grad():
+        _, shifted = played._shift(drawn)
+    move = shifted - drawn.values
+    known = LABEL >= 0
+    assert torch.allclose(move[known].norm(dim=1), torch.full((5,), 0.25, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert not move[:, 6:].any()
+    assert not move[~known].any()
+    small = 1e-6
+    for row in torch.nonzero(known).flatten().tolist():  # no unit direction climbs faster than the one taken: central differences
+        slope = torch.zeros(6, dtype=torch.float64)
+        for column in range(6):
+            ends = []
+            for sign in (1, -1):
+                x = drawn.values.clone()
+                x[row, column] += sign * small
+                ends.append(by_hand(played, x, drawn.masks)[0].item())
+            slope[column] = (ends[0] - ends[1]) / (2 * small)
+        assert torch.allclose(move[row, :6] / 0.25, slope / slope.norm(), rtol=0, atol=1e-5)
+
+
+def test_with_an_adversary_half_is_paid_for_each_kind_of_row() -> None:
+    played = game((0.3, 0.5), adversary=1e-4)  # short: the shift is the worst one to first order
+    drawn = played.draw(batch(), Stream(2))
+    assert not torch.equal(drawn.masks[1], drawn.shifted_masks[1])
+    shifted = played._shift(drawn)[1]
+    plain, plain_slopes = by_hand(played, drawn.values, drawn.masks)
+    other, other_slopes = by_hand(played, shifted, drawn.shifted_masks)
+    assert by_hand(played, shifted, drawn.masks)[0] > plain
+    assert played.cost("network", drawn).item() == pytest.approx((plain.item() + other.item()) / 2, abs=1e-12)
+    for found, one, two in zip(played.gradient("network", drawn), plain_slopes, other_slopes, strict=True):
+        assert torch.allclose(found, (one + two) / 2, rtol=0, atol=1e-10)
+    with pytest.raises(ValueError, match="adversary=-1"):
+        game(adversary=-1)

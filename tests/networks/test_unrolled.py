@@ -67,3 +67,17 @@ def test_other_sizes_are_refused(sizes: tuple[int, ...], classes: int, sentence:
 def test_another_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"x has shape \(2, 6\): expected \(rows, 10\), the columns 6 \+ 4"):
         UnrolledNetwork((6, 5, 4), 2)(torch.zeros(2, 6))
+
+
+def test_without_the_posterior_each_layer_hears_only_the_one_below() -> None:
+    network = UnrolledNetwork((6, 5, 4), classes=3, append=False).double()
+    weights = [Stream(0).child(i).normal(shape, torch.float64) for i, shape in enumerate([(6, 5), (5, 4)])]
+    biases = [Stream(1).child(i).normal((width,), torch.float64) for i, width in enumerate([5, 4])]
+    network.adopt(weights, biases, Stream(2))
+    x = Stream(3).normal((7, 6), torch.float64)
+    h1 = torch.sigmoid(x @ weights[0] + biases[0])
+    for found, wanted in zip(network.hidden(x), (h1, torch.sigmoid(h1 @ weights[1] + biases[1])), strict=True):
+        assert torch.allclose(found, wanted, rtol=0, atol=1e-12)
+    assert network.masked == (6, 5, 4)
+    with pytest.raises(ValueError, match="expected \\(rows, 6\\)"):
+        network(torch.zeros(2, 10, dtype=torch.float64))

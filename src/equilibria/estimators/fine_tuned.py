@@ -61,6 +61,12 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         How the rate falls to zero over the training, if it does.
     input_dropout, dropout : float
         Shares of the input's cells and of the hidden units that are dropped in each update.
+    adversary : float
+        With it half the cost is of rows shifted by this Euclidean length in the direction that costs most: see
+        :class:`~equilibria.games.supervised.SupervisedGame`. Visible cells alone are shifted. 0 turns it off.
+    append : bool
+        Whether the means of the hidden layers above the first are appended to the input, as in the protocol of 2009; without them each
+        layer hears only the one below.
     weight_decay : float
         Of the weights; biases have none.
     average : float
@@ -135,6 +141,8 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         schedule: str = "linear",
         input_dropout: float = 0.2,
         dropout: float = 0.3,
+        adversary: float = 0.0,
+        append: bool = True,
         weight_decay: float = 0.0,
         average: float = 0.999,
         validation_fraction: float = 0.0,
@@ -156,6 +164,8 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         self.schedule = schedule
         self.input_dropout = input_dropout
         self.dropout = dropout
+        self.adversary = adversary
+        self.append = append
         self.weight_decay = weight_decay
         self.average = average
         self.validation_fraction = validation_fraction
@@ -213,7 +223,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         machine = copy.deepcopy(self.pretrained_.machine_).to(self.device).double()
         network = copy.deepcopy(self.network_).to(self.device).double()
         with torch.no_grad():
-            inputs = posterior_inputs(machine, self._encode(X, torch.float64).to(self.device), self.mean_field_steps)
+            inputs = posterior_inputs(machine, self._encode(X, torch.float64).to(self.device), self.mean_field_steps, self.network_.append)
             return torch.cat([functional.softmax(network(rows), 1) for rows in inputs.split(2000)]).cpu().numpy()
 
     def predict(self, X: Any) -> np.ndarray:
@@ -232,6 +242,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         choice("schedule", self.schedule, [name for name in SCHEDULES if name not in ("geometric", "inverse")])
         for name in ("input_dropout", "dropout", "validation_fraction"):
             number(name, getattr(self, name), 0, 0.99)
+        number("adversary", self.adversary, 0)
         number("weight_decay", self.weight_decay, 0)
         number("average", self.average, 0, 0.999999)
         whole("mean_field_steps", self.mean_field_steps, 1)
@@ -273,8 +284,9 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         machine = copy.deepcopy(self.pretrained_.machine_).to(self.device)
         labelled = np.flatnonzero(codes >= 0)[self._stream().child("held out").permutation(int((codes >= 0).sum())).numpy()]
         held, train = np.split(labelled, [kept_back(codes, self.validation_fraction)])
-        network = unrolled(machine, len(self.classes_), self._stream().child("classes"))
-        game = SupervisedGame(network, (self.input_dropout, self.dropout), self.precision, keep=len(held) > 0)
+        network = unrolled(machine, len(self.classes_), self._stream().child("classes"), self.append)
+        rates, kept = (self.input_dropout, self.dropout), len(held) > 0
+        game = SupervisedGame(network, rates, self.precision, adversary=self.adversary, columns=network.sizes[0], keep=kept)
         batches = Batches(
             self._inputs(machine, X[train]),
             min(self.batch_size, len(train)),
@@ -305,7 +317,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
 
     def _inputs(self, machine: BoltzmannMachine, X: np.ndarray) -> Tensor:
         """The network's inputs; once for a whole training, since the machine does not move."""
-        return posterior_inputs(machine, self._encode(X, machine.dtype).to(self.device), self.mean_field_steps)
+        return posterior_inputs(machine, self._encode(X, machine.dtype).to(self.device), self.mean_field_steps, self.append)
 
     def _rule(self, steps: int) -> Rule:
         steps = 0 if self.schedule == "constant" else steps
@@ -356,9 +368,9 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         return {f"network.{name}": value for name, value in self.network_.state_dict().items()}
 
     def _metadata(self) -> dict[str, Any]:
-        return {"sizes": list(self.network_.sizes), "best_validation_score": self.best_validation_score_}
+        return {"sizes": list(self.network_.sizes), "append": self.network_.append, "best_validation_score": self.best_validation_score_}
 
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-        self.network_ = UnrolledNetwork(metadata["sizes"], len(self.classes_)).to(self.device)
+        self.network_ = UnrolledNetwork(metadata["sizes"], len(self.classes_), metadata.get("append", True)).to(self.device)
         self.network_.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
         self.best_validation_score_ = metadata["best_validation_score"]

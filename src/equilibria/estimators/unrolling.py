@@ -37,7 +37,7 @@ def stack_of(machine: BoltzmannMachine) -> list[str]:
 
 
 @torch.no_grad()
-def posterior_inputs(machine: BoltzmannMachine, values: Tensor, steps: int) -> Tensor:
+def posterior_inputs(machine: BoltzmannMachine, values: Tensor, steps: int, append: bool = True) -> Tensor:
     """[s(v), q², …, q^L]: visible signals and the mean-field means of the hidden layers above the first, ``steps`` updates of each.
 
     Parameters
@@ -48,6 +48,8 @@ def posterior_inputs(machine: BoltzmannMachine, values: Tensor, steps: int) -> T
         Complete rows, in the machine's type and on its device; worked on in blocks.
     steps : int
         Updates of both blocks; all rows take the same number, so that a row's input does not depend on the rows beside it.
+    append : bool
+        Whether the means are there; without them the signals are all.
 
     Examples
     --------
@@ -56,6 +58,7 @@ def posterior_inputs(machine: BoltzmannMachine, values: Tensor, steps: int) -> T
     torch.Size([2, 10])
     """
     visible, _, *above = stack_of(machine)
+    above = above if append else []
     parts = []
     for rows in values.split(BLOCK_ROWS):
         means = update(machine, {visible: Held(rows)}, steps)[0] if above else {}
@@ -63,9 +66,9 @@ def posterior_inputs(machine: BoltzmannMachine, values: Tensor, steps: int) -> T
     return torch.cat(parts)
 
 
-def unrolled(machine: BoltzmannMachine, classes: int, stream: Stream) -> UnrolledNetwork:
+def unrolled(machine: BoltzmannMachine, classes: int, stream: Stream, append: bool = True) -> UnrolledNetwork:
     """The network whose hidden layers are the machine's mean field where its input is a fixed point of it; its classes are drawn."""
     names = stack_of(machine)
     weights = [machine.weight[f"{a}-{b}"] for a, b in itertools.pairwise(names)]
-    network = UnrolledNetwork([machine.units(name).size for name in names], classes).to(machine.device, machine.dtype)
+    network = UnrolledNetwork([machine.units(name).size for name in names], classes, append).to(machine.device, machine.dtype)
     return network.adopt(weights, [machine.bias[name] for name in names[1:]], stream)

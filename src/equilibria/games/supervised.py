@@ -23,11 +23,13 @@ MISSING = -1
 
 
 class SupervisedDraw(NamedTuple):
-    """What a round holds fixed: inputs ``(n, d)``, labels ``(n,)`` of int64 with −1 where missing, and dropout's masks."""
+    """What a round holds fixed: inputs ``(n, d)``, labels ``(n,)`` of int64 with −1 where missing, dropout's masks, and those of the
+    rows that the adversary shifts."""
 
     values: Tensor
     label: Tensor
     masks: tuple[Tensor, ...]
+    shifted_masks: tuple[Tensor, ...] = ()
 
 
 class SupervisedGame(Game):
@@ -36,6 +38,12 @@ class SupervisedGame(Game):
     Rows with the label −1 are left out of the mean; a batch without a label costs nothing. With dropout each unit of the input is kept with
     probability 1 − ``dropout[0]`` and each hidden unit with 1 − ``dropout[1]``, and what is kept is divided by it, so that the
     whole network needs no scaling afterwards. The masks are drawn in ``draw``, so ``cost`` is pure.
+
+    With an ``adversary`` of radius ε it pays half for the rows as they are and half for the rows as the adversary would have them,
+
+        J = ½ CE(x) + ½ CE(x + ε·g/|g|),  g = ∇_x CE(x),
+
+    the worst shift of length ε to first order. Its move is taken as given: at a maximum the cost's slope through it is zero (Danskin).
 
     Parameters
     ----------
@@ -46,17 +54,22 @@ class SupervisedGame(Game):
         Rates of the input and of the hidden layers, in [0, 1).
     precision : {"float32", "bfloat16"}
         Type of the matrix products; parameters and gradients keep their own.
+    adversary : float
+        How far the adversary may shift a row, in Euclidean length; 0 is no adversary.
+    columns : int, optional
+        How many of the input's first columns it may shift; all by default.
     keep : bool
         Whether the best network so far by a held-out measure is kept among the buffers: see :meth:`consider`.
 
     Raises
     ------
     ValueError
-        For a rate outside [0, 1) or an unknown precision; in ``draw`` for a batch without labels or with a mask.
+        For a rate outside [0, 1), a radius below 0 or an unknown precision; in ``draw`` for a batch without labels or with a mask.
 
     References
     ----------
-    Srivastava et al. 2014, "Dropout".
+    Srivastava et al. 2014, "Dropout"; Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples" (with the largest
+    cell bounded); Miyato et al. 2016, "Distributional smoothing with virtual adversarial training" (with the length bounded).
 
     Examples
     --------
@@ -70,13 +83,25 @@ class SupervisedGame(Game):
     players = ("network",)
     best_error: Tensor
 
-    def __init__(self, network: nn.Module, dropout: tuple[float, float] = (0.0, 0.0), precision: str = "float32", keep: bool = False):
+    def __init__(
+        self,
+        network: nn.Module,
+        dropout: tuple[float, float] = (0.0, 0.0),
+        precision: str = "float32",
+        *,
+        adversary: float = 0.0,
+        columns: int | None = None,
+        keep: bool = False,
+    ):
         super().__init__()
         if len(dropout) != 2 or not all(0 <= rate < 1 for rate in dropout):
             raise ValueError(f"dropout={dropout!r}: expected the rates of the input and of the hidden layers, each in [0, 1)")
         if precision not in PRECISIONS:
             raise ValueError(f"precision={precision!r}: expected one of {', '.join(map(repr, PRECISIONS))}")
+        if not 0 <= adversary < float("inf"):
+            raise ValueError(f"adversary={adversary!r}: expected how far it may shift a row, a finite number of at least 0")
         self.network, self.dropout, self.precision = network, dropout, precision
+        self.adversary, self.columns = float(adversary), columns
         self.best = copy.deepcopy(network).requires_grad_(False) if keep else None
         if keep:
             self.register_buffer("best_error", torch.tensor(2.0, dtype=torch.float64))  # worse than any
@@ -87,13 +112,18 @@ class SupervisedGame(Game):
             raise ValueError("batch has no labels: a supervised game needs them, -1 where one is missing")
         if batch.mask is not None:
             raise ValueError("batch has a mask of missing values; a supervised game needs complete rows: fill them in or leave them out")
-        return SupervisedDraw(batch.values, batch.label.to(torch.int64), self._masks(batch.values, stream))
+        masks = self._masks(batch.values, stream)
+        shifted = self._masks(batch.values, stream.child("shifted")) if self.adversary else ()
+        return SupervisedDraw(batch.values, batch.label.to(torch.int64), masks, shifted)
 
     def cost(self, player: str, drawn: SupervisedDraw) -> Tensor:
-        """The mean of −log p(label | x) over the rows that have one."""
+        """The mean of −log p(label | x) over the rows that have one, and as much again of the rows that the adversary shifted."""
         if player not in self.players:
             raise ValueError(f"player={player!r}: expected one of {', '.join(self.players)}")
-        return _mean_cost(self.logits(drawn.values, drawn.masks), drawn.label)
+        if not self.adversary:
+            return _mean_cost(self.logits(drawn.values, drawn.masks), drawn.label)
+        plain, shifted = self._shift(drawn)
+        return (plain + _mean_cost(self.logits(shifted, drawn.shifted_masks), drawn.label)) / 2
 
     def logits(self, x: Tensor, masks: tuple[Tensor, ...] = ()) -> Tensor:
         """The network's logits ``(n, classes)`` in the type of ``x``."""
@@ -120,6 +150,16 @@ class SupervisedGame(Game):
             self.best_error.fill_(error)
             for name, parameter in self.best.named_parameters():
                 parameter.copy_(parameters[name])
+
+    def _shift(self, drawn: SupervisedDraw) -> tuple[Tensor, Tensor]:
+        """The cost of the rows as they are, and the rows where they cost most to first order."""
+        with torch.enable_grad():
+            x = drawn.values.detach().requires_grad_()
+            cost = _mean_cost(self.logits(x, drawn.masks), drawn.label)
+            (slope,) = torch.autograd.grad(cost, x, retain_graph=True)
+            slope[:, self.columns :] = 0
+        length = slope.norm(dim=1, keepdim=True).clamp(min=torch.finfo(slope.dtype).tiny)
+        return cost, torch.addcmul(drawn.values, slope, length.reciprocal(), value=self.adversary)
 
     def _masks(self, x: Tensor, stream: Stream) -> tuple[Tensor, ...]:
         if not any(self.dropout):

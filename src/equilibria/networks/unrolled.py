@@ -23,7 +23,8 @@ class UnrolledNetwork(nn.Module):
         log p(class) = log softmax(Uᵀ h^L + c).
 
     Where q is a fixed point of mean field, h¹ … h^L are the posterior's own means. The matrix from q^(l+1) into h^l is a parameter
-    of its own, so W² has two copies, which training moves apart. A machine with one hidden layer is σ(W¹ᵀ v + b¹) and the classes.
+    of its own, so W² has two copies, which training moves apart. A machine with one hidden layer is σ(W¹ᵀ v + b¹) and the classes. Without
+    ``append`` the terms in q are left out: a plain network that begins with the machine's weights.
 
     Parameters
     ----------
@@ -31,6 +32,8 @@ class UnrolledNetwork(nn.Module):
         Widths from the visible layer up: d, n₁, …, n_L, at least two.
     classes : int
         Classes, at least two.
+    append : bool
+        Whether q² … q^L are part of the input.
 
     Attributes
     ----------
@@ -57,18 +60,18 @@ class UnrolledNetwork(nn.Module):
     torch.Size([2, 3])
     """
 
-    def __init__(self, sizes: Sequence[int], classes: int):
+    def __init__(self, sizes: Sequence[int], classes: int, append: bool = True):
         super().__init__()
         sizes = tuple(int(size) for size in sizes)
         if len(sizes) < 2 or min(sizes) < 1:
             raise ValueError(f"sizes={sizes}: expected a visible and at least one hidden width, each 1 or more")
         if classes < 2:
             raise ValueError(f"classes={classes!r}: expected two or more")
-        self.sizes, self.classes = sizes, int(classes)
-        above = (*sizes[2:], 0)  # of each hidden layer; the last has none
+        self.sizes, self.classes, self.append = sizes, int(classes), append
+        above = (*sizes[2:], 0) if append else (0,) * (len(sizes) - 1)  # of each hidden layer; the last has none
         self.layers = nn.ModuleList(_zeros(below + over, own) for below, own, over in zip(sizes[:-1], sizes[1:], above, strict=True))
         self.top = _zeros(sizes[-1], self.classes)
-        self.parts = (sizes[0], *sizes[2:])  # columns of the input: v, q², …, q^L
+        self.parts = (sizes[0], *(sizes[2:] if append else ()))  # columns of the input: v, q², …, q^L
         self.masked = (sum(self.parts), *sizes[1:])
 
     @torch.no_grad()
@@ -79,7 +82,8 @@ class UnrolledNetwork(nn.Module):
         """
         for i, (layer, bias) in enumerate(zip(self.layers, biases, strict=True)):
             assert isinstance(layer, nn.Linear)
-            layer.weight.copy_(torch.cat([weights[i].T, *weights[i + 1 : i + 2]], 1))
+            over = weights[i + 1 : i + 2] if self.append else ()
+            layer.weight.copy_(torch.cat([weights[i].T, *over], 1))
             layer.bias.copy_(bias)
         self.top.weight.copy_(stream.normal(self.top.weight.shape).mul_(TOP_DEVIATION))
         return self
@@ -90,7 +94,7 @@ class UnrolledNetwork(nn.Module):
         Parameters
         ----------
         x : Tensor, shape (n, d + n₂ + … + n_L)
-            Visible signals, then the posterior means of the second to the last hidden layer.
+            Visible signals, then the posterior means of the second to the last hidden layer, where they are appended.
         masks : sequence of Tensor
             One for the input and one for each hidden layer, each multiplied in; none by default.
         """
