@@ -157,7 +157,8 @@ class SupervisedGame(Game):
             x = drawn.values.detach().requires_grad_()
             cost = _mean_cost(self.logits(x, drawn.masks), drawn.label)
             (slope,) = torch.autograd.grad(cost, x, retain_graph=True)
-            slope[:, self.columns :] = 0
+            if self.columns is not None:
+                slope[:, self.columns :] = 0
         length = slope.norm(dim=1, keepdim=True).clamp(min=torch.finfo(slope.dtype).tiny)
         return cost, torch.addcmul(drawn.values, slope, length.reciprocal(), value=self.adversary)
 
