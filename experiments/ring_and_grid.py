@@ -17,7 +17,6 @@ from record import record
 from equilibria import GAN
 from equilibria.data import load
 from equilibria.evaluation import modes
-from equilibria.games.payoffs import PAYOFFS
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--steps", type=int, default=10000)
@@ -32,7 +31,7 @@ settings = {"hidden": (128, 128, 128), "latent_dim": 2, "batch_size": 200, "step
 rows = []
 for name in ("ring", "grid"):
     data = load(name)
-    for payoff in PAYOFFS:
+    for payoff in rates:
         for seed in range(options.seeds):
             model = GAN(payoff=payoff, learning_rate=rates[payoff], random_state=seed, **settings).fit(data.values)
             found = modes(model.sample(2500), data.density)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -125,6 +125,9 @@ class AdversarialGame(Game):
         self.generator = generator
         self.critic = critic if packing == 1 else Packed(critic, packing)
         self._sloped = {penalty.at for penalty, _ in self.penalties.values()}
+        self._alike: dict[Callable[[Tensor], Tensor], list[str]] = {}  # penalties that are one function at several places
+        for name, (penalty, _) in self.penalties.items():
+            self._alike.setdefault(penalty.of, []).append(name)
         self._row_wise = row_wise(critic)
         self._norms = {player: [part for part in getattr(self, player).modules() if isinstance(part, BatchNorm)] for player in self.players}
         self._normed = any(self._norms.values())
@@ -196,13 +199,17 @@ class AdversarialGame(Game):
         real, fake = self._one_logit(outputs["real"]), self._one_logit(outputs["fake"])
         cost = self.payoff.costs(real, fake)[0].mean()
         saw: dict[str, Any] = {"real": real.detach(), "fake": fake.detach()}
-        paid = {name: penalty.of(slopes[penalty.at]).mean() for name, (penalty, _) in self.penalties.items()}
-        for name, (_, weight) in self.penalties.items():
-            cost = torch.add(cost, paid[name], alpha=weight)
+        paid: dict[str, Tensor] = {}
+        for of, names in self._alike.items():
+            places = tuple(self.penalties[name][0].at for name in names)
+            rows = of(slopes[places] if places in slopes else torch.cat([slopes[place,] for place in places]))
+            for name, mean in zip(names, rows.reshape(len(names), -1).mean(1).unbind(), strict=True):
+                cost = torch.add(cost, mean, alpha=self.penalties[name][1])
+                paid[name] = mean.detach()
         if self.classes:
             cost = cost + class_cost(outputs["real"], drawn.label)
             saw |= {"outputs": outputs["real"].detach(), "label": drawn.label}
-        self._seen["critic"] = saw | {"cost": cost.detach(), "penalties": {name: value.detach() for name, value in paid.items()}}
+        self._seen["critic"] = saw | {"cost": cost.detach(), "penalties": paid}
         return cost
 
     def _generator_cost(self, drawn: AdversarialDraw) -> Tensor:
@@ -224,10 +231,10 @@ class AdversarialGame(Game):
     def _blur(self, like: Tensor, stream: Stream) -> Tensor:
         return stream.normal(like.shape, like.dtype, like.device).mul_(self.instance_noise)
 
-    def _answers(self, points: Mapping[str, Tensor], condition: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The critic's outputs at each place, and its slopes where a penalty asks for them, a row for each pack."""
+    def _answers(self, points: Mapping[str, Tensor], condition: Tensor | None) -> tuple[dict[str, Tensor], dict[tuple[str, ...], Tensor]]:
+        """The critic's outputs at each place, and its slopes at those of penalties and at all of a pass together, a row for each pack."""
         outputs: dict[str, Tensor] = {}
-        slopes: dict[str, Tensor] = {}
+        slopes: dict[tuple[str, ...], Tensor] = {}
         for names in self._passes(points):
             x = torch.cat([points[name] for name in names]) if len(names) > 1 else points[names[0]]
             given = None if condition is None else torch.cat([condition] * len(names))
@@ -240,7 +247,9 @@ class AdversarialGame(Game):
                 answer = self._answer(x, given)
                 (slope,) = torch.autograd.grad(self._one_logit(answer).sum(), x, create_graph=twice)
             outputs |= zip(names, answer.chunk(len(names)), strict=True)
-            slopes |= zip(names, slope.reshape(len(answer), -1).chunk(len(names)), strict=True)
+            slope = slope.reshape(len(answer), -1)
+            slopes |= zip([(name,) for name in names], slope.chunk(len(names)), strict=True)
+            slopes[tuple(names)] = slope
         return outputs, slopes
 
     def _passes(self, names: Collection[str]) -> Iterator[list[str]]:
