@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from equilibria.estimators import DBM as DBM
     from equilibria.estimators import DBN as DBN
     from equilibria.estimators import GAN as GAN
+    from equilibria.estimators import LAPGAN as LAPGAN
     from equilibria.estimators import RBM as RBM
     from equilibria.estimators import FineTunedClassifier as FineTunedClassifier
     from equilibria.estimators import NextState as NextState
@@ -31,6 +32,7 @@ _HOMES = {
     "GAN": "equilibria.estimators",
     "Estimate": "equilibria.estimate",
     "FineTunedClassifier": "equilibria.estimators",
+    "LAPGAN": "equilibria.estimators",
     "NextState": "equilibria.estimators",
     "RBM": "equilibria.estimators",
     "load": "equilibria.estimators",

@@ -17,7 +17,7 @@ __all__ = ["choice", "comma_list", "descriptions", "keyword", "options", "plain"
 
 DEFAULTS: Mapping[str, Any] = {"random_state": 0}  # where the command line differs: a run can be repeated without being asked for
 REQUIRED = ("out",)
-PYTHON_ONLY = ("kinds", "towers")  # mappings from names and to columns, which no option spells
+PYTHON_ONLY = ("kinds", "towers", "condition")  # mappings from names and to columns, and mixtures of both, which no option spells
 
 
 class Description(NamedTuple):
@@ -98,6 +98,14 @@ def comma_list(one: Callable[[str], Any], counts: Sequence[int] = ()) -> Callabl
     return parse
 
 
+def weights(text: str) -> dict[str, float]:
+    """Names and numbers, ``r1=1,r2=0.5``, as a mapping."""
+    pairs = [part.partition("=") for part in str(text).split(",")]
+    if not all(name.strip() and number for name, _, number in pairs):
+        raise typer.BadParameter(f"{text!r}: expected names and numbers, such as r1=1,r2=0.5")
+    return {name.strip(): real(number) for name, _, number in pairs}
+
+
 def choice(allowed: tuple[Any, ...]) -> Callable[[str], Any]:
     """One of some words; None is spelled ``none``."""
     by_name = {_spelled(value): value for value in allowed}
@@ -132,6 +140,8 @@ def _parser(hint: Any, kind: str) -> tuple[Callable[[str], Any], str]:
     words = _choices(kind)
     if words:
         return choice(words), "|".join(map(_spelled, words))
+    if any(typing.get_origin(part) is collections.abc.Mapping for part in (hint, *typing.get_args(hint))):
+        return weights, "name=number,…"
     several = next((part for part in (hint, *typing.get_args(hint)) if _is_list(part)), None)
     if several is not None:
         inner = typing.get_args(several)

@@ -11,12 +11,13 @@ from equilibria.estimators.base import GenerativeEstimator
 from equilibria.estimators.belief_network import DBN
 from equilibria.estimators.boltzmann import DBM, RBM
 from equilibria.estimators.fine_tuned import FineTunedClassifier
+from equilibria.estimators.pyramid import LAPGAN
 from equilibria.estimators.sequence import NextState
 from equilibria.training.run import Run
 
-__all__ = ["DBM", "DBN", "GAN", "MODELS", "RBM", "FineTunedClassifier", "NextState", "load", "resume"]
+__all__ = ["DBM", "DBN", "GAN", "LAPGAN", "MODELS", "RBM", "FineTunedClassifier", "NextState", "load", "resume"]
 
-MODELS: dict[str, type[GenerativeEstimator]] = {cls.model_name: cls for cls in (RBM, DBM, DBN, GAN)}
+MODELS: dict[str, type[GenerativeEstimator]] = {cls.model_name: cls for cls in (RBM, DBM, DBN, GAN, LAPGAN)}
 """Generative estimators by the names that a run folder and the command line use."""
 
 _IN_RUNS: dict[str, type[GenerativeEstimator]] = {**MODELS, FineTunedClassifier.model_name: FineTunedClassifier}

@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from equilibria.data import Batches
-from equilibria.estimators.base import GenerativeEstimator
-from equilibria.estimators.parameters import choice, number, pair, usable_device, whole, widths, writable_name
-from equilibria.games.adversarial import AdversarialGame
-from equilibria.games.payoffs import PAYOFFS
-from equilibria.models.generator import PRIORS, Generator
-from equilibria.networks.mlp import MLP
+from equilibria.data import Batch
+from equilibria.estimators.conditions import Given
+from equilibria.estimators.parameters import choice, flag, whole
+from equilibria.estimators.players import PORTRAITS, AdversarialEstimator, Players
+from equilibria.estimators.queries import _put_back
+from equilibria.models.generator import Generator
 from equilibria.random import RandomState, Stream
-from equilibria.solvers import SOLVERS, Alternating, Rule, Solver
-from equilibria.training.stages import Average, Stage
+from equilibria.training.run import Run
+from equilibria.training.stages import Stage
 
 __all__ = ["GAN"]
 
-UNITS = ("auto", "picture", "real")
+KEPT = 2000  # rows of the condition that are kept with the model, for samples of which nothing is asked
+MEANS = 200  # draws that a conditional mean is the mean of
+_BLOCK = 1000
 
 
-class GAN(GenerativeEstimator):
+def _classifies(estimator: Any) -> bool:
+    if not estimator.semi_supervised:
+        raise AttributeError("this GAN's critic knows no classes: construct it with labels=True and semi_supervised=True")
+    return True
+
+
+def _conditional(estimator: Any) -> bool:
+    if estimator.condition is None:
+        raise AttributeError("this GAN cannot fill cells in given others: construct it with condition=, the columns that will be given")
+    return True
+
+
+class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimator):
     """Generative adversarial network: a generator against a critic, by Algorithm 1 of Goodfellow et al. (2014).
 
     The critic learns to tell data from samples, the generator to be mistaken for data; with enough capacity the equilibrium is
@@ -35,19 +51,42 @@ class GAN(GenerativeEstimator):
     Parameters
     ----------
     hidden : sequence of int
-        Widths of the hidden layers of both networks.
-    payoff : {"non-saturating", "minimax", "maximum-likelihood"}
-        What each player pays.
+        Widths of the hidden layers of both networks, where they are multilayer perceptrons.
+    network : {"auto", "mlp", "dcgan", "residual"}
+        What the players are made of. Auto takes deep convolutional networks for pictures whose sides are multiples of 4 from 8 on, else
+        multilayer perceptrons.
+    channels : int
+        Of the finest feature maps of a network of pictures.
+    normalisation : {"generator", "both", None}
+        Which players of a dcgan have batch norm. A critic with it sees a batch rather than a row.
+    payoff : {None, "non-saturating", "minimax", "maximum-likelihood", "relativistic", "least-squares", "hinge", "wasserstein", "kl", \
+"reverse-kl", "pearson", "hellinger", "js", "gan"}
+        What each player pays. By default relativistic for residual networks, else non-saturating.
+    penalties : mapping of str to float, optional
+        On the critic's slope, with their weights: "r1", "r2", "gradient-penalty". By default R1 and R2 of weight 1 for residual networks.
+    packing : int
+        Rows that the critic sees side by side.
+    instance_noise : float
+        Standard deviation of the noise that is added to all that the critic sees.
+    labels : bool
+        Whether y is learnt too: the generator draws rows of a given class, and the critic knows the class of what it judges.
+    semi_supervised : bool
+        With ``labels``: the critic has a logit for each class instead, which labelled rows teach it and all rows sharpen, and predicts
+        classes; labels may be missing, and samples are of all classes.
+    missing_label : int, float or str, optional
+        What stands for a missing label besides NaN and None.
+    condition : sequence of int or str, optional
+        Columns of X (numbers or names) that are given: the others are drawn given them.
     latent_dim : int
         Columns of the noise z.
     prior : {"normal", "uniform", "mixed"}
         Law of the noise; ``"mixed"`` is half normal columns and half fair coins, so that separate modes need no bridge between them.
-    solver : {"alternating", "simultaneous"}
+    solver : {"alternating", "simultaneous", "extragradient", "optimistic", "lookahead", "consensus"}
         How the players move.
     k : int
         Critic updates for each of the generator's (alternating solver only).
-    learning_rate : float
-        Adam's rate, of both players.
+    learning_rate : float, optional
+        Adam's rate, of both players; by default .001 for multilayer perceptrons and .0002 for networks of pictures.
     critic_rate : float, optional
         The critic's own rate; ``learning_rate`` by default.
     betas : pair of float
@@ -58,6 +97,8 @@ class GAN(GenerativeEstimator):
         Rounds.
     average : float
         Decay of the generator's averaged weights, which samples come from; 0 turns averaging off.
+    precision : {"float32", "bfloat16"}
+        Type of the matrix products and convolutions; parameters and their updates stay in float32.
     units : {"auto", "picture", "real"}
         Pictures have a known range, mapped to [−1, 1] behind a tanh; real numbers are standardised. Auto takes pictures where
         ``value_range`` or ``picture_shape`` is given.
@@ -67,11 +108,20 @@ class GAN(GenerativeEstimator):
     Attributes
     ----------
     generator_ : Generator
-        The sampler, averaged where averaging is on.
+        The sampler, averaged where averaging is on. Its batch norm has the statistics of those weights, worked out when training ends.
     critic_ : nn.Module
         Its logit estimates log p_data/p_g.
+    network_ : str
+        What the players were made of.
+    classes_ : ndarray
+        With ``labels``, the classes in sorted order.
     schema_, history_, health_
         As in :class:`~equilibria.RBM`.
+
+    References
+    ----------
+    Goodfellow et al. 2014; Mirza & Osindero 2014 (conditions); Radford, Metz & Chintala 2016 (dcgan); Salimans et al. 2016, section 5
+    (classes); Huang et al. 2024 (residual networks).
 
     Examples
     --------
@@ -80,28 +130,48 @@ class GAN(GenerativeEstimator):
     >>> X = np.random.RandomState(0).normal(size=(200, 2))
     >>> GAN(hidden=(16,), latent_dim=2, steps=20, random_state=0).fit(X).sample(5).shape
     (5, 2)
+
+    The second column given the first:
+
+    >>> model = GAN(hidden=(16,), condition=[0], latent_dim=2, steps=20, random_state=0).fit(X)
+    >>> bool((model.sample(5, given=[1.5, np.nan])[:, 0] == 1.5).all())
+    True
     """
 
     model_name = "gan"
 
     generator_: Generator
     critic_: nn.Module
+    network_: str
+    _given: Given
+    conditions_: Tensor | None = None  # rows of the given columns, encoded
 
     def __init__(
         self,
         hidden: Sequence[int] = (256, 256),
         *,
-        payoff: str = "non-saturating",
+        network: str = "auto",
+        channels: int = 64,
+        normalisation: str | None = "generator",
+        payoff: str | None = None,
+        penalties: Mapping[str, float] | None = None,
+        packing: int = 1,
+        instance_noise: float = 0.0,
+        labels: bool = False,
+        semi_supervised: bool = False,
+        missing_label: int | float | str | None = None,
+        condition: Sequence[int | str] | None = None,
         latent_dim: int = 32,
         prior: str = "normal",
         solver: str = "alternating",
         k: int = 1,
-        learning_rate: float = 1e-3,
+        learning_rate: float | None = None,
         critic_rate: float | None = None,
         betas: tuple[float, float] = (0.5, 0.999),
         batch_size: int = 100,
         steps: int = 20000,
         average: float = 0.999,
+        precision: str = "float32",
         units: str = "auto",
         value_range: tuple[float, float] | None = None,
         picture_shape: tuple[int, ...] | None = None,
@@ -112,7 +182,17 @@ class GAN(GenerativeEstimator):
         overwrite: bool = False,
     ):
         self.hidden = hidden
+        self.network = network
+        self.channels = channels
+        self.normalisation = normalisation
         self.payoff = payoff
+        self.penalties = penalties
+        self.packing = packing
+        self.instance_noise = instance_noise
+        self.labels = labels
+        self.semi_supervised = semi_supervised
+        self.missing_label = missing_label
+        self.condition = condition
         self.latent_dim = latent_dim
         self.prior = prior
         self.solver = solver
@@ -123,6 +203,7 @@ class GAN(GenerativeEstimator):
         self.batch_size = batch_size
         self.steps = steps
         self.average = average
+        self.precision = precision
         self.units = units
         self.value_range = value_range
         self.picture_shape = picture_shape
@@ -132,97 +213,227 @@ class GAN(GenerativeEstimator):
         self.out = out
         self.overwrite = overwrite
 
-    def sample(self, n: int = 1, y: Any = None, random_state: RandomState = None) -> np.ndarray:
+    # ---------------------------------------------------------------- what a user calls
+
+    def sample(self, n: int = 1, y: Any = None, given: Any = None, random_state: RandomState = None) -> Any:
         """Draw rows from the generator, in the data's own scale and type.
 
         Parameters
         ----------
         n : int
             Number of rows.
-        y : None
-            Labels to condition on; this model takes none.
+        y : label, or array of shape (n,), optional
+            Of which class the rows are to be, of a model with ``labels=True``; by default (and where it is missing) classes are drawn by
+            their shares in the training rows.
+        given : array of shape (d,) or (n, d), optional
+            Rows whose columns ``condition`` are held fixed, NaN elsewhere; by default these are taken from training rows (of which some
+            2,000 conditions are kept with the model).
         random_state : int, numpy generator or None
             None uses the seed of ``fit``, so a fitted model gives the same samples each time.
 
         Returns
         -------
-        ndarray of shape (n, d)
+        ndarray of shape (n, d), or DataFrame where ``fit`` had one
         """
         check_is_fitted(self)
         whole("n", n, 1)
-        if y is not None:
-            raise ValueError(f"y={y!r}: this GAN is not conditional; leave y out")
-        return self._framed(self.schema_.decode(self.generator_.sample(n, self._draws(random_state, "sample"))))
+        stream = self._draws(random_state, "sample")
+        condition, held = self._condition(n, y, given, stream)
+        drawn = self.generator_.sample(n, stream, condition).cpu()
+        rows = self.schema_.decode(self._given.joined(drawn, held))
+        return self._framed(rows if given is None else _put_back(rows, given))
+
+    @available_if(_conditional)
+    def impute(self, X: Any, n: int = 1, how: str = "draw", random_state: RandomState = None) -> Any:
+        """Draw the missing cells of rows, which are all but the columns ``condition``, given these.
+
+        Parameters
+        ----------
+        X : array-like of shape (rows, d)
+            NaN outside the columns ``condition``.
+        n : int
+            How many completions of each row to draw.
+        how : {"draw", "mean"}
+            Draws, or the mean of 200 of them (then ``n=1``).
+        random_state : int, numpy generator or None
+            None uses the seed of ``fit``.
+
+        Returns
+        -------
+        ndarray or DataFrame like ``X``; with ``n`` > 1 an ndarray of shape (n, rows, d)
+        """
+        check_is_fitted(self)
+        whole("n", n, 1)
+        choice("how", how, ("draw", "mean"))
+        if how == "mean" and n > 1:
+            raise ValueError(f"n={n!r}: with how='mean' there is one completion; leave n at 1, or draw several")
+        table = np.asarray(X, dtype=float)
+        if table.ndim != 2 or table.shape[1] != self.n_features_in_:
+            raise ValueError(f"X: expected shape (rows, {self.n_features_in_}), found {table.shape}")
+        count, seed = MEANS if how == "mean" else n, self._draws(random_state, "impute")
+        rows = np.asarray(self.sample(count * len(table), given=np.tile(table, (count, 1)), random_state=seed))
+        rows = rows.reshape(count, *table.shape)
+        if how == "mean":
+            return self._framed(rows.mean(0), typed=False)
+        return self._framed(rows[0]) if n == 1 else rows
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The critic's features of each row, shape (n_samples, width): what its last layer sees.
+
+        A critic that knows the class of what it judges (``labels=True`` without ``semi_supervised``) has features for each; they are
+        averaged by the classes' shares, since ``X`` has none.
+        """
+        check_is_fitted(self)
+        X = self._table(X, reset=False)
+        features = self._answers(self._encode(X, torch.float64), "features")
+        return features.cpu().numpy().astype(np.float32 if X.dtype == np.float32 else np.float64)
+
+    @available_if(_classifies)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """p(class | row) by the critic's class logits, shape (rows, classes), in the order of ``classes_``."""
+        check_is_fitted(self)
+        values = self._encode(self._table(X, reset=False), torch.float64)
+        return self._answers(values, "forward").softmax(1).cpu().numpy()
+
+    @available_if(_classifies)
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row, in the labels' own type."""
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self._answers(torch.zeros(1, self.schema_.size, dtype=torch.float64), "features").shape[1])
 
     # ---------------------------------------------------------------- training
 
     def _validate(self) -> None:
-        widths("hidden", self.hidden, "the widths of the hidden layers, such as (256, 256)")
-        for name in ("latent_dim", "k", "batch_size", "steps"):
-            whole(name, getattr(self, name), 1)
-        number("learning_rate", self.learning_rate, 0, open_low=True)
-        if self.critic_rate is not None:
-            number("critic_rate", self.critic_rate, 0, open_low=True)
-        number("average", self.average, 0, 0.999999)
-        choice("payoff", self.payoff, tuple(PAYOFFS))
-        choice("prior", self.prior, PRIORS)
-        choice("solver", self.solver, tuple(SOLVERS))
-        choice("units", self.units, UNITS)
-        usable_device(self.device)
-        writable_name("out", self.out)
-        self._rules()
+        super()._validate()
+        flag("semi_supervised", self.semi_supervised)
+        if self.semi_supervised and not self.labels:
+            raise ValueError("semi_supervised=True: the classes are those of y; set labels=True too")
+        if self.semi_supervised and self.packing > 1:
+            raise ValueError(f"packing={self.packing!r} with semi_supervised=True: a pack has no class of its own; use one of the two")
+        if self.condition is not None and (isinstance(self.condition, str) or not isinstance(self.condition, Sequence | np.ndarray)):
+            raise ValueError(f"condition={self.condition!r}: expected a list of columns, by number or name")
 
-    def _schema_kind(self) -> str:
-        if self.units != "auto":
-            return self.units
-        return "picture" if self.value_range is not None or self.picture_shape is not None else "real"
+    @property
+    def _classes(self) -> int | None:
+        return len(self.classes_) if self.semi_supervised else None
 
-    def _rules(self) -> dict[str, Rule]:
-        betas = pair("betas", self.betas)
-        critic = self.learning_rate if self.critic_rate is None else self.critic_rate
-        return {"critic": Rule("adam", critic, betas=betas), "generator": Rule("adam", self.learning_rate, betas=betas)}
-
-    def _solver(self) -> Solver:
-        return Alternating(self._rules(), k=self.k) if self.solver == "alternating" else SOLVERS[self.solver](self._rules())
+    def _players(self) -> Players:
+        given = self._given
+        numbers = self._label_columns + (0 if given.planes else len(given.given))
+        output = "tanh" if self.schema_.kind == "picture" else None
+        return Players(self.network_, len(given.drawn), given.shape, numbers, given.planes, output)
 
     def _networks(self) -> tuple[Generator, nn.Module]:
-        size, widths, stream = self.schema_.size, [int(h) for h in self.hidden], self._stream().child("weights")
-        output = "tanh" if self.schema_.kind == "picture" else None
-        network = MLP([self.latent_dim, *widths, size], output=output, stream=stream.child("generator"))
-        critic = MLP([size, *reversed(widths), 1], activation="leaky_relu", stream=stream.child("critic"))
-        return Generator(network, self.latent_dim, self.prior).to(self.device), critic.to(self.device)
+        return self._build(self._players(), self._stream().child("weights"))
 
     def _stages(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> list[Stage]:
-        self.generator_, self.critic_ = self._networks()
-        game = AdversarialGame(self.generator_, self.critic_, self.payoff)
-        size = min(self.batch_size, len(X))
-        batches = Batches(X, size, self._stream().child("data"), encode=self.schema_.encode, shard=(rank, world), device=self.device)
-        average = Average(self.generator_, self.average) if self.average else None
-        return [Stage("play", game, self._solver(), batches, self.steps, pictures=self._portraits(average), average=average)]
+        self._given = Given.of(self.schema_, self.condition)
+        self.network_ = self._network_for(self._given.shape)
+        self._note_conditions(X, codes)
+        pair, batches = self._networks(), self._batches(X, codes, rank, world)
+        portraits = None if self.schema_.shape is None else self._portraits(X)
+        stage = self._stage("play", self.network_, pair, batches, self._view, portraits)
+        self.generator_, self.critic_ = pair[0], self._packed(pair[1])
+        return [stage]
 
-    def _portraits(self, average: Average | None) -> Callable[[Stream], np.ndarray] | None:
-        """Sample pictures, or nothing where rows are no pictures; the same noise each time, so that the eye can follow."""
-        if self.schema_.shape is None:
+    def _note_conditions(self, X: np.ndarray, codes: np.ndarray | None) -> None:
+        """What samples are conditioned on where nothing is asked."""
+        self._note_shares(codes)
+        self.conditions_ = None
+        if self._given.given:
+            rows = self._stream().child("conditions").permutation(len(X))[:KEPT].sort().values.numpy()
+            self.conditions_ = self._given.parts(self.schema_.encode(X[rows]))[1].to(self.device)
+
+    def _view(self, batch: Batch, stream: Stream) -> Batch:
+        """A batch's drawn columns, and its given ones and labels as the condition."""
+        values, condition = self._given.parts(batch.values)
+        if batch.label is not None and self._label_columns:
+            condition = torch.cat([condition, self._one_hot(batch.label)], 1)
+        return Batch(values, None, batch.label if self.semi_supervised else None, condition if condition.shape[1] else None)
+
+    def _condition(self, n: int, y: Any, given: Any, stream: Stream) -> tuple[Tensor | None, Tensor | None]:
+        """What ``n`` samples are conditioned on: all of it, and the encoded columns of it that are part of a row."""
+        held = self._held(n, given, stream)
+        parts = [part for part in (held, self._class_condition(n, y, stream)) if part is not None]
+        return (torch.cat(parts, 1) if parts else None), (None if held is None else held.cpu())
+
+    def _held(self, n: int, given: Any, stream: Stream) -> Tensor | None:
+        """The encoded columns ``condition`` of ``n`` samples; None where there are none."""
+        if self.conditions_ is None:
+            if given is not None:
+                raise ValueError("given: this GAN draws whole rows; construct it with condition=, the columns that will be given")
             return None
-        noise = self.generator_.noise(64, self._stream().child("portraits"))
+        if given is None:
+            rows = stream.child("conditions").integers((n,), len(self.conditions_)).to(self.conditions_.device)
+            return self.conditions_[rows]
+        table = np.asarray(given, dtype=float)
+        table = np.broadcast_to(table, (n, len(table))) if table.ndim == 1 else table
+        if table.shape != (n, self.n_features_in_):
+            raise ValueError(f"given: expected shape ({self.n_features_in_},) or ({n}, {self.n_features_in_}), found {np.shape(given)}")
+        drawn, held = self._given.parts(self._encode(np.ascontiguousarray(table), name="given", allow_missing=True))
+        if bool(held.isnan().any()) or not bool(drawn.isnan().all()):
+            raise ValueError(f"given: expected numbers in the columns condition={self.condition!r} and NaN in all others")
+        return held.to(self.device)
 
-        def pictures(stream: Stream) -> np.ndarray:
+    def _portraits(self, X: np.ndarray) -> Callable[[Generator], np.ndarray]:
+        """Sample pictures: the same noise and conditions each time, so that the eye can follow; classes in their order."""
+        stream = self._stream().child("portraits")
+
+        def draw(generator: Generator) -> np.ndarray:
+            condition, held = self._condition(PORTRAITS, self._one_of_each(PORTRAITS), None, stream)
             with torch.no_grad():
-                parameters: dict[str, Tensor] = dict(self.generator_.named_parameters()) if average is None else average.values
-                return self._pictures(torch.func.functional_call(self.generator_, parameters, (noise,)))
+                drawn = generator(generator.noise(PORTRAITS, stream), condition)
+            return self._pictures(self._given.joined(drawn.cpu(), held))
 
-        return pictures
+        return draw
 
     def _finish(self, stages: list[Stage], progress: Callable[[int, int], None]) -> None:
-        """Nothing is left to work out."""
+        self.critic_.eval()
+
+    # ---------------------------------------------------------------- the critic's answers
+
+    def _answers(self, values: Tensor, what: str) -> Tensor:
+        """The critic's features or logits of encoded rows in float64, so that a row's do not depend on the rows beside it."""
+        critic = copy.deepcopy(self.critic_).double().eval()
+        with torch.no_grad():
+            return torch.cat([self._answer(getattr(critic, what), rows.to(self.device)) for rows in values.split(_BLOCK)])
+
+    def _answer(self, ask: Callable[[Tensor, Tensor | None], Tensor], rows: Tensor) -> Tensor:
+        values, condition = self._given.parts(rows)
+        if not self._label_columns:
+            return ask(values, condition if condition.shape[1] else None)
+        assert self.class_shares_ is not None
+        each = [torch.full((len(rows),), code, device=rows.device) for code in range(len(self.classes_))]
+        answers = [ask(values, torch.cat([condition, self._one_hot(codes).to(rows)], 1)) for codes in each]
+        return torch.stack([share * answer for share, answer in zip(self.class_shares_, answers, strict=True)]).sum(0)
 
     # ---------------------------------------------------------------- the model file
 
     def _tensors(self) -> dict[str, Tensor]:
         players = {"generator": self.generator_, "critic": self.critic_}
-        return {f"{player}.{name}": value for player, module in players.items() for name, value in module.state_dict().items()}
+        tensors = {f"{player}.{name}": value for player, module in players.items() for name, value in module.state_dict().items()}
+        return tensors if self.conditions_ is None else {**tensors, "conditions": self.conditions_}
+
+    def _metadata(self) -> dict[str, Any]:
+        return {"network": self.network_, "class_shares": self.class_shares_}
 
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-        self.generator_, self.critic_ = self._networks()
+        self._given = Given.of(self.schema_, self.condition)
+        self.network_ = metadata.get("network", "mlp")  # of a run from before there was a choice
+        self.class_shares_ = metadata.get("class_shares")
+        self.conditions_ = tensors["conditions"].to(self.device) if "conditions" in tensors else None
+        generator, critic = self._networks()
+        self.generator_, self.critic_ = generator, self._packed(critic)
         for player, module in (("generator", self.generator_), ("critic", self.critic_)):
             module.load_state_dict({k.removeprefix(f"{player}."): v for k, v in tensors.items() if k.startswith(f"{player}.")})
+        self.critic_.eval()
+
+    @classmethod
+    def _configured(cls, run: Run) -> Any:
+        estimator = super()._configured(run)
+        if "network" not in run.config["params"]:  # a run from before there was a choice
+            estimator.network = "mlp"
+        return estimator

@@ -243,10 +243,10 @@ class GenerativeEstimator(BaseEstimator):
             return frame.infer_objects()
         return frame if self.schema_.dtypes is None else frame.astype(dict(zip(names, self.schema_.dtypes, strict=True)))
 
-    def _pictures(self, values: Tensor) -> np.ndarray:
-        """Encoded rows as pictures in [0, 1], for the eye."""
+    def _pictures(self, values: Tensor, shape: Sequence[int] | None = None) -> np.ndarray:
+        """Encoded rows as pictures in [0, 1], for the eye; ``shape`` says theirs where it is not the data's."""
         assert self.schema_.shape is not None
-        pictures = values.detach().cpu().float().view(len(values), *self.schema_.shape)
+        pictures = values.detach().cpu().float().view(len(values), *(shape or self.schema_.shape))
         return ((pictures + 1) / 2 if self.schema_.kind == "picture" else pictures).clamp(0, 1).numpy()
 
     # ---------------------------------------------------------------- run folder

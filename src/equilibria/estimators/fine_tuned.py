@@ -20,8 +20,9 @@ from equilibria.estimators.parameters import choice, number, usable_device, whol
 from equilibria.estimators.pretrained import source_of
 from equilibria.estimators.undirected import UndirectedEstimator
 from equilibria.estimators.unrolling import posterior_inputs, stack_of, unrolled
-from equilibria.games.supervised import PRECISIONS, SupervisedGame
+from equilibria.games.supervised import SupervisedGame
 from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.networks.precision import PRECISIONS
 from equilibria.networks.unrolled import UnrolledNetwork
 from equilibria.random import RandomState
 from equilibria.solvers import Rule, Simultaneous

@@ -212,9 +212,7 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             return {}
         if self.label_coding_ is None:
             raise ValueError(f"y={y!r}: {type(self).__name__} has no label layer to condition on; leave y out, or fit with labels=True")
-        codes = self.label_coding_.encode(np.full(n, y) if np.ndim(y) == 0 else y)
-        if len(codes) != n:
-            raise ValueError(f"y: expected one label, or {n} of them, found {len(codes)}")
+        codes = self._asked(y, n)
         units, known = self.machine_.units(LABEL), torch.from_numpy(codes >= 0).unsqueeze(1).expand(-1, len(self.classes_))
         return {LABEL: (units.state_at(torch.from_numpy(codes).clamp(min=0)).to(self.device), known.to(self.device))}
 
@@ -242,6 +240,7 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         def _encode(self, X: np.ndarray, dtype: torch.dtype = ..., *, name: str = ..., allow_missing: bool = ...) -> Tensor: ...
         def _binary(self, X: np.ndarray) -> Tensor: ...
         def _precise(self) -> BoltzmannMachine: ...
+        def _asked(self, y: Any, n: int) -> np.ndarray: ...
         def _hidden_names(self) -> list[str]: ...
 
 

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from equilibria.data import Batch, Batches, Schema, binarise
 from equilibria.data.batches import BINARISE
-from equilibria.data.labels import LabelCoding
 from equilibria.estimate import Estimate
-from equilibria.estimators.base import GenerativeEstimator
+from equilibria.estimators.labelled import LabelledEstimator
 from equilibria.estimators.layout import HIDDEN, Layout, smoothed_means, split
 from equilibria.estimators.parameters import choice, flag, number, pair, towers, usable_device, whole, writable_name
 from equilibria.estimators.queries import Queries
@@ -32,7 +31,6 @@ from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.solvers import Rule, Simultaneous, Solver
 from equilibria.training.engine import Processes
-from equilibria.training.run import Run
 from equilibria.training.stages import Average, Stage
 
 __all__ = ["UndirectedEstimator"]
@@ -47,14 +45,13 @@ GAP_STEPS = 10
 """Of mean field in an RBM's training, over rows with missing cells or labels: one step leaves those cells where h = 0 puts them."""
 
 
-class UndirectedEstimator(Queries, GenerativeEstimator):
+class UndirectedEstimator(Queries, LabelledEstimator):
     """What `RBM` and `DBM` share; a subclass says how wide its hidden layers are and which stages it has."""
 
     RATE = 0.05
     """The default learning rate, where all visible layers are bounded."""
 
     layout_: Layout
-    label_coding_: LabelCoding | None = None
     grey_layers_: tuple[str, ...] = ()
     _known_schema: Schema | None = None  # of an estimator that is part of another, which knows what the columns are
     _live: tuple[ContrastiveGame, Solver] | None = None
@@ -240,21 +237,6 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
     @property
     def _takes_missing(self) -> bool:
         return True
-
-    def _codes(self, y: Any, rows: int, reset: bool) -> np.ndarray | None:
-        if reset:
-            self.label_coding_ = None
-        if not self.labels:
-            return None
-        if y is None:
-            raise ValueError("y=None: labels=True needs the labels of the rows as y; a label that is not known may be None or NaN")
-        if reset:
-            self.label_coding_ = LabelCoding.infer(y, self.missing_label)
-        assert self.label_coding_ is not None
-        codes = self.label_coding_.encode(y)
-        if len(codes) != rows:
-            raise ValueError(f"y has {len(codes)} labels for {rows} rows of X; expected one each")
-        return codes
 
     def _prepare(self, X: np.ndarray, codes: np.ndarray | None) -> None:
         """The machine and its base rates; whether the data are grey, and whether cells are missing."""
@@ -514,16 +496,10 @@ class UndirectedEstimator(Queries, GenerativeEstimator):
         return {**tensors, **{f"chain.{name}": value for name, value in self.chains_.items()}}
 
     def _config(self) -> dict[str, Any]:
-        config = {**super()._config(), "labels": None if self.label_coding_ is None else self.label_coding_.to_json()}
+        config = super()._config()
         if self._groups is not None:  # columns by number, for slices and names are not JSON's to keep
             config["params"]["towers"] = {"pairs": [[layer.name, list(layer.source)] for layer in self.schema_.layers]}
         return config
-
-    @classmethod
-    def _configured(cls, run: Run) -> Any:
-        estimator, labels = super()._configured(run), run.config.get("labels")  # none in runs of 0.1.0
-        estimator.label_coding_ = None if labels is None else LabelCoding.from_json(labels)
-        return estimator
 
     def _metadata(self) -> dict[str, Any]:
         log_z = {"log_partition": self.log_partition_.to_json(), "sides": None if self._sides is None else self._sides.to_json()}

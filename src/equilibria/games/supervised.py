@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,12 +12,11 @@ from torch.nn import functional
 
 from equilibria.data.batches import Batch
 from equilibria.games.game import Game
+from equilibria.networks.precision import PRECISIONS, products
 from equilibria.random import Stream
 
-__all__ = ["PRECISIONS", "SupervisedDraw", "SupervisedGame"]
+__all__ = ["SupervisedDraw", "SupervisedGame"]
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-"""Name → the type of the matrix products, where it is not the parameters' own."""
 MISSING = -1
 
 
@@ -127,7 +125,7 @@ class SupervisedGame(Game):
 
     def logits(self, x: Tensor, masks: tuple[Tensor, ...] = ()) -> Tensor:
         """The network's logits ``(n, classes)`` in the type of ``x``."""
-        with self._products(x.device):
+        with products(self.precision, x.device):
             logits = self.network(x, masks) if masks else self.network(x)
         return logits.to(x.dtype)
 
@@ -173,10 +171,6 @@ class SupervisedGame(Game):
             _mask((len(x), width), rate, stream.child("dropout", i), x.device, dtype)
             for i, (width, rate) in enumerate(zip(widths, rates, strict=True))
         )
-
-    def _products(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
-        dtype = PRECISIONS[self.precision]
-        return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def _mean_cost(logits: Tensor, label: Tensor) -> Tensor:

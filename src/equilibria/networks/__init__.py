@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from equilibria.networks.dcgan import DCGANCritic, DCGANGenerator
 from equilibria.networks.mlp import MLP
 from equilibria.networks.packing import MinibatchDeviation, Packed
+from equilibria.networks.residual import ResidualCritic, ResidualGenerator
 
-__all__ = ["MLP", "MinibatchDeviation", "Packed"]
+__all__ = ["MLP", "DCGANCritic", "DCGANGenerator", "MinibatchDeviation", "Packed", "ResidualCritic", "ResidualGenerator"]

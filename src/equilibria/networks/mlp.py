@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from equilibria.networks.precision import products
 from equilibria.random import Stream
 
 __all__ = ["ACTIVATIONS", "MLP", "OUTPUTS"]
@@ -41,6 +42,8 @@ class MLP(nn.Module):
         Between the layers; the slope of ``"leaky_relu"`` is 0.2.
     output : {None, "tanh", "sigmoid"}
         After the last layer.
+    precision : {"float32", "bfloat16"}
+        Type of the matrix products; what goes in and comes out keeps its own.
     stream : Stream
         Where the initial weights come from; nothing is drawn from torch's own generator.
 
@@ -60,7 +63,9 @@ class MLP(nn.Module):
     torch.Size([3, 1])
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str = "relu", output: str | None = None, *, stream: Stream):
+    def __init__(
+        self, sizes: Sequence[int], activation: str = "relu", output: str | None = None, *, precision: str = "float32", stream: Stream
+    ):
         super().__init__()
         sizes = tuple(int(size) for size in sizes)
         if len(sizes) < 2 or min(sizes) < 1:
@@ -69,7 +74,8 @@ class MLP(nn.Module):
             raise ValueError(f"activation={activation!r}: expected one of {', '.join(ACTIVATIONS)}")
         if output not in OUTPUTS:
             raise ValueError(f'output={output!r}: expected None, "tanh" or "sigmoid"')
-        self.sizes, self.activation, self.output = sizes, activation, output
+        products(precision, torch.device("cpu"))  # refuses an unknown one
+        self.sizes, self.activation, self.output, self.precision = sizes, activation, output, precision
         last = len(sizes) - 2
         self.layers = nn.ModuleList(
             _linear(fan_in, fan_out, activation if i < last else "tanh", stream.child("layer", i))
@@ -78,16 +84,23 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Output ``(n, sizes[-1])`` for ``x`` ``(n, …)``, flattened, with ``condition`` ``(n, …)`` beside it if there is one."""
+        h = self.features(x, condition)
+        with products(self.precision, h.device):
+            return OUTPUTS[self.output](self.layers[-1](h)).to(h.dtype)
+
+    def features(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """What the last layer sees, ``(n, sizes[-2])``."""
         h = x.flatten(1)
         if condition is not None:
             h = torch.cat([h, condition.flatten(1).to(h.dtype)], dim=1)
         if h.shape[1] != self.sizes[0]:
             raise ValueError(f"x has {h.shape[1]} columns with its condition, this network takes {self.sizes[0]}; build it with that size")
         function, _ = ACTIVATIONS[self.activation]
-        *hidden, top = self.layers
-        for layer in hidden:
-            h = function(layer(h))
-        return OUTPUTS[self.output](top(h))
+        dtype = h.dtype
+        with products(self.precision, h.device):
+            for layer in list(self.layers)[:-1]:
+                h = function(layer(h))
+        return h.to(dtype)
 
 
 def _linear(fan_in: int, fan_out: int, activation: str, stream: Stream) -> nn.Linear:

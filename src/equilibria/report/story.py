@@ -22,6 +22,7 @@ _NAMES = {
     "dbm": "Deep Boltzmann machine",
     "dbn": "Deep belief network",
     "gan": "Generative adversarial network",
+    "lapgan": "Laplacian pyramid of adversarial networks",
 }
 _NOT_OPTIONS = ("out", "overwrite", "verbose", "random_state")
 
@@ -125,10 +126,15 @@ def _anatomy(model: Any) -> str:
     if hasattr(model, "machine_"):
         stack = getattr(model, "network_", model.machine_)
         return f"Layers of {_and([stack.units(name).size for name in stack.layers])} units"
+    if hasattr(model, "networks_"):
+        sizes = [f"{shape[0]} x {shape[1]}" for shape in reversed(model.pyramid_.shapes)]
+        return f"Generators and critics of pictures of {_and(sizes)} ({_and(list(reversed(model.networks_)))})"
+    if getattr(model, "network_", "mlp") != "mlp":
+        return f"Generator and critic of {model.channels} channels and up ({model.network_})"
     return f"Generator and critic with hidden layers of {_and(model.hidden)} units" if hasattr(model, "hidden") else type(model).__name__
 
 
-def _and(numbers: Sequence[int]) -> str:
+def _and(numbers: Sequence[int | str]) -> str:
     *first, last = (str(number) for number in numbers)
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -144,4 +150,6 @@ def _option(name: str, value: Any) -> list[str]:
         return [flag if value else flag.replace("--", "--no-", 1)]
     if isinstance(value, list | tuple):
         return [flag, ",".join(map(str, value))]
+    if isinstance(value, dict):
+        return [flag, ",".join(f"{key}={entry}" for key, entry in value.items())]
     return [flag, "none" if value is None else str(value)]

@@ -1,0 +1,210 @@
+"""The Laplacian pyramid: a picture as a small one and what each doubling lacks, and generators that draw it so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from equilibria.models.generator import Generator
+from equilibria.networks.pictures import to_planes, to_rows
+from equilibria.random import Stream
+
+__all__ = ["DetailCritic", "DetailNetwork", "LaplacianPyramid", "PyramidGenerator"]
+
+
+class LaplacianPyramid:
+    """A picture x₀, halved to x₁, x₂, …, x_K, as x_K and the details h_k = x_k − up(x_{k+1}).
+
+    ``down`` takes the mean of each 2 × 2 pixels and ``up`` writes it into all four, so that down(up(x)) = x and a detail's mean over
+    each 2 × 2 pixels is 0. x_k = up(x_{k+1}) + h_k: the picture comes back but for rounding.
+
+    Parameters
+    ----------
+    shape : (int, int) or (int, int, 3)
+        Of a picture; rows are flattened, the colours of a pixel side by side.
+    levels : int, optional
+        How often it is halved: by default as long as both sides are even and the shorter one is above 8, but at least once.
+
+    Attributes
+    ----------
+    shapes : list of tuple
+        Of x₀, …, x_K.
+
+    Raises
+    ------
+    ValueError
+        For a shape that cannot be halved so often.
+
+    References
+    ----------
+    Burt & Adelson 1983, "The Laplacian pyramid as a compact image code", with a wider window.
+
+    Examples
+    --------
+    >>> pyramid = LaplacianPyramid((28, 28))
+    >>> pyramid.shapes
+    [(28, 28), (14, 14), (7, 7)]
+    >>> x = Stream(0).uniform((5, 784))
+    >>> parts = pyramid.decompose(x)
+    >>> [part.shape[1] for part in parts], bool((pyramid.reconstruct(parts) - x).abs().max() < 1e-6)
+    ([49, 196, 784], True)
+    """
+
+    def __init__(self, shape: Sequence[int], levels: int | None = None):
+        if levels is not None and levels < 1:
+            raise ValueError(f"levels={levels!r}: expected at least 1")
+        self.shapes = [tuple(int(side) for side in shape)]
+        while self._goes_on(levels):
+            height, width, *colours = self.shapes[-1]
+            if height % 2 or width % 2:
+                raise ValueError(f"levels={levels!r}: pictures of {tuple(shape)} can be halved {self.levels} times")
+            self.shapes.append((height // 2, width // 2, *colours))
+
+    def _goes_on(self, levels: int | None) -> bool:
+        height, width = self.shapes[-1][:2]
+        if levels is not None or not self.levels:
+            return self.levels < (levels or 1)
+        return height % 2 == 0 and width % 2 == 0 and min(height, width) > 8
+
+    @property
+    def levels(self) -> int:
+        """K, the number of halvings."""
+        return len(self.shapes) - 1
+
+    def down(self, x: Tensor, level: int) -> Tensor:
+        """x_{level+1} of rows x_level."""
+        return to_rows(functional.avg_pool2d(to_planes(x, self.shapes[level]), 2))
+
+    def up(self, x: Tensor, level: int) -> Tensor:
+        """Rows x_{level+1} in the size of x_level."""
+        return to_rows(functional.interpolate(to_planes(x, self.shapes[level + 1]), scale_factor=2, mode="nearest"))
+
+    def at(self, x: Tensor, level: int) -> tuple[Tensor, Tensor | None]:
+        """(h_level, up(x_{level+1})) of pictures x₀, or (x_K, None) at the coarsest level."""
+        for finer in range(level):
+            x = self.down(x, finer)
+        if level == self.levels:
+            return x, None
+        coarse = self.up(self.down(x, level), level)
+        return x - coarse, coarse
+
+    def decompose(self, x: Tensor) -> list[Tensor]:
+        """[x_K, h_{K−1}, …, h_0] of rows x₀ ``(n, h · w · c)``."""
+        return [self.at(x, level)[0] for level in range(self.levels, -1, -1)]
+
+    def reconstruct(self, parts: Sequence[Tensor]) -> Tensor:
+        """The inverse of :meth:`decompose`."""
+        x, *details = parts
+        for level, detail in zip(range(self.levels - 1, -1, -1), details, strict=True):
+            x = self.up(x, level) + detail
+        return x
+
+    def detail(self, h: Tensor, level: int) -> Tensor:
+        """The part of ``h`` that can be a detail: without its mean over each 2 × 2 pixels."""
+        return h - self.up(self.down(h, level), level)
+
+
+class DetailNetwork(nn.Module):
+    """A network's rows as details of a level: the generator's last step, which leaves the coarser picture what it is.
+
+    Details of data have no mean over 2 × 2 pixels, so a critic would know those that have one by nothing else.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Called ``network(z, condition)``, the condition being up(x_{level+1}) and perhaps more columns.
+    pyramid : LaplacianPyramid
+    level : int
+    """
+
+    def __init__(self, network: nn.Module, pyramid: LaplacianPyramid, level: int):
+        super().__init__()
+        self.network, self.pyramid, self.level = network, pyramid, level
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Details ``(n, h · w · c)`` for noise ``(n, latent_dim)``."""
+        return self.pyramid.detail(self.network(z, condition), self.level)
+
+
+class DetailCritic(nn.Module):
+    """A critic that is shown what a detail makes of the coarser picture, up(x_{k+1}) + h_k, and what it was made from.
+
+    Parameters
+    ----------
+    critic : nn.Module
+        Called ``critic(x, condition)``; with ``features``.
+    size, condition : int
+        Columns of a row, and of its condition, which begins with up(x_{k+1}).
+    """
+
+    def __init__(self, critic: nn.Module, size: int, condition: int):
+        super().__init__()
+        self.critic, self.size, self.condition = critic, size, condition
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Logits of details ``(n, size)``, or of packs of them side by side."""
+        logits: Tensor = self.critic(self._shown(x, condition), condition)
+        return logits
+
+    def features(self, x: Tensor, condition: Tensor) -> Tensor:
+        """What the inner critic's last layer sees."""
+        inner = self.critic.features
+        assert callable(inner)
+        features: Tensor = inner(self._shown(x, condition), condition)
+        return features
+
+    def _shown(self, x: Tensor, condition: Tensor) -> Tensor:
+        coarse = condition.reshape(len(x), -1, self.condition)[..., : self.size]
+        return x + coarse.reshape(x.shape)
+
+
+class PyramidGenerator(nn.Module):
+    """p_g of a pyramid: x_K from noise, then each level's details given the coarser picture, from fresh noise.
+
+    Parameters
+    ----------
+    generators : sequence of Generator
+        From the coarsest, which draws x_K, to the finest; each of the others draws h_k given up(x_{k+1}).
+    pyramid : LaplacianPyramid
+
+    References
+    ----------
+    Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a Laplacian pyramid of adversarial networks".
+    """
+
+    def __init__(self, generators: Sequence[Generator], pyramid: LaplacianPyramid):
+        super().__init__()
+        if len(generators) != pyramid.levels + 1:
+            raise ValueError(f"generators: {len(generators)} of them, and the pyramid has {pyramid.levels + 1} levels; give one for each")
+        self.generators = nn.ModuleList(generators)
+        self.pyramid = pyramid
+
+    @torch.no_grad()
+    def sample(self, n: int, stream: Stream, condition: Tensor | None = None, level: int = 0) -> Tensor:
+        """``n`` pictures as rows, values within [−1, 1]; at another ``level`` coarser ones.
+
+        Parameters
+        ----------
+        n : int
+        stream : Stream
+            Each level has a child of it; sample i depends on its row i alone.
+        condition : Tensor, optional
+            Plain numbers, a row for every sample: every level has them, behind the coarser picture.
+        level : int
+            Where to stop: the finest level is 0.
+        """
+        first, *others = self.generators
+        x = _drawn(first, n, stream.child("level", self.pyramid.levels), condition)
+        for at, generator in zip(range(self.pyramid.levels - 1, level - 1, -1), others, strict=False):
+            coarse = self.pyramid.up(x.clamp(-1, 1), at)
+            given = coarse if condition is None else torch.cat([coarse, condition], 1)
+            x = coarse + _drawn(generator, n, stream.child("level", at), given)
+        return x.clamp(-1, 1)
+
+
+def _drawn(generator: nn.Module, n: int, stream: Stream, condition: Tensor | None) -> Tensor:
+    assert isinstance(generator, Generator)
+    return generator.sample(n, stream, condition)

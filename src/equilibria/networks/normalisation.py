@@ -1,0 +1,53 @@
+"""Batch norm's running statistics, worked out again for the weights that a network ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["batch_norms", "restate"]
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def batch_norms(network: nn.Module) -> list[BatchNorm]:
+    """Its layers of batch norm.
+
+    Examples
+    --------
+    >>> len(batch_norms(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))))
+    1
+    """
+    return [part for part in network.modules() if isinstance(part, BatchNorm)]
+
+
+@torch.no_grad()
+def restate(network: nn.Module, inputs: Iterable[tuple[Tensor | None, ...]]) -> None:
+    """Replace the running statistics of batch norm by plain means over batches, each the arguments of a call of ``network``.
+
+    Running statistics trail the weights that training passed through. Averaged weights have never been run at all, and samples in
+    evaluation mode would be normalised by statistics of other networks. Nothing is drawn, so it is the same after a resume.
+
+    Examples
+    --------
+    >>> network = nn.BatchNorm1d(1)
+    >>> restate(network, [(torch.tensor([[1.0], [3.0]]),), (torch.tensor([[5.0], [7.0]]),)])
+    >>> network.running_mean, network.running_var
+    (tensor([4.]), tensor([2.]))
+    """
+    norms, modes = batch_norms(network), [(part, part.training) for part in network.modules()]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    network.train()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over what comes
+    for batch in inputs:
+        network(*batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for part, mode in modes:
+        part.training = mode

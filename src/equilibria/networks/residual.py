@@ -1,0 +1,196 @@
+"""Residual networks of pictures without normalisation: blocks that begin as the identity, bilinear resampling between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from equilibria.networks.mlp import OUTPUTS
+from equilibria.networks.pictures import SLOPE, PictureCritic, PictureGenerator, initialise, shrunk
+from equilibria.random import Stream
+
+__all__ = ["ResidualCritic", "ResidualGenerator"]
+
+_EXPANSION = 2  # of the channels within a block
+_PER_GROUP = 8  # channels that a grouped convolution mixes
+_GAIN = math.sqrt(2 / (1 + SLOPE**2))
+
+
+class Block(nn.Module):
+    """h ← h + C₃ a(C₂ a(C₁ h)): one pixel to more channels, grouped 3 × 3, one pixel back; C₃ begins at 0."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        wide = _EXPANSION * channels
+        groups = math.gcd(wide, max(1, wide // _PER_GROUP))
+        self.widen = _pointwise(channels, wide)
+        self.mix = _conv(wide, wide, groups)
+        self.narrow = _pointwise(wide, channels)
+
+    def forward(self, h: Tensor) -> Tensor:
+        inner = functional.leaky_relu(self.mix(functional.leaky_relu(self.widen(h), SLOPE)), SLOPE)
+        result: Tensor = h + self.narrow(inner)
+        return result
+
+
+class ResidualGenerator(PictureGenerator):
+    """A learned small map scaled channel by channel by the noise, then blocks at each size below the picture's, doubled bilinearly.
+
+    Nothing is normalised: the last convolution of each block begins at 0 and the others are scaled down by the number of blocks,
+    so that the network's output keeps its size at first however deep it is.
+
+    Parameters
+    ----------
+    shape, latent_dim, channels, condition, planes, output, precision, stream
+        As in :class:`~equilibria.networks.dcgan.DCGANGenerator`.
+    blocks : int
+        Residual blocks at each size. At the picture's own, where they would take three quarters of the time, there is one convolution.
+
+    Raises
+    ------
+    ValueError
+        As there.
+
+    References
+    ----------
+    Huang, Gokaslan, Kuleshov & Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN baseline"; Zhang, Dauphin & Ma 2019,
+    "Fixup initialization".
+
+    Examples
+    --------
+    >>> network = ResidualGenerator((8, 8), latent_dim=5, channels=4, stream=Stream(0))
+    >>> network(torch.zeros(2, 5)).shape
+    torch.Size([2, 64])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent_dim: int,
+        channels: int = 64,
+        *,
+        blocks: int = 1,
+        condition: int = 0,
+        planes: int = 0,
+        output: str | None = "tanh",
+        precision: str = "float32",
+        stream: Stream,
+    ):
+        super().__init__(shape, channels, condition, planes, 1, precision)
+        _check(blocks, output)
+        self.output = output
+        widths = list(reversed(self.widths))  # from the base up
+        self.map = nn.Parameter(stream.child("map").normal((widths[0], *self.base)))
+        self.first = nn.utils.skip_init(nn.Linear, latent_dim + condition, widths[0])
+        changes = [(widths[0], widths[0]), *pairwise(widths)]
+        beside = planes * self.colours
+        self.enter = nn.ModuleList(_pointwise(a + beside, b) for a, b in changes)
+        self.blocks = nn.ModuleList(_blocks(width, blocks) for width in widths)
+        self.last = _conv(widths[-1] + beside, self.colours)
+        _initialise(self, stream, blocks * len(widths))
+
+    def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
+        h = (self.map * self.first(z)[:, :, None, None]).contiguous(memory_format=torch.channels_last)
+        for enter, blocks in zip(self.enter, self.blocks, strict=True):
+            h = functional.interpolate(blocks(enter(_joined(h, beside))), scale_factor=2, mode="bilinear")
+        return OUTPUTS[self.output](self.last(_joined(h, beside)))
+
+
+class ResidualCritic(PictureCritic):
+    """A convolution, then blocks at each size, halved before by means of four pixels; each map is weighed pixel by pixel at last.
+
+    Parameters
+    ----------
+    shape, channels, condition, planes, outputs, packing, precision, stream
+        As in :class:`~equilibria.networks.dcgan.DCGANCritic`.
+    blocks : int
+        Residual blocks at each size.
+
+    Raises
+    ------
+    ValueError
+        As there.
+
+    Notes
+    -----
+    Meant for a payoff of pairs with R1 and R2 (``payoff="relativistic"``), which holds it back where normalisation would.
+
+    Examples
+    --------
+    >>> critic = ResidualCritic((8, 8), channels=4, stream=Stream(0))
+    >>> critic(torch.zeros(5, 64)).shape, critic.features(torch.zeros(5, 64)).shape
+    (torch.Size([5, 1]), torch.Size([5, 4]))
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int = 64,
+        *,
+        blocks: int = 1,
+        condition: int = 0,
+        planes: int = 0,
+        outputs: int = 1,
+        packing: int = 1,
+        precision: str = "float32",
+        stream: Stream,
+    ):
+        super().__init__(shape, channels, condition, planes, packing, precision)
+        _check(blocks, None)
+        widths = self.widths
+        self.first = _conv(packing * self.colours + self.given.channels, widths[0])
+        self.enter = nn.ModuleList(_pointwise(a, b) for a, b in zip([widths[0], *widths[:-1]], widths, strict=True))
+        self.blocks = nn.ModuleList(_blocks(width, blocks) for width in widths)
+        self.weigh = nn.utils.skip_init(nn.Conv2d, widths[-1], widths[-1], self.base, groups=widths[-1], bias=False)
+        self.top = nn.utils.skip_init(nn.Linear, widths[-1], outputs)
+        _initialise(self, stream, blocks * len(widths))
+
+    def maps(self, planes: Tensor) -> Tensor:
+        h = functional.leaky_relu(self.first(planes), SLOPE)
+        for enter, blocks in zip(self.enter, self.blocks, strict=True):
+            h = blocks(enter(functional.avg_pool2d(h, 2)))
+        return self.weigh(h).flatten(1)
+
+
+def _check(blocks: int, output: str | None) -> None:
+    if blocks < 1:
+        raise ValueError(f"blocks={blocks!r}: expected a whole number of at least 1")
+    if output not in OUTPUTS:
+        raise ValueError(f"output={output!r}: expected one of {', '.join(map(repr, OUTPUTS))}")
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(Block(width) for _ in range(count)))
+
+
+def _joined(h: Tensor, beside: Tensor | None) -> Tensor:
+    """Maps with a condition's pictures in their own size beside them."""
+    return h if beside is None else torch.cat([h, shrunk(beside, h.shape[2:]).to(h.dtype)], 1)
+
+
+def _conv(inputs: int, outputs: int, groups: int = 1) -> nn.Conv2d:
+    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, 3, padding=1, groups=groups)
+
+
+def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, 1)
+
+
+def _initialise(network: nn.Module, stream: Stream, blocks: int) -> None:
+    """Weights that keep the size of what passes; within blocks that of Fix-up with three layers, the last of them 0."""
+    inner = {part for block in network.modules() if isinstance(block, Block) for part in (block.widen, block.mix)}
+    outer = {block.narrow for block in network.modules() if isinstance(block, Block)}
+
+    def deviation(layer: nn.Module) -> float:
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        if layer in outer:
+            return 0.0
+        return (_GAIN * blocks**-0.25 if layer in inner else 1.0) / math.sqrt(weight[0].numel())
+
+    initialise(network, stream, deviation)

@@ -1,0 +1,212 @@
+"""Networks of pictures, as a family: rows and planes, conditions, resolutions, weights, types."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from equilibria.networks import DCGANCritic, DCGANGenerator, ResidualCritic, ResidualGenerator
+from equilibria.networks.normalisation import batch_norms, restate
+from equilibria.networks.pictures import Condition, halvings, to_planes, to_rows
+from equilibria.random import Stream
+
+GENERATORS, CRITICS = (DCGANGenerator, ResidualGenerator), (DCGANCritic, ResidualCritic)
+SHAPES = [(8, 8), (12, 8, 3), (14, 14), (20, 28), (28, 28), (32, 32, 3)]
+
+
+def trained_a_little(network: nn.Module, seed: int = 9) -> nn.Module:
+    """Weights that are none of them 0, so that every path shows."""
+    with torch.no_grad():
+        for i, parameter in enumerate(network.parameters()):
+            parameter.add_(Stream(seed).child(i).normal(tuple(parameter.shape)) * 0.05)
+    return network
+
+
+def test_rows_are_planes_and_back() -> None:
+    pictures = torch.arange(2 * 4 * 6 * 3.0).view(2, 4, 6, 3)
+    planes = to_planes(pictures.flatten(1), (4, 6, 3))
+    assert torch.equal(planes, pictures.movedim(3, 1))
+    assert torch.equal(to_rows(planes), pictures.flatten(1))
+    packed = to_planes(pictures.view(1, -1), (4, 6, 3), pictures=2)
+    assert torch.equal(packed[0], planes.flatten(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("sides", "count"), [((8, 8), 1), ((12, 12), 2), ((8, 32), 1), ((14, 14), 1), ((28, 28), 2), ((64, 64), 4), ((7, 8), 0)]
+)
+def test_sides_are_halved_as_often_as_they_can_be(sides: tuple[int, int], count: int) -> None:
+    assert halvings(*sides) == count
+
+
+def test_a_condition_is_read_pictures_first_and_pack_by_pack() -> None:
+    given = Condition((2, 2), columns=2, planes=1, packing=2)
+    rows = torch.tensor([[1.0, 2, 3, 4, 10, 20], [5, 6, 7, 8, 30, 40]])
+    packed = rows.view(1, 12)
+    assert given.size == 6
+    assert torch.equal(given.pictures(packed), torch.tensor([[[[1.0, 2], [3, 4]], [[5, 6], [7, 8]]]]))
+    assert torch.equal(given.numbers(packed), torch.tensor([[10.0, 20, 30, 40]]))
+    beside = given.beside(torch.zeros(1, 2, 2, 2), packed)
+    assert beside.shape[1] == 2 + given.channels
+    assert torch.equal(beside[0, 4:].flatten(1), torch.tensor([10.0, 20, 30, 40])[:, None].expand(4, 4))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
+def test_every_resolution_trains(kind: int, shape: tuple[int, ...]) -> None:
+    """Shapes, the range of a picture, and a gradient in every parameter of both players."""
+    size = math.prod(shape)
+    generator = trained_a_little(GENERATORS[kind](shape, 5, 4, condition=3, planes=2, stream=Stream(0)))
+    critic = trained_a_little(CRITICS[kind](shape, 4, condition=3, planes=2, stream=Stream(1)))
+    z, condition = Stream(2).normal((4, 5)), Stream(3).normal((4, 2 * size + 3))
+    x = generator(z, condition)
+    assert x.shape == (4, size)
+    assert -1 <= x.min() < x.max() <= 1
+    features = critic.features(x, condition)
+    assert features.dim() == 2
+    assert torch.allclose(critic.top(features), critic(x, condition))
+    critic(x, condition).square().sum().backward()
+    for parameter in (*generator.parameters(), *critic.parameters()):
+        assert parameter.grad is not None
+    for name, parameter in (*generator.named_parameters(), *critic.named_parameters()):
+        before_norm = name.endswith("bias") and ("first" in name or "steps" in name)  # a mean is taken off what it adds
+        assert before_norm or parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
+def test_a_picture_moves_with_its_rows_pixels(kind: int) -> None:
+    """A critic's slope in the pixels is that of finite differences, in the right places of the row."""
+    critic = trained_a_little(CRITICS[kind]((8, 12, 3), 4, stream=Stream(0))).double().eval()
+    x = Stream(1).normal((1, 288), torch.float64).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(x).sum(), x)
+    with torch.no_grad():
+        for pixel in (0, 1, 37, 287):
+            step = torch.zeros_like(x)
+            step[0, pixel] = 1e-5
+            difference = (critic(x + step) - critic(x - step)).item() / 2e-5
+            assert math.isclose(difference, slope[0, pixel].item(), rel_tol=1e-5, abs_tol=1e-9)
+
+
+@pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
+def test_the_squared_slope_has_a_gradient(kind: int) -> None:
+    """R1's: twice differentiable in one go, right to finite differences in a weight."""
+    critic = trained_a_little(CRITICS[kind]((8, 8), 4, stream=Stream(0), **({"normalisation": None} if kind == 0 else {}))).double()
+    x = Stream(1).normal((3, 64), torch.float64).requires_grad_()
+
+    def penalty() -> torch.Tensor:
+        (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        return slope.square().sum()
+
+    weight = critic.top.weight
+    (gradient,) = torch.autograd.grad(penalty(), weight)
+    place = (0, 1)
+    with torch.no_grad():
+        weight[place] += 1e-6
+    above = penalty().item()
+    with torch.no_grad():
+        weight[place] -= 2e-6
+    below = penalty().item()
+    assert math.isclose((above - below) / 2e-6, gradient[place].item(), rel_tol=1e-4)
+
+
+@pytest.mark.parametrize("network", [*GENERATORS, *CRITICS], ids=lambda n: n.__name__)
+def test_weights_come_from_the_stream_alone(network: type) -> None:
+    arguments = ((8, 8), 5, 4) if network in GENERATORS else ((8, 8), 4)
+    before = torch.get_rng_state()
+    one, same, other = (network(*arguments, stream=Stream(seed)) for seed in (5, 5, 6))
+    assert torch.equal(torch.get_rng_state(), before)
+    states = [torch.cat([p.flatten() for p in n.parameters()]) for n in (one, same, other)]
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+    assert torch.isfinite(states[0]).all()
+
+
+def test_dcgans_weights_have_the_papers_law() -> None:
+    """Standard deviation 0.02 within 5 standard errors: a false alarm below 1e-6, an error of 5 % is seen."""
+    generator = DCGANGenerator((16, 16), 20, 32, stream=Stream(0))
+    weights = torch.cat([step.weight.flatten() for step in generator.steps])
+    assert abs(weights.std().item() / 0.02 - 1) < 5 / math.sqrt(2 * len(weights))
+    gains = torch.cat([norm.weight for norm in batch_norms(generator)])
+    assert abs(gains.mean().item() - 1) < 5 * 0.02 / math.sqrt(len(gains))
+    assert not batch_norms(DCGANGenerator((16, 16), 20, 32, normalisation=None, stream=Stream(0)))
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_a_residual_network_begins_with_the_identity_in_its_blocks(blocks: int) -> None:
+    """So the output of a deep one has the size that the shallow one's has."""
+    network = ResidualGenerator((16, 16), 20, 16, blocks=blocks, output=None, stream=Stream(0))
+    h = Stream(1).normal((2, 16, 4, 4))
+    block = network.blocks[-1][0]
+    assert torch.equal(block(h), h)
+    assert 0.1 < network(Stream(2).normal((200, 20))).std().item() < 3
+
+
+@pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
+def test_bfloat16_is_near_and_its_ends_are_float32(kind: int) -> None:
+    pairs = [(GENERATORS[kind], ((16, 16), 5, 8)), (CRITICS[kind], ((16, 16), 8))]
+    for network, arguments in pairs:
+        single = trained_a_little(network(*arguments, stream=Stream(0)))
+        half = trained_a_little(network(*arguments, precision="bfloat16", stream=Stream(0)))
+        x = Stream(1).normal((6, 5 if network in GENERATORS else 256))
+        exact, found = single(x), half(x)
+        assert found.dtype == torch.float32
+        assert 0 < (found - exact).norm() / exact.norm() < 0.05
+
+
+@pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
+def test_a_pack_is_seen_side_by_side(kind: int) -> None:
+    """A critic of packs of two knows their order, and needs each one's condition."""
+    critic = trained_a_little(CRITICS[kind]((8, 8), 4, condition=1, packing=2, stream=Stream(0)))
+    x, condition = Stream(1).normal((4, 128)), Stream(2).normal((4, 2))
+    answer = critic(x, condition)
+    assert answer.shape == (4, 1)
+    assert not torch.allclose(critic(x.roll(64, 1), condition.roll(1, 1)), answer)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: DCGANGenerator((7, 8), 2, stream=Stream(0)), r"shape=\(7, 8\): expected"),
+        (lambda: DCGANGenerator((4, 4), 2, stream=Stream(0)), r"shape=\(4, 4\): expected"),
+        (lambda: ResidualCritic((8,), stream=Stream(0)), r"shape=\(8,\): expected"),
+        (lambda: DCGANCritic((8, 8), 0, stream=Stream(0)), "channels=0: expected"),
+        (lambda: DCGANCritic((8, 8), normalisation="layer", stream=Stream(0)), "normalisation='layer': expected one of 'batch', None"),
+        (lambda: DCGANGenerator((8, 8), 2, output="relu", stream=Stream(0)), "output='relu': expected one of"),
+        (lambda: ResidualGenerator((8, 8), 2, blocks=0, stream=Stream(0)), "blocks=0: expected"),
+        (lambda: ResidualGenerator((8, 8), 2, precision="half", stream=Stream(0)), "precision='half': expected one of"),
+        (
+            lambda: DCGANCritic((8, 8), 2, condition=3, stream=Stream(0))(torch.zeros(1, 64)),
+            "condition has 0 columns, this network takes 3",
+        ),
+        (lambda: DCGANCritic((8, 8), 2, stream=Stream(0))(torch.zeros(1, 63)), r"x has 63 columns, this network takes 64 of \(8, 8\)"),
+    ],
+)
+def test_bad_arguments_are_named(build, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_restated_batch_norm_is_that_of_the_weights_as_they_are() -> None:
+    """In evaluation mode the output is what training mode gives on a large batch; with the trailing statistics it is far off."""
+    network = DCGANGenerator((8, 8), 5, 8, stream=Stream(0))
+    batches = [(Stream(1).child(i).normal((200, 5)),) for i in range(10)]
+    for batch in batches:
+        network(*batch)
+    trained_a_little(network, seed=3)
+    z = Stream(2).normal((2000, 5))
+    network.train()
+    momenta = [norm.momentum for norm in batch_norms(network)]
+    for norm in batch_norms(network):
+        norm.momentum = 0.0
+    truth = network(z)
+    for norm, momentum in zip(batch_norms(network), momenta, strict=True):
+        norm.momentum = momentum
+    trailing = network.eval()(z)
+    network.train()
+    restate(network, batches)
+    assert network.training
+    assert [norm.momentum for norm in batch_norms(network)] == momenta
+    restated = network.eval()(z)
+    assert (restated - truth).norm() < 0.1 * (trailing - truth).norm()
