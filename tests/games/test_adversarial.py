@@ -177,6 +177,27 @@ def test_the_gradient_of_a_penalty_is_the_slope_of_its_cost(name: str) -> None:
         assert gradient[place].item() == pytest.approx((costs[0] - costs[1]) / (2 * h), abs=1e-8)
 
 
+def test_penalties_fade_geometrically_and_go_on_from_a_saved_state() -> None:
+    game, rows = build("relativistic", penalties={"r1": 2.0, "r2": 0.5}, fade=(0.01, 4)), batch()
+    drawn = game.draw(rows, STREAM)
+    plain = build("relativistic").cost("critic", drawn).item()
+    alone = {name: build("relativistic", penalties={name: 1.0}).cost("critic", drawn).item() - plain for name in ("r1", "r2")}
+    for t in range(7):
+        share = 0.01 ** min(t / 4, 1)
+        paid = game.cost("critic", drawn).item() - plain
+        assert paid == pytest.approx(share * (2 * alone["r1"] + 0.5 * alone["r2"]), rel=1e-6)
+        assert game.faded().item() == pytest.approx(share)
+        game.settle(drawn)
+        if t == 2:
+            state = game.state_dict()
+            game = build("relativistic", penalties={"r1": 2.0, "r2": 0.5}, fade=(0.01, 4))
+            game.load_state_dict(state)
+    assert build("relativistic", penalties={"r1": 1.0}).faded() is None
+    for fade in ((0.0, 4), (0.5, 0)):
+        with pytest.raises(ValueError, match="fade="):
+            build(penalties={"r1": 1.0}, fade=fade)
+
+
 def test_pictures_have_slopes_too_and_the_batch_is_left_alone() -> None:
     shape = (4, 2, 3, 3)
     critic = MLP((18, 6, 1), activation="tanh", stream=STREAM).double()

@@ -48,7 +48,7 @@ class AdversarialDraw(NamedTuple):
 class AdversarialGame(Game):
     """Critic and generator, each paying its column of a payoff; the critic's slopes and its classes cost it more.
 
-    J_D = mean over pairs of costs(critic(x), critic(G(z)))[0] + Σ γ·(mean penalty) + cross-entropy of the labelled examples;
+    J_D = mean over pairs of costs(critic(x), critic(G(z)))[0] + Σ γ_t·(mean penalty) + cross-entropy of the labelled examples;
     J_G = mean of costs[1], with x the batch and z fresh noise.
 
     Parameters
@@ -62,6 +62,10 @@ class AdversarialGame(Game):
         A row of ``PAYOFFS``.
     penalties : mapping of str to float
         Rows of ``PENALTIES`` and their weights γ, paid by the critic in every update.
+    fade : (float, int)
+        A share f > 0 and a number of rounds T: in round t the weights are γ_t = γ·f^min(t / T, 1). A large weight keeps the critic smooth,
+        so that samples find their way between modes and each mode its share; a small one lets it see how wide a mode is. The default
+        keeps the weights as they are.
     packing : int
         Examples that the critic sees side by side (see ``Packed``): it is built for that many times the columns or channels, and
         divides the rows of a batch. The player ``critic`` is then the pack's.
@@ -105,6 +109,7 @@ class AdversarialGame(Game):
     """
 
     players = ("critic", "generator")
+    played: Tensor
 
     def __init__(
         self,
@@ -113,6 +118,7 @@ class AdversarialGame(Game):
         payoff: str | Payoff = "non-saturating",
         *,
         penalties: Mapping[str, float] | None = None,
+        fade: tuple[float, int] = (1.0, 1),
         packing: int = 1,
         instance_noise: float = 0.0,
         classes: int | None = None,
@@ -120,7 +126,10 @@ class AdversarialGame(Game):
         super().__init__()
         self.payoff = find_payoff(payoff)
         self.penalties = find_penalties(penalties or {})
-        _check_numbers(packing, instance_noise, classes)
+        _check_numbers(packing, instance_noise, classes, fade)
+        self.fade = (float(fade[0]), int(fade[1]))
+        if self.penalties and fade[0] != 1:  # rounds that were played; a buffer, so that a resumed run goes on from there
+            self.register_buffer("played", torch.zeros((), dtype=torch.int64))
         self.packing, self.instance_noise, self.classes = int(packing), float(instance_noise), classes
         self.generator = generator
         self.critic = critic if packing == 1 else Packed(critic, packing)
@@ -185,8 +194,17 @@ class AdversarialGame(Game):
         return report | saw["penalties"]
 
     def settle(self, drawn: AdversarialDraw) -> None:
-        """Forget what this round's players saw."""
+        """Forget what this round's players saw; the penalties fade."""
         self._seen = {}
+        if hasattr(self, "played"):
+            self.played += 1
+
+    def faded(self) -> Tensor | None:
+        """f^min(t / T, 1), the share of the penalties' weights that is left in this round, 0-d; None where they do not fade."""
+        if not hasattr(self, "played"):
+            return None
+        share, rounds = self.fade
+        return share ** (self.played / rounds).clamp(max=1.0)
 
     # ---------------------------------------------------------------- what each player pays
 
@@ -204,13 +222,17 @@ class AdversarialGame(Game):
             places = tuple(self.penalties[name][0].at for name in names)
             rows = of(slopes[places] if places in slopes else torch.cat([slopes[place,] for place in places]))
             for name, mean in zip(names, rows.reshape(len(names), -1).mean(1).unbind(), strict=True):
-                cost = torch.add(cost, mean, alpha=self.penalties[name][1])
+                cost = self._charged(cost, name, mean)
                 paid[name] = mean.detach()
         if self.classes:
             cost = cost + class_cost(outputs["real"], drawn.label)
             saw |= {"outputs": outputs["real"].detach(), "label": drawn.label}
         self._seen["critic"] = saw | {"cost": cost.detach(), "penalties": paid}
         return cost
+
+    def _charged(self, cost: Tensor, name: str, mean: Tensor) -> Tensor:
+        weight, faded = self.penalties[name][1], self.faded()
+        return torch.add(cost, mean, alpha=weight) if faded is None else torch.addcmul(cost, mean, faded.to(mean), value=weight)
 
     def _generator_cost(self, drawn: AdversarialDraw) -> Tensor:
         fake = self.logits(self._fake(drawn), drawn.condition)
@@ -298,7 +320,9 @@ class AdversarialGame(Game):
             check_classes(batch.label, self.classes)
 
 
-def _check_numbers(packing: int, instance_noise: float, classes: int | None) -> None:
+def _check_numbers(packing: int, instance_noise: float, classes: int | None, fade: tuple[float, int]) -> None:
+    if not (len(fade) == 2 and 0 < fade[0] < float("inf") and fade[1] >= 1):
+        raise ValueError(f"fade={fade!r}: expected a share above 0 that is left of the penalties' weights, and a number of rounds")
     if packing < 1:
         raise ValueError(f"packing={packing!r}: expected a whole number of at least 1, the examples that the critic sees side by side")
     if not 0 <= instance_noise < float("inf"):
