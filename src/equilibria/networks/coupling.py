@@ -1,11 +1,12 @@
-r"""An invertible generator: affine coupling layers, whose density is known exactly.
+r"""An invertible generator: coupling layers, whose density is known exactly.
 
-Every layer keeps one half of the columns and moves the other by an affine map that the kept half decides,
+Every layer keeps one half of the columns and moves each of the other by a rising curve that the kept half decides,
 
-.. math:: x_b = z_b \odot e^{s(z_a)} + t(z_a), \qquad x_a = z_a, \qquad \log|\det| = \sum s(z_a),
+.. math:: x_b = c(z_b; \theta(z_a)), \qquad x_a = z_a, \qquad \log|\det| = \sum \log c'(z_b; \theta(z_a)),
 
-and the halves take turns. Sampling and inversion cost the same. As a GAN's generator it is ordinary but for one thing: p_g is known, and
-with it the true log p_data/p_g, so what a critic says of it can be checked (Grover, Dhar & Ermon 2018, "Flow-GAN").
+and the halves take turns. The curve is a line, e^s z + t (Real NVP), or a spline, which can make several modes of one. Sampling and
+inversion cost the same. As a GAN's generator it is ordinary but for one thing: p_g is known, and with it the true log p_data/p_g, so what
+a critic says of it can be checked (Grover, Dhar & Ermon 2018, "Flow-GAN").
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from equilibria.networks.mlp import MLP
+from equilibria.networks.spline import spline
 from equilibria.random import Stream
 
 __all__ = ["Coupling"]
@@ -25,21 +27,24 @@ __all__ = ["Coupling"]
 class Coupling(nn.Module):
     r"""Noise to data and back, ``(n, size)`` both, with log p_g.
 
-    log p_g(x) = log N(z; 0, I) − log|det ∂x/∂z| at z = inverse(x). A layer's scale is e^s with s = limit · tanh(· / limit), so that no
-    layer stretches by more than e^limit. It begins as the identity: the last weights of s and t are 0.
+    log p_g(x) = log N(z; 0, I) − log|det ∂x/∂z| at z = inverse(x). It begins as the identity: the last weights are 0.
 
     Parameters
     ----------
     size : int
         Columns, at least 2.
     hidden : sequence of int
-        Widths of the tanh networks for s and t (one network a layer has both).
+        Widths of the tanh networks for θ, one for each layer.
     layers : int
         Couplings; at least 2, so that every column is moved.
     condition_size : int
         Columns of the condition; 0 for none.
     limit : float
-        Of log-scales.
+        Of lines: s = limit · tanh(· / limit), so that no layer stretches by more than e^limit.
+    bins : int
+        Pieces of the spline; 0 for lines.
+    bound : float
+        The spline is the identity outside [−bound, bound].
     stream : Stream
         Where the initial weights come from.
 
@@ -50,7 +55,7 @@ class Coupling(nn.Module):
 
     References
     ----------
-    Dinh, Sohl-Dickstein & Bengio 2017, "Density estimation using Real NVP".
+    Dinh, Sohl-Dickstein & Bengio 2017, "Density estimation using Real NVP"; Durkan et al. 2019, "Neural spline flows".
 
     Examples
     --------
@@ -62,20 +67,29 @@ class Coupling(nn.Module):
     """
 
     def __init__(
-        self, size: int, hidden: Sequence[int] = (64, 64), layers: int = 6, condition_size: int = 0, limit: float = 2.0, *, stream: Stream
+        self,
+        size: int,
+        hidden: Sequence[int] = (64, 64),
+        layers: int = 6,
+        condition_size: int = 0,
+        limit: float = 2.0,
+        bins: int = 0,
+        bound: float = 4.0,
+        *,
+        stream: Stream,
     ):
         super().__init__()
         if size < 2 or layers < 2 or condition_size < 0:
-            raise ValueError(
-                f"size={size!r}, layers={layers!r}, condition_size={condition_size!r}: "
-                "expected at least 2 columns, 2 layers, and no negative number"
-            )
-        if not (math.isfinite(limit) and limit > 0):
-            raise ValueError(f"limit={limit!r}: expected a positive number, the largest |log-scale| of a layer")
-        self.size, self.limit = int(size), float(limit)
+            given = f"size={size!r}, layers={layers!r}, condition_size={condition_size!r}"
+            raise ValueError(f"{given}: expected at least 2 columns, 2 layers, and no negative number")
+        if not (math.isfinite(limit) and limit > 0 and math.isfinite(bound) and bound > 0) or not 0 <= bins <= 500 or bins == 1:
+            given = f"limit={limit!r}, bins={bins!r}, bound={bound!r}"
+            raise ValueError(f"{given}: expected a positive limit and bound, and 2 to 500 pieces of a spline, or 0 for lines")
+        self.size, self.limit, self.bins, self.bound = int(size), float(limit), int(bins), float(bound)
         self.parts = [_halves(self.size, first=i % 2 == 0) for i in range(layers)]
+        each = 3 * bins - 1 if bins else 2
         self.layers = nn.ModuleList(
-            MLP([len(kept) + condition_size, *hidden, 2 * len(moved)], "tanh", stream=stream.child("layer", i))
+            MLP([len(kept) + condition_size, *hidden, each * len(moved)], "tanh", stream=stream.child("layer", i))
             for i, (kept, moved) in enumerate(self.parts)
         )
         for network in self.layers:
@@ -90,18 +104,16 @@ class Coupling(nn.Module):
         """Data for noise, and log|det ∂x/∂z| ``(n,)``."""
         x, log_det = z, z.new_zeros(len(z))
         for layer, (kept, moved) in zip(self.layers, self.parts, strict=True):
-            scale, shift = self._affine(layer, x[:, kept], condition)
-            x = x.index_copy(1, _index(moved, x), x[:, moved] * scale.exp() + shift)
-            log_det = log_det + scale.sum(1)
+            y, log_slope = self._curve(x[:, moved], layer(x[:, kept], condition), inverse=False)
+            x, log_det = x.index_copy(1, _index(moved, x), y), log_det + log_slope.sum(1)
         return x, log_det
 
     def inverse(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Noise for data, and log|det ∂z/∂x| ``(n,)``: minus that of the way out."""
         z, log_det = x, x.new_zeros(len(x))
         for layer, (kept, moved) in zip(reversed(self.layers), reversed(self.parts), strict=True):
-            scale, shift = self._affine(layer, z[:, kept], condition)
-            z = z.index_copy(1, _index(moved, z), (z[:, moved] - shift) * (-scale).exp())
-            log_det = log_det - scale.sum(1)
+            y, log_slope = self._curve(z[:, moved], layer(z[:, kept], condition), inverse=True)
+            z, log_det = z.index_copy(1, _index(moved, z), y), log_det + log_slope.sum(1)
         return z, log_det
 
     def log_density(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -109,9 +121,13 @@ class Coupling(nn.Module):
         z, log_det = self.inverse(x, condition)
         return log_det - (z**2).sum(1) / 2 - self.size / 2 * math.log(2 * math.pi)
 
-    def _affine(self, layer: nn.Module, kept: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        scale, shift = layer(kept, condition).chunk(2, dim=1)
-        return self.limit * torch.tanh(scale / self.limit), shift
+    def _curve(self, x: Tensor, parameters: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        """The curve's value and the logarithm of its slope, both ``(n, columns)``."""
+        if self.bins:
+            return spline(x, parameters.view(*x.shape, -1), self.bound, inverse)
+        scale, shift = parameters.chunk(2, dim=1)
+        scale = self.limit * torch.tanh(scale / self.limit)
+        return ((x - shift) * (-scale).exp(), -scale) if inverse else (x * scale.exp() + shift, scale)
 
 
 def _halves(size: int, first: bool) -> tuple[list[int], list[int]]:
