@@ -78,7 +78,7 @@ def test_the_odds_are_those_of_target_and_proposal(size: float) -> None:
         proposal = Normal(a * x + (1 - a) * slope(x), size).log_prob(y)
         return Normal(0.0, 1.0).log_prob(x[:, 0]) + two_bumps(x) + proposal[:, 0]
 
-    odds = walk.log_odds(here, there, torch.full((200,), size, dtype=torch.float64))
+    odds = walk.log_odds(here, there, size)
     assert torch.allclose(odds, joint(v, u) - joint(u, v), rtol=1e-6, atol=1e-5)
 
 
@@ -176,8 +176,21 @@ def test_a_generator_moves_as_its_data_say() -> None:
     assert stats.kstest(x.numpy(), "norm", (1.0, 0.3)).pvalue > ALARM
 
 
-def test_a_row_does_not_depend_on_the_others() -> None:
-    few, many = (langevin(normal, two_bumps, n, Stream(1), burn_in=5, steps=5).noise for n in (20, 60))
+def test_the_burn_in_does_not_gather_chains_where_steps_are_short() -> None:
+    """Half the mass in a bump of width .03, inside one of width 1: chains that each had a step of their own would end in the narrow one."""
+
+    def weight(z: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return torch.logaddexp(Normal(0.5, 0.03).log_prob(z[:, 0]), Normal(0.0, 1.0).log_prob(z[:, 0])) - Normal(0.0, 1.0).log_prob(z[:, 0])
+
+    generator = np.random.default_rng(3)
+    start = np.where(generator.random(20_000) < 0.5, generator.normal(0.5, 0.03, 20_000), generator.normal(size=20_000))[:, None]
+    found = langevin(normal, weight, 20_000, Stream(9), start=torch.from_numpy(start), burn_in=60, steps=5, step=0.7)
+    law = lambda z: stats.norm.cdf(z, 0.5, 0.03) / 2 + stats.norm.cdf(z) / 2  # noqa: E731
+    assert stats.kstest(found.noise[:, 0].numpy(), law).pvalue > ALARM
+
+
+def test_but_for_the_step_size_a_row_does_not_depend_on_the_others() -> None:
+    few, many = (langevin(normal, two_bumps, n, Stream(1), burn_in=0, steps=5).noise for n in (20, 60))
     assert torch.equal(few, many[:20])
 
 

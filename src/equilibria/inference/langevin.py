@@ -73,7 +73,7 @@ def langevin(
     steps: int = 100,
     step: float = 0.1,
 ) -> Refined:
-    """n Metropolis-adjusted Langevin chains in the noise, one a row.
+    """n Metropolis-adjusted Langevin chains in the noise, one a row; the step size is all that they share.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def langevin(
         Candidates of the prior among which a row's start is chosen by weight (a chain moves in its own mode, so the start decides which
         one), or the start itself.
     burn_in, steps : int
-        Rounds in which each row's step size is adapted, towards 57 % taken, and rounds with what it has become, which leave the target as
-        it is.
+        Rounds in which the step size is adapted, towards 57 % taken, and rounds with what it has become. All rows share it: with one of
+        its own, a row would be caught where steps are short, and the burn-in would not leave the target as it is.
     step : float
         The step size s to begin with, in (0, 1].
 
@@ -111,14 +111,13 @@ def langevin(
     walk = Walk(log_weight, noise(1, stream.child("shape")), continuous, uniform, n)
     began, tries = _start(noise, log_weight, n, stream.child("start"), start)
     point = walk.at(unbounded(began) if uniform else began)
-    sizes = torch.full((n,), math.log(step), dtype=torch.float64, device=began.device)
+    size = step
     history, taken, flips, moved = [], 0.0, 0.0, torch.zeros(n, dtype=torch.bool, device=began.device)
     for t in range(burn_in + steps):
         key = stream.child("round", t)
-        point, chance, take = walk.move(point, sizes.exp(), key.child("move"))
+        point, chance, take = walk.move(point, size, key.child("move"))
         if t < burn_in:
-            sizes += (chance - TARGET) * (t + 1) ** -0.5
-            sizes.clamp_(*map(math.log, _STEPS))
+            size = min(max(size * math.exp((chance - TARGET) * (t + 1) ** -0.5), _STEPS[0]), _STEPS[1])
         point, flipped = walk.flip(point, key.child("flip"))
         if t >= burn_in:
             history.append(point.log_weight)
@@ -127,7 +126,7 @@ def langevin(
     rounds = burn_in + steps
     tries += n * (1 + rounds * (bool(walk.moving.any()) + bool(len(walk.coins))))
     accepted = (taken if bool(walk.moving.any()) else flips) / steps
-    return Refined(walk.noise(point.u), "langevin", tries, accepted, _draws(history), ~moved, step=float(sizes.exp().median()))
+    return Refined(walk.noise(point.u), "langevin", tries, accepted, _draws(history), ~moved, step=size)
 
 
 class Walk:
@@ -156,24 +155,24 @@ class Walk:
             (slope,) = torch.autograd.grad(logs.masked_fill(logs.isneginf(), 0.0).sum(), u, allow_unused=True, materialize_grads=True)
         return Point(u.detach(), logs.detach(), (slope * self.moving).nan_to_num(0.0, 0.0, 0.0))
 
-    def move(self, here: Point, size: Tensor, stream: Stream) -> tuple[Point, Tensor, Tensor]:
-        """A Langevin step of size ``(n,)``: where it leads, the chance that each was taken with, and which were."""
+    def move(self, here: Point, s: float, stream: Stream) -> tuple[Point, float, Tensor]:
+        """A Langevin step of size s: where it leads, the mean chance of being taken, and which were."""
         if not bool(self.moving.any()):
-            return here, torch.full_like(here.log_weight, TARGET), torch.zeros_like(here.log_weight, dtype=torch.bool)
+            return here, TARGET, torch.zeros_like(here.log_weight, dtype=torch.bool)
         xi = stream.child("xi").normal(here.u.shape, here.u.dtype, here.u.device)
-        s = size[:, None].to(here.u.dtype)
-        there = self.at(((1 - s * s).sqrt() * here.u + (1 - (1 - s * s).sqrt()) * here.slope + s * xi).where(self.moving, here.u))
-        odds = self.log_odds(here, there, size)
+        a = math.sqrt(1 - s * s)
+        there = self.at((a * here.u + (1 - a) * here.slope + s * xi).where(self.moving, here.u))
+        odds = self.log_odds(here, there, s)
         take = metropolis(torch.zeros_like(odds), odds, stream.child("accept"))
-        return there.where(take, here), odds.clamp(max=0.0).exp(), take
+        return there.where(take, here), float(odds.clamp(max=0.0).exp().mean()), take
 
-    def log_odds(self, here: Point, there: Point, size: Tensor) -> Tensor:
+    def log_odds(self, here: Point, there: Point, s: float) -> Tensor:
         """log of target(there) q(here | there) / target(here) q(there | here), in float64."""
-        a = (1 - size**2).sqrt()[:, None]
+        a = math.sqrt(1 - s * s)
 
         def joint(x: Point, y: Point) -> Tensor:  # log of target(x) q(y | x), but for what both orders share
             u, v, slope = ((part * self.moving).double() for part in (x.u, y.u, x.slope))
-            return x.log_weight - (u**2).sum(1) / 2 - ((v - a * u - (1 - a) * slope) ** 2).sum(1) / (2 * size**2)
+            return x.log_weight - (u**2).sum(1) / 2 - ((v - a * u - (1 - a) * slope) ** 2).sum(1) / (2 * s * s)
 
         forth, back = joint(here, there), joint(there, here)
         return (back - forth).masked_fill(forth.isneginf(), math.inf)

@@ -59,7 +59,7 @@ class Refined:
     exceeded : float
         Of ``reject``: share of the later proposals above that bound, which are taken less often than they should be.
     step : float
-        Of ``langevin``: the median of the rows' step sizes; NaN elsewhere.
+        Of ``langevin``: the step size after the burn-in; NaN elsewhere.
     """
 
     noise: Tensor
