@@ -199,7 +199,7 @@ class Implicit(Codes):
         altered = getattr(self, "penalties", None) or getattr(self, "packing", 1) > 1 or getattr(self, "instance_noise", 0.0)
         if payoff.log_ratio is None or altered:
             return "head"
-        return "constant" if getattr(payoff, "constant", False) else "formula"
+        return "constant" if payoff.constant else "formula"
 
     def _phi(self, reading: LinearRatio, x: Tensor, condition: Tensor | None) -> Tensor:
         """What a reading is linear in, ``(n, k)``."""
