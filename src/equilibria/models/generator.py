@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from equilibria.random import Stream
 
-__all__ = ["PRIORS", "Generator"]
+__all__ = ["PRIORS", "Generator", "evaluating"]
 
 PRIORS = ("normal", "uniform", "mixed")
 """Laws of the noise: N(0, I); U(−1, 1) in every column; N(0, 1) in the first half of the columns and a fair ±1 in each other."""
@@ -98,14 +98,15 @@ class Generator(nn.Module):
             raise ValueError(f"n={n!r}: expected at least 1 sample")
         if condition is not None and len(condition) != n:
             raise ValueError(f"condition has {len(condition)} rows for n={n} samples; give one row for each")
-        with _evaluating(self):
+        with evaluating(self):
             noise = self.noise(n, stream).split(_CHUNK)
             given = [None] * len(noise) if condition is None else condition.split(_CHUNK)
             return torch.cat([self(*part) for part in zip(noise, given, strict=True)])
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within it the module and all its parts are in evaluation mode; afterwards each is in its own."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from equilibria.networks.coupling import Coupling
 from equilibria.networks.dcgan import DCGANCritic, DCGANGenerator
+from equilibria.networks.fourier import Fourier
 from equilibria.networks.mlp import MLP
 from equilibria.networks.packing import MinibatchDeviation, Packed
 from equilibria.networks.residual import ResidualCritic, ResidualGenerator
 
-__all__ = ["MLP", "DCGANCritic", "DCGANGenerator", "MinibatchDeviation", "Packed", "ResidualCritic", "ResidualGenerator"]
+__all__ = ["MLP", "Coupling", "DCGANCritic", "DCGANGenerator", "Fourier", "MinibatchDeviation", "Packed", "ResidualCritic", "ResidualGenerator"]
