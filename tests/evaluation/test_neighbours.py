@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_small_cases_by_hand(real, fake, k, scores) -> None:
 def test_blocks_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = noise(90, 3, 0), noise(70, 3, 1)
     whole = prdc(real, fake, 3)
-    monkeypatch.setattr("equilibria.evaluation.neighbours._BLOCK", 17)
+    monkeypatch.setattr(import_module("equilibria.evaluation.neighbours"), "_BLOCK", 17)
     assert prdc(real, fake, 3) == whole
 
 
