@@ -13,7 +13,7 @@ from equilibria.evaluation.metric import Metric
 from equilibria.evaluation.rows import as_rows
 from equilibria.random import RandomState, Stream, as_stream
 
-__all__ = ["frechet", "frechet_distance", "kernel", "kernel_estimate", "thirds"]
+__all__ = ["block_estimates", "frechet", "frechet_distance", "kernel", "kernel_estimate", "thirds"]
 
 _Z = float(stats.norm.ppf(0.975))
 
@@ -206,20 +206,26 @@ def kernel(
     if blocks < 3:
         raise ValueError(f"blocks={blocks!r}: expected 3 or more, since their spread gives the interval")
     parts = thirds(real, fake, features, as_stream(random_state).child("kernel"), max_rows, least=2 * blocks)
-    pieces = [np.array_split(rows, blocks) for rows in parts]
-    found = np.array([[kernel_estimate(a, f), kernel_estimate(b, f), kernel_estimate(a, b)] for a, b, f in zip(*pieces, strict=True)])
-    value, half = _student(found[:, :2].mean(axis=1))
+    pairs = ((parts.first, parts.fake), (parts.second, parts.fake), (parts.first, parts.second))
+    first, second, between = (block_estimates(*pair, blocks) for pair in pairs)
+    value, half = _student((first + second) / 2)
     return Metric(
         "kernel distance (squared)",
         value,
         len(parts.fake),
-        floor=_student(found[:, 2])[1],
+        floor=_student(between)[1],
         best=0.0,
         features=features.name,
         note=f"Unbiased; over {blocks} blocks of rows.",
         low=value - half,
         high=value + half,
     )
+
+
+def block_estimates(first: np.ndarray, second: np.ndarray, blocks: int) -> np.ndarray:
+    """Unbiased and independent estimates ``(blocks,)``, each from a part of the rows of both tables."""
+    pieces = (np.array_split(rows, blocks) for rows in (first, second))
+    return np.array([kernel_estimate(*pair) for pair in zip(*pieces, strict=True)])
 
 
 def kernel_estimate(first: np.ndarray, second: np.ndarray) -> float:
