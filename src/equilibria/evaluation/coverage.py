@@ -67,11 +67,12 @@ class CoverageReport:
     def metrics(self) -> tuple[Metric, ...]:
         """The same numbers one by one, for a table or a run folder."""
         n, features = self.samples, self.features
+        low, high = wilson(round(self.confident * n), n)
         note = f"The classifier is right on {100 * self.accuracy.value:.2f} % of held-out real rows."
         return (
             Metric("classes found", self.found, n, best=self.total, features=features, note=note),
             Metric("KL of classes from the training frequencies, nats", self.kl, n, self.kl_floor, 0.0, features, note),
-            Metric("share classified with confidence", self.confident, n, best=self.confident_real, features=features),
+            Metric("share classified with confidence", self.confident, n, None, self.confident_real, features, low=low, high=high),
         )
 
 
