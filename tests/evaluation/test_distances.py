@@ -76,34 +76,42 @@ def test_the_null_mean_at_other_sizes_follows_the_bias() -> None:
 
 
 def test_the_kernel_estimate_is_the_u_statistic() -> None:
-    a, b = noise(5, 3, 1), noise(4, 3, 2)
+    a, b = noise(5, 3, 1), noise(5, 3, 2)
 
     def k(x: np.ndarray, y: np.ndarray) -> float:
         return (x @ y / 3 + 1) ** 3
 
-    within = [np.mean([k(r[i], r[j]) for i in range(len(r)) for j in range(len(r)) if i != j]) for r in (a, b)]
-    across = np.mean([k(x, y) for x in a for y in b])
-    assert kernel_estimate(a, b) == pytest.approx(sum(within) - 2 * across, rel=1e-12)
+    pairs = [(i, j) for i in range(5) for j in range(5) if i != j]
+    terms = [k(a[i], a[j]) + k(b[i], b[j]) - k(a[i], b[j]) - k(a[j], b[i]) for i, j in pairs]
+    assert kernel_estimate(a, b)[0] == pytest.approx(np.mean(terms), rel=1e-12)
 
 
 def test_the_kernel_distance_has_its_closed_form_in_one_column() -> None:
     shift = 1.0  # E (xy + 1)³ over normals: m_i are the moments E xⁱ; Σ C(3, i) (m_i(p) − m_i(q))²
     moments = [np.array([1, mu, 1 + mu**2, mu**3 + 3 * mu]) for mu in (0.0, shift)]
     truth = float((np.array([1, 3, 3, 1]) * np.square(moments[0] - moments[1])).sum())
-    found = kernel(noise(4000, 1, 1), noise(2000, 1, 2) + shift)
-    half = (found.high - found.low) / 2 / stats.t.ppf(0.975, 9)
-    assert abs(found.value - truth) < stats.t.isf(0.5e-6, 9) * half
+    found = kernel(noise(2400, 1, 1), noise(1200, 1, 2) + shift)
+    assert abs(found.value - truth) < Z * (found.high - found.low) / 2 / 1.96
+    assert found.high - found.low < 0.5 * truth
     assert found.low > found.floor
 
 
-def test_under_the_null_the_kernel_distance_has_mean_zero_and_stays_below_its_floor() -> None:
-    found = [kernel(noise(200, 2, 100 + i), noise(100, 2, 600 + i)) for i in range(200)]
+@pytest.mark.parametrize(("n", "d"), [(100, 2), (60, 40)])
+def test_under_the_null_the_kernel_distance_has_mean_zero_and_stays_below_its_floor(n: int, d: int) -> None:
+    found = [kernel(noise(2 * n, d, 100 + i), noise(n, d, 600 + i)) for i in range(200)]
     values = np.array([f.value for f in found])
-    assert abs(values.mean()) < Z * values.std(ddof=1) / math.sqrt(len(values))  # an estimate with the diagonal is off by 60 of these
+    assert abs(values.mean()) < Z * values.std(ddof=1) / math.sqrt(len(values))  # with the diagonal it would be off by many of these
     covered = sum(f.low <= 0 <= f.high for f in found)
-    assert stats.binom.cdf(covered, 200, 0.90) > 1e-6  # nominal .95; blocks of ten skewed values have a little less
+    assert stats.binom.cdf(covered, 200, 0.95) > 1e-6
     below = sum(f.value < f.floor for f in found)
-    assert stats.binom.cdf(below, 200, 0.90) > 1e-6
+    assert stats.binom.cdf(below, 200, 0.95) > 1e-6
+
+
+def test_the_kernel_estimates_error_is_its_spread() -> None:
+    for scale, shift in ((1.0, 0.0), (0.9, 0.3)):  # two equal laws, and two that differ
+        found = np.array([kernel_estimate(noise(150, 20, i), scale * noise(150, 20, 5000 + i) + shift) for i in range(200)])
+        ratio = math.sqrt(np.square(found[:, 1]).mean()) / found[:, 0].std(ddof=1)
+        assert 0.7 < ratio < 1.4  # a standard deviation from 200 draws is known to a tenth
 
 
 def test_the_features_name_goes_with_the_number() -> None:
@@ -133,7 +141,5 @@ def test_more_columns_than_rows_are_refused_by_frechet_and_fine_for_the_kernel()
     with pytest.raises(ValueError, match="50 rows for 60 features"):
         frechet(real, fake)
     assert math.isfinite(kernel(real, fake).value)
-    with pytest.raises(ValueError, match="blocks=2"):
-        kernel(real, fake, blocks=2)
     with pytest.raises(ValueError, match="resamples=1"):
         frechet(real, fake, resamples=1)

@@ -36,7 +36,7 @@ def test_a_perfect_sampler_shows_no_difference() -> None:
     found = watch_game(normal(), first, TRAIN, HELD_OUT, stream=Stream(2))
     assert abs(found["critic_auc"] - 0.5) < Z * math.sqrt((2 * 500 + 1) / (12 * 500**2))
     assert abs(found["spread"] - 1) < Z * math.sqrt(2 / (2 * 3 * 500))
-    assert abs(found["kernel_distance"]) < stats.t.isf(0.5e-6, 9) * found["kernel_distance_error"]
+    assert abs(found["kernel_distance"]) < 10 * found["kernel_distance_error"]  # a law with a long tail
     assert found["logit_error"] == pytest.approx(math.sqrt(2 / 500), rel=0.2)
     assert abs(found["train_logit"] - found["held_out_logit"]) < Z * found["logit_error"] * 1.2
     assert "classes" not in found

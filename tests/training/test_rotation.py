@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -12,13 +13,14 @@ from torch import nn
 
 from equilibria.data import Batch
 from equilibria.games.adversarial import AdversarialGame
+from equilibria.games.flow import flow_jacobian
 from equilibria.games.game import Game
-from equilibria.games.toy import DiscreteGame, XYGame
+from equilibria.games.toy import DiracGame, XYGame
 from equilibria.models.generator import Generator
 from equilibria.networks.mlp import MLP
 from equilibria.random import Stream
 from equilibria.training.health import sentences
-from equilibria.training.rotation import Rotation, jacobian, jacobian_eigenvalues, rotation
+from equilibria.training.rotation import Rotation, jacobian_eigenvalues, rotation
 
 
 class Quadratic(Game):
@@ -48,7 +50,6 @@ def test_the_xy_game_turns_by_i() -> None:
 def test_a_linear_flow_has_its_own_eigenvalues_and_largest_rate(a: float, b: float, c: float) -> None:
     game = Quadratic(a, b, c)
     matrix = -np.array([[a, b], [-b, c]])
-    assert jacobian(game) == pytest.approx(matrix, abs=1e-7)  # a, b and c pass through float32
     found = rotation(game)
     exact = np.linalg.eigvals(matrix)
     assert np.sort_complex(found.eigenvalues) == pytest.approx(np.sort_complex(exact), abs=1e-6)
@@ -59,42 +60,28 @@ def test_a_linear_flow_has_its_own_eigenvalues_and_largest_rate(a: float, b: flo
             assert (np.abs(1 + rate * exact).max() < 1) == shrinks
 
 
-def test_the_discrete_game_circles_at_its_equilibrium() -> None:
-    """At p = q and logits 0 the critic's block is −(p/2) on the diagonal, the generator's 0, and minimax couples them antisymmetrically."""
-    p = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
-    game = DiscreteGame(p, "minimax")
-    with torch.no_grad():
-        game.generator.copy_(torch.log(p))
-    found = jacobian(game)
-    assert found[:3, :3] == pytest.approx(-np.diag(p.numpy()) / 2, abs=1e-12)
-    assert found[3:, 3:] == pytest.approx(np.zeros((3, 3)), abs=1e-12)
-    assert found[:3, 3:] == pytest.approx(-found[3:, :3].T, abs=1e-12)
+@pytest.mark.parametrize("gamma", [0.0, 0.1, 1.0, 4.0])
+def test_the_dirac_game_has_its_closed_form_and_a_penalty_stops_the_circling(gamma: float) -> None:
+    found = rotation(DiracGame(penalties={"r1": gamma}, critic=0.0, generator=0.0))
+    root = np.emath.sqrt(gamma**2 / 4 - 0.25)
+    assert np.sort_complex(found.eigenvalues) == pytest.approx(np.sort_complex([-gamma / 2 + root, -gamma / 2 - root]), abs=1e-7)
+    assert found.circles == (gamma < 0.2)
+    assert found.stable == (gamma > 0)
 
 
-def test_the_jacobian_is_the_difference_quotient_of_the_gradients_and_the_game_is_left_alone() -> None:
+def test_a_game_in_float32_is_looked_at_in_float64_and_left_alone() -> None:
     generator = Generator(MLP((1, 3, 2), "tanh", stream=Stream(0).child("generator")), latent_dim=1)
     game = AdversarialGame(generator, MLP((2, 3, 1), "tanh", stream=Stream(0).child("critic")))
     drawn = game.draw(Batch(Stream(1).normal((16, 2))), Stream(2))
+    for player in game.players:
+        game.gradient(player, drawn)  # whatever a round leaves behind in the game
     before = [p.clone() for p in game.parameters()]
-    found = jacobian(game, drawn)
+    found = jacobian_eigenvalues(game, drawn)
     assert all(torch.equal(a, b) and a.dtype == torch.float32 for a, b in zip(game.parameters(), before, strict=True))
-    game, drawn = game.double(), type(drawn)(*(None if part is None else part.double() for part in drawn))
-    parameters = [p for player in game.players for p in game.parameters_of(player)]
-
-    def field() -> torch.Tensor:
-        return torch.cat([g.reshape(-1) for player in game.players for g in game.gradient(player, drawn)])
-
-    column, step = 0, 1e-6
-    for parameter in parameters:
-        for cell in parameter.detach().view(-1):
-            ends = []
-            for sign in (1, -1):
-                cell += sign * step
-                ends.append(field())
-                cell -= sign * step
-            assert -(ends[0] - ends[1]).numpy() / (2 * step) == pytest.approx(found[:, column], abs=1e-7)
-            column += 1
-    assert column == len(found)
+    wide = type(drawn)(*(part.double() if isinstance(part, torch.Tensor) else part for part in drawn))
+    exact = np.linalg.eigvals(flow_jacobian(copy.deepcopy(game).double(), wide).detach().numpy())
+    assert len(found) == sum(p.numel() for p in before)
+    assert np.sort_complex(found) == pytest.approx(np.sort_complex(exact), abs=1e-12)
 
 
 def test_the_sentence_tells_circling_from_growing_and_from_calm() -> None:
@@ -113,7 +100,7 @@ def test_health_speaks_of_it_only_where_the_players_circle() -> None:
 def test_a_large_game_is_refused() -> None:
     generator = Generator(MLP((2, 64, 64, 2), stream=Stream(0)), latent_dim=2)
     with pytest.raises(ValueError, match="the Jacobian is worked out for 2,000 at most"):
-        jacobian(AdversarialGame(generator, MLP((2, 8, 1), stream=Stream(0))))
+        jacobian_eigenvalues(AdversarialGame(generator, MLP((2, 8, 1), stream=Stream(0))))
 
 
 def test_a_rate_at_the_edge_neither_shrinks_nor_grows() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from equilibria.data.batches import Batch
 from equilibria.evaluation.coverage import Coverage
-from equilibria.evaluation.distances import block_estimates
+from equilibria.evaluation.distances import kernel_estimate
 from equilibria.evaluation.rows import as_rows
 from equilibria.random import RandomState, Stream, as_stream
 
@@ -23,7 +23,6 @@ __all__ = ["landmarks", "watch_game"]
 Sample = Callable[[int, Stream, Tensor | None], Tensor]
 Critic = Callable[[Tensor, Tensor | None], Tensor]
 
-_BLOCKS = 10
 _FEWEST = 5  # rows of a cluster that is to be looked for
 _EXPECTED = 14.0  # a class that fewer samples are expected of may be missed by chance: with e⁻¹⁴ = 1e-6
 
@@ -135,8 +134,7 @@ def watch_game(
         found["logit_error"] = math.hypot(*(stats.sem(logits[name]) for name in ("train", "held_out")))
     found["critic_auc"] = _auc(logits.get("held_out", logits["train"]), logits["sampled"])
     found["spread"] = math.sqrt(generated.var(axis=0).sum() / max(real.var(axis=0).sum(), 1e-30))
-    distances = block_estimates(real, generated, _BLOCKS)
-    found["kernel_distance"], found["kernel_distance_error"] = float(distances.mean()), float(stats.sem(distances))
+    found["kernel_distance"], found["kernel_distance_error"] = kernel_estimate(real, generated)
     return found if coverage is None else found | _classes(coverage, generated)
 
 

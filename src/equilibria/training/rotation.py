@@ -7,12 +7,12 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from equilibria.games.flow import flow_jacobian
 from equilibria.games.game import Game
 
-__all__ = ["MOST", "Rotation", "jacobian", "jacobian_eigenvalues", "rotation"]
+__all__ = ["MOST", "Rotation", "jacobian_eigenvalues", "rotation"]
 
 MOST = 2000
 """Parameters of all players together, beyond which the Jacobian is not worked out."""
@@ -92,14 +92,7 @@ def rotation(game: Game, drawn: Any = None) -> Rotation:
 
 
 def jacobian_eigenvalues(game: Game, drawn: Any = None) -> np.ndarray:
-    """The eigenvalues, complex, of :func:`jacobian`."""
-    return np.linalg.eigvals(jacobian(game, drawn)).astype(complex)
-
-
-def jacobian(game: Game, drawn: Any = None) -> np.ndarray:
-    r"""The Jacobian of the flow, −∂v/∂θ ``(p, p)`` in float64, rows and columns in the order of the players' parameters.
-
-    .. math:: v(\theta) = (\nabla_{\theta_1} J_1, \nabla_{\theta_2} J_2, \ldots)
+    """The eigenvalues ``(p,)``, complex, of :func:`~equilibria.games.flow.flow_jacobian`, worked out in float64.
 
     Parameters
     ----------
@@ -116,31 +109,14 @@ def jacobian(game: Game, drawn: Any = None) -> np.ndarray:
     Examples
     --------
     >>> from equilibria.games.toy import XYGame
-    >>> jacobian(XYGame())
-    array([[ 0., -1.],
-           [ 1.,  0.]])
+    >>> sorted(jacobian_eigenvalues(XYGame()).imag.tolist())
+    [-1.0, 1.0]
     """
     size = sum(p.numel() for player in game.players for p in game.parameters_of(player))
     if size > MOST:
         raise ValueError(f"game: {size:,} parameters; the Jacobian is worked out for {MOST:,} at most: watch the critic's margin instead")
-    game, drawn = copy.deepcopy(game).double(), _double(drawn)
-    parameters = [p for player in game.players for p in game.parameters_of(player)]
-    with torch.enable_grad():
-        field = torch.cat([_gradient(game, player, drawn) for player in game.players])
-        rows = [_flat(torch.autograd.grad(v, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)) for v in field]
-    return -torch.stack(rows).detach().cpu().numpy() + 0.0
-
-
-def _gradient(game: Game, player: str, drawn: Any) -> Tensor:
-    cost = game.cost(player, drawn)
-    own = game.parameters_of(player)
-    gradients = torch.autograd.grad(cost, own, create_graph=True, allow_unused=True, materialize_grads=True)
-    # a cost that is linear in these parameters has a constant gradient, which hangs on nothing
-    return _flat(gradients) + 0 * sum(p.sum() for p in own)
-
-
-def _flat(tensors: Any) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+    field = flow_jacobian(copy.deepcopy(game).double(), _double(drawn))
+    return np.linalg.eigvals(field.detach().cpu().numpy()).astype(complex) + 0.0  # which makes 0 of −0
 
 
 def _double(drawn: Any) -> Any:
