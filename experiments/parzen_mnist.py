@@ -55,7 +55,7 @@ def measure(what: str, samples: np.ndarray, **about: Any) -> None:
 
 chosen = images[Stream(0).child("parzen").permutation(len(images))[: options.rows].numpy()]
 measure("training images", chosen)
-clusters = MiniBatchKMeans(options.rows, init=chosen, n_init=1, batch_size=5000, max_iter=20, random_state=0).fit(images)
+clusters = MiniBatchKMeans(options.rows, init=chosen, n_init=1, batch_size=5000, max_iter=5, random_state=0).fit(images)
 measure("k-means centres", clusters.cluster_centers_)
 settings = {"hidden": (options.hidden, options.hidden), "latent_dim": 100, "prior": "uniform", "batch_size": 100, "payoff": options.payoff}
 for seed in range(options.seeds):

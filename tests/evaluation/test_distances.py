@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import linalg, stats
 
-from equilibria.evaluation.distances import frechet, frechet_distance, kernel, kernel_estimate
+from equilibria.evaluation.distances import frechet, frechet_distance, gaussian, kernel, kernel_estimate
 from equilibria.evaluation.features import Features
 from equilibria.random import Stream
 
@@ -112,6 +112,16 @@ def test_the_kernel_estimates_error_is_its_spread() -> None:
         found = np.array([kernel_estimate(noise(150, 20, i), scale * noise(150, 20, 5000 + i) + shift) for i in range(200)])
         ratio = math.sqrt(np.square(found[:, 1]).mean()) / found[:, 0].std(ddof=1)
         assert 0.7 < ratio < 1.4  # a standard deviation from 200 draws is known to a tenth
+
+
+def test_the_gaussian_kernel_sees_what_the_cubic_one_does_not_at_any_scale() -> None:
+    """Fair coins have a normal's first three moments."""
+    coins, normal = np.sign(noise(500, 1, 0)), noise(500, 1, 1)
+    value, error = kernel_estimate(coins, normal)
+    assert value < 2 * error
+    for scale in (1e-3, 1.0, 1e3):
+        value, error = kernel_estimate(scale * coins, scale * normal, gaussian(scale * normal))
+        assert value > 12 * error
 
 
 def test_the_features_name_goes_with_the_number() -> None:

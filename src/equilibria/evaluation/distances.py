@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg, stats
+from scipy.spatial.distance import cdist
 
 from equilibria.evaluation.features import PIXELS, Features
 from equilibria.evaluation.metric import Metric
 from equilibria.evaluation.rows import as_rows
 from equilibria.random import RandomState, Stream, as_stream
 
-__all__ = ["frechet", "frechet_distance", "kernel", "kernel_estimate", "thirds"]
+__all__ = ["cubic", "frechet", "frechet_distance", "gaussian", "kernel", "kernel_estimate", "thirds"]
+
+Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""All rows of one table with all rows of another."""
 
 _Z = float(stats.norm.ppf(0.975))
 
@@ -211,7 +216,19 @@ def kernel(real: Any, fake: Any, features: Features = PIXELS, *, random_state: R
     )
 
 
-def kernel_estimate(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+def cubic(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """k(x, y) = (x·y / width + 1)³ of all rows with all others: it sees differences in the first three moments alone."""
+    return (first @ second.T / first.shape[1] + 1) ** 3
+
+
+def gaussian(rows: np.ndarray) -> Kernel:
+    """exp(−|x − y|² / 2w²) with w half the median distance between ``rows``: it sees every difference, at any scale of the data."""
+    distances = cdist(rows, rows)
+    width = max(0.5 * float(np.median(distances[~np.eye(len(rows), dtype=bool)])), 1e-12)
+    return lambda first, second: np.exp(-cdist(first, second, "sqeuclidean") / (2 * width**2))
+
+
+def kernel_estimate(first: np.ndarray, second: np.ndarray, k: Kernel = cubic) -> tuple[float, float]:
     r"""The unbiased estimate of the squared discrepancy between two tables of n rows each, and its standard error.
 
     .. math:: \frac{1}{n (n-1)} \sum_{i \ne j} h_{ij}, \qquad
@@ -232,15 +249,11 @@ def kernel_estimate(first: np.ndarray, second: np.ndarray) -> tuple[float, float
     """
     n = min(len(first), len(second))
     x, y = first[:n], second[:n]
-    across = _cubic(x, y)
-    terms = _cubic(x, x) + _cubic(y, y) - across - across.T
+    across = k(x, y)
+    terms = k(x, x) + k(y, y) - across - across.T
     np.fill_diagonal(terms, 0)
     pairs = n * (n - 1)
     value = float(terms.sum()) / pairs
     single = max(0.0, float(np.square(terms).sum()) / pairs - value**2)
     of_rows = max(0.0, float((terms.sum(axis=1) / (n - 1)).var(ddof=1)) - single / (n - 1))
     return value, math.sqrt((4 * (n - 2) * of_rows + 2 * single) / pairs)
-
-
-def _cubic(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return (first @ second.T / first.shape[1] + 1) ** 3

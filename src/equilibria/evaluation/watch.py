@@ -14,7 +14,7 @@ from torch import Tensor
 
 from equilibria.data.batches import Batch
 from equilibria.evaluation.coverage import Coverage
-from equilibria.evaluation.distances import kernel_estimate
+from equilibria.evaluation.distances import gaussian, kernel_estimate
 from equilibria.evaluation.rows import as_rows
 from equilibria.random import RandomState, Stream, as_stream
 
@@ -105,7 +105,8 @@ def watch_game(
         ``train_logit``, ``sampled_logit``: means over rows; ``held_out_logit`` and ``logit_error``, the standard error of the difference
         to ``train_logit``, where rows were held out. ``critic_auc``: how often the critic puts a real row (a held-out one, where there are
         such) above a sample; ½ where it cannot tell, whatever its payoff. ``spread``: root of the samples' total variance over the rows'.
-        ``kernel_distance`` and ``kernel_distance_error``: of the raw columns, with its standard error. ``classes_found`` of ``classes``:
+        ``kernel_distance`` and ``kernel_distance_error``: the squared discrepancy of the raw columns under a Gaussian kernel of half the
+        median distance, with its standard error. ``classes_found`` of ``classes``:
         those claimed with confidence, of those that at least 14 samples are expected of.
 
     Raises
@@ -134,7 +135,7 @@ def watch_game(
         found["logit_error"] = math.hypot(*(stats.sem(logits[name]) for name in ("train", "held_out")))
     found["critic_auc"] = _auc(logits.get("held_out", logits["train"]), logits["sampled"])
     found["spread"] = math.sqrt(generated.var(axis=0).sum() / max(real.var(axis=0).sum(), 1e-30))
-    found["kernel_distance"], found["kernel_distance_error"] = kernel_estimate(real, generated)
+    found["kernel_distance"], found["kernel_distance_error"] = kernel_estimate(real, generated, gaussian(real))
     return found if coverage is None else found | _classes(coverage, generated)
 
 

@@ -15,22 +15,9 @@ from equilibria.data import Data, binarise
 from equilibria.errors import RunError
 from equilibria.estimate import Estimate
 from equilibria.estimators import load
-from equilibria.evaluation import (
-    PIXELS,
-    Coverage,
-    CoverageReport,
-    Features,
-    Metric,
-    frechet,
-    kernel,
-    modes,
-    nearest,
-    neighbours,
-    network_features,
-    two_sample,
-)
-from equilibria.evaluation.rows import as_rows
+from equilibria.evaluation import Coverage, CoverageReport, Metric, modes, nearest, two_sample
 from equilibria.random import Stream
+from equilibria.report.likeness import comparable, has_classes, likeness
 from equilibria.training.files import replace_file
 from equilibria.training.origin import run_data
 from equilibria.training.run import Run
@@ -44,8 +31,6 @@ CLASS_SHARE = "share of samples in class "
 _HELD_OUT_ROWS = 2000
 _TRAINING_ROWS = 20_000  # a copy of a training row is found only among the rows that are looked at
 _MODE_SAMPLES = 2500  # the published protocol
-_LIKENESS_ROWS = 40  # held-out rows, below which distances and neighbours are left out
-_MOST_CLASSES = 100  # labels with more values are taken for numbers, not for classes
 _COPIES = {True: "The samples copy training rows.", False: "No sign that the samples copy training rows."}
 _KINDS: dict[str, type[Metric] | type[Estimate]] = {"metric": Metric, "estimate": Estimate}
 
@@ -240,44 +225,17 @@ def _class_shares(case: _Case, report: CoverageReport | None) -> list[Result]:
 def _coverage(case: _Case, drawn: np.ndarray) -> CoverageReport | None:
     """Which classes the samples cover; None where labels are missing or are no classes."""
     train, test = case.all_train, case.held_out
-    if not _has_classes(train):
+    if not has_classes(train):
         return None
-    judged_by = (_comparable(case.model, test.values), test.labels) if case.unseen and test.labels is not None else (None, None)
-    coverage = Coverage.fit(_comparable(case.model, train.values), train.labels, *judged_by)
-    return coverage.measure(_comparable(case.model, drawn))
-
-
-def _has_classes(data: Data) -> bool:
-    if data.labels is None or data.labels.dtype == object or (data.labels.dtype.kind == "f" and np.isnan(data.labels).any()):
-        return False
-    counts = np.unique(data.labels, return_counts=True)[1]
-    return 2 <= len(counts) <= _MOST_CLASSES and bool(counts.min() >= 2)
+    judged_by = (comparable(case.model, test.values), test.labels) if case.unseen and test.labels is not None else (None, None)
+    coverage = Coverage.fit(comparable(case.model, train.values), train.labels, *judged_by)
+    return coverage.measure(comparable(case.model, drawn))
 
 
 def _likeness(case: _Case, drawn: np.ndarray) -> list[Result]:
-    """How far an implicit model's samples are from held-out rows; nothing where the samples are all one."""
-    if hasattr(case.model, "log_likelihood") or not case.unseen or len(case.held_out) < _LIKENESS_ROWS or 2 * len(drawn) < _LIKENESS_ROWS:
+    if hasattr(case.model, "log_likelihood") or not case.unseen:
         return []
-    real, fake = (as_rows(_comparable(case.model, values), "rows") for values in (case.held_out.values, drawn))
-    features = _features(case)
-    seen = features(fake)
-    if not np.ptp(seen, axis=0).any() or not np.ptp(features(real), axis=0).any():
-        return []
-    results: list[Result] = []
-    if min(len(real) // 2, len(fake)) > seen.shape[1]:
-        results.append(frechet(real, fake, features))
-    return [*results, kernel(real, fake, features), *neighbours(real, fake, features).metrics()]
-
-
-def _features(case: _Case) -> Features:
-    """A network trained on the classes of the data; the columns themselves where there are none."""
-    model, train, test = case.model, case.all_train, case.held_out
-    if not _has_classes(train) or test.labels is None:
-        same = model.schema_.kind in ("bernoulli", "picture")
-        return PIXELS if same else dataclasses.replace(PIXELS, name="standardised columns")
-    shape = model.schema_.shape if model.schema_.kind in ("bernoulli", "picture") else None
-    rows = (_comparable(model, values) for values in (train.values, test.values))
-    return network_features(next(rows), train.labels, next(rows), test.labels, shape)
+    return list(likeness(case.model, case.all_train, case.held_out, drawn))
 
 
 def _told_apart(case: _Case, drawn: np.ndarray) -> list[Result]:
@@ -289,7 +247,7 @@ def _told_apart(case: _Case, drawn: np.ndarray) -> list[Result]:
         fake = binarise(model.schema_.encode(drawn), "resample", case.stream.child("binarise"))
         estimate = two_sample(model._binary(real), fake)
     else:
-        estimate = two_sample(_comparable(model, real), _comparable(model, drawn))
+        estimate = two_sample(comparable(model, real), comparable(model, drawn))
     if not case.unseen:
         estimate = dataclasses.replace(
             estimate, caveat=f"{estimate.caveat} Nothing was held out, so copies of training rows pass for real."
@@ -300,16 +258,11 @@ def _told_apart(case: _Case, drawn: np.ndarray) -> list[Result]:
 def _copying(case: _Case, drawn: np.ndarray) -> list[Result]:
     if not case.unseen:
         return []
-    rows = (_comparable(case.model, values) for values in (drawn, case.all_train.values, case.held_out.values))
+    rows = (comparable(case.model, values) for values in (drawn, case.all_train.values, case.held_out.values))
     report = nearest(*rows)
     *distances, nearer = report.metrics()
     looked_at = "" if len(case.all_train) == case.total else f" Only {len(case.all_train):,} of {case.total:,} of them were looked at."
     return [dataclasses.replace(nearer, note=_COPIES[report.copies] + looked_at), *distances]
-
-
-def _comparable(model: Any, values: np.ndarray) -> Any:
-    """Rows in which distances mean something: pictures as they are, columns of different scales standardised."""
-    return values if model.schema_.kind in ("bernoulli", "picture") else model.schema_.encode(values)
 
 
 # ---------------------------------------------------------------- the file
