@@ -21,6 +21,14 @@ def test_the_sentence_leaves_out_what_is_not_known() -> None:
     assert str(Metric("share", 0.5, 1)) == "share = 0.5 (1 sample)"
 
 
+def test_an_interval_is_told_and_survives_json() -> None:
+    metric = Metric("share", 0.5, 10, low=0.25, high=math.inf)
+    assert str(metric) == "share = 0.5 (95 % interval 0.25 to inf; 10 samples)"
+    assert Metric.from_json(json.loads(json.dumps(metric.to_json(), allow_nan=False))) == metric
+    old = {name: value for name, value in Metric("share", 0.5, 10).to_json().items() if name not in ("low", "high")}
+    assert Metric.from_json(old) == Metric("share", 0.5, 10)  # written before there were intervals
+
+
 @pytest.mark.parametrize("value", [0.5, math.inf, -math.inf])
 @pytest.mark.parametrize("floor", [None, 0.1, math.inf])
 def test_json_gives_the_metric_back(value: float, floor: float | None) -> None:

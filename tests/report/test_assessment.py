@@ -68,6 +68,30 @@ def test_a_gan_has_no_likelihood(gan: Path) -> None:
     assert not any("likelihood" in result.name or "log Z" in result.name for result in read(gan))
 
 
+def test_an_implicit_model_is_set_beside_held_out_rows_through_named_features(gan: Path, dbm: Path) -> None:
+    results = by_name(read(gan))
+    assert "kernel distance (squared)" not in by_name(read(dbm))
+    assert "Fréchet distance (squared)" not in results  # 60 samples for 64 features
+    for name in ("kernel distance (squared)", *(f"{share}, 5 neighbours" for share in ("precision", "recall", "density", "coverage"))):
+        metric = results[name]
+        assert isinstance(metric, Metric)
+        assert "features of a convolutional network trained on 1,437 labelled real rows" in metric.features
+        assert metric.low <= metric.value <= metric.high
+        assert metric.samples == 60
+
+
+def test_a_table_without_classes_is_seen_through_its_columns_unless_it_collapsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv(tmp_path / "table.csv", np.random.RandomState(0).normal(size=(600, 3)) * [1, 10, 100])
+    folder = train(GAN(hidden=(8,), steps=20), tmp_path / "table.csv", tmp_path / "run")
+    distance = by_name(assess(folder, samples=100))["Fréchet distance (squared)"]
+    assert isinstance(distance, Metric)
+    assert distance.features == "standardised columns"
+    assert distance.floor is not None
+    assert distance.value > distance.floor
+    monkeypatch.setattr(GAN, "sample", lambda self, n=1, y=None, random_state=None: np.ones((n, 3)))
+    assert not {"Fréchet distance (squared)", "kernel distance (squared)"} & set(by_name(assess(folder, samples=60)))
+
+
 def test_assess_returns_what_read_gives_back_and_the_same_each_time(dbm: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(dbm, tmp_path / "copy")
     (copy / FILE).unlink()
@@ -154,6 +178,18 @@ def test_remarks_tell_good_from_bad() -> None:
         "97 % of samples and real rows are told apart by a random forest, where 50 % would be chance: "
         "the samples are not yet as the data are.",
     ]
+
+
+def test_what_samples_lack_is_remarked_upon_beyond_chance() -> None:
+    def share(name: str, value: float, high: float) -> Metric:
+        return Metric(f"{name}, 5 neighbours", value, 500, best=0.97, low=value - 0.05, high=high)
+
+    assert remarks([share("coverage", 0.5, 0.55), share("precision", 0.6, 0.65)]) == [
+        "Only 50 % of the real rows have a sample near them, where a perfect sampler reaches 97 %: parts of the data are missing among "
+        "the samples.",
+        "Only 60 % of the samples have a real row near them, where a perfect sampler reaches 97 %: samples are not like the data.",
+    ]
+    assert remarks([share("coverage", 0.95, 0.96), share("coverage", 0.8, 0.99), share("recall", 0.1, 0.2)]) == []
 
 
 def test_samples_that_copy_training_rows_are_remarked_upon(gan: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

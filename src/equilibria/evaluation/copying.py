@@ -89,8 +89,8 @@ class Copying:
         return (
             Metric("median distance to the nearest training row", self.median, n, best=self.median_real, note=note),
             Metric("1 % quantile of the distance to the nearest training row", self.low, n, best=self.low_real, note=note),
-            Metric("share of samples that are a training row", self.identical, n, best=self.identical_real),
-            Metric("share of training rows among the nearest real rows", self.nearer, self.neighbours, best=self.nearer_expected),
+            _share("share of samples that are a training row", self.identical, n, self.identical_real),
+            _share("share of training rows among the nearest real rows", self.nearer, self.neighbours, self.nearer_expected),
         )
 
 
@@ -150,5 +150,10 @@ def nearest(samples: Any, train: Any, held_out: Any, random_state: RandomState =
     )
 
 
-def _ends(share: float, trials: int) -> tuple[float, float]:
-    return wilson(round(share * trials), trials, _LEVEL)
+def _ends(share: float, trials: int, level: float = _LEVEL) -> tuple[float, float]:
+    return wilson(round(share * trials), trials, level)
+
+
+def _share(name: str, share: float, trials: int, best: float) -> Metric:
+    low, high = _ends(share, trials, 0.95)
+    return Metric(name, share, trials, best=best, low=low, high=high)

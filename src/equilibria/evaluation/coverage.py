@@ -41,6 +41,8 @@ class CoverageReport:
         Number of samples.
     features : str
         What the samples were seen through.
+    claimed : dict of str to int
+        Number of the samples put into each class with confidence.
     """
 
     found: int
@@ -53,6 +55,7 @@ class CoverageReport:
     accuracy: Estimate
     samples: int
     features: str = FEATURES
+    claimed: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         return (
@@ -64,11 +67,12 @@ class CoverageReport:
     def metrics(self) -> tuple[Metric, ...]:
         """The same numbers one by one, for a table or a run folder."""
         n, features = self.samples, self.features
+        low, high = wilson(round(self.confident * n), n)
         note = f"The classifier is right on {100 * self.accuracy.value:.2f} % of held-out real rows."
         return (
             Metric("classes found", self.found, n, best=self.total, features=features, note=note),
             Metric("KL of classes from the training frequencies, nats", self.kl, n, self.kl_floor, 0.0, features, note),
-            Metric("share classified with confidence", self.confident, n, best=self.confident_real, features=features),
+            Metric("share classified with confidence", self.confident, n, None, self.confident_real, features, low=low, high=high),
         )
 
 
@@ -171,9 +175,9 @@ class Coverage:
         rows = as_rows(samples, "samples", columns=self.columns)
         answer, confident = _classify(self._machines, rows)
         index = np.searchsorted(self.classes, self._machines.classes_[answer])
-        counts = np.bincount(index, minlength=len(self.classes))
+        counts, sure = (np.bincount(kept, minlength=len(self.classes)) for kept in (index, index[confident]))
         return CoverageReport(
-            found=len(np.unique(index[confident])),
+            found=int((sure > 0).sum()),
             total=len(self.classes),
             shares={str(label): float(c) / len(rows) for label, c in zip(self.classes, counts, strict=True)},
             kl=kl_divergence(counts, self.frequencies),
@@ -182,6 +186,7 @@ class Coverage:
             confident_real=self.confident,
             accuracy=self.accuracy,
             samples=len(rows),
+            claimed={str(label): int(c) for label, c in zip(self.classes, sure, strict=True)},
         )
 
 

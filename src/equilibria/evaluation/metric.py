@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["Metric"]
 
-_NUMBERS = ("value", "floor", "best")
+_NUMBERS = ("value", "floor", "best", "low", "high")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Metric:
         What the samples are looked at through (a classifier, a feature map); empty for the raw columns.
     note : str
         A sentence on how to read it.
+    low, high : float or None
+        Ends of the value's 95 % interval; ``None`` where there is none.
 
     Examples
     --------
@@ -45,9 +47,13 @@ class Metric:
     best: float | None = None
     features: str = ""
     note: str = ""
+    low: float | None = None
+    high: float | None = None
 
     def __str__(self) -> str:
         parts = [f"{self.samples} sample" + ("s" if self.samples != 1 else "")]
+        if self.low is not None and self.high is not None:
+            parts.insert(0, f"95 % interval {self.low:.4g} to {self.high:.4g}")
         if self.floor is not None:
             parts.append(f"chance alone gives {self.floor:.4g}")
         if self.best is not None:

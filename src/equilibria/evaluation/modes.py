@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from equilibria.data.toy import GaussianMixture
 from equilibria.evaluation.metric import Metric
 from equilibria.evaluation.rows import as_rows, nearest_row
-from equilibria.evaluation.statistics import kl_divergence, kl_floor
+from equilibria.evaluation.statistics import kl_divergence, kl_floor, wilson
 
 __all__ = ["Modes", "modes", "within", "within_std"]
 
@@ -63,9 +63,10 @@ class Modes:
         """The same numbers one by one, for a table or a run folder."""
         note = f"The standard error of a perfect sampler's share is {self.high_quality_error:.4f}; above it the samples are too narrow."
         n, cut = self.samples, f"within {self.sigmas:g} sigma"
+        low, high = wilson(round(self.high_quality * n), n)
         return (
             Metric("modes found", self.found, n, best=self.total),
-            Metric(f"share of samples {cut}", self.high_quality, n, best=self.best_high_quality, note=note),
+            Metric(f"share of samples {cut}", self.high_quality, n, best=self.best_high_quality, note=note, low=low, high=high),
             Metric("sampled width over true width", self.std_ratio, n, best=1.0, note="Below 1 the samples are too narrow."),
             Metric("KL over modes, nats", self.kl, n, floor=self.kl_floor, best=0.0),
         )

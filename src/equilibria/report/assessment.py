@@ -17,6 +17,7 @@ from equilibria.estimate import Estimate
 from equilibria.estimators import load
 from equilibria.evaluation import Coverage, CoverageReport, Metric, modes, nearest, two_sample
 from equilibria.random import Stream
+from equilibria.report.likeness import comparable, has_classes, likeness
 from equilibria.training.files import replace_file
 from equilibria.training.origin import run_data
 from equilibria.training.run import Run
@@ -30,7 +31,6 @@ CLASS_SHARE = "share of samples in class "
 _HELD_OUT_ROWS = 2000
 _TRAINING_ROWS = 20_000  # a copy of a training row is found only among the rows that are looked at
 _MODE_SAMPLES = 2500  # the published protocol
-_MOST_CLASSES = 100  # labels with more values are taken for numbers, not for classes
 _COPIES = {True: "The samples copy training rows.", False: "No sign that the samples copy training rows."}
 _KINDS: dict[str, type[Metric] | type[Estimate]] = {"metric": Metric, "estimate": Estimate}
 
@@ -57,8 +57,10 @@ def assess(path: str | Path, *, samples: int = 1000) -> list[Result]:
 
     A model with a likelihood is scored on held-out and on as many training rows; the samples of every model are looked at for
     missing modes (where the density of the data is known) and classes (where the data have labels), told from held-out rows
-    by a classifier, and searched for copies of training rows. At most 2,000 held-out and 20,000 training rows are used. The same
-    run gives the same numbers, and runs on the same data are measured on the same rows.
+    by a classifier, and searched for copies of training rows. Those of a model without a likelihood are also set beside held-out rows by
+    Fréchet and kernel distances, precision, recall, density and coverage, through a network trained on the classes where there are any. At
+    most 2,000 held-out and 20,000 training rows are used. The same run gives the same numbers, and runs on the same data are measured
+    on the same rows.
 
     Parameters
     ----------
@@ -85,7 +87,8 @@ def assess(path: str | Path, *, samples: int = 1000) -> list[Result]:
     drawn = case.model.sample(samples, random_state=case.stream.child("samples"))
     coverage = _coverage(case, drawn)
     found = [] if coverage is None else coverage.metrics()
-    results = [*_likelihood(case), *_modes(case), *found, *_told_apart(case, drawn), *_copying(case, drawn)]
+    alike = [*_told_apart(case, drawn), *_likeness(case, drawn), *_copying(case, drawn)]
+    results = [*_likelihood(case), *_modes(case), *found, *alike]
     _write(run.path / FILE, [*results, *_class_shares(case, coverage)])
     return read(path)
 
@@ -126,6 +129,8 @@ def remarks(results: Sequence[Result]) -> list[str]:
             sentences.append(_gap(result.value, result.floor))
         elif result.note.startswith(tuple(_COPIES.values())):
             sentences.append(result.note)
+        else:
+            sentences += _share_remarks(result)
     return sentences
 
 
@@ -139,6 +144,16 @@ def _gap(value: float, floor: float) -> str:
     if value > floor:
         return f"It fits training rows better than held-out ones, by {value:.2f} nats a row: it overfits to that degree."
     return "It fits training rows no better than held-out ones, beyond what chance may give: no sign of overfitting."
+
+
+def _share_remarks(metric: Metric) -> list[str]:
+    """Of precision and coverage, where they fall short of a perfect sampler's beyond chance and by a tenth."""
+    what = {"precision, ": "samples have a real row near them", "coverage, ": "real rows have a sample near them"}
+    near = next((sentence for name, sentence in what.items() if metric.name.startswith(name)), None)
+    if near is None or metric.high is None or metric.best is None or max(metric.high, metric.value / 0.9) >= metric.best:
+        return []
+    meaning = "samples are not like the data" if metric.name.startswith("precision") else "parts of the data are missing among the samples"
+    return [f"Only {100 * metric.value:.0f} % of the {near}, where a perfect sampler reaches {100 * metric.best:.0f} %: {meaning}."]
 
 
 def _estimate_remarks(estimate: Estimate) -> list[str]:
@@ -210,14 +225,17 @@ def _class_shares(case: _Case, report: CoverageReport | None) -> list[Result]:
 def _coverage(case: _Case, drawn: np.ndarray) -> CoverageReport | None:
     """Which classes the samples cover; None where labels are missing or are no classes."""
     train, test = case.all_train, case.held_out
-    if train.labels is None or train.labels.dtype == object or (train.labels.dtype.kind == "f" and np.isnan(train.labels).any()):
+    if not has_classes(train):
         return None
-    counts = np.unique(train.labels, return_counts=True)[1]
-    if not 2 <= len(counts) <= _MOST_CLASSES or counts.min() < 2:
-        return None
-    judged_by = (_comparable(case.model, test.values), test.labels) if case.unseen and test.labels is not None else (None, None)
-    coverage = Coverage.fit(_comparable(case.model, train.values), train.labels, *judged_by)
-    return coverage.measure(_comparable(case.model, drawn))
+    judged_by = (comparable(case.model, test.values), test.labels) if case.unseen and test.labels is not None else (None, None)
+    coverage = Coverage.fit(comparable(case.model, train.values), train.labels, *judged_by)
+    return coverage.measure(comparable(case.model, drawn))
+
+
+def _likeness(case: _Case, drawn: np.ndarray) -> list[Result]:
+    if hasattr(case.model, "log_likelihood") or not case.unseen:
+        return []
+    return list(likeness(case.model, case.all_train, case.held_out, drawn))
 
 
 def _told_apart(case: _Case, drawn: np.ndarray) -> list[Result]:
@@ -229,7 +247,7 @@ def _told_apart(case: _Case, drawn: np.ndarray) -> list[Result]:
         fake = binarise(model.schema_.encode(drawn), "resample", case.stream.child("binarise"))
         estimate = two_sample(model._binary(real), fake)
     else:
-        estimate = two_sample(_comparable(model, real), _comparable(model, drawn))
+        estimate = two_sample(comparable(model, real), comparable(model, drawn))
     if not case.unseen:
         estimate = dataclasses.replace(
             estimate, caveat=f"{estimate.caveat} Nothing was held out, so copies of training rows pass for real."
@@ -240,16 +258,11 @@ def _told_apart(case: _Case, drawn: np.ndarray) -> list[Result]:
 def _copying(case: _Case, drawn: np.ndarray) -> list[Result]:
     if not case.unseen:
         return []
-    rows = (_comparable(case.model, values) for values in (drawn, case.all_train.values, case.held_out.values))
+    rows = (comparable(case.model, values) for values in (drawn, case.all_train.values, case.held_out.values))
     report = nearest(*rows)
     *distances, nearer = report.metrics()
     looked_at = "" if len(case.all_train) == case.total else f" Only {len(case.all_train):,} of {case.total:,} of them were looked at."
     return [dataclasses.replace(nearer, note=_COPIES[report.copies] + looked_at), *distances]
-
-
-def _comparable(model: Any, values: np.ndarray) -> Any:
-    """Rows in which distances mean something: pictures as they are, columns of different scales standardised."""
-    return values if model.schema_.kind in ("bernoulli", "picture") else model.schema_.encode(values)
 
 
 # ---------------------------------------------------------------- the file

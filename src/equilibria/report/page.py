@@ -173,7 +173,9 @@ def _how(result: Result) -> str:
             parts.append(f"Effective sample size {result.ess:.0f}" + (f" of {result.samples}" if result.samples else ""))
         parts.append(result.caveat)
     else:
-        parts = [f"Chance alone gives {result.floor:.4g}"] if result.floor is not None else []
+        between = result.low is not None and result.high is not None
+        parts = [f"95 % interval {result.low:.4g} to {result.high:.4g}"] if between else []
+        parts += [f"Chance alone gives {result.floor:.4g}"] if result.floor is not None else []
         parts += [f"A perfect sampler scores {result.best:.4g}"] if result.best is not None else []
         parts += [f"From {result.samples:,} samples", f"Seen through {result.features}" if result.features else "", result.note]
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)

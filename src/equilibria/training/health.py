@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from equilibria.estimate import Estimate
+from equilibria.training import play
 
 __all__ = ["sentences"]
 
@@ -18,7 +19,8 @@ def sentences(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any] | N
     history : sequence of mapping
         Rows of ``metrics.jsonl``.
     facts : mapping, optional
-        ``log_partition``: the final Estimate of log Z; ``sides``: both sides of it (``agree``, ``warning``).
+        ``log_partition``: the final Estimate of log Z; ``sides``: both sides of it (``agree``, ``warning``); ``rotation``: the
+        :class:`~equilibria.training.rotation.Rotation` of a small game.
 
     Examples
     --------
@@ -26,7 +28,14 @@ def sentences(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any] | N
     ['60 % of the hidden units are always off or always on: use fewer of them, or a smaller learning rate.']
     """
     facts = facts or {}
-    found = [*_boltzmann(_last(history)), *_log_partition(facts.get("log_partition")), *_sides(facts.get("sides")), *_adversarial(history)]
+    rotation = facts.get("rotation")
+    found = [
+        *_boltzmann(_last(history)),
+        *_log_partition(facts.get("log_partition")),
+        *_sides(facts.get("sides")),
+        *play.sentences(history),
+        *([str(rotation)] if rotation is not None and rotation.circles else []),
+    ]
     return found or ["Nothing in the curves of this run looks wrong."]
 
 
@@ -95,24 +104,3 @@ def _log_partition(estimate: Estimate | None) -> list[str]:
 
 def _sides(sides: Any) -> list[str]:
     return [] if sides is None or sides.agree else [f"Both sides of log Z do not meet. {sides.warning}"]
-
-
-def _adversarial(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [row for row in history if "accuracy" in row]
-    tail = rows[-max(1, len(rows) // 5) :]
-    if not tail:
-        return []
-    accuracy = sum(row["accuracy"] for row in tail) / len(tail)
-    found = []
-    if accuracy > 0.95:
-        found.append(
-            f"The critic told {100 * accuracy:.0f} % of real and generated rows apart at the end: the generator learns little from it; "
-            "lower its learning rate or k, or use the non-saturating payoff."
-        )
-    logits = [row["real_logit"] - row["fake_logit"] for row in tail]
-    spread = max(logits) - min(logits)
-    if len(tail) >= 5 and spread > 4 * max(1.0, abs(sum(logits) / len(logits))):
-        found.append(
-            f"The critic's margin swung by {spread:.1f} over the last fifth of the run: the players circle; lower both learning rates."
-        )
-    return found
