@@ -11,7 +11,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
-from equilibria import DBM, RBM, NextState, load
+from equilibria import DBM, GAN, RBM, NextState, load
 from equilibria.random import Stream
 
 TRANSITIONS = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.5, 0.1, 0.4]])
@@ -129,7 +129,7 @@ def test_it_travels(markov, tmp_path):
     [
         ({"lag": 0}, "lag=0: expected a whole number, 1 or more"),
         ({"lag": 5}, "lag=5: a window takes 6 rows, and X has 5 rows"),
-        ({"machine": "rbm"}, "machine='rbm': expected an RBM or a DBM"),
+        ({"machine": "rbm"}, "machine='rbm': expected an RBM, a DBM or a GAN"),
         ({"machine": RBM(labels=True)}, "machine: labels=True speaks of single rows"),
         ({"machine": RBM(units="mixed")}, "a state's columns must be of one kind"),
         ({"machine": RBM(k=0)}, "k=0"),
@@ -154,3 +154,64 @@ def test_scikit_learns_checks():
     results = check_estimator(small, expected_failed_checks=expected, on_fail=None)
     assert [r["check_name"] for r in results if r["status"] == "failed"] == []
     assert {r["check_name"] for r in results if r["status"] == "xfail"} == set(expected)
+
+
+def jumps(steps: int) -> np.ndarray:
+    """x ← x / 2 ± 1, the sign a fair coin, and a little noise: a chain on an interval whose next state has two places."""
+    coins, noise, rows = Stream(1).uniform((steps,)).numpy() < 0.5, Stream(2).normal((steps,)).numpy(), [0.0]
+    for coin, e in zip(coins, noise, strict=True):
+        rows.append(rows[-1] / 2 + (1 if coin else -1) + 0.05 * e)
+    return np.array(rows)[:, None]
+
+
+@pytest.fixture(scope="module")
+def adversarial() -> NextState:
+    options = {"hidden": (48, 48), "latent_dim": 2, "prior": "mixed", "steps": 1200, "learning_rate": 2e-3, "average": 0.99}
+    return NextState(GAN(**options, random_state=0)).fit(jumps(2000))
+
+
+@pytest.mark.parametrize("x", [-1.0, 0.0, 1.5])
+def test_a_gan_learns_the_next_state_of_a_markov_chain(adversarial, x):
+    """Both places of the next state, each in about half of 1,000 draws: one that forgot the past would be off by ½ or more."""
+    drawn = adversarial.predict_next([[x]], n=1000)[:, 0] - x / 2
+    assert 0.35 < (drawn > 0).mean() < 0.65
+    assert abs(np.median(drawn[drawn > 0]) - 1) < 0.25
+    assert abs(np.median(drawn[drawn < 0]) + 1) < 0.25
+
+
+def test_a_gans_forecasts_roll_on_and_travel(adversarial, tmp_path):
+    futures = adversarial.forecast([[0.0]], 20, n=200)
+    assert futures.shape == (200, 20, 1)
+    # the chain's own law: mean 0, variance 1 / (1 − ¼); 200 futures' standard error is .08
+    assert abs(futures[:, -1].mean()) < 0.5
+    assert 0.7 < futures[:, -1].std() < 1.5
+    adversarial.save(tmp_path / "run")
+    again = NextState.load(tmp_path / "run")
+    assert again.lag == 1
+    assert (again.forecast([[0.0]], 3) == adversarial.forecast([[0.0]], 3)).all()
+    assert abs(adversarial.predict_next([[1.0]], how="mean")[0, 0] - 0.5) < 0.4
+    with pytest.raises(ValueError, match="how='mode': expected one of 'draw', 'mean'"):
+        adversarial.predict_next([[1.0]], how="mode")
+    with pytest.raises(AttributeError, match="predict_proba"):
+        adversarial.predict_proba([[1.0]])
+
+
+def test_a_gan_of_frames_has_the_last_ones_beside_it():
+    frames = np.tile(np.eye(8)[:, None] * np.eye(8)[None, :, :], (4, 1, 1)).reshape(-1, 64)  # a dot that walks down the diagonal
+    gan = GAN(channels=4, latent_dim=2, steps=3, picture_shape=(8, 8), value_range=(0, 1), random_state=0)
+    model = NextState(gan, lag=2).fit(frames)
+    assert model.machine_.network_ == "dcgan"
+    assert model.machine_.generator_.network.given.planes == 2
+    assert model.schema_.shape == (8, 8)
+    assert model.predict_next(frames[:5], n=3).shape == (3, 64)
+    framed = NextState(GAN(hidden=(4,), steps=2, random_state=0)).fit(pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": [1.0, 3.0, 2.0]}))
+    assert list(framed.predict_next(pd.DataFrame({"a": [1.0], "b": [2.0]})).columns) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("gan", "message"),
+    [(GAN(labels=True), "labels=True speaks of single rows"), (GAN(condition=[0]), r"condition=\[0\] speaks of single rows")],
+)
+def test_a_gan_of_single_rows_is_refused(gan, message):
+    with pytest.raises(ValueError, match=message):
+        NextState(gan).fit(jumps(20))

@@ -48,6 +48,7 @@ class GenerativeEstimator(BaseEstimator):
     n_features_in_: int
     history_: list[dict[str, Any]]
     health_: list[str]
+    _known_schema: Schema | None = None  # of an estimator that is part of another, which knows what the columns are
     _data_origin: dict[str, Any] | None = None  # of the rows, where they can be loaded again
 
     def fit(self, X: Any, y: Any = None) -> Any:
@@ -209,6 +210,8 @@ class GenerativeEstimator(BaseEstimator):
         return None
 
     def _infer(self, X: np.ndarray) -> Schema:
+        if self._known_schema is not None:
+            return self._known_schema
         low, high = (None, None) if self.value_range is None else pair("value_range", self.value_range)
         shape = self.picture_shape
         if shape is not None and not _is_picture_shape(shape):

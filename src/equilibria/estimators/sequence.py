@@ -1,4 +1,4 @@
-"""Next-state prediction: a Boltzmann machine with a past layer and a future layer."""
+"""Next-state prediction: a Boltzmann machine with a past layer and a future layer, or a GAN of the future given the past."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from equilibria.data import Schema, windows
 from equilibria.data.columns import is_frame
+from equilibria.estimators.adversarial import GAN
 from equilibria.estimators.boltzmann import DBM, RBM
 from equilibria.estimators.parameters import choice, pair, whole
 from equilibria.estimators.queries import IMPUTE
@@ -35,23 +36,25 @@ def _one_category(estimator: Any) -> bool:
 
 
 class NextState(BaseEstimator):
-    """Predicts the next row of a sequence from the rows before it, by any :class:`~equilibria.RBM` or :class:`~equilibria.DBM`.
+    """Predicts the next row of a sequence from the rows before it, by an :class:`~equilibria.RBM`, a DBM or a :class:`~equilibria.GAN`.
 
-    The machine has two visible layers, ``past`` (``lag`` rows side by side, the oldest first) and ``future`` (the row after them),
+    A Boltzmann machine has two visible layers, ``past`` (``lag`` rows side by side, the oldest first) and ``future`` (the row after them),
     both joined to its first hidden layer. It is trained on all windows of lag + 1 rows; to predict is to clamp the past and to draw the
-    future, p(x_{t+1} | x_t, …, x_{t−lag+1}).
+    future, p(x_{t+1} | x_t, …, x_{t−lag+1}). A GAN draws the future in one step, conditional on the past; where a state is a picture
+    (``picture_shape`` of one frame), the past is so many pictures beside it.
 
     Parameters
     ----------
-    machine : RBM or DBM, optional
+    machine : RBM, DBM or GAN, optional
         Says how to train; a copy is trained. By default ``RBM(random_state=0)``. Its ``units`` are the kind of a state's columns,
-        which with ``"auto"`` is inferred (whole numbers with few values, and text, are categories) and must be one kind.
+        which with ``"auto"`` is inferred (whole numbers with few values, and text, are categories) and must be one kind. To a GAN all
+        columns are real numbers, or grey values of known range.
     lag : int
         How many rows of the past a prediction looks at.
 
     Attributes
     ----------
-    machine_ : RBM or DBM
+    machine_ : RBM, DBM or GAN
         The trained estimator, of windows; all that it can be asked holds for them.
     schema_ : Schema
         Of one row.
@@ -70,7 +73,7 @@ class NextState(BaseEstimator):
     (array([[2]]), array([2, 0, 1]))
     """
 
-    machine_: UndirectedEstimator
+    machine_: Any
     schema_: Schema
     n_features_in_: int
 
@@ -100,8 +103,11 @@ class NextState(BaseEstimator):
         table = self._table(X, reset=True)
         rows = windows(table, int(self.lag), groups)
         schema = self._row_schema(X if is_frame(X) else table, machine)
-        machine.set_params(units="mixed", kinds=None, value_range=None)
         machine._known_schema = _schema_of_windows(schema, int(self.lag))
+        if isinstance(machine, GAN):
+            machine.set_params(condition=range(int(self.lag) * schema.width))
+        else:
+            machine.set_params(units="mixed", kinds=None, value_range=None)
         self.machine_, self.schema_ = machine.fit(rows), schema
         return self
 
@@ -115,11 +121,12 @@ class NextState(BaseEstimator):
         n : int
             How many next rows to draw.
         how : {"draw", "mode", "mean"}
-            Draws from p(next row | past); each cell's most probable value; or its conditional mean. The last two need ``n=1``.
+            Draws from p(next row | past); each cell's most probable value (not of a GAN); or its conditional mean. The last two need
+            ``n=1``.
         random_state : int, numpy generator or None
             None uses the seed of ``fit``.
         sweeps : int
-            Gibbs sweeps of each draw.
+            Gibbs sweeps of each draw of a Boltzmann machine.
 
         Returns
         -------
@@ -191,17 +198,34 @@ class NextState(BaseEstimator):
     def load(cls, path: str | Path, device: str | None = None) -> NextState:
         """A fitted estimator from the run folder of its machine: what :meth:`save` wrote, or the machine's own ``out``."""
         run = Run.open(path)
-        machine = (DBM if run.config.get("model") == DBM.model_name else RBM)._from_run(run, device)
+        kinds = {cls.model_name: cls for cls in (RBM, DBM, GAN)}
+        machine = kinds.get(str(run.config.get("model")), RBM)._from_run(run, device)
+        if isinstance(machine, GAN):
+            return cls._around(machine, path)
         layers = [layer.name for layer in machine.schema_.layers]
         if layers != [PAST, FUTURE]:
             raise ValueError(
                 f"path={str(path)!r}: its machine has the visible layers {layers}; expected those of NextState, past and future"
             )
         past, future = machine.schema_.parts
-        model = cls(clone(machine), past.width // future.width)
-        model.machine_, model.schema_, model.n_features_in_ = machine, _schema_of_row(machine.schema_), future.width
-        if future.columns is not None:
-            model.feature_names_in_ = np.array(future.columns, dtype=object)
+        return cls._of(machine, past.width // future.width)
+
+    @classmethod
+    def _around(cls, machine: GAN, path: Any) -> NextState:
+        """The same for a GAN, whose condition is the past."""
+        width = machine.schema_.width
+        past = len(machine.condition or ())
+        if not past or tuple(machine.condition or ()) != tuple(range(past)) or past % (width - past):
+            raise ValueError(f"path={str(path)!r}: its GAN is not one of NextState: it is not conditional on the rows before the last")
+        return cls._of(machine, past // (width - past))
+
+    @classmethod
+    def _of(cls, machine: Any, lag: int) -> NextState:
+        row = _schema_of_row(machine.schema_, lag)
+        model = cls(clone(machine), lag)
+        model.machine_, model.schema_, model.n_features_in_ = machine, row, row.width
+        if row.columns is not None:
+            model.feature_names_in_ = np.array(row.columns, dtype=object)
         return model
 
     def __sklearn_tags__(self) -> Any:
@@ -211,12 +235,13 @@ class NextState(BaseEstimator):
 
     # ---------------------------------------------------------------- details
 
-    def _checked_machine(self) -> UndirectedEstimator:
+    def _checked_machine(self) -> Any:
         machine = RBM(random_state=0) if self.machine is None else self.machine
-        if not isinstance(machine, UndirectedEstimator) or not machine._takes_missing:
-            raise ValueError(f"machine={machine!r}: expected an RBM or a DBM, which can fill in the future given the past")
-        for name in ("labels", "picture_shape", "towers"):
-            if getattr(machine, name, None):
+        adversarial = isinstance(machine, GAN)
+        if not adversarial and not (isinstance(machine, UndirectedEstimator) and machine._takes_missing):
+            raise ValueError(f"machine={machine!r}: expected an RBM, a DBM or a GAN, which can draw the future given the past")
+        for name in ("labels", "condition") if adversarial else ("labels", "picture_shape", "towers"):
+            if getattr(machine, name, None) not in (None, False):
                 raise ValueError(
                     f"machine: {name}={getattr(machine, name)!r} speaks of single rows, and it is trained on windows; leave it out"
                 )
@@ -225,7 +250,11 @@ class NextState(BaseEstimator):
         machine._validate()
         return clone(machine)
 
-    def _row_schema(self, X: Any, machine: UndirectedEstimator) -> Schema:
+    def _row_schema(self, X: Any, machine: Any) -> Schema:
+        if isinstance(machine, GAN):
+            if hasattr(self, "feature_names_in_"):
+                machine.feature_names_in_ = self.feature_names_in_
+            return machine._infer(self._table(X, reset=False))
         low, high = (None, None) if machine.value_range is None else pair("value_range", machine.value_range)
         columns = getattr(self, "feature_names_in_", None)
         everything = {FUTURE: slice(None)}
@@ -252,7 +281,8 @@ class NextState(BaseEstimator):
     def _next(self, past: np.ndarray, n: int, how: str, random_state: RandomState, sweeps: int) -> np.ndarray:
         """Next rows of pasts of shape (rows, lag · d) (or of one, row by row), shape ([n,] rows, d)."""
         rows = self._with_blanks(past.reshape(-1, int(self.lag) * self.n_features_in_))
-        return self.machine_.impute(rows, n=n, how=how, random_state=random_state, sweeps=sweeps)[..., -self.n_features_in_ :]
+        sampling = {} if isinstance(self.machine_, GAN) else {"sweeps": sweeps}
+        return self.machine_.impute(rows, n=n, how=how, random_state=random_state, **sampling)[..., -self.n_features_in_ :]
 
     def _framed(self, rows: np.ndarray, typed: bool = True) -> Any:
         names = getattr(self, "feature_names_in_", None)
@@ -261,28 +291,38 @@ class NextState(BaseEstimator):
         import pandas
 
         frame = pandas.DataFrame(rows, columns=names)
-        types = dict(zip(names, self.schema_.dtypes or (), strict=True))
+        types = dict(zip(names, self.schema_.dtypes or [self.schema_.dtype] * len(names), strict=True))
         return frame.astype(types) if typed else frame.infer_objects()
 
 
 def _schema_of_windows(row: Schema, lag: int) -> Schema:
     """Of lag + 1 rows side by side: categories, scales and ranges are the row's own in each, so that past and future mean the same."""
-    assert row.parts is not None
+    if row.parts is None:  # of pictures a pile
+        shape = None if row.shape is None else ((lag + 1) * row.shape[0], *row.shape[1:])
+        return dataclasses.replace(row, **{**_repeated(row, lag + 1), "shape": shape, "columns": None})
     (part,) = row.parts
     width = row.width
 
     def side_by_side(name: str, count: int, first: int) -> Schema:
-        repeated = {field: getattr(part, field) for field in ("offset", "scale", "categories", "columns")}
-        repeated = {field: None if value is None else value * count for field, value in repeated.items()}
-        return dataclasses.replace(part, name=name, width=count * width, source=tuple(range(first, first + count * width)), **repeated)
+        return dataclasses.replace(part, **_repeated(part, count), name=name, source=tuple(range(first, first + count * width)))
 
     parts = (side_by_side(PAST, lag, 0), side_by_side(FUTURE, 1, lag * width))
     return dataclasses.replace(row, width=(lag + 1) * width, parts=parts, columns=None, dtypes=(row.dtypes or ()) * (lag + 1))
 
 
-def _schema_of_row(whole_windows: Schema) -> Schema:
+def _repeated(row: Schema, count: int) -> dict[str, Any]:
+    """What changes where ``count`` of the same rows stand side by side."""
+    fields = {field: getattr(row, field) for field in ("offset", "scale", "categories", "columns")}
+    return {"width": count * row.width, **{field: None if value is None else value * count for field, value in fields.items()}}
+
+
+def _schema_of_row(whole_windows: Schema, lag: int) -> Schema:
     """The way back from :func:`_schema_of_windows`."""
-    assert whole_windows.parts is not None
+    if whole_windows.parts is None:
+        width, shape = whole_windows.width // (lag + 1), whole_windows.shape
+        one = None if shape is None else (shape[0] // (lag + 1), *shape[1:])
+        offset, scale = (None if entries is None else entries[:width] for entries in (whole_windows.offset, whole_windows.scale))
+        return dataclasses.replace(whole_windows, width=width, shape=one, offset=offset, scale=scale)
     _, future = whole_windows.parts
     part = dataclasses.replace(future, source=tuple(range(future.width)))
     types = (whole_windows.dtypes or ())[: future.width]

@@ -53,7 +53,6 @@ class UndirectedEstimator(Queries, LabelledEstimator):
 
     layout_: Layout
     grey_layers_: tuple[str, ...] = ()
-    _known_schema: Schema | None = None  # of an estimator that is part of another, which knows what the columns are
     _live: tuple[ContrastiveGame, Solver] | None = None
     _log_partition: Estimate | None = None
     _sides: TwoSided | None = None
@@ -230,9 +229,6 @@ class UndirectedEstimator(Queries, LabelledEstimator):
     @property
     def _groups(self) -> Any:
         return getattr(self, "towers", None)
-
-    def _infer(self, X: Any) -> Schema:
-        return super()._infer(X) if self._known_schema is None else self._known_schema
 
     @property
     def _takes_missing(self) -> bool:
