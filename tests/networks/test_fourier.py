@@ -36,7 +36,14 @@ def test_a_condition_is_handed_on() -> None:
     assert critic(torch.zeros(5, 2), torch.zeros(5, 3)).shape == (5, 1)
 
 
-@pytest.mark.parametrize("options", [{"size": 0}, {"features": 0}, {"bandwidth": 0.0}])
+def test_a_pair_of_bandwidths_spreads_the_lengths_evenly_in_their_logarithm() -> None:
+    waves = Fourier(torch.nn.Identity(), 3, features=5, bandwidth=(1.0, 16.0), stream=Stream(0)).frequencies
+    assert torch.allclose(waves.norm(dim=0), torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0]))
+    plain = Stream(0).normal((3, 5))
+    assert torch.allclose(waves / waves.norm(dim=0), plain / plain.norm(dim=0))
+
+
+@pytest.mark.parametrize("options", [{"size": 0}, {"features": 0}, {"bandwidth": 0.0}, {"bandwidth": (2.0, 1.0)}])
 def test_impossible_numbers_are_refused(options) -> None:
     with pytest.raises(ValueError, match="expected positive numbers"):
         Fourier(torch.nn.Identity(), **{"size": 2, "stream": Stream(0), **options})

@@ -61,9 +61,16 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
         Which players of a dcgan have batch norm. A critic with it sees a batch rather than a row.
     payoff : {None, "non-saturating", "minimax", "maximum-likelihood", "relativistic", "least-squares", "hinge", "wasserstein", "kl", \
 "reverse-kl", "pearson", "hellinger", "js", "gan"}
-        What each player pays. By default relativistic for residual networks, else non-saturating.
+        What each player pays. By default relativistic, but non-saturating for dcgans.
     penalties : mapping of str to float, optional
-        On the critic's slope, with their weights: "r1", "r2", "gradient-penalty". By default R1 and R2 of weight 1 for residual networks.
+        On the critic's slope, with their weights: "r1", "r2", "gradient-penalty". By default R1 and R2, of weight 3 for perceptrons, of 1
+        for residual networks, none for dcgans.
+    fade : float, optional
+        The share of these weights that is left at the end; they fall geometrically. By default .00003 for perceptrons, else 1. A smooth
+        critic gives modes their shares, a sharp one their widths.
+    bandwidth : float, optional
+        The largest frequency, in radians per standard deviation, of the waves that a perceptron's critic sees beside the columns; 0 for
+        none. By default 10 where rows are up to 8 real numbers: without them a narrow mode is learnt late.
     packing : int
         Rows that the critic sees side by side.
     instance_noise : float
@@ -77,26 +84,30 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
         What stands for a missing label besides NaN and None.
     condition : sequence of int or str, optional
         Columns of X (numbers or names) that are given: the others are drawn given them.
-    latent_dim : int
-        Columns of the noise z.
-    prior : {"normal", "uniform", "mixed"}
-        Law of the noise; ``"mixed"`` is half normal columns and half fair coins, so that separate modes need no bridge between them.
+    latent_dim : int, optional
+        Columns of the noise z; by default 16 for perceptrons, else 64.
+    prior : {None, "normal", "uniform", "mixed"}
+        Law of the noise; ``"mixed"`` is half normal columns and half fair coins, so that separate modes need no bridge between them. By
+        default mixed for perceptrons, else normal.
     solver : {"alternating", "simultaneous", "extragradient", "optimistic", "lookahead", "consensus"}
         How the players move.
     k : int
         Critic updates for each of the generator's (alternating solver only).
     learning_rate : float, optional
-        Adam's rate, of both players; by default .001 for multilayer perceptrons and .0002 for networks of pictures.
+        Adam's rate of the generator; by default .001 for perceptrons and .0002 for networks of pictures.
     critic_rate : float, optional
-        The critic's own rate; ``learning_rate`` by default.
-    betas : pair of float
-        Adam's averaging rates.
-    batch_size : int
-        Rows in a batch (all rows, where there are fewer).
-    steps : int
-        Rounds.
-    average : float
-        Decay of the generator's averaged weights, which samples come from; 0 turns averaging off.
+        The critic's rate; by default ``learning_rate``, three times it for perceptrons.
+    schedule : {None, "constant", "linear", "cosine"}
+        How both rates fall to zero; by default linearly for perceptrons, else not at all.
+    betas : pair of float, optional
+        Adam's averaging rates; by default (.5, .999) for dcgans, else (0, .99).
+    batch_size : int, optional
+        Rows in a batch (all rows, where there are fewer); by default 512 for perceptrons, else 100.
+    steps : int, optional
+        Rounds; by default 8,000 for perceptrons, else 20,000.
+    average : float, optional
+        Decay of the generator's averaged weights, which samples come from; 0 turns averaging off. By default .99 for perceptrons (whose
+        rates fall), else .999.
     precision : {"float32", "bfloat16"}
         Type of the matrix products and convolutions; parameters and their updates stay in float32.
     units : {"auto", "picture", "real"}
@@ -148,7 +159,7 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
 
     def __init__(
         self,
-        hidden: Sequence[int] = (256, 256),
+        hidden: Sequence[int] = (128, 128, 128),
         *,
         network: str = "auto",
         channels: int = 64,
@@ -161,16 +172,19 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
         semi_supervised: bool = False,
         missing_label: int | float | str | None = None,
         condition: Sequence[int | str] | None = None,
-        latent_dim: int = 32,
-        prior: str = "normal",
+        fade: float | None = None,
+        bandwidth: float | None = None,
+        latent_dim: int | None = None,
+        prior: str | None = None,
         solver: str = "alternating",
         k: int = 1,
         learning_rate: float | None = None,
         critic_rate: float | None = None,
-        betas: tuple[float, float] = (0.5, 0.999),
-        batch_size: int = 100,
-        steps: int = 20000,
-        average: float = 0.999,
+        schedule: str | None = None,
+        betas: tuple[float, float] | None = None,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        average: float | None = None,
         precision: str = "float32",
         units: str = "auto",
         value_range: tuple[float, float] | None = None,
@@ -193,12 +207,15 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
         self.semi_supervised = semi_supervised
         self.missing_label = missing_label
         self.condition = condition
+        self.fade = fade
+        self.bandwidth = bandwidth
         self.latent_dim = latent_dim
         self.prior = prior
         self.solver = solver
         self.k = k
         self.learning_rate = learning_rate
         self.critic_rate = critic_rate
+        self.schedule = schedule
         self.betas = betas
         self.batch_size = batch_size
         self.steps = steps
@@ -333,7 +350,7 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
         self._given = Given.of(self.schema_, self.condition)
         self.network_ = self._network_for(self._given.shape)
         self._note_conditions(X, codes)
-        pair, batches = self._networks(), self._batches(X, codes, rank, world)
+        pair, batches = self._networks(), self._batches(X, codes, rank, world, self.network_)
         portraits = None if self.schema_.shape is None else self._portraits(X)
         stage = self._stage("play", self.network_, pair, batches, self._view, portraits)
         self.generator_, self.critic_ = pair[0], self._packed(pair[1])

@@ -18,12 +18,13 @@ from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.payoffs import PAYOFFS
 from equilibria.games.penalties import find_penalties
 from equilibria.models.generator import PRIORS, Generator
-from equilibria.networks import MLP, DCGANCritic, DCGANGenerator, Packed, ResidualCritic, ResidualGenerator
+from equilibria.networks import MLP, DCGANCritic, DCGANGenerator, Fourier, Packed, ResidualCritic, ResidualGenerator
 from equilibria.networks.normalisation import batch_norms, restate
 from equilibria.networks.pictures import halvings
 from equilibria.networks.precision import PRECISIONS
 from equilibria.random import Stream
 from equilibria.solvers import SOLVERS, Alternating, Rule, Solver
+from equilibria.solvers.rule import SCHEDULES
 from equilibria.training.stages import Average, Stage
 
 __all__ = ["FAMILIES", "NORMALISED", "PORTRAITS", "AdversarialEstimator", "Family", "Players", "View"]
@@ -38,29 +39,65 @@ View = Callable[[Batch, Stream], Batch]
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """What a kind of network is trained by where nothing else is said.
+    """How a kind of network is trained where the estimator's parameters say nothing else (None); each has the name of its parameter.
 
     Attributes
     ----------
-    rate : float
-        Adam's.
+    learning_rate, betas, schedule
+        Adam's rate and averaging rates, and how the rate falls over the rounds.
+    pace : float
+        The critic's rate over the generator's.
     payoff : str
         A row of ``PAYOFFS``.
     penalties : mapping of str to float
         Rows of ``PENALTIES`` and their weights.
+    fade : float
+        The share of these weights that is left at the end.
+    prior, latent_dim, batch_size, steps, average
+        As the parameters.
+    bandwidth : float
+        Of the critic's waves, where rows are real numbers in at most ``FEW`` columns; 0 is none.
     """
 
-    rate: float
+    learning_rate: float
     payoff: str
     penalties: Mapping[str, float]
+    betas: tuple[float, float] = (0.5, 0.999)
+    schedule: str = "constant"
+    pace: float = 1.0
+    fade: float = 1.0
+    prior: str = "normal"
+    latent_dim: int = 64
+    batch_size: int = 100
+    steps: int = 20000
+    average: float = 0.999
+    bandwidth: float = 0.0
 
 
+SLOPES = {"r1": 3.0, "r2": 3.0}
 FAMILIES: dict[str, Family] = {
-    "mlp": Family(1e-3, "non-saturating", {}),
+    "mlp": Family(
+        1e-3,
+        "relativistic",
+        SLOPES,
+        betas=(0.0, 0.99),
+        schedule="linear",
+        pace=3.0,
+        fade=3e-5,
+        prior="mixed",
+        latent_dim=16,
+        batch_size=512,
+        steps=8000,
+        average=0.99,
+        bandwidth=10.0,
+    ),
     "dcgan": Family(2e-4, "non-saturating", {}),
-    "residual": Family(2e-4, "relativistic", {"r1": 1.0, "r2": 1.0}),
+    "residual": Family(2e-4, "relativistic", {"r1": 1.0, "r2": 1.0}, betas=(0.0, 0.99)),
 }
-"""Networks by name."""
+"""Networks by name. The plain one's settings are what won on the ring and the grid (experiments/ring_and_grid.py); what each part of
+them does is told in docs/architecture.md."""
+FEW = 8  # columns; in more, waves in random directions are noise
+WAVES = 64  # directions that the critic sees waves in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,25 +140,32 @@ class AdversarialEstimator(LabelledEstimator):
 
     def _validate(self) -> None:
         widths("hidden", self.hidden, "the widths of the hidden layers, such as (256, 256)")
-        for name in ("channels", "latent_dim", "k", "batch_size", "steps", "packing"):
+        for name in ("channels", "k", "packing"):
             whole(name, getattr(self, name), 1)
-        for name in ("learning_rate", "critic_rate"):
+        for name in ("latent_dim", "batch_size", "steps"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), 1)
+        for name in ("learning_rate", "critic_rate", "fade"):
             if getattr(self, name) is not None:
                 number(name, getattr(self, name), 0, open_low=True)
-        number("average", self.average, 0, 0.999999)
+        if self.average is not None:
+            number("average", self.average, 0, 0.999999)
+        if self.bandwidth is not None:
+            number("bandwidth", self.bandwidth, 0)
         number("instance_noise", self.instance_noise, 0)
         choice("network", self.network, ("auto", *FAMILIES))
         choice("payoff", self.payoff, (None, *PAYOFFS))
         choice("normalisation", self.normalisation, tuple(NORMALISED))
         choice("precision", self.precision, tuple(PRECISIONS))
-        choice("prior", self.prior, PRIORS)
+        choice("prior", self.prior, (None, *PRIORS))
+        choice("schedule", self.schedule, (None, *(name for name in SCHEDULES if name not in ("geometric", "inverse"))))
         choice("solver", self.solver, tuple(SOLVERS))
         choice("units", self.units, UNITS)
         if self.penalties is not None:
             if not isinstance(self.penalties, Mapping):
                 raise ValueError(f"penalties={self.penalties!r}: expected a mapping from names to weights, such as {{'r1': 1.0}}")
             find_penalties(self.penalties)
-        if self.packing > self.batch_size:
+        if self.batch_size is not None and self.packing > self.batch_size:
             raise ValueError(f"packing={self.packing!r}: expected at most batch_size={self.batch_size!r}, the rows that packs are made of")
         flag("labels", self.labels)
         usable_device(self.device)
@@ -146,10 +190,22 @@ class AdversarialEstimator(LabelledEstimator):
             )
         return str(self.network)
 
+    def _set(self, name: str, network: str) -> Any:
+        """A parameter, or what the kind of network has in its place."""
+        value = getattr(self, name)
+        return getattr(FAMILIES[network], name) if value is None else value
+
     def _rules(self, network: str) -> dict[str, Rule]:
-        rate = FAMILIES[network].rate if self.learning_rate is None else self.learning_rate
-        critic, betas = rate if self.critic_rate is None else self.critic_rate, pair("betas", self.betas)
-        return {"critic": Rule("adam", critic, betas=betas), "generator": Rule("adam", rate, betas=betas)}
+        rate, schedule = self._set("learning_rate", network), self._set("schedule", network)
+        critic = FAMILIES[network].pace * rate if self.critic_rate is None else self.critic_rate
+        shared: dict[str, Any] = {"betas": pair("betas", self._set("betas", network)), "schedule": schedule}
+        steps = 0 if schedule == "constant" else int(self._set("steps", network))
+        # the first of the players moves k times a round where they alternate
+        turns = self.k if self.solver == "alternating" else 1
+        return {
+            "critic": Rule("adam", critic, **shared, steps=turns * steps),
+            "generator": Rule("adam", rate, **shared, steps=steps),
+        }
 
     def _solver(self, network: str) -> Solver:
         rules = self._rules(network)
@@ -166,26 +222,36 @@ class AdversarialEstimator(LabelledEstimator):
         """A generator, and the critic of one pack."""
         build = self._plain_networks if players.network == "mlp" else self._picture_networks
         network, critic = build(players, stream.child("generator"), stream.child("critic"))
-        return Generator(network, self.latent_dim, self.prior).to(self.device), critic.to(self.device)
+        latent_dim, prior = self._set("latent_dim", players.network), self._set("prior", players.network)
+        return Generator(network, latent_dim, prior).to(self.device), critic.to(self.device)
 
     def _plain_networks(self, players: Players, generator: Stream, critic: Stream) -> tuple[nn.Module, nn.Module]:
-        hidden, seen = [int(h) for h in self.hidden], self.packing * (players.size + players.condition)
-        sizes = [self.latent_dim + players.condition, *hidden, players.size]
-        return (
-            MLP(sizes, output=players.output, precision=self.precision, stream=generator),
-            MLP([seen, *reversed(hidden), self._classes or 1], activation="leaky_relu", precision=self.precision, stream=critic),
-        )
+        hidden, seen, bandwidth = [int(h) for h in self.hidden], self.packing * players.size, self._bandwidth(players)
+        columns = seen + self.packing * players.condition + (2 * WAVES if bandwidth else 0)
+        sizes = [self._set("latent_dim", "mlp") + players.condition, *hidden, players.size]
+        network = MLP(sizes, output=players.output, precision=self.precision, stream=generator)
+        judge = MLP([columns, *reversed(hidden), self._classes or 1], activation="leaky_relu", precision=self.precision, stream=critic)
+        if not bandwidth:
+            return network, judge
+        return network, Fourier(judge, seen, WAVES, (min(1.0, bandwidth), bandwidth), stream=critic.child("waves"))
+
+    def _bandwidth(self, players: Players) -> float:
+        """Of the waves that a plain critic sees beside the columns; 0 for none."""
+        if self.bandwidth is not None:
+            return float(self.bandwidth)
+        return FAMILIES["mlp"].bandwidth if players.size <= FEW and players.shape is None else 0.0
 
     def _picture_networks(self, players: Players, generator: Stream, critic: Stream) -> tuple[nn.Module, nn.Module]:
         assert players.shape is not None
         shared: dict[str, Any] = {"condition": players.numbers, "planes": players.planes, "precision": self.precision}
         ours: dict[str, Any] = {**shared, "output": players.output, "stream": generator}
         its: dict[str, Any] = {**shared, "outputs": self._classes or 1, "packing": self.packing, "stream": critic}
+        latent_dim = self._set("latent_dim", players.network)
         if players.network == "residual":
-            network: nn.Module = ResidualGenerator(players.shape, self.latent_dim, self.channels, **ours)
+            network: nn.Module = ResidualGenerator(players.shape, latent_dim, self.channels, **ours)
             return network, ResidualCritic(players.shape, self.channels, **its)
         norms = NORMALISED[self.normalisation]
-        network = DCGANGenerator(players.shape, self.latent_dim, self.channels, normalisation=norms[0], **ours)
+        network = DCGANGenerator(players.shape, latent_dim, self.channels, normalisation=norms[0], **ours)
         return network, DCGANCritic(players.shape, self.channels, normalisation=norms[1], **its)
 
     def _packed(self, critic: nn.Module) -> nn.Module:
@@ -194,9 +260,9 @@ class AdversarialEstimator(LabelledEstimator):
 
     # ---------------------------------------------------------------- stages
 
-    def _batches(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int, name: str = "data") -> Batches:
+    def _batches(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int, network: str, name: str = "data") -> Batches:
         """Batches that packs divide."""
-        rows = min(self.batch_size, len(X))
+        rows = min(self._set("batch_size", network), len(X))
         if rows < self.packing:
             raise ValueError(f"packing={self.packing!r}: X has {len(X)} rows, which do not make one pack; use fewer")
         names = ("data",) if name == "data" else ("data", name)
@@ -219,17 +285,18 @@ class AdversarialEstimator(LabelledEstimator):
                 f"normalisation={self.normalisation!r}: batch norm would see each process's share of a batch by itself; "
                 "use normalisation=None, or one process"
             )
-        family = FAMILIES[network]
+        steps, decay = int(self._set("steps", network)), self._set("average", network)
         game = AdversarialGame(
             generator,
             critic,
-            self.payoff or family.payoff,
-            penalties=family.penalties if self.penalties is None else self.penalties,
+            self._set("payoff", network),
+            penalties=self._set("penalties", network),
+            fade=(self._set("fade", network), steps),
             packing=self.packing,
             instance_noise=self.instance_noise,
             classes=self._classes,
         )
-        average = Average(generator, self.average) if self.average else None
+        average = Average(generator, decay) if decay else None
 
         def restated(of: Generator) -> Generator:
             restate(of, self._seen_by(of, batches, view) if batch_norms(of) else ())
@@ -243,7 +310,7 @@ class AdversarialEstimator(LabelledEstimator):
             return portraits(restated(_averaged(generator, average)).eval())
 
         shown = None if portraits is None else pictures
-        return Stage(name, game, self._solver(network), batches, self.steps, view=view, on_end=on_end, pictures=shown, average=average)
+        return Stage(name, game, self._solver(network), batches, steps, view=view, on_end=on_end, pictures=shown, average=average)
 
     def _seen_by(self, generator: Generator, batches: Batches, view: View) -> Iterator[tuple[Tensor, Tensor | None]]:
         """What a generator is given in training: noise, and conditions from the data."""

@@ -37,11 +37,11 @@ class LAPGAN(AdversarialEstimator):
         How often pictures are halved: by default as long as both sides are even and the shorter one is above 8, but at least once.
     network : {"auto", "mlp", "dcgan", "residual"}
         What the players of each level are made of. Auto takes deep convolutional networks wherever they fit.
-    steps : int
+    steps : int, optional
         Rounds of each level.
-    channels, normalisation, payoff, penalties, packing, instance_noise, missing_label
+    channels, normalisation, payoff, penalties, fade, bandwidth, packing, instance_noise, missing_label
         As in :class:`~equilibria.GAN`.
-    latent_dim, prior, solver, k, learning_rate, critic_rate, betas, batch_size, average, precision
+    latent_dim, prior, solver, k, learning_rate, critic_rate, schedule, betas, batch_size, average, precision
         As in :class:`~equilibria.GAN`.
     labels : bool
         Whether y is learnt too: every level's generator draws pictures of a given class, and its critic knows the class.
@@ -90,7 +90,7 @@ class LAPGAN(AdversarialEstimator):
 
     def __init__(
         self,
-        hidden: Sequence[int] = (256, 256),
+        hidden: Sequence[int] = (128, 128, 128),
         *,
         levels: int | None = None,
         network: str = "auto",
@@ -102,16 +102,19 @@ class LAPGAN(AdversarialEstimator):
         instance_noise: float = 0.0,
         labels: bool = False,
         missing_label: int | float | str | None = None,
-        latent_dim: int = 32,
-        prior: str = "normal",
+        fade: float | None = None,
+        bandwidth: float | None = None,
+        latent_dim: int | None = None,
+        prior: str | None = None,
         solver: str = "alternating",
         k: int = 1,
         learning_rate: float | None = None,
         critic_rate: float | None = None,
-        betas: tuple[float, float] = (0.5, 0.999),
-        batch_size: int = 100,
-        steps: int = 20000,
-        average: float = 0.999,
+        schedule: str | None = None,
+        betas: tuple[float, float] | None = None,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        average: float | None = None,
         precision: str = "float32",
         value_range: tuple[float, float] | None = None,
         picture_shape: tuple[int, ...] | None = None,
@@ -132,12 +135,15 @@ class LAPGAN(AdversarialEstimator):
         self.instance_noise = instance_noise
         self.labels = labels
         self.missing_label = missing_label
+        self.fade = fade
+        self.bandwidth = bandwidth
         self.latent_dim = latent_dim
         self.prior = prior
         self.solver = solver
         self.k = k
         self.learning_rate = learning_rate
         self.critic_rate = critic_rate
+        self.schedule = schedule
         self.betas = betas
         self.batch_size = batch_size
         self.steps = steps
@@ -219,7 +225,7 @@ class LAPGAN(AdversarialEstimator):
         stages = []
         for level, pair in zip(range(self.pyramid_.levels, -1, -1), pairs, strict=True):
             name = f"{self.pyramid_.shapes[level][0]}x{self.pyramid_.shapes[level][1]}"
-            batches = self._batches(X, codes, rank, world, name)
+            batches = self._batches(X, codes, rank, world, self.networks_[level], name)
             stages.append(self._stage(name, self.networks_[level], pair, batches, self._view(level), self._portraits(level)))
         return stages
 

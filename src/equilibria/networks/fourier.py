@@ -18,6 +18,9 @@ class Fourier(nn.Module):
 
     .. math:: x \mapsto (x, \sin Bx, \cos Bx), \qquad B_{ij} \sim N(0, \text{bandwidth}^2)
 
+    or, with a pair of bandwidths, rows of B in random directions whose lengths are spread evenly in their logarithm from one to the other:
+    for data of which nobody knows how fine they are.
+
     A plain network learns slow variations first and fast ones hardly; with B it sees details of the size 1/bandwidth at once. B is drawn
     once and not trained.
 
@@ -29,15 +32,16 @@ class Fourier(nn.Module):
         Columns of the input.
     features : int
         Rows of B.
-    bandwidth : float
-        Standard deviation of B, in radians per unit of the input: about one over the smallest detail.
+    bandwidth : float or pair of float
+        Standard deviation of B, in radians per unit of the input: about one over the smallest detail; or the shortest and the longest row
+        of B.
     stream : Stream
         Where B comes from.
 
     Raises
     ------
     ValueError
-        For numbers that are not positive.
+        For numbers that are not positive, or a pair that falls.
 
     References
     ----------
@@ -53,12 +57,20 @@ class Fourier(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, network: nn.Module, size: int, features: int = 64, bandwidth: float = 1.0, *, stream: Stream):
+    def __init__(self, network: nn.Module, size: int, features: int = 64, bandwidth: float | tuple[float, float] = 1.0, *, stream: Stream):
         super().__init__()
-        if min(size, features) < 1 or not (math.isfinite(bandwidth) and bandwidth > 0):
-            raise ValueError(f"size={size!r}, features={features!r}, bandwidth={bandwidth!r}: expected positive numbers")
+        shortest, longest = bandwidth if isinstance(bandwidth, tuple) else (bandwidth, bandwidth)
+        if min(size, features) < 1 or not 0 < shortest <= longest < math.inf:
+            came = f"size={size!r}, features={features!r}, bandwidth={bandwidth!r}"
+            raise ValueError(f"{came}: expected positive numbers, of a pair the smaller one first")
         self.network = network
-        self.register_buffer("frequencies", stream.normal((size, features)).mul_(bandwidth))
+        waves = stream.normal((size, features))
+        if isinstance(bandwidth, tuple):
+            lengths = torch.logspace(math.log10(shortest), math.log10(longest), features)
+            waves = waves / waves.norm(dim=0) * lengths
+        else:
+            waves.mul_(bandwidth)
+        self.register_buffer("frequencies", waves)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The network's answer to the wider ``x`` ``(n, size)``."""

@@ -21,7 +21,7 @@ DBM_SETTINGS: dict[str, Any] = {
     "ais_betas": 2000,
     "random_state": 0,
 }
-GAN_SETTINGS: dict[str, Any] = {"hidden": (128, 128), "latent_dim": 16, "steps": 10000, "random_state": 0}
+GAN_SETTINGS: dict[str, Any] = {"random_state": 0}
 
 
 def run(out: Path, overwrite: bool = False, say: Callable[[str], None] = print) -> Path:
