@@ -9,4 +9,14 @@ from equilibria.networks.mlp import MLP
 from equilibria.networks.packing import MinibatchDeviation, Packed
 from equilibria.networks.residual import ResidualCritic, ResidualGenerator
 
-__all__ = ["MLP", "Coupling", "DCGANCritic", "DCGANGenerator", "Fourier", "MinibatchDeviation", "Packed", "ResidualCritic", "ResidualGenerator"]
+__all__ = [
+    "MLP",
+    "Coupling",
+    "DCGANCritic",
+    "DCGANGenerator",
+    "Fourier",
+    "MinibatchDeviation",
+    "Packed",
+    "ResidualCritic",
+    "ResidualGenerator",
+]
