@@ -15,7 +15,9 @@ from equilibria.random import Stream
 random = np.random.RandomState(0)
 KIND = np.array(["left", "right"])[random.randint(0, 2, 400)]
 TWO = random.normal(size=(400, 2)) * 0.3 + np.where(KIND == "left", -2.0, 2.0)[:, None]
-OPTIONS = {"hidden": (16,), "latent_dim": 2, "steps": 200, "learning_rate": 5e-3, "average": 0.9, "batch_size": 50, "random_state": 0}
+PLAIN = {"payoff": "non-saturating", "penalties": {}, "bandwidth": 0, "prior": "normal", "schedule": "constant", "critic_rate": 5e-3}
+SMALL = {"hidden": (16,), "latent_dim": 2, "steps": 200, "batch_size": 50, "random_state": 0}
+OPTIONS = {**PLAIN, **SMALL, "learning_rate": 5e-3, "average": 0.9}
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +90,8 @@ def conditional() -> GAN:
     """x₁ = 2 x₀ ± 1, the sign a fair coin, and a small noise."""
     x = random.uniform(-2, 2, 2000)
     rows = np.column_stack([x, 2 * x + np.sign(random.normal(size=2000)) + 0.05 * random.normal(size=2000)])
-    options = {**OPTIONS, "hidden": (48, 48), "steps": 1200, "batch_size": 100, "learning_rate": 2e-3, "average": 0.99}
-    return GAN(**options, prior="mixed", condition=[0]).fit(rows)
+    size = {"hidden": (48, 48), "steps": 1200, "batch_size": 100}
+    return GAN(**size, learning_rate=2e-3, critic_rate=2e-3, latent_dim=2, random_state=0, condition=[0]).fit(rows)
 
 
 @pytest.mark.parametrize("x", [-1.0, 0.0, 1.5])
