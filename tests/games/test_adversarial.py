@@ -210,6 +210,50 @@ def test_pictures_have_slopes_too_and_the_batch_is_left_alone() -> None:
     assert not drawn.real.requires_grad
 
 
+@pytest.mark.parametrize("payoff", PAYOFFS)
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+@pytest.mark.parametrize(("packing", "columns", "hidden"), [(1, 0, (8, 7)), (1, 2, (6,)), (2, 2, (8, 7, 5)), (1, 1, ())])
+def test_the_closed_form_of_a_rectifier_critic_is_the_derivative(
+    payoff: str, activation: str, packing: int, columns: int, hidden: tuple[int, ...]
+) -> None:
+    for names in ((), ("r1",), ("r2",), ("r2", "r1"), ("gradient-penalty", "r1"), tuple(WEIGHTS)):
+        game = build(payoff, columns, packing=packing, penalties={name: WEIGHTS[name] for name in names}, instance_noise=0.1)
+        critic = MLP((packing * (3 + columns), *hidden, 1), activation=activation, stream=STREAM.child("bent")).double()
+        if packing == 1:
+            game.critic = critic
+        else:
+            game.critic.critic = critic
+        with torch.no_grad():
+            for parameter in critic.parameters():
+                parameter.add_(0.1)
+        drawn = game.draw(batch(columns=columns), STREAM.child("round"))
+        expected = torch.autograd.grad(game.cost("critic", drawn), game.parameters_of("critic"))
+        seen = game.measure(drawn)
+        game.settle(drawn)
+        assert game.closed_form("critic", drawn) is not None
+        found = game.gradient("critic", drawn)
+        for one, other in zip(found, expected, strict=True):
+            assert torch.allclose(one, other, rtol=1e-11, atol=1e-12), names
+        assert len({tensor.data_ptr() for tensor in found}) == len(found)
+        for name, value in game.measure(drawn).items():
+            assert torch.allclose(value, seen[name], rtol=1e-12, atol=1e-13), name
+        assert game.closed_form("generator", drawn) is None
+        assert all(parameter.grad is None for parameter in game.parameters())
+
+
+def test_other_critics_have_no_closed_form() -> None:
+    drawn = build().draw(batch(), STREAM)
+    assert build().closed_form("critic", drawn) is None  # tanh
+    game = build(classes=3)
+    game.critic = MLP((3, 8, 3), stream=STREAM).double()
+    assert game.closed_form("critic", drawn) is None
+    game = build()
+    game.critic = MLP((3, 8, 1), stream=STREAM).double()
+    assert game.closed_form("critic", drawn) is not None
+    game.critic.layers[0].bias.requires_grad_(False)
+    assert game.closed_form("critic", drawn) is None
+
+
 # ---------------------------------------------------------------- passes, packs, noise, classes, reports
 
 

@@ -95,8 +95,8 @@ def test_expectations_under_instance_noise_are_those_of_many_draws() -> None:
 
 def test_without_damping_the_dirac_players_do_not_settle_and_with_r1_they_do() -> None:
     def distance(payoff: str, penalties: dict[str, float]) -> float:
-        game, solver = DiracGame(payoff, penalties), Alternating(Rule("sgd", 0.1))
-        for step in range(1500):
+        game, solver = DiracGame(payoff, penalties), Alternating(Rule("sgd", 0.2))
+        for step in range(300):
             solver.step(game, repeat(None), Stream(0).child(step), measure=False)
         return game.measure(None)["distance"].item()
 
@@ -104,8 +104,8 @@ def test_without_damping_the_dirac_players_do_not_settle_and_with_r1_they_do() -
     assert distance("wasserstein", {}) > 0.5
     assert distance("non-saturating", {}) > 0.1  # terms of higher order let it creep inward, ever slower
     assert distance("wasserstein", {"gradient-penalty": 1.0}) > 0.05
-    assert distance("non-saturating", {"r1": 1.0}) < 1e-10
-    assert distance("relativistic", {"r1": 0.5, "r2": 0.5}) < 1e-10
+    assert distance("non-saturating", {"r1": 1.0}) < 1e-8
+    assert distance("relativistic", {"r1": 0.5, "r2": 0.5}) < 1e-8
 
 
 def test_wrong_dirac_games_are_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,7 +15,9 @@ from equilibria.games.payoffs import Payoff, find_payoff
 from equilibria.games.penalties import find_penalties
 from equilibria.games.semi_supervised import check_classes, class_cost, class_errors
 from equilibria.models.generator import Generator
+from equilibria.networks.mlp import MLP
 from equilibria.networks.packing import Packed, row_wise
+from equilibria.networks.piecewise import answer_gradient, is_piecewise_linear
 from equilibria.random import Stream
 
 __all__ = ["AdversarialDraw", "AdversarialGame"]
@@ -166,6 +168,30 @@ class AdversarialGame(Game):
         with self._averages_move(player):
             return pay(drawn)
 
+    def closed_form(self, player: str, drawn: AdversarialDraw) -> list[Tensor] | None:
+        """The critic's gradient where it is a plain rectifier network: two thirds of the work of differentiating its slopes."""
+        network = self.critic.critic if isinstance(self.critic, Packed) else self.critic
+        if player != "critic" or self.classes or not is_piecewise_linear(network):
+            return None
+        assert isinstance(network, MLP)
+        with self._averages_move(player), torch.no_grad():
+            points = self._points(drawn)
+        groups = list(self._passes(points))
+        names, first = [name for group in groups for name in group], groups[0] if self._sloped else []
+        rows = len(names) * len(drawn.real) // self.packing
+        x = torch.cat([points[name] for name in names]).reshape(rows, -1)
+        columns = x.shape[1]
+        if drawn.condition is not None:
+            x = torch.cat([x, torch.cat([drawn.condition] * len(names)).reshape(rows, -1).to(x.dtype)], dim=1)
+        if x.shape[1] != network.sizes[0]:
+            return None  # the network itself says so best
+
+        def pay(answers: Tensor, slopes: Tensor) -> Tensor:
+            outputs = dict(zip(names, answers.reshape(-1, 1).chunk(len(names)), strict=True))
+            return self._charge(outputs, _by_place(first, slopes) if first else {}, drawn)
+
+        return answer_gradient(network, x, columns, rows * len(first) // len(names), pay)
+
     def logits(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The critic's answer ``(n,)`` to ``x`` ``(n, …)``, one for each pack; above 0 means real."""
         return self._one_logit(self._answer(x, condition))
@@ -209,11 +235,10 @@ class AdversarialGame(Game):
     # ---------------------------------------------------------------- what each player pays
 
     def _critic_cost(self, drawn: AdversarialDraw) -> Tensor:
-        points = {"real": self._blurred(drawn.real, drawn, 0), "fake": self._fake(drawn)}
-        if drawn.mix is not None:
-            share = drawn.mix.reshape(-1, *(1 for _ in drawn.real.shape[1:]))
-            points["mixed"] = torch.lerp(points["fake"], points["real"], share)
-        outputs, slopes = self._answers(points, drawn.condition)
+        return self._charge(*self._answers(self._points(drawn), drawn.condition), drawn)
+
+    def _charge(self, outputs: Mapping[str, Tensor], slopes: Mapping[tuple[str, ...], Tensor], drawn: AdversarialDraw) -> Tensor:
+        """What the critic pays for these outputs and slopes."""
         real, fake = self._one_logit(outputs["real"]), self._one_logit(outputs["fake"])
         cost = self.payoff.costs(real, fake)[0].mean()
         saw: dict[str, Any] = {"real": real.detach(), "fake": fake.detach()}
@@ -244,6 +269,14 @@ class AdversarialGame(Game):
 
     # ---------------------------------------------------------------- what the critic sees and says
 
+    def _points(self, drawn: AdversarialDraw) -> dict[str, Tensor]:
+        """Where the critic is asked in its own turn."""
+        points = {"real": self._blurred(drawn.real, drawn, 0), "fake": self._fake(drawn)}
+        if drawn.mix is not None:
+            share = drawn.mix.reshape(-1, *(1 for _ in drawn.real.shape[1:]))
+            points["mixed"] = torch.lerp(points["fake"], points["real"], share)
+        return points
+
     def _fake(self, drawn: AdversarialDraw) -> Tensor:
         return self._blurred(self.generator(drawn.noise, drawn.condition), drawn, 1)
 
@@ -269,9 +302,7 @@ class AdversarialGame(Game):
                 answer = self._answer(x, given)
                 (slope,) = torch.autograd.grad(self._one_logit(answer).sum(), x, create_graph=twice)
             outputs |= zip(names, answer.chunk(len(names)), strict=True)
-            slope = slope.reshape(len(answer), -1)
-            slopes |= zip([(name,) for name in names], slope.chunk(len(names)), strict=True)
-            slopes[tuple(names)] = slope
+            slopes |= _by_place(names, slope.reshape(len(answer), -1))
         return outputs, slopes
 
     def _passes(self, names: Collection[str]) -> Iterator[list[str]]:
@@ -318,6 +349,11 @@ class AdversarialGame(Game):
             )
         if self.classes and batch.label is not None:
             check_classes(batch.label, self.classes)
+
+
+def _by_place(names: Sequence[str], slopes: Tensor) -> dict[tuple[str, ...], Tensor]:
+    """The rows of each place, and of all of them together."""
+    return {**{(name,): part for name, part in zip(names, slopes.chunk(len(names)), strict=True)}, tuple(names): slopes}
 
 
 def _check_numbers(packing: int, instance_noise: float, classes: int | None, fade: tuple[float, int]) -> None:

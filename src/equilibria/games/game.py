@@ -58,13 +58,20 @@ class Game(nn.Module):
     def gradient(self, player: str, drawn: Any) -> list[Tensor]:
         """The gradient of ``player``'s cost, one tensor per entry of ``parameters_of(player)``, each with memory of its own.
 
-        By default automatic differentiation of ``cost``, with zeros where the cost does not reach; a game with a closed
-        form overrides it.
+        By default ``closed_form``, and where there is none automatic differentiation of ``cost``, with zeros where the cost does not
+        reach; a game without a differentiable cost overrides it.
         """
+        closed = self.closed_form(player, drawn)
+        if closed is not None:
+            return _owned(closed)
         with torch.enable_grad():
             cost = self.cost(player, drawn)
             gradients = torch.autograd.grad(cost, self.parameters_of(player), allow_unused=True, materialize_grads=True)
         return _owned(gradients)
+
+    def closed_form(self, player: str, drawn: Any) -> list[Tensor] | None:
+        """The gradient of ``player``'s cost without automatic differentiation, where the game knows it; None by default."""
+        return None
 
     def shared(self, drawn: Any) -> list[Tensor]:
         """Small tensors within ``drawn`` to average over processes, in place, together with the gradients; none by default."""

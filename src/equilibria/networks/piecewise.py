@@ -1,0 +1,105 @@
+"""The gradient of a cost of a rectifier network's answers and of their slopes in x, without differentiating twice.
+
+Between its kinks such a network is linear in x, so what automatic differentiation works out for the derivative of a slope is for the most
+part what it already had. With h_l the layers' values, S_l the derivative of each answer in layer l's sums, δ and u the cost's
+derivatives in the answers and in the slopes, and t the change of the layers' values along u (t_0 = u, t_l = gate_l · W_l t_(l−1)),
+
+    ∂cost/∂W_l = S_lᵀ (δ·h_(l−1) + t_(l−1)),   ∂cost/∂b_l = S_lᵀ δ:
+
+four matrix products a layer in place of six, and a third of the calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from equilibria.networks.mlp import ACTIVATIONS, MLP
+
+__all__ = ["answer_gradient", "is_piecewise_linear"]
+
+BENT = ("relu", "leaky_relu")  # activations that are linear on both sides of 0
+
+
+def is_piecewise_linear(network: nn.Module) -> bool:
+    """Whether ``answer_gradient`` takes it: an ``MLP`` of rectifiers with one output, in float32 products, all of it to be trained.
+
+    Examples
+    --------
+    >>> from equilibria.random import Stream
+    >>> [is_piecewise_linear(MLP((2, 4, 1), activation=name, stream=Stream(0))) for name in ("relu", "leaky_relu", "tanh")]
+    [True, True, False]
+    """
+    if type(network) is not MLP or network.activation not in BENT or network.output is not None:
+        return False
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return network.precision == "float32" and network.sizes[-1] == 1 and len(trainable) == 2 * len(network.layers)
+
+
+@torch.no_grad()
+def answer_gradient(network: MLP, x: Tensor, columns: int, sloped: int, pay: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
+    """The gradient of ``pay(answers, slopes)`` in the network's parameters, in their order.
+
+    Parameters
+    ----------
+    network : MLP
+        One that ``is_piecewise_linear``.
+    x : Tensor, shape (n, sizes[0])
+        Rows, the condition's columns last.
+    columns : int
+        How many columns the slope is taken in.
+    sloped : int
+        Of how many rows, the first, the slope is wanted.
+    pay : callable
+        Answers ``(n,)`` and slopes ``(sloped, columns)`` → a scalar, by differentiable operations.
+
+    Examples
+    --------
+    With one layer the answer is Wx + b and its slope W:
+
+    >>> from equilibria.random import Stream
+    >>> network = MLP((2, 1), stream=Stream(0))
+    >>> gradient = answer_gradient(network, torch.eye(2), 2, 1, lambda answers, slopes: answers.sum() + slopes.square().sum())
+    >>> bool(torch.allclose(gradient[0], 1 + 2 * network.layers[0].weight))
+    True
+    """
+    function, _ = ACTIVATIONS[network.activation]
+    below = -float(function(torch.tensor(-1.0, dtype=torch.float64)))  # the slope below 0
+    parameters = list(network.parameters())
+    weights, biases = parameters[::2], parameters[1::2]
+    values = [x]
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        values.append(function(torch.addmm(bias, values[-1], weight.T)))
+    answers = torch.addmv(biases[-1], values[-1], weights[-1][0])
+
+    def gated(change: Tensor, layer: int) -> Tensor:
+        gate: Tensor = torch.ops.aten.leaky_relu_backward(change, values[layer][: len(change)], below, True)
+        return gate
+
+    signals = [weights[-1].expand(len(x), -1)]  # of what each layer hands on, from the last hidden one down
+    for layer in range(len(weights) - 1, 0, -1):
+        signals.append(gated(signals.pop(), layer))
+        signals.append(signals[-1] @ weights[layer - 1] if layer > 1 else signals[-1][:sloped] @ weights[0][:, :columns])
+    slopes = signals.pop() if len(weights) > 1 else signals.pop()[:sloped, :columns]
+    by_answer, by_slope = _derivatives(pay, answers, slopes)
+
+    gradients: list[Tensor] = []
+    along = torch.nn.functional.pad(by_slope, (0, x.shape[1] - columns))
+    for layer, weight in enumerate(weights):
+        carried = values[layer] * by_answer[:, None]
+        carried[:sloped] += along
+        if layer == len(weights) - 1:
+            return [*gradients, carried.sum(0, keepdim=True), by_answer.sum().reshape(1)]
+        signal = signals.pop()
+        gradients += [signal.T @ carried, signal.T @ by_answer]
+        along = gated(along @ weight.T, layer + 1)
+    raise AssertionError("a network has a last layer")
+
+
+def _derivatives(pay: Callable[[Tensor, Tensor], Tensor], answers: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        leaves = answers.detach().requires_grad_(), slopes.detach().requires_grad_()
+        by_answer, by_slope = torch.autograd.grad(pay(*leaves), leaves, allow_unused=True, materialize_grads=True)
+    return by_answer, by_slope
