@@ -12,6 +12,7 @@ from equilibria.data import Batch
 from equilibria.games.adversarial import AdversarialDraw, AdversarialGame
 from equilibria.games.payoffs import PAYOFFS
 from equilibria.models.generator import Generator
+from equilibria.networks.fourier import Fourier
 from equilibria.networks.mlp import MLP
 from equilibria.random import Stream
 from equilibria.solvers import SOLVERS, Rule
@@ -211,14 +212,16 @@ def test_pictures_have_slopes_too_and_the_batch_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("payoff", PAYOFFS)
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "leaky_relu behind waves"])
 @pytest.mark.parametrize(("packing", "columns", "hidden"), [(1, 0, (8, 7)), (1, 2, (6,)), (2, 2, (8, 7, 5)), (1, 1, ())])
 def test_the_closed_form_of_a_rectifier_critic_is_the_derivative(
     payoff: str, activation: str, packing: int, columns: int, hidden: tuple[int, ...]
 ) -> None:
     for names in ((), ("r1",), ("r2",), ("r2", "r1"), ("gradient-penalty", "r1"), tuple(WEIGHTS)):
         game = build(payoff, columns, packing=packing, penalties={name: WEIGHTS[name] for name in names}, instance_noise=0.1)
-        critic = MLP((packing * (3 + columns), *hidden, 1), activation=activation, stream=STREAM.child("bent")).double()
+        bent, waves = activation.split()[0], 4 if "waves" in activation else 0
+        critic: nn.Module = MLP((packing * (3 + columns) + 2 * waves, *hidden, 1), activation=bent, stream=STREAM.child("bent"))
+        critic = (Fourier(critic, packing * 3, waves, 2.0, stream=STREAM.child("waves")) if waves else critic).double()
         if packing == 1:
             game.critic = critic
         else:

@@ -15,6 +15,7 @@ from equilibria.games.payoffs import Payoff, find_payoff
 from equilibria.games.penalties import find_penalties
 from equilibria.games.semi_supervised import check_classes, class_cost, class_errors
 from equilibria.models.generator import Generator
+from equilibria.networks.fourier import Fourier
 from equilibria.networks.mlp import MLP
 from equilibria.networks.packing import Packed, row_wise
 from equilibria.networks.piecewise import answer_gradient, is_piecewise_linear
@@ -171,6 +172,7 @@ class AdversarialGame(Game):
     def closed_form(self, player: str, drawn: AdversarialDraw) -> list[Tensor] | None:
         """The critic's gradient where it is a plain rectifier network: two thirds of the work of differentiating its slopes."""
         network = self.critic.critic if isinstance(self.critic, Packed) else self.critic
+        waves, network = (network, network.network) if isinstance(network, Fourier) else (None, network)
         if player != "critic" or self.classes or not is_piecewise_linear(network):
             return None
         assert isinstance(network, MLP)
@@ -180,17 +182,19 @@ class AdversarialGame(Game):
         names, first = [name for group in groups for name in group], groups[0] if self._sloped else []
         rows = len(names) * len(drawn.real) // self.packing
         x = torch.cat([points[name] for name in names]).reshape(rows, -1)
-        columns = x.shape[1]
+        x = x if waves is None else waves.wider(x)
+        columns, sloped = x.shape[1], rows * len(first) // len(names)
         if drawn.condition is not None:
             x = torch.cat([x, torch.cat([drawn.condition] * len(names)).reshape(rows, -1).to(x.dtype)], dim=1)
         if x.shape[1] != network.sizes[0]:
             return None  # the network itself says so best
 
         def pay(answers: Tensor, slopes: Tensor) -> Tensor:
+            slopes = slopes if waves is None else waves.pulled_back(x[:sloped, :columns], slopes)
             outputs = dict(zip(names, answers.reshape(-1, 1).chunk(len(names)), strict=True))
             return self._charge(outputs, _by_place(first, slopes) if first else {}, drawn)
 
-        return answer_gradient(network, x, columns, rows * len(first) // len(names), pay)
+        return answer_gradient(network, x, columns, sloped, pay)
 
     def logits(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The critic's answer ``(n,)`` to ``x`` ``(n, …)``, one for each pack; above 0 means real."""

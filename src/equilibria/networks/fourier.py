@@ -87,3 +87,10 @@ class Fourier(nn.Module):
         """``x`` with its waves, ``(n, size + 2 · features)``."""
         angle = x @ self.frequencies
         return torch.cat([x, angle.sin(), angle.cos()], dim=1)
+
+    def pulled_back(self, wide: Tensor, slopes: Tensor) -> Tensor:
+        """A function's slopes in x, ``(n, size)``, from those in ``wider(x)``, ``(n, size + 2 · features)``: linear in these."""
+        size, features = self.frequencies.shape
+        own, by_sine, by_cosine = slopes.split([size, features, features], 1)
+        _, sine, cosine = wide.split([size, features, features], 1)
+        return torch.addmm(own, cosine * by_sine - sine * by_cosine, self.frequencies.T)
