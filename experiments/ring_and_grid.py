@@ -1,8 +1,8 @@
 """Every mode of the ring and the grid, with its share and its width: `GAN` as it comes, over ten seeds.
 
-    python experiments/ring_and_grid.py [--seeds 10] [--threads 1] [--payoffs relativistic]
+    python experiments/ring_and_grid.py [--seeds 10] [--threads 1]
 
-The data and the measures are those of PacGAN (Lin et al. 2018): ring of 8 modes, radius 1, σ .01; grid of 25 modes, spacing 2, σ .05; 100,000
+The data and the measures are those of PacGAN (Lin et al. 2018): ring of 8 modes, radius 1, σ .01; grid of 25, spacing 2, σ .05; 100,000
 training points; 2,500 samples, high quality within 3σ, KL of their histogram over the modes from the uniform one. A perfect sampler
 has 98.89 %, so a share above 99.5 % means too narrow modes: the width beside it says so. Copies are looked for among the training
 points, against as many fresh points. Fits that are in the result file already (same settings, same seed) are not made again.
