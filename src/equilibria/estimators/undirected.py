@@ -26,7 +26,8 @@ from equilibria.evaluation import Metric, likelihood
 from equilibria.evaluation.chains import watch_chains
 from equilibria.evaluation.likelihood import TwoSided
 from equilibria.games.contrastive import PRECISION, ContrastiveGame
-from equilibria.inference import exact, gibbs, mean_field
+from equilibria.inference import exact, gibbs
+from equilibria.inference.completion import evidence
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.solvers import Rule, Simultaneous, Solver
@@ -65,7 +66,8 @@ class UndirectedEstimator(Queries, LabelledEstimator):
     def score_samples(self, X: Any) -> np.ndarray:
         """log p(x) of each row in nats: exact up to log Z for an RBM with complete rows, else the variational lower bound.
 
-        Missing cells, and the label where there is a layer of it, are free: the probability is that of what is observed in the row.
+        Missing cells, and the label where there is a layer of it, are free: the probability is that of what is observed in the row. An
+        RBM's labels are summed over class by class, which is exact too.
 
         log Z is worked out once, when ``fit`` ends (``log_partition_``). Grey rows are made binary by a draw that is keyed by the
         row's own content (or by the threshold, where training used it), so the answer is deterministic. Of real-valued data it is the
@@ -77,9 +79,8 @@ class UndirectedEstimator(Queries, LabelledEstimator):
         """
         check_is_fitted(self)
         values = self._binary(self._table(X, reset=False))
-        clamps = (split(self.schema_.layers, rows) for rows in values.split(2000))
-        bounds = [mean_field(self._precise(), clamp, tolerance=1e-7).bound for clamp in clamps]
-        return torch.cat(bounds).cpu().numpy() - self.log_partition_.value - self._log_volume(values)
+        found = evidence(self._precise(), split(self.schema_.layers, values), tolerance=1e-7).values
+        return found.cpu().numpy() - self.log_partition_.value - self._log_volume(values)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of :meth:`score_samples`."""

@@ -20,7 +20,7 @@ from equilibria.data import Batch
 from equilibria.games.game import Game
 from equilibria.games.replicas import Snapshots, moves, remember
 from equilibria.inference import gibbs, tempering
-from equilibria.inference.clamp import Held
+from equilibria.inference.clamp import Held, one_block
 from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import Stream
@@ -241,21 +241,17 @@ class ContrastiveGame(Game):
             for name, values in state.items():
                 setattr(self, f"chain_{name}", values)  # the moves' own tensors: nothing else writes to them
         negative = {**state, **{name: machine.units(name).mean(last[name]) for name in machine.colours[self.last]}}
-        if self.posterior_sweeps and not self._exact(held):
+        if self.posterior_sweeps and not one_block(self.machine, held):
             positive = self._completed(positive, fields, held, stream.child("posterior"))
             inferred = {name: free for name, free in inferred.items() if name in machine.colours[1]}
         return Phases(positive, negative, self._signal_means(positive), self._signal_means(negative), change, inferred, acceptance)
 
     def _posterior(self, held: Mapping[str, Held], rough: BoltzmannMachine | None) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Mean field given the data; all steps but the last may be rough, since the last starts from wherever they led."""
-        if rough is None or self.mean_field_steps == 1 or self._exact(held):
+        if rough is None or self.mean_field_steps == 1 or one_block(self.machine, held):
             return update(self.machine, held, self.mean_field_steps, self.gain)
         start, _, _ = update(rough, {name: h.to(rough.dtype) for name, h in held.items()}, self.mean_field_steps - 1, self.gain)
         return update(self.machine, held, 1, self.gain, {name: x.to(self.machine.dtype) for name, x in start.items()})
-
-    def _exact(self, held: Mapping[str, Held]) -> bool:
-        """Whether all layers of one colour are wholly observed, so that one step of mean field is the posterior."""
-        return any(all(name in held and held[name].mask is None for name in colour) for colour in self.machine.colours)
 
     def _completed(
         self, means: Mapping[str, Tensor], fields: Mapping[str, Tensor], held: Mapping[str, Held], stream: Stream

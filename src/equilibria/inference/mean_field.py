@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from equilibria.inference.clamp import Clamp, Held, parse, take
+from equilibria.inference.clamp import Clamp, Held, count_of, observed, one_block, take
 from equilibria.models.boltzmann import BoltzmannMachine, State
 
 __all__ = ["MeanField", "mean_field", "update"]
@@ -73,12 +73,8 @@ def mean_field(machine: BoltzmannMachine, clamp: Clamp, *, tolerance: float = 1e
     >>> bool((q.trace.diff(dim=0) > -1e-5).all()), bool(q.converged.all())
     (True, True)
     """
-    held = parse(machine, clamp)
-    if not held:
-        raise ValueError("clamp: nothing is observed; give at least one layer, in whole or in part")
-    rows = next(iter(held.values())).values.shape[0]
-    if rows == 0:
-        raise ValueError("clamp: no rows came")
+    held = observed(machine, clamp)
+    rows = count_of(held)
     problem = _Problem.build(machine, held, rows)
     means = problem.start()
     fields = {name: machine.bias[name].expand(rows, -1) for name in problem.free}
@@ -114,9 +110,8 @@ def update(
     ``start`` has the means to start from; by default they are those that the biases alone give. Returns the means, the fields of the free
     layers, and the largest change of the last step (0-d; zero where one update is exact).
     """
-    rows = next(iter(held.values())).values.shape[0]
-    problem = _Problem.build(machine, held, rows, gain, bound=False)
-    if problem.one_block:
+    problem = _Problem.build(machine, held, count_of(held), gain, bound=False)
+    if one_block(machine, held):
         return *problem.only_block(), torch.zeros(())
     means = problem.start() if start is None else {**start, **{name: h.fill(start[name]) for name, h in held.items()}}
     fields: dict[str, Tensor] = {}
@@ -149,11 +144,6 @@ class _Problem:
         if bound:
             constant = _constant(machine, fixed, constant)
         return cls(machine, held, free, static, constant, gain or {})
-
-    @property
-    def one_block(self) -> bool:
-        """Whether one colour has nothing free, so that a single update is exact."""
-        return any(all(name not in self.free for name in colour) for colour in self.machine.colours)
 
     def only_block(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The exact update where one is enough: (means, fields)."""
