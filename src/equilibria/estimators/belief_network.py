@@ -283,7 +283,7 @@ class DBN(UndirectedEstimator):
                 stages[i - 1].on_end = self._beginning(i, games[i], X, rank)
         return stages
 
-    def _game(self) -> ContrastiveGame:
+    def _game(self, held_out: int = 0) -> ContrastiveGame:
         return self._game_of(self.machine_)
 
     def _game_of(self, machine: BoltzmannMachine) -> ContrastiveGame:

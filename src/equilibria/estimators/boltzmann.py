@@ -87,7 +87,9 @@ class RBM(UndirectedEstimator):
     sparsity : (target, cost), optional
         Draws each hidden unit's mean activity to the target, with a slope of cost times the distance.
     validation_fraction : float
-        Share of the rows that is kept back to be watched: the free-energy gap between training and held-out rows is logged.
+        Share of the rows that is kept back to be watched: the free-energy gap between training and held-out rows is logged. Where log Z
+        can be enumerated (a colour of the layers with at most 2¹⁴ states), the best of ten looks by their likelihood is the machine that is
+        kept, if it is better than the last by two standard errors.
     binarise : {"resample", "fixed", "threshold", None}
         How grey values become binary: drawn anew in each batch, drawn once, compared with ½, or not at all (taken as means).
     towers : mapping, optional

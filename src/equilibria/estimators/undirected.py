@@ -330,7 +330,7 @@ class UndirectedEstimator(Queries, LabelledEstimator):
 
     def _last_stage(self, name: str, X: np.ndarray, codes: np.ndarray | None, rate: float, steps: int, rank: int, world: int) -> Stage:
         """The stage in which the whole machine is trained."""
-        game, batches = self._game(), self._batches(X, codes, rank, world)(name)
+        game, batches = self._game(held_out=0 if self._kept is None else len(self._kept)), self._batches(X, codes, rank, world)(name)
         view = None if codes is None else self._labelled_view
         average = Average(self.machine_, self.average) if self.average else None
         solver, pictures = Simultaneous(self._rule(rate, steps)), self._fantasies(game)
@@ -344,7 +344,8 @@ class UndirectedEstimator(Queries, LabelledEstimator):
             view=view,
             pictures=pictures,
             average=average,
-            monitor=lambda stream: self._look(game, seen, kept, stream),
+            monitor=lambda stream: self._look(game, average, seen, kept, stream),
+            on_end=None if game.best is None else functools.partial(game.best.recall, self.machine_),
         )
 
     def _keep_back(self, X: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -361,21 +362,40 @@ class UndirectedEstimator(Queries, LabelledEstimator):
         self._kept, rest = X[np.sort(order[:count])][:WATCHED], np.sort(order[count:])
         return X[rest], None if codes is None else codes[rest]
 
-    def _look(self, game: ContrastiveGame, seen: np.ndarray | None, kept: np.ndarray | None, stream: Stream) -> dict[str, float]:
-        """What is watched while training: whether the chains go anywhere, and how much better training rows fit than others."""
+    def _look(
+        self, game: ContrastiveGame, average: Average | None, seen: np.ndarray | None, kept: np.ndarray | None, stream: Stream
+    ) -> dict[str, float]:
+        """What is watched while training: whether the chains go anywhere, how much better training rows fit than others, and how well
+        these fit; the machine (its average, where there is one) that they fit best is kept."""
         found: dict[str, float] = {}
         if game.chains and len(next(iter(game.chains.values()))) > 1:
             found |= watch_chains(self.machine_, game.chains, WATCHED_SWEEPS, stream).numbers()
         if seen is not None and kept is not None:
-            parts = (split(self.schema_.layers, self._binary(rows).to(self.machine_.dtype)) for rows in (seen, kept))
+            parts = [split(self.schema_.layers, self._binary(rows).to(self.machine_.dtype)) for rows in (seen, kept)]
             gap = likelihood.free_energy_gap(self.machine_, *parts, tolerance=1e-3, max_steps=50)
             found |= {"free_energy_gap": gap.value, "free_energy_gap_floor": float(gap.floor or 0.0)}
+            if game.best is not None:
+                found |= game.best.consider(self._ending(average), functools.partial(self._scores, kept))
         return found
+
+    def _ending(self, average: Average | None) -> BoltzmannMachine:
+        """The machine that training would end with if it ended now."""
+        if average is None:
+            return self.machine_
+        machine = copy.deepcopy(self.machine_)
+        machine.load_state_dict(average.values, strict=False)  # a machine's buffers are not averaged
+        return machine
+
+    def _scores(self, rows: np.ndarray, machine: BoltzmannMachine) -> Tensor:
+        """log p of rows by a float64 machine without its log Z, (rows,), in the data's own scale."""
+        values = self._binary(rows)
+        found = evidence(machine, split(self.schema_.layers, values), tolerance=1e-3, max_steps=50).values
+        return found - torch.from_numpy(self._log_volume(values)).to(found)
 
     def _labelled_view(self, batch: Batch, stream: Stream) -> Batch:
         return with_labels(batch, self.layout_.classes)
 
-    def _game(self) -> ContrastiveGame:
+    def _game(self, held_out: int = 0) -> ContrastiveGame:
         return ContrastiveGame(
             self.machine_,
             chains=self.chains or self.batch_size,
@@ -390,6 +410,7 @@ class UndirectedEstimator(Queries, LabelledEstimator):
             sparsity=self._targets(),
             visible=self.layout_.clamped,
             stream=self._stream().child("chains"),
+            held_out=held_out,
         ).to(self.device)
 
     def _targets(self) -> dict[str, tuple[float, float]]:

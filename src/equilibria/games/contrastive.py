@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from equilibria.data import Batch
+from equilibria.games.best import Best
 from equilibria.games.game import Game
 from equilibria.games.replicas import Snapshots, moves, remember
 from equilibria.inference import gibbs, tempering
@@ -113,6 +114,9 @@ class ContrastiveGame(Game):
     overlap : float
         Of ``negative="trajectory"``: when the newest of the earlier states and the machine swap with a mean probability below this, the
         machine as it is then is added (0.25 as published by Béreux et al.). This looks at one number from the device each round.
+    held_out : int
+        Where the best machine by so many held-out rows is to be kept, if its log Z can be enumerated: see
+        :class:`~equilibria.games.best.Best`.
     sparsity : mapping of str to (target, cost), optional
         Hidden layer → the mean that each of its units is drawn to, and how strongly: its field is pushed by −cost · (running mean −
         target), which moves its bias and its weights from the layers before it (Salakhutdinov & Hinton 2009).
@@ -148,6 +152,7 @@ class ContrastiveGame(Game):
         replicas: int = 20,
         overlap: float = 0.25,
         stream: Stream | None = None,
+        held_out: int = 0,
     ):
         super().__init__()
         visible = (visible,) if isinstance(visible, str) else tuple(visible or (next(iter(machine.layers)),))
@@ -179,6 +184,7 @@ class ContrastiveGame(Game):
             for name, values in gibbs.start(machine, chains, stream.child("chains")).items():
                 self.register_buffer(f"chain_{name}", values)
         self.overlap = overlap
+        self.best = Best(machine, held_out) if held_out and Best.fits(machine) else None
         self.betas = [rung.beta for rung in tempering.ladder(machine, 10 if betas is None else betas)] if negative == "tempered" else []
         self.snapshots = Snapshots(machine, replicas) if negative == "trajectory" else None
         if rungs := (len(self.betas) - 1 if self.betas else replicas + 1 if self.snapshots is not None else 0):

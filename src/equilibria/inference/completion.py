@@ -94,7 +94,7 @@ def class_log_prob(
     max_steps: int = 1000,
     max_states: int = FEW_STATES,
     sweeps: int = 200,
-    chains: int = 20,
+    chains: int = 50,
     random_state: RandomState = 0,
 ) -> Tensor:
     r"""log p(class | observed) of a layer with one categorical variable.
