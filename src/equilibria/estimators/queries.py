@@ -48,7 +48,6 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     chains_: dict[str, Tensor]
     schema_: Schema
     label_coding_: LabelCoding | None
-    grey_: bool
     grey_layers_: tuple[str, ...]
     n_features_in_: int
     device: str

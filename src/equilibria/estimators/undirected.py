@@ -25,7 +25,7 @@ from equilibria.estimators.stack import LABEL, with_labels
 from equilibria.evaluation import Metric, likelihood
 from equilibria.evaluation.chains import watch_chains
 from equilibria.evaluation.likelihood import TwoSided
-from equilibria.games.contrastive import PRECISION, ContrastiveGame
+from equilibria.games.contrastive import PRECISION, TEMPERED, ContrastiveGame
 from equilibria.inference import exact, gibbs
 from equilibria.inference.completion import evidence
 from equilibria.models.boltzmann import BoltzmannMachine
@@ -37,7 +37,7 @@ from equilibria.training.stages import Average, Stage
 __all__ = ["UndirectedEstimator"]
 
 UNITS = ("auto", "bernoulli", "gaussian", "categorical", "spin", "rectified", "mixed")
-NEGATIVE = {"pcd": "persistent", "cd": "data", "tempered": "tempered", "trajectory": "trajectory"}
+NEGATIVE = {"pcd": "persistent", "cd": "data", **{name: name for name in TEMPERED}}
 WATCHED = 500  # rows of either kind whose free energies are compared while training
 WATCHED_SWEEPS = 50
 SETTLING_SWEEPS = 1000  # of the chains that reverse annealing starts from
@@ -123,7 +123,7 @@ class UndirectedEstimator(Queries, LabelledEstimator):
             self._begin(table, Processes(), X)
             self._prepare(table, codes)
             self.n_steps_, self.history_, self.health_, self.chains_ = 0, [], [], {}
-        self._note_greys(self._statistics(table).grey | set(self.grey_layers_))
+        self.grey_layers_ = tuple(sorted(_Statistics.of(table, self.schema_).grey.union(self.grey_layers_)))
         game, solver = self._live or self._revive()
         stream = self._stream().child("partial", self.n_steps_)
         batch = self._batch(table, codes, stream)
@@ -165,7 +165,7 @@ class UndirectedEstimator(Queries, LabelledEstimator):
             return self._log_partition
         start = self._first_state(self.ais_chains, stream.child("samples"))
         samples = gibbs.run(self.machine_, start, SETTLING_SWEEPS, stream.child("settling"))
-        source = "tempering" if self.method in ("tempered", "trajectory") else "chains"
+        source = "tempering" if self.method in TEMPERED else "chains"
         self._sides = likelihood.both_sides(self.machine_, samples, source=source, ladder=False, **options, progress=_both_ways(progress))
         self._log_partition = self._sides.worse
         return self._log_partition
@@ -194,7 +194,7 @@ class UndirectedEstimator(Queries, LabelledEstimator):
         if self.momentum is not None:
             number("momentum", self.momentum, 0, 0.999)
         whole("rungs", self.rungs, 2 if self.method == "tempered" else 1)
-        if self.precision != "float32" and self.method in ("tempered", "trajectory"):
+        if self.precision != "float32" and self.method in TEMPERED:
             raise ValueError(f"precision={self.precision!r}: with method={self.method!r} chains are float32; leave precision out")
         number("validation_fraction", self.validation_fraction, 0, 0.9)
         number("weight_decay", self.weight_decay, 0)
@@ -237,12 +237,12 @@ class UndirectedEstimator(Queries, LabelledEstimator):
 
     def _prepare(self, X: np.ndarray, codes: np.ndarray | None) -> None:
         """The machine and its base rates; whether the data are grey, and whether cells are missing."""
-        found = self._statistics(X)
+        found = _Statistics.of(X, self.schema_)
         for layer in self.schema_.layers:
             empty = (found.counts[layer.columns] == 0).nonzero().flatten().tolist()
             if empty:  # of categories the schema has refused it already
                 raise ValueError(f"X: column {layer.source[empty[0]]} has no observed value; leave it out")
-        self._note_greys(found.grey)
+        self.grey_layers_ = tuple(sorted(found.grey))
         self._gaps = found.gaps
         self.layout_ = self._layout()
         std = getattr(self, "initial_std", 0.01)
@@ -258,17 +258,15 @@ class UndirectedEstimator(Queries, LabelledEstimator):
         self._live = None
         self._forget()
 
-    def _note_greys(self, layers: set[str]) -> None:
-        self.grey_layers_ = tuple(sorted(layers))
-        self.grey_ = bool(layers)
+    @property
+    def grey_(self) -> bool:
+        """Whether the data of some binary layer were grey: probabilities rather than zeros and ones."""
+        return bool(self.grey_layers_)
 
     def _layout(self) -> Layout:
         classes = 0 if self.label_coding_ is None else len(self.label_coding_.classes)
         widths = tuple(int(w) for w in self._widths())
         return Layout(self.schema_.layers, widths, self.hidden_units, classes, towers=self._groups is not None)
-
-    def _statistics(self, X: np.ndarray) -> _Statistics:
-        return _Statistics.of(X, self.schema_)
 
     def _hidden_names(self) -> list[str]:
         return [name for level in self.layout_.hidden_levels for name in level]
@@ -529,11 +527,13 @@ class UndirectedEstimator(Queries, LabelledEstimator):
         own = {name.removeprefix("machine."): value for name, value in tensors.items() if name.startswith("machine.")}
         self.machine_.load_state_dict(own)
         self.chains_ = {name.removeprefix("chain."): v.to(self.device) for name, v in tensors.items() if name.startswith("chain.")}
-        grey = bool(metadata["grey"])
-        self._note_greys(set(metadata.get("grey_layers", ["visible"] if grey else [])))  # of one layer in runs of 0.1.0
+        self._restore_greys(metadata)
         self._forget()
         self._log_partition = Estimate.from_json(metadata["log_partition"])
         self._sides = TwoSided.from_json(metadata["sides"]) if metadata.get("sides") else None
+
+    def _restore_greys(self, metadata: dict[str, Any]) -> None:
+        self.grey_layers_ = tuple(metadata.get("grey_layers", ["visible"] if metadata["grey"] else []))  # of one layer in runs of 0.1.0
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in ("_live", "_double", "_kept")}

@@ -12,6 +12,7 @@ import torch
 from scipy import stats
 
 from equilibria.estimate import Estimate
+from equilibria.evaluation.bounds import gap, less_log_z
 from equilibria.evaluation.metric import Metric
 from equilibria.inference import annealing, bennett, exact
 from equilibria.inference.clamp import Clamp, count_of, parse
@@ -264,21 +265,11 @@ def bound(
     lower = _numbers(found) - np.asarray(log_volume)
     n, late = len(lower), int((~found.converged).sum())
     error = float(stats.t.ppf(0.5 + level / 2, n - 1)) * float(lower.std(ddof=1)) / math.sqrt(n)
-    value = float(lower.mean()) - log_z.value
     parts = [f"{n} rows", f"log Z by {log_z.method}"]
     if error or not log_z.exact:
         parts.append("interval: the standard error over rows" + ("" if log_z.exact else " and log Z's interval in quadrature"))
-    return Estimate(
-        value,
-        value - math.hypot(error, log_z.high - log_z.value),  # a larger log Z means a smaller likelihood
-        value + math.hypot(error, log_z.value - log_z.low),
-        ", ".join(parts),
-        "mean log-likelihood" if bool(found.exact.all()) else "mean bound on log-likelihood",
-        level,
-        samples=n,
-        caveat=_caveat(log_z, late, n),
-        warning=log_z.warning,
-    )
+    said = f"Mean field had not converged on {late} of {n} rows, whose bound could be tighter." if late else ""
+    return less_log_z(float(lower.mean()), error, log_z, ", ".join(parts), exact=bool(found.exact.all()), rows=n, said=said)
 
 
 def free_energy_gap(machine: BoltzmannMachine, train: Any, held_out: Any, *, tolerance: float = 1e-6, max_steps: int = 1000) -> Metric:
@@ -310,10 +301,7 @@ def free_energy_gap(machine: BoltzmannMachine, train: Any, held_out: Any, *, tol
     """
     both = [_evidence(machine, rows, name, tolerance, max_steps) for name, rows in (("train", train), ("held_out", held_out))]
     seen, unseen = (_numbers(found) for found in both)
-    error = math.sqrt(seen.var(ddof=1) / len(seen) + unseen.var(ddof=1) / len(unseen))
-    kind = "free energy" if bool(both[0].exact.all()) else "variational free energy"
-    note = f"Held-out minus {len(seen)} training rows; a gap within the floor (1.96 standard errors) may be chance."
-    return Metric(f"{kind} gap, nats", float(seen.mean() - unseen.mean()), len(unseen), floor=1.96 * error, best=0.0, note=note)
+    return gap(seen, unseen, exact=bool(both[0].exact.all()))
 
 
 def _evidence(machine: BoltzmannMachine, values: Any, name: str, tolerance: float, max_steps: int) -> Evidence:
@@ -342,12 +330,3 @@ def _first_layer(machine: BoltzmannMachine, values: Any, name: str) -> dict[str,
 def _refuse_few(count: int, name: str) -> None:
     if count < 2:
         raise ValueError(f"{name}: expected at least 2 rows, since the interval comes from their spread, found {count}")
-
-
-def _caveat(log_z: Estimate, late: int, rows: int) -> str:
-    sentences = [log_z.warning] if log_z.warning else []
-    if late:
-        sentences.append(f"Mean field had not converged on {late} of {rows} rows, whose bound could be tighter.")
-    if not log_z.exact:
-        sentences.append("Chains that miss a mode make log Z too small and this figure too large: the interval does not cover that.")
-    return " ".join(sentences)

@@ -26,9 +26,11 @@ from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import Stream
 
-__all__ = ["NEGATIVE", "PRECISION", "ContrastiveGame", "Phases"]
+__all__ = ["NEGATIVE", "PRECISION", "TEMPERED", "ContrastiveGame", "Phases"]
 
 NEGATIVE = ("persistent", "data", "tempered", "trajectory")
+TEMPERED = ("tempered", "trajectory")
+"""Those whose chains swap places with the rungs of a ladder."""
 PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
 OWN_PACE = 0.3
 """How far a layer's own parameters move in the centred gauge, as a part of their slope.
@@ -207,13 +209,12 @@ class ContrastiveGame(Game):
     @property
     def replicas(self) -> dict[str, Tensor]:
         """The states on the rungs below the chains', by layer, (chains, rungs, size); empty where chains are not tempered."""
-        tempered = self.negative in ("tempered", "trajectory")
-        return {name: getattr(self, f"replica_{name}") for name in self.machine.layers if tempered}
+        return {name: getattr(self, f"replica_{name}") for name in self.machine.layers if self.negative in TEMPERED}
 
     @property
     def last(self) -> int:
         """The colour that a round draws last, and which the negative phase therefore has by its means."""
-        return 1 if self.negative in ("persistent", "data") else 1 - tempering.kept_colour(self.machine)
+        return 1 if self.negative not in TEMPERED else 1 - tempering.kept_colour(self.machine)
 
     def offset(self, name: str) -> Tensor:
         """μ of one layer."""
@@ -234,7 +235,7 @@ class ContrastiveGame(Game):
         inferred: dict[str, Tensor | bool] = dict.fromkeys(fields, True)
         inferred |= {name: ~hold.mask for name, hold in held.items() if hold.mask is not None}
         acceptance = None
-        if self.negative in ("tempered", "trajectory"):
+        if self.negative in TEMPERED:
             state, last, acceptance = moves(self.rungs(), self.replicas, self.chains, self.steps, stream)
         elif self.negative == "persistent":
             state, last = self._sweeps(rough or machine, self.chains, stream)
@@ -421,6 +422,6 @@ def _check_ladder(
         raise ValueError(f"betas={betas!r}: only chains with negative='tempered' have temperatures, and negative={negative!r}")
     if isinstance(overlap, bool) or not isinstance(overlap, numbers.Real) or not 0 <= overlap <= 1:
         raise ValueError(f"overlap={overlap!r}: expected a number from 0 to 1")
-    if negative in ("tempered", "trajectory") and (gain or PRECISION[precision] is not None):
+    if negative in TEMPERED and (gain or PRECISION[precision] is not None):
         what = f"gain={dict(gain)!r}" if gain else f"precision={precision!r}"
         raise ValueError(f"{what}: swaps weigh states by the machine's exact energies; use negative='persistent' or leave it out")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from equilibria.inference import exact, gibbs
 from equilibria.inference.clamp import Clamp, Held, by_completeness, count_of, observed, one_block, take
-from equilibria.inference.mean_field import mean_field
+from equilibria.inference.mean_field import bounds_of_states, mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import RandomState, Stream, as_stream
 from equilibria.units import Categorical
@@ -151,7 +151,8 @@ def class_log_prob(
         if all(h.mask is None for h in part.values()):
             found[places] = torch.log_softmax(_by_class(machine, layer, part, tolerance, max_steps), 1)
         elif exact.enumerable(machine, max_states=max_states):  # whatever is observed, so that all rows are judged alike
-            sums = [exact.log_partition(machine, clamped, max_states) for clamped in _each_class(machine, layer, part)]
+            clamps = ({**part, layer: Held(state.expand(len(places), -1))} for state in _classes(machine, layer))
+            sums = [exact.log_partition(machine, clamped, max_states) for clamped in clamps]
             found[places] = torch.log_softmax(torch.stack([torch.as_tensor(one) for one in sums], 1), 1)
         else:
             means = conditional_means(machine, part, sweeps=sweeps, chains=chains, random_state=random_state, alike=True)
@@ -225,18 +226,13 @@ def _means(machine: BoltzmannMachine, held: dict[str, Held], sweeps: int, chains
 
 def _by_class(machine: BoltzmannMachine, layer: str, held: Mapping[str, Held], tolerance: float, max_steps: int) -> Tensor:
     """Mean field's bound, exact where one update is, with each class of ``layer`` clamped: (rows, classes)."""
-    columns = []
-    for clamped in _each_class(machine, layer, held):
-        bounds = [mean_field(machine, rows, tolerance=tolerance, max_steps=max_steps).bound for rows in _blocks(clamped)]
-        columns.append(torch.cat(bounds))
-    return torch.stack(columns, 1)
+    states = _classes(machine, layer)
+    return torch.cat([bounds_of_states(machine, rows, layer, states, tolerance=tolerance, max_steps=max_steps) for rows in _blocks(held)])
 
 
-def _each_class(machine: BoltzmannMachine, layer: str, held: Mapping[str, Held]) -> Iterator[dict[str, Held]]:
-    """The clamp with each class of ``layer`` in turn."""
+def _classes(machine: BoltzmannMachine, layer: str) -> Tensor:
     units = machine.units(layer)
-    for state in units.state_at(torch.arange(units.states or 0, device=machine.device), machine.dtype):
-        yield {**held, layer: Held(state.expand(count_of(held), -1))}
+    return units.state_at(torch.arange(units.states or 0, device=machine.device), machine.dtype)
 
 
 def _summed(machine: BoltzmannMachine, held: Mapping[str, Held]) -> str | None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from equilibria.inference.clamp import Clamp, Held, count_of, observed, one_block, take
 from equilibria.models.boltzmann import BoltzmannMachine, State
 
-__all__ = ["MeanField", "mean_field", "update"]
+__all__ = ["MeanField", "bounds_of_states", "mean_field", "update"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +74,32 @@ def mean_field(machine: BoltzmannMachine, clamp: Clamp, *, tolerance: float = 1e
     (True, True)
     """
     held = observed(machine, clamp)
-    rows = count_of(held)
-    problem = _Problem.build(machine, held, rows)
+    return _solved(_Problem.build(machine, held, count_of(held)), tolerance, max_steps)
+
+
+@torch.no_grad()
+def bounds_of_states(
+    machine: BoltzmannMachine, held: Mapping[str, Held], layer: str, states: Tensor, *, tolerance: float = 1e-6, max_steps: int = 1000
+) -> Tensor:
+    """The bound with a free layer held in each of some states in turn, (rows, states): the other layers' products are made once.
+
+    Parameters
+    ----------
+    machine, tolerance, max_steps
+        As in :func:`mean_field`.
+    held : mapping
+        What is observed of the other layers, checked.
+    layer : str
+        The layer.
+    states : Tensor
+        Its values, (states, size).
+    """
+    problem = _Problem.build(machine, held, count_of(held))
+    return torch.stack([_solved(problem.holding(layer, state), tolerance, max_steps).bound for state in states], 1)
+
+
+def _solved(problem: _Problem, tolerance: float, max_steps: int) -> MeanField:
+    machine, rows = problem.machine, len(problem.constant)
     means = problem.start()
     fields = {name: machine.bias[name].expand(rows, -1) for name in problem.free}
     first = problem.bound(means, fields)
@@ -156,6 +180,18 @@ class _Problem:
         return dataclasses.replace(
             self, held=take(self.held, index), static={n: f[index] for n, f in self.static.items()}, constant=self.constant[index]
         )
+
+    def holding(self, name: str, state: Tensor) -> _Problem:
+        """The same with a free layer held in one state, (size,), in every row."""
+        machine, x = self.machine, state.unsqueeze(0)
+        signal, static = machine.units(name).signal(x), dict(self.static)
+        constant = self.constant + (static.pop(name) * signal).sum(1) - machine.units(name).base_energy(x).sum(1)
+        for other, _ in machine.neighbours(name):
+            if other in static:
+                weight = next(weight for beside, weight in machine.neighbours(other) if beside == name)
+                static[other] = static[other] + signal @ weight
+        held = {**self.held, name: Held(x.expand(len(constant), -1))}
+        return dataclasses.replace(self, held=held, free=tuple(static), static=static, constant=constant)
 
     def start(self) -> dict[str, Tensor]:
         """Observed cells at their values, free ones at the mean that their bias alone gives."""
