@@ -147,14 +147,11 @@ class Stream:
         _check_precision(probability.dtype)
         if not probability.is_contiguous():
             return probability.copy_(self.bernoulli_(probability.contiguous()))
-        if self._cycle:
-            draw = self.centred(probability.shape, probability.dtype, probability.device)
-            return torch.lt(draw, probability.sub_(0.5), out=probability)
         shape, single = probability.shape, probability.dtype == torch.float32
         streams = (self,) if single else (self, self.child("low"))
-        if fast.bernoulli_(probability, *(stream._progression(shape) for stream in streams)):
+        if not self._cycle and fast.bernoulli_(probability, *(stream._progression(shape) for stream in streams)):
             return probability
-        if not single:
+        if self._cycle or not single:
             draw = self.centred(shape, probability.dtype, probability.device)
             return torch.lt(draw, probability.sub_(0.5), out=probability)
         minus_half = torch.tensor(-(2.0**23), device=probability.device)
