@@ -54,23 +54,14 @@ def streams() -> list[Stream]:
     return [Stream(0).child("a", 3), Stream(1).rows(17), Stream(2).shard(5).child("b"), Stream(-7)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", WIDE)
-@pytest.mark.usefixtures("plain")
-def test_plain_torch_draws_what_the_contract_says(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    for seed, stream in enumerate(streams()):
-        p = probabilities(shape, dtype, seed)
-        expected = literal(stream, p)
-        drawn = stream.bernoulli_(p)
-        assert drawn is p
-        assert torch.equal(drawn, expected)
+PATHS = pytest.mark.parametrize("path", ["plain", pytest.param("compiled", marks=numba_is_here)])
 
 
-@numba_is_here
+@PATHS
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", WIDE)
-@pytest.mark.usefixtures("compiled")
-def test_the_kernel_draws_the_same_bit_for_bit(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_each_path_draws_by_the_contract(request: pytest.FixtureRequest, path: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    request.getfixturevalue(path)
     for seed, stream in enumerate(streams()):
         p = probabilities(shape, dtype, seed)
         expected = literal(stream, p)
@@ -92,7 +83,7 @@ def test_layers_draw_the_same_on_both_paths(monkeypatch: pytest.MonkeyPatch, dty
     assert torch.equal(drawn[0], Bernoulli(301).sample(field.to(torch.promote_types(dtype, torch.float32)), Stream(5)).to(dtype))
 
 
-@pytest.mark.parametrize("path", ["plain", pytest.param("compiled", marks=numba_is_here)])
+@PATHS
 def test_the_draw_at_the_ends_and_of_any_layout(request: pytest.FixtureRequest, path: str) -> None:
     request.getfixturevalue(path)
     assert not bool(Stream(0).bernoulli_(torch.zeros(2**20)).any())
@@ -110,7 +101,7 @@ def test_the_draw_at_the_ends_and_of_any_layout(request: pytest.FixtureRequest, 
         Stream(0).bernoulli_(torch.zeros(3, dtype=torch.bfloat16))
 
 
-@pytest.mark.parametrize("path", ["plain", pytest.param("compiled", marks=numba_is_here)])
+@PATHS
 def test_draws_of_several_threads_do_not_meet(request: pytest.FixtureRequest, path: str) -> None:
     request.getfixturevalue(path)
     fields = [torch.full((300, 700), 0.1 * i) for i in range(4)]

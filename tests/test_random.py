@@ -240,3 +240,18 @@ def test_as_stream_takes_what_scikit_learn_calls_random_state() -> None:
 def test_as_stream_refuses_the_rest(bad: object) -> None:
     with pytest.raises(ValueError, match=r"random_state=.*expected None, an integer, a numpy RandomState or Generator, or a Stream"):
         as_stream(bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_cycle_begins_again(dtype):
+    stream = Stream(3)
+    for draw in ("uniform", "normal", "centred"):
+        once, over = getattr(stream.child("a"), draw)((3, 4), dtype), getattr(stream.cycle(3).child("a"), draw)((8, 4), dtype)
+        assert torch.equal(over, once[[0, 1, 2, 0, 1, 2, 0, 1]])
+    probability = torch.rand(3, 4, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    probability[0, 0], probability[1, 1] = 0.0, 1.0
+    once, over = stream.bernoulli_(probability.clone()), stream.cycle(3).bernoulli_(probability.repeat(2, 1))
+    assert torch.equal(over, once.repeat(2, 1))
+    assert torch.equal(stream.cycle(5).bits((2, 3)), stream.bits((2, 3)))
+    with pytest.raises(ValueError, match="rows=0: expected a positive whole number"):
+        stream.cycle(0)

@@ -18,7 +18,8 @@ import math
 import numbers
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,12 +56,13 @@ class Stream:
     True
     """
 
-    __slots__ = ("_first_row", "_key", "_rank")
+    __slots__ = ("_cycle", "_first_row", "_key", "_rank")
 
-    def __init__(self, seed: int, _key: bytes | None = None, _first_row: int = 0, _rank: int = 0):
+    def __init__(self, seed: int, _key: bytes | None = None, _first_row: int = 0, _rank: int = 0, _cycle: int = 0):
         self._key = _digest(b"equilibria", int(seed)) if _key is None else _key
         self._first_row = _first_row
         self._rank = _rank
+        self._cycle = _cycle
 
     def __repr__(self) -> str:
         return f"Stream(key={self._key.hex()}, first_row={self._first_row}, rank={self._rank})"
@@ -70,7 +72,7 @@ class Stream:
         key = self._key
         for name in names:
             key = _digest(key, name)
-        return Stream(0, _key=key, _first_row=self._first_row, _rank=self._rank)
+        return Stream(0, _key=key, _first_row=self._first_row, _rank=self._rank, _cycle=self._cycle)
 
     def rows(self, first: int) -> Stream:
         """The same stream, where row 0 of what is drawn is global row ``first``."""
@@ -80,12 +82,27 @@ class Stream:
         """The same stream for process ``rank`` of several with equal shares: of a draw of n rows, row 0 is global row rank · n."""
         return Stream(0, _key=self._key, _rank=int(rank))
 
+    def cycle(self, rows: int) -> Stream:
+        """The same stream, whose draws begin again every ``rows`` rows: row i has what row i mod ``rows`` has.
+
+        Examples
+        --------
+        >>> draw = Stream(0).cycle(2).uniform((4, 3))
+        >>> bool((draw[:2] == draw[2:]).all()), bool((draw[:2] == Stream(0).uniform((2, 3))).all())
+        (True, True)
+        """
+        if rows < 1:
+            raise ValueError(f"rows={rows!r}: expected a positive whole number, after which the draws begin again")
+        return Stream(0, _key=self._key, _cycle=int(rows))
+
     def integer(self) -> int:
         """One 63-bit integer: a seed for a generator that is not ours."""
         return int.from_bytes(_digest(self._key, "integer"), "little") >> 1
 
     def bits(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
         """Signed 32-bit integers whose high bits are uniform, int32 of ``shape``; cells are numbered row by row."""
+        if self._cycle:
+            return self._over_again(Stream.bits, shape, device)
         out = torch.empty(tuple(shape), dtype=torch.int32, device=device)
         for part, bits, _ in self._parts(out):
             part.copy_(bits)
@@ -102,6 +119,8 @@ class Stream:
             For a narrower type, in which the largest of these numbers would be rounded to ½.
         """
         _check_precision(dtype)
+        if self._cycle:
+            return self._over_again(Stream.centred, shape, dtype, device)
         out = torch.empty(tuple(shape), dtype=dtype, device=device)
         for part, bits, _ in self._parts(out):
             part.copy_(bits.bitwise_right_shift_(8)).mul_(2.0**-24)
@@ -130,9 +149,9 @@ class Stream:
             return probability.copy_(self.bernoulli_(probability.contiguous()))
         shape, single = probability.shape, probability.dtype == torch.float32
         streams = (self,) if single else (self, self.child("low"))
-        if fast.bernoulli_(probability, *(stream._progression(shape) for stream in streams)):
+        if not self._cycle and fast.bernoulli_(probability, *(stream._progression(shape) for stream in streams)):
             return probability
-        if not single:
+        if self._cycle or not single:
             draw = self.centred(shape, probability.dtype, probability.device)
             return torch.lt(draw, probability.sub_(0.5), out=probability)
         minus_half = torch.tensor(-(2.0**23), device=probability.device)
@@ -141,6 +160,11 @@ class Stream:
             torch.add(minus_half, part, alpha=2.0**24, out=part)  # p − ½ in units of the draws' grid: scaling by a power of two is exact
             torch.lt(draw, part, out=part)
         return probability
+
+    def _over_again(self, draw: Callable[..., Tensor], shape: Sequence[int], *how: Any) -> Tensor:
+        """What ``draw`` gives for the first rows of ``shape``, again and again."""
+        once = draw(Stream(0, _key=self._key), (min(self._cycle, shape[0]), *shape[1:]), *how)
+        return once[torch.arange(shape[0], device=once.device) % max(len(once), 1)]
 
     def _progression(self, shape: Sequence[int]) -> fast.Progression:
         """Stride and base (mod 2³²) of the cells of a draw of this shape, its first cell being 0."""

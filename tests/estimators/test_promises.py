@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import equilibria
-from equilibria import GAN, RBM
+from equilibria import DBM, DBN, GAN, RBM
 from equilibria.data import bars_and_stripes
 from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.inference import annealing
@@ -81,6 +81,19 @@ def test_partial_fit_finds_greys_in_a_later_batch() -> None:
     model = RBM(**SMALL, value_range=(0, 1)).partial_fit(BARS)
     assert not model.grey_
     assert model.partial_fit(BARS * 0.5).grey_
+
+
+def test_a_loaded_network_knows_which_layers_were_grey(tmp_path: Path) -> None:
+    """The next batch may happen to be sharp: greys are binary by a draw all the same, in training and in scores."""
+    options = {"steps": 4, "batch_size": 4, "random_state": 0, "value_range": (0, 1)}
+    for name, model in {"dbn": DBN((6, 9), **options), "dbm": DBM((6, 4), **options, pretrain_steps=0)}.items():
+        model.fit(BARS * 0.5).save(tmp_path / name)
+        again = equilibria.load(tmp_path / name)
+        assert again.grey_layers_ == model.grey_layers_ == ("visible",)
+        again.partial_fit(BARS)
+        model.partial_fit(BARS)
+        assert again.grey_
+        assert again.grey_layers_ == model.grey_layers_ == ("visible",)
 
 
 def test_a_run_that_diverged_at_once_does_not_claim_a_checkpoint(tmp_path: Path) -> None:

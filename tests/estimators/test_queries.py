@@ -57,8 +57,25 @@ def test_a_cell_may_be_missing_where_a_class_is_asked_for(classifier):
     rows = PROTOTYPES.copy()
     rows[:, ::2] = np.nan
     assert (classifier.predict(rows) == [0, 1, 2]).all()
-    nothing = classifier.predict_proba(np.full((1, 6), np.nan))
-    assert np.abs(nothing - 1 / 3).max() < 0.25
+    machine, given = classifier._precise(), (torch.tensor(PROTOTYPES), torch.tensor(~np.isnan(rows)))
+    joint = [exact.log_prob(machine, {"visible": given, "label": torch.eye(3).double()[[k] * 3]}) for k in range(3)]
+    truth = torch.softmax(torch.stack(joint, 1), 1).numpy()
+    assert np.abs(classifier.predict_proba(rows) - truth).max() < 1e-9
+    among = classifier.predict_proba(np.concatenate([ROWS[:5], rows[::-1]]))
+    assert np.abs(among[:5] - classifier.predict_proba(ROWS[:5])).max() < 1e-12
+    assert np.abs(among[5:] - truth[::-1]).max() < 1e-9
+
+
+def test_labels_are_summed_over_in_scores(classifier):
+    machine, rows = classifier._precise(), ROWS[:20]
+    scores, truth = classifier.score_samples(rows), exact.log_prob(machine, {"visible": torch.tensor(rows)}).numpy()
+    assert np.abs(scores - truth).max() < 1e-9
+    estimate = classifier.log_likelihood(rows)
+    assert estimate.name == "mean log-likelihood"
+    assert estimate.value == pytest.approx(scores.mean(), abs=1e-6)
+    gaps = np.where(np.arange(6) < 2, np.nan, rows)
+    assert (classifier.score_samples(gaps) <= exact.log_prob(machine, classifier.clamp_of(gaps)).numpy() + 1e-9).all()
+    assert "bound" in classifier.log_likelihood(gaps).name
 
 
 def test_the_label_survives_saving_and_resuming(classifier, tmp_path):

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from equilibria.inference.clamp import parse
-from equilibria.inference.mean_field import MeanField, mean_field, update
+from equilibria.inference.mean_field import MeanField, bounds_of_states, mean_field, update
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.units import Bernoulli, Gaussian, Rectified, Spin, Units
 from exact import MACHINES, clamps_of, finite_differences, log_partition, machine_of, values_of
@@ -32,6 +32,25 @@ def test_the_bound_never_falls_and_never_passes_the_truth(shape: str, clamp: str
     assert float((q.trace - torch.from_numpy(log_partition(machine, given))).max()) < 1e-10
     assert torch.equal(q.trace[-1], q.bound)
     assert q.trace.shape == (int(q.steps.max()) + 1, 4)
+
+
+@pytest.mark.parametrize("shape", ["rbm", "dbm", "label", "gaussian", "learned", "towers"])
+def test_states_held_in_turn_are_states_that_are_clamped(shape: str) -> None:
+    """Every layer of every machine, the others whole, in part or free."""
+    machine = machine_of(shape)
+    for layer in machine.layers:
+        given = {name: values_of(machine, name, 3, seed=1) for name in machine.layers if name != layer}
+        first = next(iter(given))
+        mask = torch.zeros_like(given[first], dtype=torch.bool)
+        if machine.units(first).variables == machine.units(first).size:
+            mask[:, 0] = True
+        states = values_of(machine, layer, 2, seed=2)
+        clamps = [given, {first: given[first]}] + ([{first: (given[first], mask)}] if bool(mask.any()) else [])
+        for clamp in clamps:
+            found = bounds_of_states(machine, parse(machine, clamp), layer, states, tolerance=1e-10)
+            for i, state in enumerate(states):
+                alone = mean_field(machine, {**clamp, layer: state.expand(3, -1)}, tolerance=1e-10).bound
+                assert torch.allclose(found[:, i], alone, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("shape", MACHINES)

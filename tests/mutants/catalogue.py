@@ -147,6 +147,27 @@ MUTANTS = (
         "draws_at_the_edge()",
     ),
     Mutant(
+        "all chains of a row are one chain",
+        "inference.completion:conditional_means",
+        "stream.cycle(chains)",
+        "stream.cycle(1)",
+        "alike_means(spin, whole, 4)",
+    ),
+    Mutant(
+        "rows that are to have the same draws have draws of their own",
+        "random:Stream.child",
+        "_cycle=self._cycle",
+        "_cycle=0",
+        "alike_means(spin, masked)",
+    ),
+    Mutant(
+        "the sweeps of a mean draw the same numbers",
+        "inference.completion:_means",
+        "stream.child(step)",
+        "stream",
+        "alike_means(spin, masked)",
+    ),
+    Mutant(
         "a spin feels half its field",
         "units.discrete:Spin.sample",
         "torch.sigmoid(2 * field.detach().to(wide))",

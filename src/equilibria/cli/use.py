@@ -22,6 +22,11 @@ __all__ = ["data", "demo", "evaluate", "fill", "models", "predict", "report", "s
 OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 
 
+NO_DENSITY = "is a {kind}, which has no density to score by: see equilibria evaluate {run}"
+NO_FILLING = "is a {kind}, which cannot fill in cells given others: train an rbm or a dbm"
+NO_LABELS = "has no label layer: train with --labels on data with labels"
+
+
 def sample(
     run: RUN,
     out: Annotated[str, typer.Option(metavar="FILE", help="A .png of pictures, or a table as .npz or .csv.")],
@@ -53,7 +58,7 @@ def score(
     from equilibria.data import write_csv
 
     path = None if out is None else target(out, (".csv",), overwrite)
-    estimator, rows = _model_and_rows(run, source, "log_likelihood", size=size, colour=colour, label=label)
+    estimator, rows = _model_and_rows(run, source, ("log_likelihood", NO_DENSITY), size=size, colour=colour, label=label)
     estimate = estimator.log_likelihood(rows.values)
     bound = "bound" in estimate.name
     say(estimate)
@@ -79,9 +84,7 @@ def fill(
 ) -> None:
     """Fill in the empty cells of a table, given the others; a name stands for its test split."""
     path = target(out, (".npz", ".csv"), overwrite)
-    estimator, rows = _model_and_rows(run, source, label=label)
-    if not hasattr(estimator, "impute"):
-        raise ValueError(f"run={run!r} is a {type(estimator).__name__}, which cannot fill in cells given others: train an rbm or a dbm")
+    estimator, rows = _model_and_rows(run, source, ("impute", NO_FILLING), label=label)
     filled = _array(estimator.impute(rows.values, n=n, how=how, random_state=seed))
     _write_rows(path, filled.reshape(-1, filled.shape[-1]), estimator.schema_, _columns(run))
     say(f"{len(rows)} rows{'' if n == 1 else f', {n} times,'} are in {path}.")
@@ -102,9 +105,7 @@ def predict(
     from equilibria.data import write_csv
 
     path = target(out, (".csv",), overwrite)
-    estimator, rows = _model_and_rows(run, source, size=size, colour=colour, label=label)
-    if not hasattr(estimator, "predict_proba"):
-        raise ValueError(f"run={run!r} has no label layer: train with --labels on data with labels")
+    estimator, rows = _model_and_rows(run, source, ("predict_proba", NO_LABELS), size=size, colour=colour, label=label)
     chances = estimator.predict_proba(rows.values)
     classes = [str(name) for name in estimator.classes_.tolist()]
     found = estimator.classes_[chances.argmax(1)]
@@ -171,14 +172,18 @@ def _refuse_no_pictures(schema: Schema, run: str, out: str) -> None:
         raise ValueError(f"out={out!r}: the rows of {run} are no pictures; write a table (.npz or .csv), or train with --picture-shape")
 
 
-def _model_and_rows(run: str, source: str, needed: str | None = None, **about: Any) -> tuple[Any, Data]:
-    """A trained model and rows that it can take; of a set with a name, those of its test split."""
+def _model_and_rows(run: str, source: str, needed: tuple[str, str], **about: Any) -> tuple[Any, Data]:
+    """A trained model and rows that it can take; of a set with a name, those of its test split.
+
+    ``needed`` is a method that the model must have, and the sentence to be said, after ``run=…``, where it has not.
+    """
     from equilibria.data import load, names
     from equilibria.estimators import load as load_run
 
     estimator, described = load_run(run), describe_data(about.get("size"), about.get("colour", "grey"), about.get("label"))
-    if needed is not None and not hasattr(estimator, needed):
-        raise ValueError(f"run={run!r} is a {type(estimator).__name__}, which has no density to score by: see equilibria evaluate {run}")
+    method, sentence = needed
+    if not hasattr(estimator, method):
+        raise ValueError(f"run={run!r} {sentence.format(kind=type(estimator).__name__, run=run)}")
     named = source in names()
     text = not named and estimator.schema_.kind in ("categorical", "mixed")
     rows = load(source, split="test" if named else "train", **described, text=text)

@@ -283,7 +283,7 @@ class DBN(UndirectedEstimator):
                 stages[i - 1].on_end = self._beginning(i, games[i], X, rank)
         return stages
 
-    def _game(self) -> ContrastiveGame:
+    def _game(self, held_out: int = 0) -> ContrastiveGame:
         return self._game_of(self.machine_)
 
     def _game_of(self, machine: BoltzmannMachine) -> ContrastiveGame:
@@ -369,7 +369,8 @@ class DBN(UndirectedEstimator):
         return {**tensors, **{f"chain.{name}": value for name, value in self.chains_.items()}}
 
     def _metadata(self) -> dict[str, Any]:
-        return {"network": self.network_.config(), "log_partition": self.log_partition_.to_json(), "grey": self.grey_}
+        greys = {"grey": self.grey_, "grey_layers": list(self.grey_layers_)}
+        return {"network": self.network_.config(), "log_partition": self.log_partition_.to_json(), **greys}
 
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         self.network_ = BeliefNetwork.from_config(metadata["network"]).to(self.device)
@@ -377,7 +378,7 @@ class DBN(UndirectedEstimator):
         self.network_.load_state_dict(own)
         self.machine_ = self.network_.top
         self.chains_ = {name.removeprefix("chain."): v.to(self.device) for name, v in tensors.items() if name.startswith("chain.")}
-        self.grey_ = bool(metadata["grey"])
+        self._restore_greys(metadata)
         self._forget()
         self._log_partition = Estimate.from_json(metadata["log_partition"])
 

@@ -15,7 +15,7 @@ from equilibria.estimators.stack import LABEL, Levels
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.units import Bernoulli, Categorical, Gaussian, Rectified, Spin, Units
 
-__all__ = ["HIDDEN", "VISIBLE", "Layout"]
+__all__ = ["HIDDEN", "VISIBLE", "Layout", "joined", "smoothed_means", "split"]
 
 HIDDEN: dict[str, Callable[[int], Units]] = {"bernoulli": Bernoulli, "spin": Spin, "rectified": Rectified}
 """Hidden units by the names that the estimators use."""

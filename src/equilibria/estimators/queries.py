@@ -48,7 +48,6 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     chains_: dict[str, Tensor]
     schema_: Schema
     label_coding_: LabelCoding | None
-    grey_: bool
     grey_layers_: tuple[str, ...]
     n_features_in_: int
     device: str
@@ -139,15 +138,16 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     @available_if(_labelled)
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """log p(class | row), shape (rows, classes), in the order of ``classes_``: see :meth:`predict_proba`."""
-        check_is_fitted(self)
-        clamp = split(self.schema_.layers, self._binary(self._table(X, reset=False)))
-        return class_log_prob(self._precise(), LABEL, clamp).cpu().numpy()
+        clamp, stream = self.clamp_of(X), self._stream().child("classes")
+        return class_log_prob(self._precise(), LABEL, clamp, random_state=stream).cpu().numpy()
 
     @available_if(_labelled)
     def predict_proba(self, X: Any) -> np.ndarray:
-        """p(class | row), shape (rows, classes): by the free energy with each class clamped (an RBM, complete rows), else by the bounds.
+        """p(class | row), shape (rows, classes): by the free energy with each class clamped, which is exact in an RBM, or a DBM's bounds.
 
-        Only where the model has a label layer. Cells of ``X`` may be missing.
+        Only where the model has a label layer. Cells of ``X`` may be missing: in such rows the missing cells are summed over where the
+        machine has few enough states, and else drawn by clamped Gibbs chains of a fixed seed, of which the label's means are given. A row
+        has the same answer each time and in any company.
         """
         return np.exp(self.predict_log_proba(X))
 
@@ -188,9 +188,9 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         rows = torch.arange(n, device=self.machine_.device) % chains
         return {name: values[rows] for name, values in self.chains_.items()}
 
-    def _evidence(self, table: np.ndarray) -> dict[str, Any]:
-        """Encoded rows as a clamp; NaN is free."""
-        return split(self.schema_.layers, self._encode(table, allow_missing=True).to(self.device))
+    def _evidence(self, table: np.ndarray, name: str = "X") -> dict[str, Any]:
+        """Rows as a clamp, greys as they are; NaN is free."""
+        return split(self.schema_.layers, self._encode(table, name=name, allow_missing=True).to(self.device))
 
     def _given(self, given: Any, n: int) -> dict[str, Any]:
         if given is None:
@@ -203,8 +203,7 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             table = np.broadcast_to(table, (n, len(table)))
         if table.shape != (n, self.n_features_in_):
             raise ValueError(f"given: expected shape ({self.n_features_in_},) or ({n}, {self.n_features_in_}), found {np.shape(given)}")
-        values = self._encode(np.ascontiguousarray(table), name="given", allow_missing=True)
-        return split(self.schema_.layers, values.to(self.device))
+        return self._evidence(np.ascontiguousarray(table), name="given")
 
     def _class(self, y: Any, n: int) -> dict[str, Any]:
         """The label layer clamped to the classes that were asked for; a missing one is left free."""
@@ -239,8 +238,10 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         def _table(self, X: Any, reset: bool) -> np.ndarray: ...
         def _encode(self, X: np.ndarray, dtype: torch.dtype = ..., *, name: str = ..., allow_missing: bool = ...) -> Tensor: ...
         def _binary(self, X: np.ndarray) -> Tensor: ...
+        def clamp_of(self, X: Any) -> dict[str, Any]: ...
         def _precise(self) -> BoltzmannMachine: ...
         def _asked(self, y: Any, n: int) -> np.ndarray: ...
+        def _stream(self) -> Stream: ...
         def _hidden_names(self) -> list[str]: ...
 
 

@@ -173,14 +173,16 @@ class NextState(BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """p(next state | past) after each run of ``lag`` rows of ``X``, shape (rows − lag + 1, states), where a state is one category.
 
-        By the free energies of an RBM, which are exact, or the bounds of a DBM; the states are in the order of ``classes_``.
+        By the free energies of an RBM, which are exact, or the bounds of a DBM; where cells of the past are missing as
+        :meth:`RBM.predict_proba <equilibria.RBM.predict_proba>` says. The states are in the order of ``classes_``.
         """
         check_is_fitted(self)
         table = self._table(X, reset=False)
         rows = table if self.lag == 1 else windows(self._long_enough(table), int(self.lag) - 1)
         clamp = self.machine_.clamp_of(self._with_blanks(rows))
         known = {name: value for name, value in clamp.items() if name != FUTURE}
-        return class_log_prob(self.machine_._precise(), FUTURE, known).exp().cpu().numpy()
+        stream = self.machine_._stream().child("classes")
+        return class_log_prob(self.machine_._precise(), FUTURE, known, random_state=stream).exp().cpu().numpy()
 
     @property
     def classes_(self) -> np.ndarray:

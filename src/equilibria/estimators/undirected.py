@@ -1,32 +1,29 @@
-"""What the estimators of Boltzmann machines share: schema to units, chains, scores, the model file."""
+"""What the estimators of Boltzmann machines share: schema to units, stages to games, what is worked out at the end, the model file."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from equilibria.data import Batch, Batches, Schema, binarise
+from equilibria.data import Batch, Batches
 from equilibria.data.batches import BINARISE
 from equilibria.estimate import Estimate
+from equilibria.estimators.greys import Greys, Statistics
 from equilibria.estimators.labelled import LabelledEstimator
-from equilibria.estimators.layout import HIDDEN, Layout, smoothed_means, split
+from equilibria.estimators.layout import HIDDEN, Layout, smoothed_means
 from equilibria.estimators.parameters import choice, flag, number, pair, towers, usable_device, whole, writable_name
 from equilibria.estimators.queries import Queries
+from equilibria.estimators.scores import Scores
 from equilibria.estimators.stack import LABEL, with_labels
-from equilibria.evaluation import Metric, likelihood
-from equilibria.evaluation.chains import watch_chains
+from equilibria.estimators.watching import Watching
 from equilibria.evaluation.likelihood import TwoSided
-from equilibria.games.contrastive import PRECISION, ContrastiveGame
-from equilibria.inference import exact, gibbs, mean_field
+from equilibria.games.contrastive import PRECISION, TEMPERED, ContrastiveGame
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.solvers import Rule, Simultaneous, Solver
@@ -36,74 +33,23 @@ from equilibria.training.stages import Average, Stage
 __all__ = ["UndirectedEstimator"]
 
 UNITS = ("auto", "bernoulli", "gaussian", "categorical", "spin", "rectified", "mixed")
-NEGATIVE = {"pcd": "persistent", "cd": "data", "tempered": "tempered", "trajectory": "trajectory"}
-WATCHED = 500  # rows of either kind whose free energies are compared while training
-WATCHED_SWEEPS = 50
-SETTLING_SWEEPS = 1000  # of the chains that reverse annealing starts from
+NEGATIVE = {"pcd": "persistent", "cd": "data", **{name: name for name in TEMPERED}}
 OPTIMISERS = ("sgd", "adam")
 GAP_STEPS = 10
 """Of mean field in an RBM's training, over rows with missing cells or labels: one step leaves those cells where h = 0 puts them."""
 
 
-class UndirectedEstimator(Queries, LabelledEstimator):
+class UndirectedEstimator(Queries, Scores, Greys, Watching, LabelledEstimator):
     """What `RBM` and `DBM` share; a subclass says how wide its hidden layers are and which stages it has."""
 
     RATE = 0.05
     """The default learning rate, where all visible layers are bounded."""
 
     layout_: Layout
-    grey_layers_: tuple[str, ...] = ()
     _live: tuple[ContrastiveGame, Solver] | None = None
-    _log_partition: Estimate | None = None
-    _sides: TwoSided | None = None
-    _kept: np.ndarray | None = None
     _gaps: bool = False
-    _double: BoltzmannMachine | None = None
 
     # ---------------------------------------------------------------- what a user calls
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """log p(x) of each row in nats: exact up to log Z for an RBM with complete rows, else the variational lower bound.
-
-        Missing cells, and the label where there is a layer of it, are free: the probability is that of what is observed in the row.
-
-        log Z is worked out once, when ``fit`` ends (``log_partition_``). Grey rows are made binary by a draw that is keyed by the
-        row's own content (or by the threshold, where training used it), so the answer is deterministic. Of real-valued data it is the
-        density in the data's own scale.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        check_is_fitted(self)
-        values = self._binary(self._table(X, reset=False))
-        clamps = (split(self.schema_.layers, rows) for rows in values.split(2000))
-        bounds = [mean_field(self._precise(), clamp, tolerance=1e-7).bound for clamp in clamps]
-        return torch.cat(bounds).cpu().numpy() - self.log_partition_.value - self._log_volume(values)
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Mean of :meth:`score_samples`."""
-        return float(self.score_samples(X).mean())
-
-    def log_likelihood(self, X: Any) -> Estimate:
-        """Mean log p(x) over rows as an :class:`~equilibria.estimate.Estimate`, which says whether it is a bound and how sure it is."""
-        check_is_fitted(self)
-        values = self._binary(self._table(X, reset=False))
-        clamp, volume = split(self.schema_.layers, values), self._log_volume(values)
-        return likelihood.bound(self._precise(), clamp, self.log_partition_, log_volume=volume)
-
-    def _log_volume(self, values: Tensor) -> np.ndarray:
-        """What a row's log density is less in the data's own scale than in the machine's: that of its observed cells, (rows,)."""
-        return ((~values.isnan()).cpu().double() @ self.schema_.log_scales).numpy()
-
-    def _gap(self, train: Any, held_out: Any) -> Metric:
-        """How much better the model knows training rows than held-out ones."""
-        return likelihood.free_energy_gap(self._precise(), self.clamp_of(train), self.clamp_of(held_out))
-
-    def clamp_of(self, X: Any) -> dict[str, Any]:
-        """Rows as a clamp of ``machine_``, for the functions of inference and evaluation: greys as one fixed draw each, NaN free."""
-        check_is_fitted(self)
-        return split(self.schema_.layers, self._binary(self._table(X, reset=False)))
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
         """One update of the last stage on ``X`` as its batch, at the first learning rate; the first call builds the model.
@@ -122,7 +68,7 @@ class UndirectedEstimator(Queries, LabelledEstimator):
             self._begin(table, Processes(), X)
             self._prepare(table, codes)
             self.n_steps_, self.history_, self.health_, self.chains_ = 0, [], [], {}
-        self._note_greys(self._statistics(table).grey | set(self.grey_layers_))
+        self.grey_layers_ = tuple(sorted(Statistics.of(table, self.schema_).grey.union(self.grey_layers_)))
         game, solver = self._live or self._revive()
         stream = self._stream().child("partial", self.n_steps_)
         batch = self._batch(table, codes, stream)
@@ -145,37 +91,6 @@ class UndirectedEstimator(Queries, LabelledEstimator):
         return self._live
 
     @property
-    def log_partition_(self) -> Estimate:
-        """log Z with its interval: exact where the smaller colour can be enumerated, else the larger of annealing's two sides.
-
-        The way up starts from the base rates, the way down from the training's chains after another thousand sweeps; the larger log Z makes
-        the likelihood the smaller one. Without persistent chains (``method="cd"``) there is the way up alone.
-        """
-        check_is_fitted(self)
-        return self._log_partition or self._work_out_log_partition()
-
-    def _work_out_log_partition(self, progress: Callable[[int, int], None] | None = None) -> Estimate:
-        small = exact.enumerable(self.machine_, max_states=likelihood.MAX_STATES)
-        stream = self._stream().child("log partition")
-        options: dict[str, Any] = {"betas": self.ais_betas, "chains": self.ais_chains, "random_state": stream}
-        if small or not self.chains_:
-            machine = self._precise() if small else self.machine_
-            self._log_partition = likelihood.log_partition(machine, **options, progress=progress)
-            return self._log_partition
-        start = self._first_state(self.ais_chains, stream.child("samples"))
-        samples = gibbs.run(self.machine_, start, SETTLING_SWEEPS, stream.child("settling"))
-        source = "tempering" if self.method in ("tempered", "trajectory") else "chains"
-        self._sides = likelihood.both_sides(self.machine_, samples, source=source, ladder=False, **options, progress=_both_ways(progress))
-        self._log_partition = self._sides.worse
-        return self._log_partition
-
-    @property
-    def log_partition_sides_(self) -> TwoSided | None:
-        """Both sides of log Z; None where it was enumerated, or there are no chains to come down from."""
-        self.log_partition_  # noqa: B018  works them out
-        return self._sides
-
-    @property
     def _n_features_out(self) -> int:
         return sum(self.machine_.units(name).size for name in self._hidden_names())
 
@@ -193,7 +108,7 @@ class UndirectedEstimator(Queries, LabelledEstimator):
         if self.momentum is not None:
             number("momentum", self.momentum, 0, 0.999)
         whole("rungs", self.rungs, 2 if self.method == "tempered" else 1)
-        if self.precision != "float32" and self.method in ("tempered", "trajectory"):
+        if self.precision != "float32" and self.method in TEMPERED:
             raise ValueError(f"precision={self.precision!r}: with method={self.method!r} chains are float32; leave precision out")
         number("validation_fraction", self.validation_fraction, 0, 0.9)
         number("weight_decay", self.weight_decay, 0)
@@ -236,12 +151,12 @@ class UndirectedEstimator(Queries, LabelledEstimator):
 
     def _prepare(self, X: np.ndarray, codes: np.ndarray | None) -> None:
         """The machine and its base rates; whether the data are grey, and whether cells are missing."""
-        found = self._statistics(X)
+        found = Statistics.of(X, self.schema_)
         for layer in self.schema_.layers:
             empty = (found.counts[layer.columns] == 0).nonzero().flatten().tolist()
             if empty:  # of categories the schema has refused it already
                 raise ValueError(f"X: column {layer.source[empty[0]]} has no observed value; leave it out")
-        self._note_greys(found.grey)
+        self.grey_layers_ = tuple(sorted(found.grey))
         self._gaps = found.gaps
         self.layout_ = self._layout()
         std = getattr(self, "initial_std", 0.01)
@@ -257,42 +172,13 @@ class UndirectedEstimator(Queries, LabelledEstimator):
         self._live = None
         self._forget()
 
-    def _note_greys(self, layers: set[str]) -> None:
-        self.grey_layers_ = tuple(sorted(layers))
-        self.grey_ = bool(layers)
-
     def _layout(self) -> Layout:
         classes = 0 if self.label_coding_ is None else len(self.label_coding_.classes)
         widths = tuple(int(w) for w in self._widths())
         return Layout(self.schema_.layers, widths, self.hidden_units, classes, towers=self._groups is not None)
 
-    def _statistics(self, X: np.ndarray) -> _Statistics:
-        return _Statistics.of(X, self.schema_)
-
     def _hidden_names(self) -> list[str]:
         return [name for level in self.layout_.hidden_levels for name in level]
-
-    @property
-    def _binarise(self) -> str | None:
-        """How a batch becomes binary: not at all where it is so already or stays real."""
-        return self.binarise if self.grey_ else None
-
-    @property
-    def _grey_columns(self) -> Tensor | None:
-        """Which encoded columns are greys; None where all may be."""
-        if self.schema_.kind != "mixed":
-            return None
-        grey = torch.zeros(self.schema_.size, dtype=torch.bool)
-        for layer in self.schema_.layers:
-            grey[layer.columns] = layer.name in self.grey_layers_
-        return grey
-
-    def _greys_drawn(self, values: Tensor, how: str, stream: Stream) -> Tensor:
-        """Greys as zeros and ones; other columns as they are."""
-        grey = self._grey_columns
-        if grey is None:
-            return _binarised(values, how, stream)
-        return torch.where(grey, _binarised(values.where(grey, 0.0), how, stream), values)
 
     def _batches(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> Callable[[str], Batches]:
         size = min(self.batch_size, len(X))
@@ -329,7 +215,7 @@ class UndirectedEstimator(Queries, LabelledEstimator):
 
     def _last_stage(self, name: str, X: np.ndarray, codes: np.ndarray | None, rate: float, steps: int, rank: int, world: int) -> Stage:
         """The stage in which the whole machine is trained."""
-        game, batches = self._game(), self._batches(X, codes, rank, world)(name)
+        game, batches = self._game(held_out=0 if self._kept is None else len(self._kept)), self._batches(X, codes, rank, world)(name)
         view = None if codes is None else self._labelled_view
         average = Average(self.machine_, self.average) if self.average else None
         solver, pictures = Simultaneous(self._rule(rate, steps)), self._fantasies(game)
@@ -343,38 +229,14 @@ class UndirectedEstimator(Queries, LabelledEstimator):
             view=view,
             pictures=pictures,
             average=average,
-            monitor=lambda stream: self._look(game, seen, kept, stream),
+            monitor=lambda stream: self._look(game, average, seen, kept, stream),
+            on_end=None if game.best is None else functools.partial(game.best.recall, self.machine_),
         )
-
-    def _keep_back(self, X: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """The rows to train on; a random share of all is kept back to be watched (``_kept``)."""
-        self._kept = None
-        if not self.validation_fraction:
-            return X, codes
-        count = round(self.validation_fraction * len(X))
-        if not 2 <= count <= len(X) - 2:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction!r} keeps back {count} of {len(X)} rows; expected at least 2, and 2 left"
-            )
-        order = self._stream().child("validation").permutation(len(X)).numpy()
-        self._kept, rest = X[np.sort(order[:count])][:WATCHED], np.sort(order[count:])
-        return X[rest], None if codes is None else codes[rest]
-
-    def _look(self, game: ContrastiveGame, seen: np.ndarray | None, kept: np.ndarray | None, stream: Stream) -> dict[str, float]:
-        """What is watched while training: whether the chains go anywhere, and how much better training rows fit than others."""
-        found: dict[str, float] = {}
-        if game.chains and len(next(iter(game.chains.values()))) > 1:
-            found |= watch_chains(self.machine_, game.chains, WATCHED_SWEEPS, stream).numbers()
-        if seen is not None and kept is not None:
-            parts = (split(self.schema_.layers, self._binary(rows).to(self.machine_.dtype)) for rows in (seen, kept))
-            gap = likelihood.free_energy_gap(self.machine_, *parts, tolerance=1e-3, max_steps=50)
-            found |= {"free_energy_gap": gap.value, "free_energy_gap_floor": float(gap.floor or 0.0)}
-        return found
 
     def _labelled_view(self, batch: Batch, stream: Stream) -> Batch:
         return with_labels(batch, self.layout_.classes)
 
-    def _game(self) -> ContrastiveGame:
+    def _game(self, held_out: int = 0) -> ContrastiveGame:
         return ContrastiveGame(
             self.machine_,
             chains=self.chains or self.batch_size,
@@ -389,6 +251,7 @@ class UndirectedEstimator(Queries, LabelledEstimator):
             sparsity=self._targets(),
             visible=self.layout_.clamped,
             stream=self._stream().child("chains"),
+            held_out=held_out,
         ).to(self.device)
 
     def _targets(self) -> dict[str, tuple[float, float]]:
@@ -427,24 +290,6 @@ class UndirectedEstimator(Queries, LabelledEstimator):
         """By what rates are multiplied: spins are binary units on twice the scale, so each side makes a step four times too long."""
         return 0.25 ** (any(layer.kind == "spin" for layer in self.schema_.layers) + (self.hidden_units == "spin"))
 
-    def _fantasies(self, game: ContrastiveGame) -> Callable[[Stream], np.ndarray] | None:
-        """Pictures of the chains (of fresh ones, where training restarts them at the data), or nothing where rows are no pictures."""
-        if self.schema_.shape is None or self.schema_.kind in ("categorical", "mixed"):
-            return None
-
-        def pictures(stream: Stream) -> np.ndarray:
-            state = {name: values[:64] for name, values in game.chains.items()}
-            if not state:
-                state = gibbs.run(game.machine, gibbs.start(game.machine, 64, stream), 200, stream)
-            with torch.no_grad():
-                return self._pictures(self._visible_means(game.machine, state, stream))
-
-        return pictures
-
-    def _visible_means(self, machine: BoltzmannMachine, state: dict[str, Tensor], stream: Stream) -> Tensor:
-        """What a state of a stage's machine looks like."""
-        return machine.units("visible").mean(machine.field("visible", state))
-
     def _seen(self, values: Tensor, stream: Stream) -> Tensor:
         """Encoded rows as the last stage's machine sees them."""
         return values
@@ -463,27 +308,6 @@ class UndirectedEstimator(Queries, LabelledEstimator):
     def _forget(self) -> None:
         """Drop what was derived from parameters that have changed."""
         self._log_partition = self._sides = self._double = None
-
-    # ---------------------------------------------------------------- inference
-
-    def _precise(self) -> BoltzmannMachine:
-        """The machine in float64, so that a row's answer does not depend on the rows beside it."""
-        if self._double is None:
-            self._double = copy.deepcopy(self.machine_).double()
-        return self._double
-
-    def _binary(self, X: np.ndarray) -> Tensor:
-        """Encoded rows in float64, NaN where missing; grey ones as one fixed draw each, keyed by the row's content."""
-        values = self._encode(X, torch.float64, allow_missing=True)
-        if not self.grey_:
-            return values.to(self.device)
-        if self.binarise == "threshold":
-            return self._greys_drawn(values, "threshold", Stream(0)).to(self.device)
-        stream = self._stream().child("content")
-        draws = torch.stack([stream.child(_content(row)).uniform((row.shape[0],), torch.float64) for row in values])
-        grey = self._grey_columns
-        kept = values.isnan() if grey is None else values.isnan() | ~grey
-        return torch.where(kept, values, (draws < values).to(values)).to(self.device)
 
     # ---------------------------------------------------------------- the model file
 
@@ -507,8 +331,7 @@ class UndirectedEstimator(Queries, LabelledEstimator):
         own = {name.removeprefix("machine."): value for name, value in tensors.items() if name.startswith("machine.")}
         self.machine_.load_state_dict(own)
         self.chains_ = {name.removeprefix("chain."): v.to(self.device) for name, v in tensors.items() if name.startswith("chain.")}
-        grey = bool(metadata["grey"])
-        self._note_greys(set(metadata.get("grey_layers", ["visible"] if grey else [])))  # of one layer in runs of 0.1.0
+        self._restore_greys(metadata)
         self._forget()
         self._log_partition = Estimate.from_json(metadata["log_partition"])
         self._sides = TwoSided.from_json(metadata["sides"]) if metadata.get("sides") else None
@@ -521,49 +344,3 @@ class UndirectedEstimator(Queries, LabelledEstimator):
     def _widths(self) -> Sequence[int]:
         """Of the hidden layers, from the visible ones up."""
         raise NotImplementedError
-
-
-@dataclasses.dataclass(frozen=True)
-class _Statistics:
-    """What one pass over the data tells: sum and count of each encoded column's observed cells; which layers are grey, is any missing?"""
-
-    total: Tensor
-    counts: Tensor
-    grey: set[str]
-    gaps: bool
-
-    @classmethod
-    def of(cls, X: np.ndarray, schema: Schema) -> _Statistics:
-        total, counts = torch.zeros(schema.size, dtype=torch.float64), torch.zeros(schema.size, dtype=torch.float64)
-        grey: set[str] = set()
-        for first in range(0, len(X), 4096):
-            block = schema.encode(X[first : first + 4096], torch.float64, allow_missing=True)
-            missing = block.isnan()
-            total += block.nansum(0)
-            counts += (~missing).sum(0)
-            sharp = ((block == 0) | (block == 1) | missing).all(0)
-            grey |= {layer.name for layer in schema.layers if layer.kind == "bernoulli" and not bool(sharp[layer.columns].all())}
-        return cls(total, counts, grey, bool((counts < len(X)).any()))
-
-
-def _both_ways(progress: Callable[[int, int], None] | None) -> Callable[[int, int], None] | None:
-    """One bar for the way up and the way down, which each count from one."""
-    if progress is None:
-        return None
-    before = [0]
-
-    def both(done: int, total: int) -> None:
-        progress(before[0] + done, 2 * total)
-        before[0] = total if done == total else before[0]
-
-    return both
-
-
-def _binarised(values: Tensor, how: str, stream: Stream) -> Tensor:
-    """Greys as zeros and ones; missing cells stay NaN."""
-    missing = values.isnan()
-    return torch.where(missing, values, binarise(values.masked_fill(missing, 0.0), how, stream))
-
-
-def _content(row: Tensor) -> str:
-    return hashlib.blake2b(row.numpy().tobytes(), digest_size=8).hexdigest()

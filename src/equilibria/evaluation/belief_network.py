@@ -17,6 +17,7 @@ from scipy import stats
 from torch import Tensor
 
 from equilibria.estimate import Estimate
+from equilibria.evaluation.bounds import gap, less_log_z
 from equilibria.evaluation.likelihood import log_partition
 from equilibria.evaluation.metric import Metric
 from equilibria.inference import exact
@@ -136,19 +137,8 @@ def bound(
     noise = n / (n - 1) * (float(found.variances.mean()) - found.error**2)  # what the draws add to the spread of the rows
     over_rows = max(0.0, float(found.values.var(ddof=1)) - noise) / n
     error = float(stats.t.ppf(0.5 + level / 2, n - 1)) * math.sqrt(over_rows + found.error**2)
-    value = float(found.values.mean()) - log_z.value
-    return Estimate(
-        value,
-        value - math.hypot(error, log_z.high - log_z.value),  # a larger log Z means a smaller likelihood
-        value + math.hypot(error, log_z.value - log_z.low),
-        _method(network, found, n, samples, importance, log_z, error),
-        "mean log-likelihood" if network.exact else "mean bound on log-likelihood",
-        level,
-        samples=n,
-        caveat=""
-        if log_z.exact
-        else "Chains that miss a mode make log Z too small and this figure too large: the interval does not cover that.",
-    )
+    method = _method(network, found, n, samples, importance, log_z, error)
+    return less_log_z(float(found.values.mean()), error, log_z, method, exact=network.exact, rows=n)
 
 
 def free_energy_gap(
@@ -179,10 +169,7 @@ def free_energy_gap(
     """
     tables = (_rows(network, rows, name, least=2) for rows, name in ((train, "train"), (held_out, "held_out")))
     seen, unseen = (row_bounds(network, table, samples, importance, random_state).values for table in tables)
-    error = math.sqrt(seen.var(ddof=1) / len(seen) + unseen.var(ddof=1) / len(unseen))
-    kind = "free energy" if network.exact else "variational free energy"
-    note = f"Held-out minus {len(seen)} training rows; a gap within the floor (1.96 standard errors) may be chance."
-    return Metric(f"{kind} gap, nats", float(seen.mean() - unseen.mean()), len(unseen), floor=1.96 * error, best=0.0, note=note)
+    return gap(seen, unseen, exact=network.exact)
 
 
 @torch.no_grad()

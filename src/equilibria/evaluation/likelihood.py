@@ -12,9 +12,11 @@ import torch
 from scipy import stats
 
 from equilibria.estimate import Estimate
+from equilibria.evaluation.bounds import gap, less_log_z
 from equilibria.evaluation.metric import Metric
-from equilibria.inference import annealing, bennett, exact, mean_field
-from equilibria.inference.clamp import Clamp, Held, parse, take
+from equilibria.inference import annealing, bennett, exact
+from equilibria.inference.clamp import Clamp, count_of, parse
+from equilibria.inference.completion import Evidence, evidence
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import RandomState, as_stream
 
@@ -25,8 +27,6 @@ MAX_STATES = 2**16
 
 WIDE = 1.0
 """How many nats the sides of log Z may be apart before that is said, however wide their intervals."""
-
-_BATCH = 2000  # rows of mean field at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,8 +218,9 @@ def bound(
 
     .. math:: \frac1n \sum_i \left( E_Q[-E(v_i, h)] + H(Q_i) \right) - \log Z
 
-    Where all free layers are of one colour (a restricted Boltzmann machine) Q is the posterior itself: given log Z the value
-    is the mean log-likelihood, and is called so.
+    Where all free layers are of one colour (a restricted Boltzmann machine) Q is the posterior itself, and where a layer of labels is free
+    besides, the sum over the classes is exact (:func:`equilibria.inference.completion.evidence`): given log Z the value is the mean
+    log-likelihood, and is called so.
 
     Parameters
     ----------
@@ -258,27 +259,17 @@ def bound(
     >>> print(bound(machine, torch.eye(4)))
     mean log-likelihood = -2.773 (4 rows, log Z by exact enumeration)
     """
-    rows = _Rows.of(machine, values, "values")
+    found = _evidence(machine, values, "values", tolerance, max_steps)
     log_z = log_partition(machine, random_state) if log_z is None else log_z.worse if isinstance(log_z, TwoSided) else log_z
     level = log_z.level
-    lower, late = rows.lower_bounds(tolerance, max_steps)
-    lower, n = lower - np.asarray(log_volume), len(lower)
+    lower = _numbers(found) - np.asarray(log_volume)
+    n, late = len(lower), int((~found.converged).sum())
     error = float(stats.t.ppf(0.5 + level / 2, n - 1)) * float(lower.std(ddof=1)) / math.sqrt(n)
-    value = float(lower.mean()) - log_z.value
     parts = [f"{n} rows", f"log Z by {log_z.method}"]
     if error or not log_z.exact:
         parts.append("interval: the standard error over rows" + ("" if log_z.exact else " and log Z's interval in quadrature"))
-    return Estimate(
-        value,
-        value - math.hypot(error, log_z.high - log_z.value),  # a larger log Z means a smaller likelihood
-        value + math.hypot(error, log_z.value - log_z.low),
-        ", ".join(parts),
-        "mean log-likelihood" if rows.exact else "mean bound on log-likelihood",
-        level,
-        samples=n,
-        caveat=_caveat(log_z, late, n),
-        warning=log_z.warning,
-    )
+    said = f"Mean field had not converged on {late} of {n} rows, whose bound could be tighter." if late else ""
+    return less_log_z(float(lower.mean()), error, log_z, ", ".join(parts), exact=bool(found.exact.all()), rows=n, said=said)
 
 
 def free_energy_gap(machine: BoltzmannMachine, train: Any, held_out: Any, *, tolerance: float = 1e-6, max_steps: int = 1000) -> Metric:
@@ -308,44 +299,21 @@ def free_energy_gap(machine: BoltzmannMachine, train: Any, held_out: Any, *, tol
     >>> free_energy_gap(machine, torch.eye(4), torch.ones(5, 4)).value
     0.0
     """
-    parts = _Rows.of(machine, train, "train"), _Rows.of(machine, held_out, "held_out")
-    seen, unseen = (rows.lower_bounds(tolerance, max_steps)[0] for rows in parts)
-    error = math.sqrt(seen.var(ddof=1) / len(seen) + unseen.var(ddof=1) / len(unseen))
-    kind = "free energy" if parts[0].exact else "variational free energy"
-    note = f"Held-out minus {len(seen)} training rows; a gap within the floor (1.96 standard errors) may be chance."
-    return Metric(f"{kind} gap, nats", float(seen.mean() - unseen.mean()), len(unseen), floor=1.96 * error, best=0.0, note=note)
+    both = [_evidence(machine, rows, name, tolerance, max_steps) for name, rows in (("train", train), ("held_out", held_out))]
+    seen, unseen = (_numbers(found) for found in both)
+    return gap(seen, unseen, exact=bool(both[0].exact.all()))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Rows:
-    """Checked rows of a machine."""
+def _evidence(machine: BoltzmannMachine, values: Any, name: str, tolerance: float, max_steps: int) -> Evidence:
+    """Of rows of the first layer or a clamp, two or more."""
+    clamp: Clamp = values if isinstance(values, Mapping) else _first_layer(machine, values, name)
+    held = parse(machine, clamp)
+    _refuse_few(count_of(held), name)
+    return evidence(machine, held, tolerance=tolerance, max_steps=max_steps)
 
-    machine: BoltzmannMachine
-    held: Mapping[str, Held]
-    count: int
 
-    @classmethod
-    def of(cls, machine: BoltzmannMachine, values: Any, name: str) -> _Rows:
-        clamp: Clamp = values if isinstance(values, Mapping) else _first_layer(machine, values, name)
-        held = parse(machine, clamp)
-        count = min((len(h.values) for h in held.values()), default=0)
-        _refuse_few(count, name)
-        return cls(machine, held, count)
-
-    @property
-    def exact(self) -> bool:
-        """Whether the free layers are independent given what is observed, so that mean field is exact."""
-        whole = [name for name, h in self.held.items() if h.mask is None]
-        return any(set(colour) <= set(whole) for colour in self.machine.colours)
-
-    def lower_bounds(self, tolerance: float, max_steps: int) -> tuple[np.ndarray, int]:
-        """(lower bound on log Σ exp(−E) over what is free for each row, float64; how many rows had not converged)."""
-        bounds, late = [], 0
-        for first in range(0, self.count, _BATCH):
-            found = mean_field(self.machine, take(self.held, slice(first, first + _BATCH)), tolerance=tolerance, max_steps=max_steps)
-            bounds.append(found.bound.double().cpu().numpy())
-            late += int((~found.converged).sum())
-        return np.concatenate(bounds), 0 if self.exact else late
+def _numbers(found: Evidence) -> np.ndarray:
+    return found.values.double().cpu().numpy()
 
 
 def _first_layer(machine: BoltzmannMachine, values: Any, name: str) -> dict[str, torch.Tensor]:
@@ -362,12 +330,3 @@ def _first_layer(machine: BoltzmannMachine, values: Any, name: str) -> dict[str,
 def _refuse_few(count: int, name: str) -> None:
     if count < 2:
         raise ValueError(f"{name}: expected at least 2 rows, since the interval comes from their spread, found {count}")
-
-
-def _caveat(log_z: Estimate, late: int, rows: int) -> str:
-    sentences = [log_z.warning] if log_z.warning else []
-    if late:
-        sentences.append(f"Mean field had not converged on {late} of {rows} rows, whose bound could be tighter.")
-    if not log_z.exact:
-        sentences.append("Chains that miss a mode make log Z too small and this figure too large: the interval does not cover that.")
-    return " ".join(sentences)

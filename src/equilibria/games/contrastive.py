@@ -17,17 +17,20 @@ import torch
 from torch import Tensor
 
 from equilibria.data import Batch
+from equilibria.games.best import Best
 from equilibria.games.game import Game
 from equilibria.games.replicas import Snapshots, moves, remember
 from equilibria.inference import gibbs, tempering
-from equilibria.inference.clamp import Held
+from equilibria.inference.clamp import Held, one_block
 from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import Stream
 
-__all__ = ["NEGATIVE", "PRECISION", "ContrastiveGame", "Phases"]
+__all__ = ["NEGATIVE", "PRECISION", "TEMPERED", "ContrastiveGame", "Phases"]
 
 NEGATIVE = ("persistent", "data", "tempered", "trajectory")
+TEMPERED = ("tempered", "trajectory")
+"""Those whose chains swap places with the rungs of a ladder."""
 PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
 OWN_PACE = 0.3
 """How far a layer's own parameters move in the centred gauge, as a part of their slope.
@@ -113,6 +116,9 @@ class ContrastiveGame(Game):
     overlap : float
         Of ``negative="trajectory"``: when the newest of the earlier states and the machine swap with a mean probability below this, the
         machine as it is then is added (0.25 as published by Béreux et al.). This looks at one number from the device each round.
+    held_out : int
+        Where the best machine by so many held-out rows is to be kept, if its log Z can be enumerated: see
+        :class:`~equilibria.games.best.Best`.
     sparsity : mapping of str to (target, cost), optional
         Hidden layer → the mean that each of its units is drawn to, and how strongly: its field is pushed by −cost · (running mean −
         target), which moves its bias and its weights from the layers before it (Salakhutdinov & Hinton 2009).
@@ -148,6 +154,7 @@ class ContrastiveGame(Game):
         replicas: int = 20,
         overlap: float = 0.25,
         stream: Stream | None = None,
+        held_out: int = 0,
     ):
         super().__init__()
         visible = (visible,) if isinstance(visible, str) else tuple(visible or (next(iter(machine.layers)),))
@@ -179,6 +186,7 @@ class ContrastiveGame(Game):
             for name, values in gibbs.start(machine, chains, stream.child("chains")).items():
                 self.register_buffer(f"chain_{name}", values)
         self.overlap = overlap
+        self.best = Best(machine, held_out) if held_out and Best.fits(machine) else None
         self.betas = [rung.beta for rung in tempering.ladder(machine, 10 if betas is None else betas)] if negative == "tempered" else []
         self.snapshots = Snapshots(machine, replicas) if negative == "trajectory" else None
         if rungs := (len(self.betas) - 1 if self.betas else replicas + 1 if self.snapshots is not None else 0):
@@ -201,13 +209,12 @@ class ContrastiveGame(Game):
     @property
     def replicas(self) -> dict[str, Tensor]:
         """The states on the rungs below the chains', by layer, (chains, rungs, size); empty where chains are not tempered."""
-        tempered = self.negative in ("tempered", "trajectory")
-        return {name: getattr(self, f"replica_{name}") for name in self.machine.layers if tempered}
+        return {name: getattr(self, f"replica_{name}") for name in self.machine.layers if self.negative in TEMPERED}
 
     @property
     def last(self) -> int:
         """The colour that a round draws last, and which the negative phase therefore has by its means."""
-        return 1 if self.negative in ("persistent", "data") else 1 - tempering.kept_colour(self.machine)
+        return 1 if self.negative not in TEMPERED else 1 - tempering.kept_colour(self.machine)
 
     def offset(self, name: str) -> Tensor:
         """μ of one layer."""
@@ -228,7 +235,7 @@ class ContrastiveGame(Game):
         inferred: dict[str, Tensor | bool] = dict.fromkeys(fields, True)
         inferred |= {name: ~hold.mask for name, hold in held.items() if hold.mask is not None}
         acceptance = None
-        if self.negative in ("tempered", "trajectory"):
+        if self.negative in TEMPERED:
             state, last, acceptance = moves(self.rungs(), self.replicas, self.chains, self.steps, stream)
         elif self.negative == "persistent":
             state, last = self._sweeps(rough or machine, self.chains, stream)
@@ -241,21 +248,17 @@ class ContrastiveGame(Game):
             for name, values in state.items():
                 setattr(self, f"chain_{name}", values)  # the moves' own tensors: nothing else writes to them
         negative = {**state, **{name: machine.units(name).mean(last[name]) for name in machine.colours[self.last]}}
-        if self.posterior_sweeps and not self._exact(held):
+        if self.posterior_sweeps and not one_block(self.machine, held):
             positive = self._completed(positive, fields, held, stream.child("posterior"))
             inferred = {name: free for name, free in inferred.items() if name in machine.colours[1]}
         return Phases(positive, negative, self._signal_means(positive), self._signal_means(negative), change, inferred, acceptance)
 
     def _posterior(self, held: Mapping[str, Held], rough: BoltzmannMachine | None) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Mean field given the data; all steps but the last may be rough, since the last starts from wherever they led."""
-        if rough is None or self.mean_field_steps == 1 or self._exact(held):
+        if rough is None or self.mean_field_steps == 1 or one_block(self.machine, held):
             return update(self.machine, held, self.mean_field_steps, self.gain)
         start, _, _ = update(rough, {name: h.to(rough.dtype) for name, h in held.items()}, self.mean_field_steps - 1, self.gain)
         return update(self.machine, held, 1, self.gain, {name: x.to(self.machine.dtype) for name, x in start.items()})
-
-    def _exact(self, held: Mapping[str, Held]) -> bool:
-        """Whether all layers of one colour are wholly observed, so that one step of mean field is the posterior."""
-        return any(all(name in held and held[name].mask is None for name in colour) for colour in self.machine.colours)
 
     def _completed(
         self, means: Mapping[str, Tensor], fields: Mapping[str, Tensor], held: Mapping[str, Held], stream: Stream
@@ -419,6 +422,6 @@ def _check_ladder(
         raise ValueError(f"betas={betas!r}: only chains with negative='tempered' have temperatures, and negative={negative!r}")
     if isinstance(overlap, bool) or not isinstance(overlap, numbers.Real) or not 0 <= overlap <= 1:
         raise ValueError(f"overlap={overlap!r}: expected a number from 0 to 1")
-    if negative in ("tempered", "trajectory") and (gain or PRECISION[precision] is not None):
+    if negative in TEMPERED and (gain or PRECISION[precision] is not None):
         what = f"gain={dict(gain)!r}" if gain else f"precision={precision!r}"
         raise ValueError(f"{what}: swaps weigh states by the machine's exact energies; use negative='persistent' or leave it out")

@@ -279,17 +279,12 @@ def log_marginal(machine: BoltzmannMachine, kept: int, state: State, pull: State
     total = torch.zeros((), dtype=torch.float64)
     for name in machine.colours[kept]:
         units, x = machine.units(name), state[name]
-        own = units.signal(x) * bias_at(machine, name, beta)
+        own = units.signal(x) * machine.bias_at(name, beta)
         total = total + own.sum(1, dtype=torch.float64) - units.base_energy(x).sum(1, dtype=torch.float64)
     for name, coupling in pull.items():
-        field = bias_at(machine, name, beta) + beta * coupling
+        field = machine.bias_at(name, beta) + beta * coupling
         total = total + machine.units(name).log_partition(field).sum(1, dtype=torch.float64)
     return total
-
-
-def bias_at(machine: BoltzmannMachine, name: str, beta: float | Tensor) -> Tensor:
-    """The machine's ``bias_at``, for one β a row too: (size,) or (chains, size)."""
-    return torch.lerp(machine.base(name), machine.bias[name], beta) if isinstance(beta, Tensor) else machine.bias_at(name, beta)
 
 
 @torch.no_grad()

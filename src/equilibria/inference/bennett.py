@@ -20,7 +20,7 @@ from torch import Tensor
 
 from equilibria.estimate import Estimate
 from equilibria.inference import annealing, gibbs, tempering
-from equilibria.inference.annealing import bias_at, log_marginal
+from equilibria.inference.annealing import log_marginal
 from equilibria.inference.exchange import Rung, kept_colour
 from equilibria.inference.ratio import Difference, Ratios, estimate
 from equilibria.models.boltzmann import BoltzmannMachine, State
@@ -319,7 +319,7 @@ class _Places:
         return _Step(new, up.cpu().numpy(), down.cpu().numpy(), order.cpu().numpy(), chance)
 
     def _drawn(self, name: str, pull: Tensor, stream: Stream) -> Tensor:
-        return self.machine.units(name).sample(bias_at(self.machine, name, self.own) + self.own * pull, stream.child(name))
+        return self.machine.units(name).sample(self.machine.bias_at(name, self.own) + self.own * pull, stream.child(name))
 
 
 def _exchanged(up: Tensor, down: Tensor, parity: int, stream: Stream) -> tuple[Tensor, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from equilibria.models.boltzmann import BoltzmannMachine
 
-__all__ = ["Clamp", "Held", "parse"]
+__all__ = ["Clamp", "Held", "by_completeness", "count_of", "observed", "one_block", "parse", "take"]
 
 Clamp = Mapping[str, Any]
 """layer → values (rows, size), or layer → (values, mask) with mask True where the cell is observed."""
@@ -88,6 +88,26 @@ def parse(machine: BoltzmannMachine, clamp: Clamp | None, rows: int | None = Non
     return held
 
 
+def observed(machine: BoltzmannMachine, clamp: Clamp) -> dict[str, Held]:
+    """:func:`parse` for what needs something to be observed, one row at least."""
+    held = parse(machine, clamp)
+    if not held:
+        raise ValueError("clamp: nothing is observed; give at least one layer, in whole or in part")
+    if not count_of(held):
+        raise ValueError("clamp: no rows came")
+    return held
+
+
+def count_of(held: Mapping[str, Held]) -> int:
+    """Rows of a clamp; 0 where nothing is held."""
+    return next((len(h.values) for h in held.values()), 0)
+
+
+def one_block(machine: BoltzmannMachine, held: Mapping[str, Held]) -> bool:
+    """Whether all layers of one colour are wholly observed, so that what is free is independent and one update of mean field is exact."""
+    return any(all(name in held and held[name].mask is None for name in colour) for colour in machine.colours)
+
+
 def take(held: Mapping[str, Held], index: Tensor | slice) -> dict[str, Held]:
     """Some rows of a clamp."""
 
@@ -95,3 +115,17 @@ def take(held: Mapping[str, Held], index: Tensor | slice) -> dict[str, Held]:
         return None if tensor is None else tensor[index]
 
     return {name: Held(h.values[index], pick(h.mask), pick(h.variables)) for name, h in held.items()}
+
+
+def by_completeness(held: Mapping[str, Held]) -> Iterator[tuple[Tensor, dict[str, Held]]]:
+    """(places, clamp) of the rows in which no cell is missing, whose layers are held whole, then of the others."""
+    gaps = [~h.mask.all(1) for h in held.values() if h.mask is not None]
+    if not gaps:
+        yield torch.arange(count_of(held)), dict(held)
+        return
+    gappy = torch.stack(gaps).any(0)
+    whole, others = (~gappy).nonzero().flatten(), gappy.nonzero().flatten()
+    if len(whole):
+        yield whole, {name: Held(h.values) for name, h in take(held, whole).items()}
+    if len(others):
+        yield others, take(held, others)

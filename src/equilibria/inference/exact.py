@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from equilibria.inference.clamp import Clamp, Held, parse, take
+from equilibria.inference.clamp import Clamp, Held, count_of, parse, take
 from equilibria.models.boltzmann import BoltzmannMachine
 
 __all__ = ["MAX_STATES", "Moments", "enumerable", "gradient", "log_partition", "log_prob", "moments"]
@@ -138,8 +138,7 @@ def _row_blocks(held: Mapping[str, Held]) -> Iterator[dict[str, Held]]:
     if not held:
         yield {}
         return
-    rows = next(iter(held.values())).values.shape[0]
-    for first in range(0, rows, 64):
+    for first in range(0, count_of(held), 64):
         yield take(held, slice(first, first + 64))
 
 
@@ -150,7 +149,7 @@ def _logsumexp(machine: BoltzmannMachine, held: Mapping[str, Held], max_states: 
 def _chunks(machine: BoltzmannMachine, held: Mapping[str, Held], max_states: int) -> Iterator[Tensor]:
     """log Σ exp(−E) over the summed colour for each (row of the clamp, enumerated state), some states at a time."""
     colour, count = _enumerated_colour(machine, held, max_states)
-    rows = next(iter(held.values())).values.shape[0] if held else 1
+    rows = count_of(held) or 1
     size = max(1, _CHUNK // rows)
     for first in range(0, count, size):
         index = torch.arange(first, min(first + size, count), device=machine.device)

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from equilibria.inference.clamp import Clamp, Held, parse, take
+from equilibria.inference.clamp import Clamp, Held, count_of, observed, one_block, take
 from equilibria.models.boltzmann import BoltzmannMachine, State
 
-__all__ = ["MeanField", "mean_field", "update"]
+__all__ = ["MeanField", "bounds_of_states", "mean_field", "update"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +73,33 @@ def mean_field(machine: BoltzmannMachine, clamp: Clamp, *, tolerance: float = 1e
     >>> bool((q.trace.diff(dim=0) > -1e-5).all()), bool(q.converged.all())
     (True, True)
     """
-    held = parse(machine, clamp)
-    if not held:
-        raise ValueError("clamp: nothing is observed; give at least one layer, in whole or in part")
-    rows = next(iter(held.values())).values.shape[0]
-    if rows == 0:
-        raise ValueError("clamp: no rows came")
-    problem = _Problem.build(machine, held, rows)
+    held = observed(machine, clamp)
+    return _solved(_Problem.build(machine, held, count_of(held)), tolerance, max_steps)
+
+
+@torch.no_grad()
+def bounds_of_states(
+    machine: BoltzmannMachine, held: Mapping[str, Held], layer: str, states: Tensor, *, tolerance: float = 1e-6, max_steps: int = 1000
+) -> Tensor:
+    """The bound with a free layer held in each of some states in turn, (rows, states): the other layers' products are made once.
+
+    Parameters
+    ----------
+    machine, tolerance, max_steps
+        As in :func:`mean_field`.
+    held : mapping
+        What is observed of the other layers, checked.
+    layer : str
+        The layer.
+    states : Tensor
+        Its values, (states, size).
+    """
+    problem = _Problem.build(machine, held, count_of(held))
+    return torch.stack([_solved(problem.holding(layer, state), tolerance, max_steps).bound for state in states], 1)
+
+
+def _solved(problem: _Problem, tolerance: float, max_steps: int) -> MeanField:
+    machine, rows = problem.machine, len(problem.constant)
     means = problem.start()
     fields = {name: machine.bias[name].expand(rows, -1) for name in problem.free}
     first = problem.bound(means, fields)
@@ -114,9 +134,8 @@ def update(
     ``start`` has the means to start from; by default they are those that the biases alone give. Returns the means, the fields of the free
     layers, and the largest change of the last step (0-d; zero where one update is exact).
     """
-    rows = next(iter(held.values())).values.shape[0]
-    problem = _Problem.build(machine, held, rows, gain, bound=False)
-    if problem.one_block:
+    problem = _Problem.build(machine, held, count_of(held), gain, bound=False)
+    if one_block(machine, held):
         return *problem.only_block(), torch.zeros(())
     means = problem.start() if start is None else {**start, **{name: h.fill(start[name]) for name, h in held.items()}}
     fields: dict[str, Tensor] = {}
@@ -150,11 +169,6 @@ class _Problem:
             constant = _constant(machine, fixed, constant)
         return cls(machine, held, free, static, constant, gain or {})
 
-    @property
-    def one_block(self) -> bool:
-        """Whether one colour has nothing free, so that a single update is exact."""
-        return any(all(name not in self.free for name in colour) for colour in self.machine.colours)
-
     def only_block(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The exact update where one is enough: (means, fields)."""
         fields = {name: self.field(name, {}) for name in self.free}
@@ -166,6 +180,18 @@ class _Problem:
         return dataclasses.replace(
             self, held=take(self.held, index), static={n: f[index] for n, f in self.static.items()}, constant=self.constant[index]
         )
+
+    def holding(self, name: str, state: Tensor) -> _Problem:
+        """The same with a free layer held in one state, (size,), in every row."""
+        machine, x = self.machine, state.unsqueeze(0)
+        signal, static = machine.units(name).signal(x), dict(self.static)
+        constant = self.constant + (static.pop(name) * signal).sum(1) - machine.units(name).base_energy(x).sum(1)
+        for other, _ in machine.neighbours(name):
+            if other in static:
+                weight = next(weight for beside, weight in machine.neighbours(other) if beside == name)
+                static[other] = static[other] + signal @ weight
+        held = {**self.held, name: Held(x.expand(len(constant), -1))}
+        return dataclasses.replace(self, held=held, free=tuple(static), static=static, constant=constant)
 
     def start(self) -> dict[str, Tensor]:
         """Observed cells at their values, free ones at the mean that their bias alone gives."""

@@ -292,9 +292,11 @@ class BoltzmannMachine(nn.Module):
             raise ValueError(f"state: every layer needs the same number of rows, found {rows}")
         return values
 
-    def bias_at(self, name: str, beta: float) -> Tensor:
-        """The layer's bias at inverse temperature β: on the line from its base bias to its own."""
+    def bias_at(self, name: str, beta: float | Tensor) -> Tensor:
+        """The layer's bias at inverse temperature β, from its base bias to its own: (size,), or (rows, size) for β of (rows, 1)."""
         bias = self._tables("bias")[name]
+        if isinstance(beta, Tensor):
+            return torch.lerp(self.base(name), bias, beta)
         return bias if beta == 1.0 else torch.lerp(self.base(name), bias, beta)
 
     def own_energy(self, name: str, x: Tensor, beta: float = 1.0) -> Tensor:

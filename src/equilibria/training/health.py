@@ -68,12 +68,19 @@ def _chains(last: Mapping[str, Any]) -> list[str]:
 
 def _gap(last: Mapping[str, Any]) -> list[str]:
     gap, floor = last.get("free_energy_gap", 0.0), last.get("free_energy_gap_floor", 0.0)
-    if gap <= max(floor, 0.5):
-        return []
-    return [
-        f"Training rows fit better than held-out ones by {gap:.1f} nats a row (chance: {floor:.1f}): the machine overfits; "
-        "use a weight decay, fewer hidden units, or fewer updates."
-    ]
+    found = []
+    if gap > max(floor, 0.5):
+        found.append(
+            f"Training rows fit better than held-out ones by {gap:.1f} nats a row (chance: {floor:.1f}): the machine overfits; "
+            "use a weight decay, fewer hidden units, or fewer updates."
+        )
+    loss = last.get("held_out_loss", 0.0)
+    if loss:
+        found.append(
+            f"An earlier machine fitted held-out rows better than the last one, by {loss:.2g} nats a row, and is the one that was kept: "
+            "use fewer updates, or a smaller learning rate."
+        )
+    return found
 
 
 def _units(last: Mapping[str, Any]) -> list[str]:

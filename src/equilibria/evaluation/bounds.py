@@ -1,0 +1,49 @@
+"""From rows' bounds before log Z is taken off to an `Estimate` or a gap: the same for every kind of model."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from equilibria.estimate import Estimate
+from equilibria.evaluation.metric import Metric
+
+__all__ = ["gap", "less_log_z"]
+
+MISSED = "Chains that miss a mode make log Z too small and this figure too large: the interval does not cover that."
+
+
+def less_log_z(mean: float, error: float, log_z: Estimate, method: str, *, exact: bool, rows: int, said: str = "") -> Estimate:
+    """A mean over rows less log Z, whose interval joins in quadrature with ``error``, half the interval of the mean.
+
+    ``said`` goes into the caveat, beside what log Z's own warning says and what no interval of an estimated log Z covers.
+
+    Examples
+    --------
+    >>> log_z = Estimate(2.0, 1.6, 2.3, "AIS", "log Z")
+    >>> estimate = less_log_z(-1.0, 0.4, log_z, "5 rows", exact=True, rows=5)
+    >>> estimate.name, estimate.low, round(estimate.high, 3)  # a larger log Z means a smaller likelihood
+    ('mean log-likelihood', -3.5, -2.434)
+    """
+    value = mean - log_z.value
+    sentences = [log_z.warning, said, "" if log_z.exact else MISSED]
+    return Estimate(
+        value,
+        value - math.hypot(error, log_z.high - log_z.value),
+        value + math.hypot(error, log_z.value - log_z.low),
+        method,
+        "mean log-likelihood" if exact else "mean bound on log-likelihood",
+        log_z.level,
+        samples=rows,
+        caveat=" ".join(sentence for sentence in sentences if sentence),
+        warning=log_z.warning,
+    )
+
+
+def gap(seen: np.ndarray, unseen: np.ndarray, exact: bool) -> Metric:
+    """The mean of training rows minus that of held-out ones, in nats; its floor is 1.96 standard errors."""
+    error = math.sqrt(seen.var(ddof=1) / len(seen) + unseen.var(ddof=1) / len(unseen))
+    kind = "free energy" if exact else "variational free energy"
+    note = f"Held-out minus {len(seen)} training rows; a gap within the floor (1.96 standard errors) may be chance."
+    return Metric(f"{kind} gap, nats", float(seen.mean() - unseen.mean()), len(unseen), floor=1.96 * error, best=0.0, note=note)
