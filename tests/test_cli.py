@@ -469,7 +469,10 @@ def test_what_a_model_cannot_do_is_refused(refused: Callable[..., str], home: Pa
             lambda run: edit(run, lambda config: config.pop("params")),
             "its config.json or its model is not what was written (KeyError: 'params')",
         ),
-        (lambda run: edit(run, lambda config: config.update(model="vae")), "is of the model 'vae'; this version knows rbm, dbm, dbn, gan"),
+        (
+            lambda run: edit(run, lambda config: config.update(model="vae")),
+            "is of the model 'vae'; this version knows rbm, dbm, dbn, gan, lapgan",
+        ),
         (lambda run: edit(run, lambda config: config.update(format=99)), "has format 99"),
         (lambda run: (run / "config.json").unlink(), "is not a run (it has no config.json)"),
     ],

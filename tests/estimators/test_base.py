@@ -161,7 +161,7 @@ def test_what_is_no_run_is_refused(function, tmp_path):
     with pytest.raises(RunError, match="is not a run"):
         function(tmp_path)
     Run.create(tmp_path / "other", {"model": "perceptron"})
-    with pytest.raises(RunError, match="is of the model 'perceptron'; this version knows rbm, dbm, dbn, gan"):
+    with pytest.raises(RunError, match="is of the model 'perceptron'; this version knows rbm, dbm, dbn, gan, lapgan"):
         function(tmp_path / "other")
 
 

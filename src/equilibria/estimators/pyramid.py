@@ -192,7 +192,7 @@ class LAPGAN(AdversarialEstimator):
     def _players(self, level: int) -> Players:
         shape = self.pyramid_.shapes[level]
         top = level == self.pyramid_.levels
-        return Players(self.networks_[level], math.prod(shape), shape, self._label_columns, 0 if top else 1, "tanh" if top else None)
+        return Players(self.networks_[level], math.prod(shape), shape, self._label_columns, 0 if top else 1, "tanh")
 
     def _level_networks(self) -> list[str]:
         """What each level is made of, the finest first."""

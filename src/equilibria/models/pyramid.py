@@ -108,9 +108,10 @@ class LaplacianPyramid:
 
 
 class DetailNetwork(nn.Module):
-    """A network's rows as details of a level: the generator's last step, which leaves the coarser picture what it is.
+    """The details of the pictures that a network draws: the generator's last step, which leaves the coarser picture what it is.
 
-    Details of data have no mean over 2 × 2 pixels, so a critic would know those that have one by nothing else.
+    Details of data have no mean over 2 × 2 pixels, so a critic would know those that have one by nothing else. Every detail that a picture
+    with values in [−1, 1] can have is that of a picture behind a tanh; without this bound details ran away from their critic.
 
     Parameters
     ----------

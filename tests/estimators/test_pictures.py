@@ -1,0 +1,183 @@
+"""GANs of pictures and the pyramid: which networks, batch norm of averaged weights, a run that is killed, samples."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+import equilibria
+from equilibria import GAN, LAPGAN
+from equilibria.errors import TrainingInterrupted
+from equilibria.networks.normalisation import batch_norms
+from equilibria.random import Stream
+from equilibria.training.run import Run
+
+DIGITS, KINDS = load_digits().data[:80], load_digits().target[:80] % 3
+OPTIONS: dict[str, Any] = {
+    "channels": 4,
+    "hidden": (8,),
+    "latent_dim": 3,
+    "steps": 6,
+    "batch_size": 20,
+    "value_range": (0, 16),
+    "picture_shape": (8, 8),
+    "random_state": 0,
+}
+MODELS = {
+    "dcgan": GAN(**OPTIONS),
+    "residual": GAN(**OPTIONS, network="residual"),
+    "labelled": GAN(**OPTIONS, labels=True, normalisation="both"),
+    "packed": GAN(**OPTIONS, packing=2, payoff="relativistic", penalties={"r1": 1.0}),
+    "lapgan": LAPGAN(**OPTIONS),
+    "lapgan-labelled": LAPGAN(**OPTIONS, labels=True, network="residual", packing=2),
+}
+
+
+def trained(name: str, **options: Any) -> Any:
+    return equilibria_clone(MODELS[name]).set_params(**options).fit(DIGITS, KINDS)
+
+
+def equilibria_clone(model: Any) -> Any:
+    return type(model)(**model.get_params(deep=False))
+
+
+def state_of(model: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model._tensors().items()}
+
+
+def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    assert left.keys() == right.keys()
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "network"),
+    [
+        ({}, "dcgan"),
+        ({"network": "mlp"}, "mlp"),
+        ({"network": "residual"}, "residual"),
+        ({"picture_shape": (4, 16)}, "mlp"),
+        ({"picture_shape": None}, "mlp"),
+        ({"picture_shape": None, "value_range": None}, "mlp"),
+    ],
+)
+def test_the_network_is_chosen_by_the_data(options: dict[str, Any], network: str) -> None:
+    model = GAN(**{**OPTIONS, "steps": 1, **options}).fit(DIGITS)
+    assert model.network_ == network
+    assert model.sample(3).shape == (3, 64)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_run_is_saved_loaded_and_resumed_bit_for_bit(name: str, tmp_path: Path) -> None:
+    """Stopped in the first stage and in the last; what a run folder shows on its way changes nothing."""
+    whole = trained(name)
+    total = whole.n_steps_
+    assert total == (12 if "lapgan" in name else 6)
+    for stop in (2, total - 2):
+        out = tmp_path / str(stop)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("equilibria.training.trainer.CHECKPOINT_SECONDS", 0.0)
+            original = Run.save_checkpoint
+            patch.setattr(
+                Run,
+                "save_checkpoint",
+                lambda run, state, step, stop=stop, original=original: (
+                    step == stop and signal.raise_signal(15),
+                    original(run, state, step),
+                )[1],
+            )
+            with pytest.raises(TrainingInterrupted):
+                trained(name, out=str(out))
+        again = equilibria.resume(out, DIGITS, KINDS if whole.labels else None)
+        assert_same(state_of(whole), state_of(again))
+    assert list((out / "samples").glob("*.png"))
+    loaded = equilibria.load(out)
+    assert_same(state_of(whole), state_of(loaded))
+    asked = {"y": 1} if whole.labels else {}
+    assert (loaded.sample(9, **asked) == whole.sample(9, **asked)).all()
+    assert (whole.sample(9)[:4] == whole.sample(4)).all()
+
+
+def test_the_averaged_generator_has_batch_norm_of_its_own() -> None:
+    """In evaluation mode it answers as it does in training mode to a large batch, which batch norm's trailing averages would not give."""
+    model = trained("dcgan", steps=40, learning_rate=0.01, average=0.95)
+    generator, z = model.generator_, model.generator_.noise(3000, Stream(5))
+    norms = batch_norms(generator)
+    with torch.no_grad():
+        found = generator.eval()(z)
+        kept = [norm.running_var.clone() for norm in norms]
+        truth = generator.train()(z)
+    off = (found - truth).norm() / truth.norm()
+    assert off < 0.1
+    trailing = trained("dcgan", steps=40, learning_rate=0.01, average=0.0)
+    assert not torch.allclose(batch_norms(trailing.generator_)[0].running_var, kept[0])
+
+
+def test_bfloat16_trains_what_float32_trains() -> None:
+    """Nearly: after six steps no parameter is further than a few steps of Adam, and some differ."""
+    single, half = (state_of(trained("dcgan", precision=precision)) for precision in ("float32", "bfloat16"))
+    largest = max(float((single[name] - half[name]).abs().max()) for name in single if "running" not in name)
+    assert 0 < largest < 12 * 2e-4
+
+
+def test_a_pyramids_levels_play_coarse_to_fine() -> None:
+    model = trained("lapgan")
+    assert [row["stage"] for row in model.history_] == ["4x4"] * 6 + ["8x8"] * 6
+    assert model.networks_ == ["dcgan", "mlp"]
+    rows = model.sample(20)
+    assert rows.min() >= 0
+    assert rows.max() <= 16
+    colours = np.random.RandomState(0).randint(0, 256, size=(20, 16 * 16 * 3)).astype(np.uint8)
+    model = LAPGAN(**{**OPTIONS, "steps": 1, "picture_shape": (16, 16, 3), "value_range": (0, 255)}).fit(colours)
+    assert model.networks_ == ["dcgan", "dcgan"]
+    assert model.sample(2).dtype == np.uint8
+
+
+def test_a_pyramid_learns_what_a_level_lacks() -> None:
+    """Stripes that are up or down: grey at the coarse level, so that all of them is in the details; both phases, and little else."""
+    up = np.tile([1.0, 0.0], (8, 4)).reshape(1, 64)
+    X = np.where(np.random.RandomState(0).uniform(size=(300, 1)) < 0.5, up, 1 - up)
+    options = {**OPTIONS, "value_range": (0, 1), "steps": 300, "channels": 8, "learning_rate": 2e-3, "average": 0.9, "prior": "mixed"}
+    game = {"hidden": (32,), "latent_dim": 4, "payoff": "relativistic", "penalties": {"r1": 0.1, "r2": 0.1}}
+    samples = LAPGAN(**{**options, **game}).fit(X).sample(200)
+    phase = samples @ (2 * up - 1)[0] / 32
+    assert np.abs(phase).mean() > 0.7  # 1 for whole stripes, 0 for grey
+    assert 0.05 < (phase > 0).mean() < 0.95
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("dcgan", {"network": "dcgan", "picture_shape": (4, 16)}, r"network='dcgan': it is for pictures whose sides"),
+        ("dcgan", {"network": "residual", "picture_shape": None}, "network='residual': .*the rows are no pictures"),
+        ("dcgan", {"network": "transformer"}, "network='transformer': expected one of 'auto', 'mlp', 'dcgan', 'residual'"),
+        ("dcgan", {"channels": 0}, "channels=0: expected"),
+        ("dcgan", {"normalisation": "critic"}, "normalisation='critic': expected one of 'generator', 'both', None"),
+        ("dcgan", {"precision": "half"}, "precision='half': expected one of"),
+        ("dcgan", {"penalties": "r1"}, "penalties='r1': expected a mapping"),
+        ("dcgan", {"penalties": {"r3": 1.0}}, "penalties: 'r3' is none"),
+        ("dcgan", {"penalties": {"r1": -1.0}}, r"penalties\['r1'\]=-1.0: expected"),
+        ("dcgan", {"instance_noise": -1}, "instance_noise=-1: expected"),
+        ("dcgan", {"packing": 30}, "packing=30: expected at most batch_size=20"),
+        ("lapgan", {"picture_shape": None}, "picture_shape=None: a pyramid is of pictures"),
+        ("lapgan", {"levels": 0}, "levels=0: expected"),
+        ("lapgan", {"levels": 4}, r"levels=4: pictures of \(8, 8\) can be halved 3 times"),
+        ("lapgan", {"network": "dcgan", "picture_shape": (2, 32)}, "network='dcgan': it is for pictures"),
+    ],
+)
+def test_impossible_parameters_are_refused(tmp_path: Path, model: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        trained(model, out=str(tmp_path / "run"), **options)
+
+
+def test_batch_norm_and_many_processes_do_not_go_together() -> None:
+    model = trained("dcgan", steps=1)
+    with pytest.raises(ValueError, match="batch norm would see each process's share"):
+        model._stages(DIGITS, None, 0, 2)
+    assert len(model.set_params(normalisation=None)._stages(DIGITS, None, 0, 2)) == 1
