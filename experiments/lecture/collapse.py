@@ -34,7 +34,7 @@ from equilibria.random import Stream
 from equilibria.solvers import Alternating, Rule
 
 DATA = GaussianMixture.ring(8, radius=2.0, std=0.05)
-GAMES = {"plain": {"payoff": "non-saturating"}, "relativistic + R1 + R2": {"payoff": "relativistic", "penalties": {"r1": 0.3, "r2": 0.3}}}
+GAMES = {"plain": {"payoff": "non-saturating"}, "relativistic + R1 + R2": {"payoff": "relativistic", "penalties": {"r1": 0.05, "r2": 0.05}}}
 SHARES = (0.02, 0.08, 0.2, 0.45, 1.0)
 
 

@@ -14,7 +14,18 @@ from sklearn.exceptions import NotFittedError
 
 from equilibria import GAN, load
 
-OPTIONS = {"hidden": (8,), "latent_dim": 2, "steps": 3, "batch_size": 20, "average": 0.0, "random_state": 0}
+OPTIONS = {
+    "hidden": (8,),
+    "latent_dim": 2,
+    "steps": 3,
+    "batch_size": 20,
+    "average": 0.0,
+    "random_state": 0,
+    "prior": "normal",
+    "payoff": "non-saturating",
+    "penalties": {},
+    "bandwidth": 0,
+}
 X = np.random.RandomState(0).normal(size=(400, 2))
 SHIFT = np.array([1.0, 0.0])
 HELD_OUT = np.random.RandomState(1).normal(size=(4000, 2)) + SHIFT
@@ -93,8 +104,9 @@ def test_payoffs_without_a_formula_need_a_head():
         model.fit_ratio(HELD_OUT, how="scale")
     assert model.fit_ratio(HELD_OUT).ratio_.how == "head"
     model.payoff = "minimax"
-    model.penalties = {"r1": 1.0}
-    assert model.fit_ratio(HELD_OUT).ratio_.how == "head", "a penalty keeps the critic from its best answer"
+    assert model.fit_ratio(HELD_OUT).ratio_.how == "formula"
+    model.penalties = None
+    assert model.fit_ratio(HELD_OUT).ratio_.how == "head", "the penalties of a perceptron's defaults keep the critic from its best answer"
 
 
 def test_rows_are_kept_from_training_for_the_ratio():
@@ -147,6 +159,52 @@ def test_langevin_knows_the_prior():
         else:
             assert set(np.unique(np.round(rows[:, 1], 4))) == {-1.0, 1.0}
         assert rows[:, 0].mean() > 0.1
+
+
+def test_a_ratio_is_calibrated_or_not():
+    right, sure = (known(factor=factor).calibration(HELD_OUT) for factor in (1.0, 3.0))
+    assert right.calibrated
+    assert abs(right.before.mean_ratio - 1) < 4.9 * right.before.ratio_error
+    assert not sure.calibrated
+    assert sure.slope == pytest.approx(1 / 3, abs=0.05)
+    assert sure.after.error < 2.5 * sure.after.floor
+
+
+LABELS = np.where(X[:, 0] > 0, "right", "left")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"labels": True},
+        {"labels": True, "semi_supervised": True},
+        {"condition": [1]},
+        {"packing": 2},
+        {"payoff": None, "penalties": None, "bandwidth": None},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_every_kind_of_critic_is_read(options, tmp_path):
+    """Ratio, refined samples and codes of conditional, semi-supervised and packed models; the same after a journey through a file."""
+    model = GAN(**{**OPTIONS, **options}, validation_fraction=0.3).fit(X, LABELS if "labels" in options else None)
+    y = LABELS[:30] if options == {"labels": True} else None
+    ratio = model.log_ratio(X[:30], y)
+    assert ratio.shape == (30,)
+    assert np.isfinite(ratio).all()
+    assert np.ptp(ratio) > 0
+    assert np.allclose(model.log_ratio(X[:7], None if y is None else y[:7]), ratio[:7], atol=1e-9)
+    given = np.array([np.nan, 0.25]) if "condition" in options else None
+    for method in ("reject", "langevin"):
+        rows = model.sample(6, y="left" if y is not None else None, given=given, refine=method)
+        assert rows.shape == (6, 2)
+        assert given is None or (rows[:, 1] == 0.25).all()
+    assert model.encode(X[:3], None if y is None else y[:3], steps=5).shape == (3, 2)
+    assert model.jsd(X[:50], None if y is None else LABELS[:50]).samples == 100
+    model.save(tmp_path / "run")
+    assert np.array_equal(load(tmp_path / "run").log_ratio(X[:30], y), ratio)
+    if y is not None:
+        with pytest.raises(ValueError, match="y: this GAN's critic judges a row together with its label"):
+            model.log_ratio(X)
 
 
 def test_the_divergence_is_bounded_from_below():
@@ -202,7 +260,7 @@ def test_nothing_is_left_changed():
     ("call", "message"),
     [
         (lambda m: m.sample(3, refine="polish"), "refine='polish': expected one of 'reject', 'mh', 'sir', 'langevin'"),
-        (lambda m: m.sample(3, given=[1]), r"given=\[1\]: this GAN is not conditional"),
+        (lambda m: m.sample(3, given=[1]), "given: this GAN draws whole rows"),
         (lambda m: m.log_ratio(X, y=[1]), r"y=\[1\]: this GAN is not conditional"),
         (lambda m: m.log_ratio(X[:, :1]), "X has 1 features"),
         (lambda m: m.fit_ratio(X[:5], how="scale"), "5 and 5 rows"),

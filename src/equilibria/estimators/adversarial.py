@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from equilibria.data import Batch
 from equilibria.estimators.conditions import Given
+from equilibria.estimators.implicit import Implicit
 from equilibria.estimators.parameters import choice, flag, whole
 from equilibria.estimators.players import PORTRAITS, AdversarialEstimator, Players
 from equilibria.estimators.queries import _put_back
@@ -42,7 +43,7 @@ def _conditional(estimator: Any) -> bool:
     return True
 
 
-class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimator):
+class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimator):
     """Generative adversarial network: a generator against a critic, by Algorithm 1 of Goodfellow et al. (2014).
 
     The critic learns to tell data from samples, the generator to be mistaken for data; with enough capacity the equilibrium is
@@ -108,6 +109,8 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
     average : float, optional
         Decay of the generator's averaged weights, which samples come from; 0 turns averaging off. By default .99 for perceptrons (whose
         rates fall), else .999.
+    validation_fraction : float
+        Share of the rows that is kept from training, to fit at its end what stands between the critic's answer and log p_data/p_g.
     precision : {"float32", "bfloat16"}
         Type of the matrix products and convolutions; parameters and their updates stay in float32.
     units : {"auto", "picture", "real"}
@@ -126,6 +129,8 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
         What the players were made of.
     classes_ : ndarray
         With ``labels``, the classes in sorted order.
+    ratio_ : LinearRatio or None
+        How log p_data/p_g is read off the critic, where it was fitted; see :meth:`log_ratio`.
     schema_, history_, health_
         As in :class:`~equilibria.RBM`.
 
@@ -185,6 +190,7 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
         batch_size: int | None = None,
         steps: int | None = None,
         average: float | None = None,
+        validation_fraction: float = 0.0,
         precision: str = "float32",
         units: str = "auto",
         value_range: tuple[float, float] | None = None,
@@ -220,6 +226,7 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
         self.batch_size = batch_size
         self.steps = steps
         self.average = average
+        self.validation_fraction = validation_fraction
         self.precision = precision
         self.units = units
         self.value_range = value_range
@@ -231,34 +238,6 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
         self.overwrite = overwrite
 
     # ---------------------------------------------------------------- what a user calls
-
-    def sample(self, n: int = 1, y: Any = None, given: Any = None, random_state: RandomState = None) -> Any:
-        """Draw rows from the generator, in the data's own scale and type.
-
-        Parameters
-        ----------
-        n : int
-            Number of rows.
-        y : label, or array of shape (n,), optional
-            Of which class the rows are to be, of a model with ``labels=True``; by default (and where it is missing) classes are drawn by
-            their shares in the training rows.
-        given : array of shape (d,) or (n, d), optional
-            Rows whose columns ``condition`` are held fixed, NaN elsewhere; by default these are taken from training rows (of which some
-            2,000 conditions are kept with the model).
-        random_state : int, numpy generator or None
-            None uses the seed of ``fit``, so a fitted model gives the same samples each time.
-
-        Returns
-        -------
-        ndarray of shape (n, d), or DataFrame where ``fit`` had one
-        """
-        check_is_fitted(self)
-        whole("n", n, 1)
-        stream = self._draws(random_state, "sample")
-        condition, held = self._condition(n, y, given, stream)
-        drawn = self.generator_.sample(n, stream, condition).cpu()
-        rows = self.schema_.decode(self._given.joined(drawn, held))
-        return self._framed(rows if given is None else _put_back(rows, given))
 
     @available_if(_conditional)
     def impute(self, X: Any, n: int = 1, how: str = "draw", random_state: RandomState = None) -> Any:
@@ -349,6 +328,7 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
     def _stages(self, X: np.ndarray, codes: np.ndarray | None, rank: int, world: int) -> list[Stage]:
         self._given = Given.of(self.schema_, self.condition)
         self.network_ = self._network_for(self._given.shape)
+        X, codes = self._apart(X, codes)
         self._note_conditions(X, codes)
         pair, batches = self._networks(), self._batches(X, codes, rank, world, self.network_)
         portraits = None if self.schema_.shape is None else self._portraits(X)
@@ -376,6 +356,23 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
         held = self._held(n, given, stream)
         parts = [part for part in (held, self._class_condition(n, y, stream)) if part is not None]
         return (torch.cat(parts, 1) if parts else None), (None if held is None else held.cpu())
+
+    def _judged(self, rows: Tensor, codes: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
+        """Encoded rows as the critic sees them: what was drawn, and the condition that it goes with."""
+        values, condition = self._given.parts(rows)
+        if self._label_columns:
+            condition = torch.cat([condition, self._one_hot(torch.from_numpy(self._known(codes))).to(rows)], 1)
+        return values, condition if condition.shape[1] else None
+
+    def _known(self, codes: np.ndarray | None) -> np.ndarray:
+        if codes is None or (codes < 0).any():
+            raise ValueError("y: this GAN's critic judges a row together with its label; give the label of each row as y")
+        return codes
+
+    def _decoded(self, drawn: Tensor, held: Tensor | None, given: Any) -> Any:
+        """Rows in the data's own scale and type, from what was drawn and what was given."""
+        rows = self.schema_.decode(self._given.joined(drawn.cpu(), held))
+        return self._framed(rows if given is None else _put_back(rows, given))
 
     def _held(self, n: int, given: Any, stream: Stream) -> Tensor | None:
         """The encoded columns ``condition`` of ``n`` samples; None where there are none."""
@@ -409,6 +406,7 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
 
     def _finish(self, stages: list[Stage], progress: Callable[[int, int], None]) -> None:
         self.critic_.eval()
+        self._read_ratio()
 
     # ---------------------------------------------------------------- the critic's answers
 
@@ -432,6 +430,7 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
     def _tensors(self) -> dict[str, Tensor]:
         players = {"generator": self.generator_, "critic": self.critic_}
         tensors = {f"{player}.{name}": value for player, module in players.items() for name, value in module.state_dict().items()}
+        tensors |= self._ratio_tensors()
         return tensors if self.conditions_ is None else {**tensors, "conditions": self.conditions_}
 
     def _metadata(self) -> dict[str, Any]:
@@ -447,6 +446,7 @@ class GAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialEstimato
         for player, module in (("generator", self.generator_), ("critic", self.critic_)):
             module.load_state_dict({k.removeprefix(f"{player}."): v for k, v in tensors.items() if k.startswith(f"{player}.")})
         self.critic_.eval()
+        self._restore_ratio(tensors)
 
     @classmethod
     def _configured(cls, run: Run) -> Any:

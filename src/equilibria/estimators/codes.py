@@ -33,7 +33,10 @@ class Codes:
         def _table(self, X: Any, reset: bool) -> np.ndarray: ...
         def _framed(self, rows: np.ndarray, typed: bool = True) -> Any: ...
         def _draws(self, random_state: RandomState, name: str) -> Stream: ...
-        def _condition(self, rows: int, y: Any, given: Any) -> Tensor | None: ...
+        def _condition(self, n: int, y: Any, given: Any, stream: Stream) -> tuple[Tensor | None, Tensor | None]: ...
+        def _judged(self, rows: Tensor, codes: np.ndarray | None) -> tuple[Tensor, Tensor | None]: ...
+        def _asked_about(self, X: Any, y: Any) -> tuple[Tensor, Tensor | None]: ...
+        def _decoded(self, drawn: Tensor, held: Tensor | None, given: Any) -> Any: ...
         def _parts(self, x: Tensor, condition: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]: ...
         def _frozen(self) -> AbstractContextManager[None]: ...
 
@@ -41,7 +44,6 @@ class Codes:
         self,
         X: Any,
         y: Any = None,
-        given: Any = None,
         *,
         return_residuals: bool = False,
         starts: int = 8,
@@ -55,8 +57,8 @@ class Codes:
         ----------
         X : array-like of shape (n, d)
             Rows in the data's own scale.
-        y, given : optional
-            Labels or rows that the generator is conditioned on, as in ``sample``.
+        y : array-like of shape (n,), optional
+            Labels, of a model that draws rows of a given class. Columns ``condition`` are taken from ``X``.
         return_residuals : bool
             Whether to return the residuals too.
         starts, steps : int
@@ -82,9 +84,8 @@ class Codes:
         >>> codes.shape, bool(np.allclose(model.decode(codes), rows, atol=1e-2)), bool(residuals.max() < 1e-3)
         ((3, 2), True, True)
         """
-        check_is_fitted(self)
-        values = self._encode(self._table(X, reset=False)).to(self.device)
-        stream, condition = self._draws(random_state, "encode"), self._condition(len(values), y, given)
+        values, condition = self._asked_about(X, y)
+        stream = self._draws(random_state, "encode")
         with self._frozen():
             found = inversion.invert(self.generator_, values, stream, condition=condition, starts=starts, steps=steps, weight=weight)
         codes = found.noise.cpu().numpy()
@@ -102,9 +103,10 @@ class Codes:
         """
         check_is_fitted(self)
         z = self._codes_table("codes", codes)
-        with torch.no_grad():
-            values = torch.cat([self.generator_(*part) for part in self._parts(z, self._condition(len(z), y, given))])
-        return self._framed(self.schema_.decode(values))
+        condition, held = self._condition(len(z), y, given, self._draws(None, "decode"))
+        with torch.no_grad(), self._frozen():
+            drawn = torch.cat([self.generator_(*part) for part in self._parts(z, condition)])
+        return self._decoded(drawn, held, given)
 
     def interpolate(self, a: Any, b: Any, steps: int = 8) -> np.ndarray:
         """Codes on the way from one code to another, both included, ``(steps, latent_dim)``.
