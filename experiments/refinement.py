@@ -13,23 +13,24 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import math
 import time
 
 import numpy as np
 import torch
 from record import record
-from scipy import special
 from torch import Tensor
 
 from equilibria.data import Batch, Batches, GaussianMixture
 from equilibria.evaluation import modes
+from equilibria.evaluation.calibration import reliability
+from equilibria.evaluation.divergence import jensen_shannon
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.game import Game
-from equilibria.inference.density_ratio import LinearRatio, fit_ratio, jensen_shannon
+from equilibria.inference.density_ratio import LinearRatio, fit_ratio
 from equilibria.inference.langevin import langevin
 from equilibria.inference.refinement import metropolis_hastings, reject, sir
-from equilibria.inference.weights import effective
 from equilibria.models.generator import Generator
 from equilibria.networks import MLP, Coupling, Fourier
 from equilibria.random import Stream
@@ -80,24 +81,6 @@ def held_out_cost(critic: Fourier, real: Tensor, fake: Tensor) -> float:
         return float(torch.nn.functional.softplus(-critic(real)).mean() + torch.nn.functional.softplus(critic(fake)).mean())
 
 
-def calibration(log_ratio_real: np.ndarray, log_ratio_fake: np.ndarray, bins: int = 20) -> dict[str, float]:
-    """Reliability of D = σ(log r), real rows and samples together: calibration error over bins of equal counts, its floor, E_g[r]."""
-    d = special.expit(np.concatenate([log_ratio_real, log_ratio_fake]))
-    real = np.repeat([1.0, 0.0], [len(log_ratio_real), len(log_ratio_fake)])
-    parts = np.array_split(np.argsort(d, kind="stable"), bins)
-    error = sum(abs(float(real[part].mean() - d[part].mean())) * len(part) for part in parts) / len(d)
-    # of a calibrated D: E|mean of Bernoulli draws − their mean probability| is √(2/π) standard errors
-    floor = sum(math.sqrt(2 / math.pi * float((d[part] * (1 - d[part])).sum())) for part in parts) / len(d)
-    return {
-        "expected calibration error": error,
-        "its floor": floor,
-        "Brier": float(np.square(real - d).mean()),
-        "E_g[ratio]": float(np.exp(log_ratio_fake).mean()),
-        "effective sample size of E_g[ratio]": effective(log_ratio_fake),
-        "samples": len(log_ratio_fake),
-    }
-
-
 def rmse(found: np.ndarray, true: np.ndarray, least: float) -> dict[str, float]:
     """Over the points where the true log-ratio is above ``least``, and their share."""
     near = true > least
@@ -146,7 +129,7 @@ def main() -> None:
             "log-ratio error on data": rmse(real, ratio["truth"][0], -math.inf),
             "log-ratio error on samples above −8": rmse(generated, ratio["truth"][1], -8.0),
             "log-ratio error on all samples": rmse(generated, ratio["truth"][1], -math.inf),
-            "calibration": calibration(real, generated),
+            "calibration": dataclasses.asdict(reliability(real, generated)),
             "JSD bound": jensen_shannon(real, generated).to_json(),
         }
         for name, (real, generated) in ratio.items()

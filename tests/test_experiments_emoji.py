@@ -50,6 +50,7 @@ def test_an_answer_is_right_where_role_tone_and_gender_are(experiment):
     assert (score["right"], score["of"]) == (1, 3)
     assert score["interval"][0] < 1 / 3 < score["interval"][1]
     assert experiment.nearest(np.array([[9.0, 2.0], [71.0, 7.0]]), data.rows).tolist() == [1, 7]
+    assert experiment.nearest(np.array([[9.0, 2.0]]), data.rows, np.array([[1, 0]])).tolist() == [2]
 
 
 def test_pictures_are_shrunk_by_means(experiment):

@@ -3,9 +3,9 @@
     EQUILIBRIA_DATA=… python experiments/lecture/arithmetic.py --out runs/emoji32
 
 Reads (or trains, or goes on with) the GAN of ``experiments/emoji_arithmetic.py``. For each X the codes of the man with X, the plain man
-and the plain woman are added up, and drawn are the three emoji, G of the sum, the nearest real emoji to it and the woman with X. The
-number is how often the nearest is the right one, over all X; ``emoji_arithmetic.py`` has the better-posed figure, with a direction
-averaged over many pairs.
+and the plain woman are added up, and drawn are the three emoji, G of the sum, the nearest real emoji to it (but for these three) and the
+woman with X. The number is how often the nearest is the right one, over all X; ``emoji_arithmetic.py`` has the better-posed figure, with
+a direction averaged over many pairs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from emoji_arithmetic import Emoji, emoji, fitted, nearest, options_of, pairs_of, share
 from record import RESULTS, record
 
-SHOWN = ("COOK", "HEALTH WORKER", "SCIENTIST", "ASTRONAUT", "FIREFIGHTER", "FARMER")
+SHOWN = ("COOKING", "STAFF OF AESCULAPIUS", "MICROSCOPE", "ROCKET", "FIRE ENGINE", "EAR OF RICE")
 TITLES = ("man with X", "− man", "+ woman", "= G(z)", "nearest emoji", "woman with X")
 
 
@@ -45,10 +45,11 @@ def main() -> None:
     men, women = pairs.T
     codes = model.encode(data.rows[[man, woman, *men]], starts=options.starts, steps=options.descent)
     made = model.decode(codes[2:] - codes[0] + codes[1])
-    found = nearest(made, data.rows)
+    question = np.column_stack([men, np.full(len(men), man), np.full(len(men), woman)])
+    found = nearest(made, data.rows, question)
     score = share(found, data, women)
     print(score)
-    wanted = [i for role in SHOWN for i in np.flatnonzero([role in name for name in data.role[men]])[:1]] or range(6)
+    wanted = [int(np.flatnonzero(data.role[men] == role)[0]) for role in SHOWN]
     figure, panels = plt.subplots(len(wanted), 6, figsize=(8, 1.35 * len(wanted)), layout="constrained", squeeze=False)
     for row, i in zip(panels, wanted, strict=True):
         pictures = (data.rows[men[i]], data.rows[man], data.rows[woman], made[i], data.rows[found[i]], data.rows[women[i]])

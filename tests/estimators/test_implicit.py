@@ -14,8 +14,18 @@ from sklearn.exceptions import NotFittedError
 
 from equilibria import GAN, load
 
-PLAIN = {"payoff": "non-saturating", "penalties": {}, "bandwidth": 0, "prior": "normal"}
-OPTIONS = {**PLAIN, "hidden": (8,), "latent_dim": 2, "steps": 3, "batch_size": 20, "average": 0.0, "random_state": 0}
+OPTIONS = {
+    "hidden": (8,),
+    "latent_dim": 2,
+    "steps": 3,
+    "batch_size": 20,
+    "average": 0.0,
+    "random_state": 0,
+    "prior": "normal",
+    "payoff": "non-saturating",
+    "penalties": {},
+    "bandwidth": 0,
+}
 X = np.random.RandomState(0).normal(size=(400, 2))
 SHIFT = np.array([1.0, 0.0])
 HELD_OUT = np.random.RandomState(1).normal(size=(4000, 2)) + SHIFT
@@ -153,12 +163,27 @@ def test_langevin_knows_the_prior():
         assert rows[:, 0].mean() > 0.1
 
 
+def test_a_ratio_is_calibrated_or_not():
+    right, sure = (known(factor=factor).calibration(HELD_OUT) for factor in (1.0, 3.0))
+    assert right.calibrated
+    assert abs(right.before.mean_ratio - 1) < 4.9 * right.before.ratio_error
+    assert not sure.calibrated
+    assert sure.slope == pytest.approx(1 / 3, abs=0.05)
+    assert sure.after.error < 2.5 * sure.after.floor
+
+
 LABELS = np.where(X[:, 0] > 0, "right", "left")
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"labels": True}, {"labels": True, "semi_supervised": True}, {"condition": [1]}, {"packing": 2}, {"payoff": "relativistic"}],
+    [
+        {"labels": True},
+        {"labels": True, "semi_supervised": True},
+        {"condition": [1]},
+        {"packing": 2},
+        {"payoff": None, "penalties": None, "bandwidth": None},
+    ],
     ids=lambda options: "-".join(options),
 )
 def test_every_kind_of_critic_is_read(options, tmp_path):

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from equilibria.estimate import Estimate
 from equilibria.estimators.codes import Codes
 from equilibria.estimators.parameters import choice, number, whole
+from equilibria.evaluation.calibration import Calibration, calibration
+from equilibria.evaluation.divergence import jensen_shannon
 from equilibria.games.payoffs import find_payoff
-from equilibria.inference.density_ratio import HOW, LinearRatio, fit_ratio, jensen_shannon
+from equilibria.inference.density_ratio import HOW, LinearRatio, fit_ratio
 from equilibria.inference.langevin import langevin
 from equilibria.inference.refinement import Refined, metropolis_hastings, reject, sir
 from equilibria.models.generator import evaluating
@@ -37,8 +39,6 @@ class Implicit(Codes):
     critic_: nn.Module
     network_: str
     ratio_: LinearRatio | None = None
-    payoff: str | None
-    penalties: Mapping[str, float] | None
     packing: int
     instance_noise: float
     validation_fraction: float
@@ -176,6 +176,23 @@ class Implicit(Codes):
         """
         return jensen_shannon(*self._both_ratios(X, y, random_state, "jsd"))
 
+    def calibration(self, X: Any, y: Any = None, random_state: RandomState = None) -> Calibration:
+        """Whether the ratio can be taken at its word: D = σ(log ratio) against what share is real, and E_g[ratio] against 1.
+
+        Parameters
+        ----------
+        X, y
+            Held-out rows, 40 or more, and their labels where the critic is given them; as many samples are drawn. Rows that the critic or
+            the ratio was trained on make it look better than it is.
+
+        Returns
+        -------
+        Calibration
+            Calibration error beside its floor, Brier score and E_g[ratio] with its effective sample size, as the ratio is and after a
+            factor and a constant were fitted on half of the rows: what ``fit_ratio(X, how="scale")`` would do.
+        """
+        return calibration(*self._both_ratios(X, y, random_state, "calibration"), random_state=self._draws(random_state, "halves"))
+
     @property
     def score_samples(self) -> Any:
         """Not there: an implicit model has no density."""
@@ -312,5 +329,5 @@ class Implicit(Codes):
 
         @property
         def _label_columns(self) -> int: ...
-        def _asked(self, y: Any, n: int) -> np.ndarray: ...
         def _set(self, name: str, network: str) -> Any: ...
+        def _asked(self, y: Any, n: int) -> np.ndarray: ...

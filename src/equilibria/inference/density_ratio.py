@@ -18,22 +18,18 @@ All fits are logistic regressions of real against generated with as many rows of
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import torch
-from scipy import special, stats
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from equilibria.estimate import Estimate
 from equilibria.inference.ratio import pair_of
 
-__all__ = ["HOW", "LinearRatio", "fit_ratio", "jensen_shannon"]
+__all__ = ["HOW", "LinearRatio", "fit_ratio"]
 
 HOW = ("formula", "constant", "scale", "head")
 
-CAVEAT = "A lower bound: a critic that sees less of the difference gives less."
 _WEAK = 1e6  # 1/λ of the penalty on two parameters: none but where real and generated rows are apart, and no finite ones are best
 
 
@@ -100,30 +96,6 @@ def fit_ratio(real: np.ndarray, fake: np.ndarray, how: str, strength: float = 1.
         return LinearRatio(how, torch.ones(1, dtype=torch.float64), -pair_of(fake.T, real.T).difference.value)
     weights, bias = _logistic(real, fake, strength if how == "head" else _WEAK)
     return LinearRatio(how, torch.from_numpy(weights), bias)
-
-
-def jensen_shannon(real: np.ndarray, fake: np.ndarray, level: float = 0.95) -> Estimate:
-    r"""A lower bound on JSD(p_data ‖ p_g) in nats from log r at real rows and at samples that the critic was not trained on.
-
-    .. math:: JSD \ge \log 2 + \tfrac12 E_{data} \log \sigma(\log r) + \tfrac12 E_g \log \sigma(-\log r),
-
-    with equality where log r is right (Goodfellow et al. 2014, theorem 1): the expected value is a bound for any log r at all. The
-    interval is the normal one of the two means.
-
-    Examples
-    --------
-    >>> jensen_shannon(np.zeros(50), np.zeros(50)).value
-    0.0
-    """
-    parts = special.log_expit(np.asarray(real, np.float64)), special.log_expit(-np.asarray(fake, np.float64))
-    if min(map(len, parts)) < 2:
-        raise ValueError(f"real and fake have {len(parts[0])} and {len(parts[1])} rows: expected at least 2 of each")
-    value = math.log(2) + sum(float(part.mean()) for part in parts) / 2
-    error = math.sqrt(sum(float(part.var(ddof=1)) / len(part) for part in parts)) / 2
-    half = float(stats.norm.ppf(0.5 + level / 2)) * error
-    n = len(parts[0]) + len(parts[1])
-    method = f"the critic's ratio at {len(parts[0])} real rows and {len(parts[1])} samples"
-    return Estimate(value, value - half, value + half, method, "JSD(p_data, p_g)", level, None, n, CAVEAT)
 
 
 def _logistic(real: np.ndarray, fake: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
