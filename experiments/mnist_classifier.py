@@ -7,8 +7,8 @@ distorted: the protocol is that of permuted pixels.
 
     python experiments/mnist_classifier.py --run runs/dbm --seeds 3
 
-First each rate with each dropout and adversary is tried for ``--short`` epochs on 50,000 rows, then the best of them for ``--epochs``; the longer
-training is taken where it does better on the 10,000 rows. Then one network a seed is trained on all 60,000.
+First each rate with each dropout and adversary is tried for ``--short`` epochs on 50,000 rows, then the best of them for ``--epochs``; the
+longer training is taken where it does better on the 10,000 rows. Then one network a seed is trained on all 60,000.
 """
 
 from __future__ import annotations
