@@ -12,7 +12,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 
 import equilibria
-from equilibria import DBM, DBN, GAN, RBM
+from equilibria import DBM, DBN, GAN, LAPGAN, RBM
 from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.estimators import MODELS
 from equilibria.training.run import Run
@@ -42,7 +42,7 @@ def same(left, right) -> bool:
 
 
 def test_every_model_is_known_by_its_name():
-    assert {"rbm": RBM, "dbm": DBM, "dbn": DBN, "gan": GAN} == MODELS
+    assert {"rbm": RBM, "dbm": DBM, "dbn": DBN, "gan": GAN, "lapgan": LAPGAN} == MODELS
 
 
 # ---------------------------------------------------------------- the run folder
