@@ -329,10 +329,12 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         self._given = Given.of(self.schema_, self.condition)
         self.network_ = self._network_for(self._given.shape)
         X, codes = self._apart(X, codes)
+        seen, kept = self._watched(X, codes, self._view), None if self._kept is None else self._watched(*self._kept, self._view)
         self._note_conditions(X, codes)
         pair, batches = self._networks(), self._batches(X, codes, rank, world, self.network_)
         portraits = None if self.schema_.shape is None else self._portraits(X)
-        stage = self._stage("play", self.network_, pair, batches, self._view, portraits)
+        watched = None if seen is None else (seen, kept)
+        stage = self._stage("play", self.network_, pair, batches, self._view, portraits, watched)
         self.generator_, self.critic_ = pair[0], self._packed(pair[1])
         return [stage]
 

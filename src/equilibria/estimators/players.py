@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from equilibria.data import Batch, Batches
 from equilibria.estimators.labelled import LabelledEstimator
 from equilibria.estimators.parameters import choice, flag, number, pair, usable_device, whole, widths, writable_name
+from equilibria.evaluation.watch import landmarks, watch_game
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.payoffs import PAYOFFS
 from equilibria.games.penalties import find_penalties
-from equilibria.models.generator import PRIORS, Generator
+from equilibria.models.generator import PRIORS, Generator, evaluating
 from equilibria.networks import MLP, DCGANCritic, DCGANGenerator, Fourier, Packed, ResidualCritic, ResidualGenerator
 from equilibria.networks.normalisation import batch_norms, restate
 from equilibria.networks.pictures import halvings
@@ -33,6 +34,9 @@ UNITS = ("auto", "picture", "real")
 NORMALISED: dict[str | None, tuple[str | None, str | None]] = {"generator": ("batch", None), "both": ("batch", "batch"), None: (None, None)}
 """Which of a dcgan's players have batch norm: name → (the generator's, the critic's)."""
 PORTRAITS = 64  # pictures in a sheet that shows where training is
+WATCHED = 2000  # training rows that the game is watched by, and as many held-out ones
+FEWEST = 40  # rows that it can be watched by
+WIDEST = 1024  # columns in which clusters are looked for
 RESTATED = 20  # batches that batch norm's statistics are worked out from at the end of a stage
 View = Callable[[Batch, Stream], Batch]
 
@@ -277,6 +281,7 @@ class AdversarialEstimator(LabelledEstimator):
         batches: Batches,
         view: View,
         portraits: Callable[[Generator], np.ndarray] | None,
+        watched: tuple[Batch, Batch | None] | None = None,
     ) -> Stage:
         """The stage in which a pair plays; at its end the generator is averaged, and its batch norm made that of the average."""
         generator, critic = pair
@@ -309,8 +314,25 @@ class AdversarialEstimator(LabelledEstimator):
             assert portraits is not None
             return portraits(restated(_averaged(generator, average)).eval())
 
-        shown = None if portraits is None else pictures
-        return Stage(name, game, self._solver(network), batches, steps, view=view, on_end=on_end, pictures=shown, average=average)
+        def look(stream: Stream) -> dict[str, float]:
+            assert watched is not None
+            twin = restated(_averaged(generator, average)).eval()
+            with evaluating(game.critic):
+                return watch_game(twin.sample, game.logits, *watched, stream=stream, coverage=coverage, packing=self.packing)
+
+        coverage = None if watched is None or watched[0].values.shape[1] > WIDEST else landmarks(watched[0].values)
+        shown, monitor = None if portraits is None else pictures, None if watched is None else look
+        stage = Stage(name, game, self._solver(network), batches, steps, view=view, on_end=on_end, average=average)
+        return dataclasses.replace(stage, pictures=shown, monitor=monitor)
+
+    def _watched(self, X: np.ndarray, codes: np.ndarray | None, view: View) -> Batch | None:
+        """Some of these rows as the players see them; None where there are too few to say anything."""
+        if len(X) < FEWEST:
+            return None
+        rows = self._stream().child("watched").permutation(len(X))[:WATCHED].sort().values.numpy()
+        values = self.schema_.encode(X[rows]).to(self.device)
+        label = None if codes is None else torch.from_numpy(codes[rows]).to(self.device)
+        return view(Batch(values, label=label), self._stream().child("watched"))
 
     def _seen_by(self, generator: Generator, batches: Batches, view: View) -> Iterator[tuple[Tensor, Tensor | None]]:
         """What a generator is given in training: noise, and conditions from the data."""

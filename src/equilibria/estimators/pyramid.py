@@ -226,7 +226,10 @@ class LAPGAN(AdversarialEstimator):
         for level, pair in zip(range(self.pyramid_.levels, -1, -1), pairs, strict=True):
             name = f"{self.pyramid_.shapes[level][0]}x{self.pyramid_.shapes[level][1]}"
             batches = self._batches(X, codes, rank, world, self.networks_[level], name)
-            stages.append(self._stage(name, self.networks_[level], pair, batches, self._view(level), self._portraits(level)))
+            view = self._view(level)
+            seen = self._watched(X, codes, view)
+            watched = None if seen is None else (seen, None)
+            stages.append(self._stage(name, self.networks_[level], pair, batches, view, self._portraits(level), watched))
         return stages
 
     def _view(self, level: int) -> View:
