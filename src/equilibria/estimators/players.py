@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from equilibria.data import Batch, Batches
 from equilibria.estimators.labelled import LabelledEstimator
 from equilibria.estimators.parameters import choice, flag, number, pair, usable_device, whole, widths, writable_name
+from equilibria.evaluation.coverage import Coverage
 from equilibria.evaluation.watch import landmarks, watch_game
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.payoffs import PAYOFFS
@@ -320,7 +321,7 @@ class AdversarialEstimator(LabelledEstimator):
             with evaluating(game.critic):
                 return watch_game(twin.sample, game.logits, *watched, stream=stream, coverage=coverage, packing=self.packing)
 
-        coverage = None if watched is None or watched[0].values.shape[1] > WIDEST else landmarks(watched[0].values)
+        coverage = None if watched is None else _landmarks(watched[0].values)
         shown, monitor = None if portraits is None else pictures, None if watched is None else look
         stage = Stage(name, game, self._solver(network), batches, steps, view=view, on_end=on_end, average=average)
         return dataclasses.replace(stage, pictures=shown, monitor=monitor)
@@ -394,6 +395,12 @@ class AdversarialEstimator(LabelledEstimator):
 
     def _finish(self, stages: list[Stage], progress: Callable[[int, int], None]) -> None:
         """Nothing is left to work out."""
+
+
+def _landmarks(values: Tensor) -> Coverage | None:
+    """The clusters that samples are looked for in; None where they would take long, or the rows are all alike."""
+    alike = bool((values == values[0]).all())
+    return None if alike or values.shape[1] > WIDEST else landmarks(values)
 
 
 def _averaged(generator: Generator, average: Average | None) -> Generator:

@@ -59,7 +59,8 @@ def landmarks(train: Any, labels: Any = None, *, clusters: int = 20, max_rows: i
     kept = stream.permutation(len(rows))[:max_rows].numpy()
     rows = rows[kept]
     if labels is None:
-        model = KMeans(min(int(clusters), len(rows) // 10), n_init=3, random_state=stream.integer() % 2**32)
+        distinct = len(np.unique(rows, axis=0))
+        model = KMeans(min(int(clusters), len(rows) // 10, distinct), n_init=3, random_state=stream.integer() % 2**32)
         codes = model.fit_predict(rows)
     else:
         codes = np.unique(np.asarray(labels)[kept], return_inverse=True)[1]
