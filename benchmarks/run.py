@@ -61,6 +61,9 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"written to {options.out}")
+    if "equilibria" in options.only and "equilibria" not in reasons:  # bare loops take the peers' place: see benchmarks/README.md
+        python, shared = _python("main"), ["--threads", str(options.threads), "--clock", options.clock]
+        subprocess.run([str(python), str(HERE / "adversarial.py"), *shared], check=True)
 
 
 def install(names: list[str]) -> dict[str, str]:
