@@ -20,6 +20,7 @@ from equilibria.training.run import Run
 
 DIGITS, KINDS = load_digits().data[:80], load_digits().target[:80] % 3
 OPTIONS: dict[str, Any] = {
+    "network": "dcgan",
     "channels": 4,
     "hidden": (8,),
     "latent_dim": 3,
@@ -31,11 +32,11 @@ OPTIONS: dict[str, Any] = {
 }
 MODELS = {
     "dcgan": GAN(**OPTIONS),
-    "residual": GAN(**OPTIONS, network="residual"),
+    "residual": GAN(**{**OPTIONS, "network": "residual"}),
     "labelled": GAN(**OPTIONS, labels=True, normalisation="both"),
     "packed": GAN(**OPTIONS, packing=2, payoff="relativistic", penalties={"r1": 1.0}),
     "lapgan": LAPGAN(**OPTIONS),
-    "lapgan-labelled": LAPGAN(**OPTIONS, labels=True, network="residual", packing=2),
+    "lapgan-labelled": LAPGAN(**{**OPTIONS, "network": "residual"}, labels=True, packing=2),
 }
 
 
@@ -59,18 +60,25 @@ def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -
 @pytest.mark.parametrize(
     ("options", "network"),
     [
+        ({"network": "auto"}, "mlp"),
         ({}, "dcgan"),
-        ({"network": "mlp"}, "mlp"),
         ({"network": "residual"}, "residual"),
-        ({"picture_shape": (4, 16)}, "mlp"),
-        ({"picture_shape": None}, "mlp"),
-        ({"picture_shape": None, "value_range": None}, "mlp"),
+        ({"network": "auto", "picture_shape": (4, 16)}, "mlp"),
+        ({"network": "auto", "picture_shape": None}, "mlp"),
+        ({"network": "auto", "picture_shape": None, "value_range": None}, "mlp"),
     ],
 )
 def test_the_network_is_chosen_by_the_data(options: dict[str, Any], network: str) -> None:
     model = GAN(**{**OPTIONS, "steps": 1, **options}).fit(DIGITS)
     assert model.network_ == network
     assert model.sample(3).shape == (3, 64)
+
+
+@pytest.mark.parametrize(("shape", "network"), [((16, 16), "dcgan"), ((20, 16, 3), "dcgan"), ((16, 18), "mlp"), ((12, 16), "mlp")])
+def test_only_pictures_of_some_size_are_given_convolutions_unasked(shape: tuple[int, ...], network: str) -> None:
+    rows = np.random.RandomState(0).uniform(size=(20, int(np.prod(shape))))
+    model = GAN(**{**OPTIONS, "network": "auto", "steps": 1, "picture_shape": shape, "value_range": (0, 1)}).fit(rows)
+    assert model.network_ == network
 
 
 @pytest.mark.parametrize("name", MODELS)

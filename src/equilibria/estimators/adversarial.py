@@ -54,7 +54,7 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
     hidden : sequence of int
         Widths of the hidden layers of both networks, where they are multilayer perceptrons.
     network : {"auto", "mlp", "dcgan", "residual"}
-        What the players are made of. Auto takes deep convolutional networks for pictures whose sides are multiples of 4 from 8 on, else
+        What the players are made of. Auto takes deep convolutional networks for pictures whose sides are multiples of 4 from 16 on, else
         multilayer perceptrons.
     channels : int
         Of the finest feature maps of a network of pictures.

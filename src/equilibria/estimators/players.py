@@ -38,6 +38,7 @@ PORTRAITS = 64  # pictures in a sheet that shows where training is
 WATCHED = 2000  # training rows that the game is watched by, and as many held-out ones
 FEWEST = 40  # rows that it can be watched by
 WIDEST = 1024  # columns in which clusters are looked for
+SMALLEST = 16  # side of the pictures that are given convolutions unasked; smaller ones perceptrons learn better (LOG.md)
 RESTATED = 20  # batches that batch norm's statistics are worked out from at the end of a stage
 View = Callable[[Batch, Stream], Batch]
 
@@ -186,7 +187,7 @@ class AdversarialEstimator(LabelledEstimator):
         """The network that ``network`` stands for where a row is a picture of this shape, or none."""
         fits = shape is not None and halvings(shape[0], shape[1]) > 0
         if self.network == "auto":
-            whole_fours = shape is not None and min(shape[:2]) >= 8 and not any(side % 4 for side in shape[:2])
+            whole_fours = shape is not None and min(shape[:2]) >= SMALLEST and not any(side % 4 for side in shape[:2])
             return "dcgan" if whole_fours else "mlp"
         if self.network != "mlp" and not fits:
             found = "the rows are no pictures; give picture_shape" if shape is None else f"pictures of {tuple(shape)} have other sides"

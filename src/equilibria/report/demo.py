@@ -21,7 +21,7 @@ DBM_SETTINGS: dict[str, Any] = {
     "ais_betas": 2000,
     "random_state": 0,
 }
-GAN_SETTINGS: dict[str, Any] = {"random_state": 0}
+GAN_SETTINGS: dict[str, Any] = {"steps": 3000, "batch_size": 256, "random_state": 0}
 
 
 def run(out: Path, overwrite: bool = False, say: Callable[[str], None] = print) -> Path:
