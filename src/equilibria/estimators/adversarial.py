@@ -62,10 +62,10 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         Which players of a dcgan have batch norm. A critic with it sees a batch rather than a row.
     payoff : {None, "non-saturating", "minimax", "maximum-likelihood", "relativistic", "least-squares", "hinge", "wasserstein", "kl", \
 "reverse-kl", "pearson", "hellinger", "js", "gan"}
-        What each player pays. By default relativistic, but non-saturating for dcgans.
+        What each player pays, by default relativistic.
     penalties : mapping of str to float, optional
         On the critic's slope, with their weights: "r1", "r2", "gradient-penalty". By default R1 and R2, of weight 3 for perceptrons, of 1
-        for residual networks, none for dcgans.
+        for networks of pictures.
     fade : float, optional
         The share of these weights that is left at the end; they fall geometrically. By default .00003 for perceptrons, else 1. A smooth
         critic gives modes their shares, a sharp one their widths.
@@ -95,11 +95,11 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
     k : int
         Critic updates for each of the generator's (alternating solver only).
     learning_rate : float, optional
-        Adam's rate of the generator; by default .001 for perceptrons and .0002 for networks of pictures.
+        Adam's rate of the generator; by default .001 for perceptrons, .002 for dcgans and .0002 for residual networks.
     critic_rate : float, optional
-        The critic's rate; by default ``learning_rate``, three times it for perceptrons.
+        The critic's rate; by default ``learning_rate``, three times it for perceptrons and a quarter of it for dcgans.
     schedule : {None, "constant", "linear", "cosine"}
-        How both rates fall to zero; by default linearly for perceptrons, else not at all.
+        How both rates fall to zero; by default not at all for residual networks, else linearly.
     betas : pair of float, optional
         Adam's averaging rates; by default (.5, .999) for dcgans, else (0, .99).
     batch_size : int, optional

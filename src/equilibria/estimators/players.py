@@ -97,7 +97,7 @@ FAMILIES: dict[str, Family] = {
         average=0.99,
         bandwidth=10.0,
     ),
-    "dcgan": Family(2e-4, "non-saturating", {}),
+    "dcgan": Family(2e-3, "relativistic", {"r1": 1.0, "r2": 1.0}, schedule="linear", pace=0.25),
     "residual": Family(2e-4, "relativistic", {"r1": 1.0, "r2": 1.0}, betas=(0.0, 0.99)),
 }
 """Networks by name. The plain one's settings are what won on the ring and the grid (experiments/ring_and_grid.py); what each part of
@@ -196,14 +196,18 @@ class AdversarialEstimator(LabelledEstimator):
             )
         return str(self.network)
 
+    def _family(self, network: str) -> Family:
+        """How this kind of network is trained where nothing else is said."""
+        return FAMILIES[network]
+
     def _set(self, name: str, network: str) -> Any:
         """A parameter, or what the kind of network has in its place."""
         value = getattr(self, name)
-        return getattr(FAMILIES[network], name) if value is None else value
+        return getattr(self._family(network), name) if value is None else value
 
     def _rules(self, network: str) -> dict[str, Rule]:
         rate, schedule = self._set("learning_rate", network), self._set("schedule", network)
-        critic = FAMILIES[network].pace * rate if self.critic_rate is None else self.critic_rate
+        critic = self._family(network).pace * rate if self.critic_rate is None else self.critic_rate
         shared: dict[str, Any] = {"betas": pair("betas", self._set("betas", network)), "schedule": schedule}
         steps = 0 if schedule == "constant" else int(self._set("steps", network))
         # the first of the players moves k times a round where they alternate

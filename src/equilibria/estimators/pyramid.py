@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from equilibria.data import Batch
 from equilibria.estimators.parameters import whole
-from equilibria.estimators.players import PORTRAITS, AdversarialEstimator, Players, View
+from equilibria.estimators.players import FAMILIES, PORTRAITS, AdversarialEstimator, Family, Players, View
 from equilibria.models.generator import Generator
 from equilibria.models.pyramid import DetailCritic, DetailNetwork, LaplacianPyramid, PyramidGenerator
 from equilibria.networks.pictures import halvings
@@ -21,6 +21,9 @@ from equilibria.random import RandomState, Stream
 from equilibria.training.stages import Stage
 
 __all__ = ["LAPGAN"]
+
+LEVELS = {"dcgan": Family(2e-4, "relativistic", {"r1": 1.0, "r2": 1.0})}
+"""Rows in place of those of FAMILIES: a critic of details that is slower than its generator stops telling them apart."""
 
 
 class LAPGAN(AdversarialEstimator):
@@ -41,7 +44,13 @@ class LAPGAN(AdversarialEstimator):
         Rounds of each level.
     channels, normalisation, payoff, penalties, fade, bandwidth, packing, instance_noise, missing_label
         As in :class:`~equilibria.GAN`.
-    latent_dim, prior, solver, k, learning_rate, critic_rate, schedule, betas, batch_size, average, precision
+    learning_rate : float, optional
+        Adam's rate of the generators; by default .0002 for networks of pictures and .001 for perceptrons.
+    critic_rate : float, optional
+        The critics' rate; by default ``learning_rate``, three times it for perceptrons.
+    schedule : {None, "constant", "linear", "cosine"}
+        How both rates fall to zero; by default not at all for networks of pictures, linearly for perceptrons.
+    latent_dim, prior, solver, k, betas, batch_size, average, precision
         As in :class:`~equilibria.GAN`.
     labels : bool
         Whether y is learnt too: every level's generator draws pictures of a given class, and its critic knows the class.
@@ -74,7 +83,7 @@ class LAPGAN(AdversarialEstimator):
     >>> from equilibria import LAPGAN
     >>> X = np.random.RandomState(0).uniform(size=(50, 64))
     >>> model = LAPGAN((16,), channels=4, picture_shape=(8, 8), latent_dim=4, steps=3, random_state=0).fit(X)
-    >>> [stage["stage"] for stage in model.history_[::3]], model.sample(5).shape
+    >>> sorted({row["stage"] for row in model.history_}), model.sample(5).shape
     (['4x4', '8x8'], (5, 64))
     """
 
@@ -188,6 +197,9 @@ class LAPGAN(AdversarialEstimator):
             whole("levels", self.levels, 1)
         if self.picture_shape is None:
             raise ValueError("picture_shape=None: a pyramid is of pictures; give (height, width), or (height, width, 3) for colours")
+
+    def _family(self, network: str) -> Family:
+        return LEVELS.get(network, FAMILIES[network])
 
     def _players(self, level: int) -> Players:
         shape = self.pyramid_.shapes[level]
