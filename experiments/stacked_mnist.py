@@ -1,6 +1,6 @@
 """Stacked MNIST: three digits as the three colours of a picture, 1,000 modes; how many a GAN finds, and their KL, beside the real data's.
 
-    EQUILIBRIA_DATA=… python experiments/stacked_mnist.py [--steps 8000] [--channels 16] [--device cuda] [--out runs/stacked]
+    EQUILIBRIA_DATA=… python experiments/stacked_mnist.py [--network mlp] [--steps 4000] [--device cuda] [--out runs/stacked]
 
 Protocol (Lin et al. 2018, section 4.2): 128,000 stacks of training digits; 26,000 samples; a mode is a triple of digits, read off each
 colour by a classifier trained on the real digits; KL of the samples' histogram over the 1,000 triples from that of the data (uniform).
@@ -68,13 +68,14 @@ def found(triples: np.ndarray) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", default="dcgan")
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--network", choices=("mlp", "dcgan", "residual"), default="mlp", help="perceptrons for a CPU")
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rates", type=float, nargs=2, default=[2e-3, 5e-4], help="the generator's and the critic's")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[512, 512, 512], help="of perceptrons")
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--out", help="a run folder, to go on from where it was stopped")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -83,16 +84,8 @@ def main() -> None:
     digits, held_out = np.asarray(load("mnist").values), np.asarray(load("mnist", split="test").values)
     real = found(reader.triples(stacked(held_out, SAMPLES, Stream(options.seed).child("held out"))))
     print(f"real rows: {real}", flush=True)
-    settings: dict[str, Any] = {
-        "network": options.network,
-        "channels": options.channels,
-        "steps": options.steps,
-        "payoff": "relativistic",
-        "penalties": {"r1": 1.0, "r2": 1.0},
-        "learning_rate": options.rates[0],
-        "critic_rate": options.rates[1],
-        "schedule": "linear",
-    }
+    size: dict[str, Any] = {"hidden": tuple(options.hidden)} if options.network == "mlp" else {"channels": options.channels}
+    settings = {"network": options.network, "steps": options.steps, "batch_size": options.batch_size, **size}
     shared = {"value_range": (0, 255), "picture_shape": (28, 28, 3), "device": options.device, "out": options.out, "verbose": 1}
     rows = stacked(digits, STACKS, Stream(options.seed).child("stacks"))
     start = time.monotonic()
