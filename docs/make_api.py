@@ -38,7 +38,7 @@ HEAD = """# API reference
 
 Every public name with its signature and what its docstring says first; the whole of it, with equations, shapes, errors and an example that
 runs, is at `help(name)`. How the parts fit together is in [architecture.md](architecture.md); how to use them in
-[the guide](guides/boltzmann.md). The command line has its own help: `equilibria --help`.
+the guides, [to Boltzmann machines](guides/boltzmann.md) and [to GANs](guides/gan.md). The command line has its own help: `equilibria --help`.
 """
 
 
