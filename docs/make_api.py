@@ -26,7 +26,7 @@ from typing import Any
 PAGE = Path(__file__).with_name("api.md")
 INSIDE = ("__main__", "cli", "data", "estimators", "evaluation.rows", "evaluation.statistics", "fast", "report", "training")
 """Packages and modules whose own modules a user never imports; what a package hands on is described all the same."""
-SHOWN = ("data", "estimators", "training.health", "training.run", "training.stages", "training.trainer")
+SHOWN = ("data", "estimators", "training.health", "training.rotation", "training.run", "training.stages", "training.trainer")
 """The exceptions."""
 ORDER = (
     *("", "estimators", "estimate", "errors", "random", "data", "units", "models", "inference"),
@@ -38,7 +38,7 @@ HEAD = """# API reference
 
 Every public name with its signature and what its docstring says first; the whole of it, with equations, shapes, errors and an example that
 runs, is at `help(name)`. How the parts fit together is in [architecture.md](architecture.md); how to use them in
-[the guide](guides/boltzmann.md). The command line has its own help: `equilibria --help`.
+the guides, [to Boltzmann machines](guides/boltzmann.md) and [to GANs](guides/gan.md). The command line has its own help: `equilibria --help`.
 """
 
 
