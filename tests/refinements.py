@@ -1,9 +1,9 @@
 """Checks of the refinements against laws that are written out: what their own tests and the planted bugs both run.
 
 A generator of five atoms, where the law of every row after a bounded number of tries is a sum over all sequences of proposals, compared
-with 40,000 rows by a χ² test; and Langevin moves of rows that begin as exact draws of the target, which must be exact draws after any number of
-them (Geweke 2004), by Kolmogorov–Smirnov and z-tests. A false alarm in a million each; a law that is off by a total variation of about .02,
-or a distribution function that moves by .014, is caught.
+with 40,000 rows by a χ² test; and Langevin moves of rows that begin as exact draws of the target, which must be exact draws after any
+number of them (Geweke 2004), by Kolmogorov–Smirnov and z-tests. A false alarm in a million each; a law that is off by a total variation of
+about .02, or a distribution function that moves by .014, is caught.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from scipy import stats
 from torch.distributions import Normal
 
+from equilibria.inference import refinement
 from equilibria.inference.langevin import langevin
-from equilibria.inference.refinement import metropolis_hastings, reject, sir
 from equilibria.random import Stream
 
 ALARM = 1e-6
@@ -68,7 +68,7 @@ def rejection(tries: int) -> None:
             np.add.at(law, list(sequence), probability * refused * weights / weights.sum())
         else:  # nothing to choose by: no law is promised, and the shape's own draw stands
             law += probability * refused * GENERATED
-    found = reject(noise, weight, ROWS, STREAM.child(tries), tries=tries)
+    found = refinement.reject(noise, weight, ROWS, STREAM.child(tries), tries=tries)
     assert_law(found.noise, law)
     assert abs(float(found.short.double().mean()) - short) < stats.norm.isf(ALARM / 2) * math.sqrt(short * (1 - short) / ROWS)
     assert found.tries <= 10_000 + tries * ROWS
@@ -78,7 +78,7 @@ def rejection(tries: int) -> None:
 def chains(steps: int) -> None:
     """The law of the kernel's power, and Mengersen & Tweedie's rate."""
     law = GENERATED @ np.linalg.matrix_power(kernel(), steps)
-    found = metropolis_hastings(noise, weight, ROWS, STREAM.child("mh", steps), steps=steps)
+    found = refinement.metropolis_hastings(noise, weight, ROWS, STREAM.child("mh", steps), steps=steps)
     assert_law(found.noise, np.where(law > 1e-300, law, 0))
     assert 0.5 * np.abs(law - DATA).sum() <= (1 - 1 / RATIO.max()) ** steps
     assert found.tries == ROWS * (steps + 1)
@@ -94,7 +94,7 @@ def choice(candidates: int) -> None:
             ess += probability * weights.sum() ** 2 / np.square(weights).sum()
         else:
             law += probability * GENERATED
-    found = sir(noise, weight, ROWS, STREAM.child("sir", candidates), candidates=candidates)
+    found = refinement.sir(noise, weight, ROWS, STREAM.child("sir", candidates), candidates=candidates)
     assert_law(found.noise, law)
     assert abs(found.ess - ess) < stats.norm.isf(ALARM / 2) * candidates / math.sqrt(ROWS)
     assert math.isnan(found.acceptance)

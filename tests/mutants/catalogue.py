@@ -356,11 +356,4 @@ MUTANTS = (
         "metropolis(there.log_weight, here.log_weight,",
         "langevin_coins()",
     ),
-    Mutant(
-        "the slope is that of before a coin was turned",
-        "inference.langevin:Walk.flip",
-        "there.where(take, here), take",
-        "Point(u.where(take[:, None], here.u), there.log_weight.where(take, here.log_weight), here.slope), take",
-        "langevin_mixed()",
-    ),
 )
