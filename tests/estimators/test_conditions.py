@@ -127,7 +127,7 @@ def test_without_a_question_conditions_are_the_datas(conditional: GAN, tmp_path)
 
 
 def test_conditions_and_classes_are_drawn_together(tmp_path) -> None:
-    """The given column tells the class, of which one has 7 rows of 400: whoever asks for nothing, or for a class, gets pairs of the data."""
+    """The given column tells the class, of which one has 7 rows of 400: without a question, or by class, pairs are the data's."""
     kind = np.where(np.arange(400) < 7, "rare", KIND)
     places = {"left": -3.0, "rare": 9.0, "right": 3.0}
     rows = np.column_stack([[places[name] for name in kind], random.normal(size=400)])
