@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from scipy import special, stats
 
+import refinements
 from equilibria.inference import completion, exact, gibbs, tempering
 from equilibria.inference.clamp import Held, parse, take
 from equilibria.models.boltzmann import BoltzmannMachine
@@ -396,5 +397,11 @@ CHECKS: dict[str, Callable[[], None]] = {
     **_named(step_draws, *itertools.product(("temperatures", "base", "snapshot"), ("rbm", "dbm", "label"))),
     **_named(step_draws, *itertools.product(("three temperatures", "trajectory"), ("slim", "rbm")), ("temperatures", "dbm", "masked")),
     **_named(swap_at_the_edge, ()),
+    **_named(refinements.rejection, (2,)),
+    **_named(refinements.chains, (1,), (2,)),
+    **_named(refinements.choice, (2,)),
+    **_named(refinements.langevin_moves, (0.6,)),
+    **_named(refinements.langevin_mixed, ()),
+    **_named(refinements.langevin_coins, ()),
 }
 """Every check by name, such as ``swap_draws(temperatures, rbm)``."""

@@ -62,6 +62,18 @@ def refused(console: Console) -> Callable[..., str]:
     return run
 
 
+def test_a_folder_of_pictures_trains_a_pyramid(tmp_path: Path, console: Console, refused: Callable[..., str]) -> None:
+    """The pictures bring their shape; a table has none, and is refused."""
+    (tmp_path / "pictures").mkdir()
+    for i in range(12):
+        Image.fromarray(np.random.RandomState(i).randint(0, 255, (8, 12, 3)).astype(np.uint8)).save(tmp_path / "pictures" / f"{i}.png")
+    words = ("--hidden", "8", "--channels", "4", "--steps", "2")
+    assert console("train", "lapgan", tmp_path / "pictures", "--colour", "rgb", *words, "--out", tmp_path / "run")[0] == 0
+    assert console("sample", tmp_path / "run", "-n", 3, "--out", tmp_path / "three.png")[0] == 0
+    assert "picture-shape=None: a pyramid is of pictures" in refused("train", "lapgan", "ring", *words, "--out", tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
 def write_table(path: Path, rows: np.ndarray) -> Path:
     """A CSV file of integers or text with the columns c0, c1, …."""
     header = ",".join(f"c{i}" for i in range(rows.shape[1]))
@@ -455,7 +467,7 @@ def test_what_a_model_cannot_do_is_refused(refused: Callable[..., str], home: Pa
     assert "-n=0: expected a whole number" in refused("sample", home / "rbm", "-n", 0, "--out", tmp_path / "a.csv")
     assert "is a GAN, which has no density" in refused("score", home / "gan", "digits")
     assert "is a GAN, which cannot fill in cells" in refused("fill", home / "gan", "digits", "--out", tmp_path / "filled.csv")
-    assert "has no label layer: train with --labels" in refused("predict", home / "rbm", "digits", "--out", tmp_path / "classes.csv")
+    assert "predicts no classes: train with --labels" in refused("predict", home / "rbm", "digits", "--out", tmp_path / "classes.csv")
     assert "DATA='digits' has 64 columns, and the model was trained on 6" in refused("score", home / "rbm", "digits")
     assert "outside 0 to 1; score rows like those" in refused("score", home / "rbm", write_table(tmp_path / "three.csv", table_with("3")))
 

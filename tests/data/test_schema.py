@@ -133,6 +133,13 @@ def test_standardising(kind):
     np.testing.assert_allclose(encoded[:, :3].std(0, correction=0), 1, rtol=1e-10)
 
 
+@pytest.mark.parametrize("unit", [1e300, 1e-300])
+def test_a_spread_that_float64_cannot_square_is_refused(unit):
+    rows = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 3.0]]) * [1.0, unit]
+    with pytest.raises(ValueError, match="X: column 1 .*holds values from 0 to 3e.*give it in another unit"):
+        Schema.infer(rows, kind="real")
+
+
 def test_a_large_offset_keeps_its_digits():
     X = 1.7e9 + np.arange(5.0)[:, None] / 8
     encoded = Schema.infer(X, kind="real").encode(X)

@@ -126,6 +126,30 @@ def test_without_a_question_conditions_are_the_datas(conditional: GAN, tmp_path)
     assert (again.impute([[0.5, np.nan]]) == conditional.impute([[0.5, np.nan]])).all()
 
 
+def test_conditions_and_classes_are_drawn_together(tmp_path) -> None:
+    """The given column tells the class, of which one has 7 rows of 400: without a question, or by class, pairs are the data's."""
+    kind = np.where(np.arange(400) < 7, "rare", KIND)
+    places = {"left": -3.0, "rare": 9.0, "right": 3.0}
+    rows = np.column_stack([[places[name] for name in kind], random.normal(size=400)])
+    model = GAN(**{**OPTIONS, "steps": 2}, labels=True, condition=[0]).fit(rows, kind)
+    for name, place in places.items():
+        assert np.allclose(model.sample(50, y=name)[:, 0], place, atol=1e-5)
+    drawn, held = model._condition(4000, None, None, Stream(1))
+    given = model.schema_.decode(model._given.joined(torch.zeros(4000, 1), held))[:, 0]
+    assert np.allclose(given, np.array(list(places.values()))[drawn[:, 1:].argmax(1)], atol=1e-5)
+    share = (kind == "left").mean()  # a false alarm in a million at 4.9 standard errors
+    assert abs((given < 0).mean() - share) < 4.9 * np.sqrt(share * (1 - share) / 4000)
+    model.save(tmp_path / "run")
+    assert (load(tmp_path / "run").sample(30) == model.sample(30)).all()
+
+
+def test_a_class_none_of_whose_conditions_was_kept_has_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("equilibria.estimators.adversarial.KEPT", 3)
+    model = GAN(**{**OPTIONS, "steps": 2}, labels=True, condition=[0]).fit(TWO[:60], np.arange(60) % 20)
+    kept = model.schema_.decode(model._given.joined(torch.zeros(3, 1), model.conditions_))[:, 0]
+    assert all(np.isin(model.sample(5, y=label)[:, 0].astype(np.float32), kept.astype(np.float32)).all() for label in range(20))
+
+
 def test_columns_of_a_frame_are_given_by_name() -> None:
     frame = pd.DataFrame({"a": TWO[:, 0], "b": TWO[:, 1], "c": TWO.sum(1)})
     model = GAN(**{**OPTIONS, "steps": 5}, condition=["c", "a"]).fit(frame)
@@ -185,7 +209,11 @@ def test_impossible_questions_are_refused(conditional: GAN, labelled: GAN) -> No
         (lambda: conditional.sample(2, given=[0.0, 1.0]), "given: expected numbers in the columns condition"),
         (lambda: conditional.sample(2, given=[np.nan, np.nan]), "given: expected numbers in the columns condition"),
         (lambda: conditional.sample(2, given=[0.0]), r"given: expected shape \(2,\) or \(2, 2\)"),
-        (lambda: conditional.impute([[0.0]]), r"X: expected shape \(rows, 2\)"),
+        (lambda: conditional.impute([[0.0]]), "X has 1 features"),
+        (lambda: conditional.impute([[0.0, 1.0]]), r"X: expected numbers in the columns condition=\[0\] and NaN in all others"),
+        (lambda: conditional.impute([[np.nan, np.nan]]), "X: expected numbers in the columns condition"),
+        (lambda: plain.direction(TWO[:4], [0, 1, 0, 1], return_residuals=True), "return_residuals: a direction"),
+        (lambda: plain.sample(2, y=np.zeros(2)), r"y=array\(\[0., 0.\]\): this GAN is not conditional on labels; .*labels=True"),
         (lambda: conditional.impute([[0.0, np.nan]], n=2, how="mean"), "n=2: with how='mean'"),
         (lambda: plain.sample(2, given=[0.0, np.nan]), "given: this GAN draws whole rows"),
         (lambda: labelled.sample(2, y="up"), "is 'up', which is not among the classes"),

@@ -114,6 +114,18 @@ def test_real_digits_are_all_found_and_rare_classes_are_not_looked_for() -> None
     assert watch_game(real, first, data, stream=Stream(0), coverage=coverage, rows=50)["classes"] == 0
 
 
+def test_one_heap_and_rows_far_from_it_have_no_classes() -> None:
+    """Clusters of fewer than five rows are not looked for, and then there may be one left; of packs there is one at the least."""
+    heap = np.random.RandomState(0).normal(size=(200, 2))
+    heap[3] = 1e6
+    assert landmarks(heap, np.arange(200) == 3) is None
+    assert landmarks(np.ones((50, 2))) is None
+    spread = np.concatenate([np.full((95, 1), 0.0), 10.0 ** np.arange(5, 25)[:, None]])
+    assert landmarks(spread) is None
+    found = watch_game(normal(), lambda x, condition: x[::30, :1], TRAIN, stream=Stream(2), packing=30, rows=20)
+    assert math.isfinite(found["train_logit"])
+
+
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="rows=10"):
         watch_game(normal(), first, TRAIN, stream=Stream(0), rows=10)

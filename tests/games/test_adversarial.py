@@ -394,6 +394,8 @@ def test_numbers_out_of_range_are_refused() -> None:
     for options, sentence in (
         ({"penalties": {"r3": 1.0}}, "penalties: 'r3' is none; expected a weight for any of r1, r2, gradient-penalty"),
         ({"penalties": {"r1": -1.0}}, r"penalties\['r1'\]=-1.0"),
+        ({"penalties": {"r1": "1"}}, r"penalties\['r1'\]='1'"),
+        ({"penalties": {"r1": True}}, r"penalties\['r1'\]=True"),
         ({"penalties": {"r1": float("nan")}}, r"penalties\['r1'\]=nan"),
         ({"packing": 0}, "packing=0"),
         ({"instance_noise": -0.1}, "instance_noise=-0.1"),

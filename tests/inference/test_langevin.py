@@ -1,8 +1,4 @@
-"""The Langevin kernel: its Metropolis odds against densities that are written out, and Geweke's test on targets with exact draws.
-
-Rows that begin as exact draws of the target must be exact draws after any number of moves (Geweke 2004): Kolmogorov–Smirnov and z-tests
-with a false alarm in a million for each list. With 40,000 rows a distribution function that moves by .014 is caught.
-"""
+"""The Langevin kernel: its Metropolis odds against densities that are written out, and Geweke's test, which is in ``refinements.py``."""
 
 from __future__ import annotations
 
@@ -16,51 +12,7 @@ from torch.distributions import Normal
 
 from equilibria.inference.langevin import Walk, bounded, langevin, unbounded
 from equilibria.random import Stream
-
-ALARM = 1e-6
-ROWS = 40_000
-
-
-def normal(n: int, stream: Stream, columns: int = 1) -> torch.Tensor:
-    return stream.normal((n, columns), torch.float64)
-
-
-def two_bumps(z: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-    """log r up to a constant, for which N(0, 1) · r is .3 N(−1.2, .5²) + .7 N(.9, .8²)."""
-    parts = [math.log(w) + Normal(m, s).log_prob(z[:, 0]) for w, m, s in ((0.3, -1.2, 0.5), (0.7, 0.9, 0.8))]
-    return torch.logaddexp(*parts) - Normal(0.0, 1.0).log_prob(z[:, 0]) + 3.0
-
-
-def two_bumps_cdf(x: np.ndarray) -> np.ndarray:
-    return 0.3 * stats.norm.cdf(x, -1.2, 0.5) + 0.7 * stats.norm.cdf(x, 0.9, 0.8)
-
-
-def two_bumps_draws(n: int, seed: int) -> torch.Tensor:
-    generator = np.random.default_rng(seed)
-    first = generator.random(n) < 0.3
-    return torch.from_numpy(np.where(first, generator.normal(-1.2, 0.5, n), generator.normal(0.9, 0.8, n)))[:, None]
-
-
-def tilted(z: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-    """A column x and two coins a, b: log r = 1.5 a x + .7 a − .4 a b, so x | a ~ N(1.5 a, 1) and P(a, b) ∝ exp(.7 a − .4 a b)."""
-    x, a, b = z.T
-    return 1.5 * a * x + 0.7 * a - 0.4 * a * b
-
-
-def tilted_draws(n: int, seed: int) -> torch.Tensor:
-    generator = np.random.default_rng(seed)
-    pairs = np.array([(a, b) for a in (-1, 1) for b in (-1, 1)])
-    odds = np.exp(0.7 * pairs[:, 0] - 0.4 * pairs[:, 0] * pairs[:, 1])
-    coins = pairs[generator.choice(4, size=n, p=odds / odds.sum())]
-    return torch.from_numpy(np.column_stack([generator.normal(1.5 * coins[:, 0], 1.0), coins]))
-
-
-def assert_same_means(found: torch.Tensor, start: torch.Tensor, functions) -> None:
-    threshold = stats.norm.isf(ALARM / 2 / len(functions))
-    for f in functions:
-        after, before = f(found).double(), f(start).double()
-        error = math.sqrt(float(after.var() + before.var()) / len(after))
-        assert abs(float(after.mean() - before.mean())) < threshold * error
+from refinements import ALARM, ROWS, langevin_coins, langevin_mixed, langevin_moves, langevin_uniform, normal, two_bumps
 
 
 @pytest.mark.parametrize("size", [0.05, 0.7, 1.0])
@@ -84,24 +36,11 @@ def test_the_odds_are_those_of_target_and_proposal(size: float) -> None:
 
 @pytest.mark.parametrize("step", [0.15, 0.6, 1.0])
 def test_moves_leave_a_known_target_as_it_is(step: float) -> None:
-    start = two_bumps_draws(ROWS, 1)
-    found = langevin(normal, two_bumps, ROWS, Stream(5), start=start, burn_in=0, steps=4, step=step)
-    assert stats.kstest(found.noise[:, 0].numpy(), two_bumps_cdf).pvalue > ALARM
-    assert_same_means(found.noise, two_bumps_draws(ROWS, 2), [lambda z: z, lambda z: z**2, lambda z: (z - 1).abs()])
-    assert 0.1 < found.acceptance <= 1
-    assert not torch.equal(found.noise, start)
+    langevin_moves(step)
 
 
 def test_a_uniform_prior_is_moved_in_normal_coordinates() -> None:
-    """r ∝ 1 + z on U(−1, 1): the density (1 + z)/2, whose draws are 2√v − 1."""
-    start = 2 * Stream(3).uniform((ROWS, 1), torch.float64).sqrt() - 1
-    uniform = lambda n, stream: stream.uniform((n, 1), torch.float64) * 2 - 1  # noqa: E731
-    weight = lambda z, rows: torch.log1p(z[:, 0])  # noqa: E731
-    found = langevin(uniform, weight, ROWS, Stream(4), uniform=True, start=start, burn_in=0, steps=4, step=0.7)
-    assert stats.kstest(found.noise[:, 0].numpy(), lambda z: (1 + z) ** 2 / 4).pvalue > ALARM
-    assert found.noise.abs().max() <= 1
-    from_prior = langevin(uniform, weight, 4000, Stream(6), uniform=True)
-    assert stats.kstest(from_prior.noise[:, 0].numpy(), lambda z: (1 + z) ** 2 / 4).pvalue > ALARM
+    langevin_uniform()
 
 
 def test_the_way_to_normal_coordinates_and_back() -> None:
@@ -113,25 +52,11 @@ def test_the_way_to_normal_coordinates_and_back() -> None:
 
 
 def test_coins_and_columns_together_keep_their_joint_law() -> None:
-    coins = torch.tensor([True, False, False])
-    start = tilted_draws(ROWS, 1)
-    prior = lambda n, stream: stream.normal((n, 3), torch.float64)  # noqa: E731
-    found = langevin(prior, tilted, ROWS, Stream(2), continuous=coins, start=start, burn_in=0, steps=5, step=0.5)
-    _, a, b = found.noise.T
-    assert set(a.unique().tolist()) == set(b.unique().tolist()) == {-1.0, 1.0}
-    assert float((a != start[:, 1]).double().mean()) > 0.05
-    functions = [lambda z: z[:, 0], lambda z: z[:, 1], lambda z: z[:, 2], lambda z: z[:, 1] * z[:, 2], lambda z: z[:, 0] * z[:, 1]]
-    assert_same_means(found.noise, tilted_draws(ROWS, 3), [*functions, lambda z: z[:, 0] ** 2, lambda z: z[:, 0] * z[:, 2]])
+    langevin_mixed()
 
 
 def test_coins_alone_are_flipped_to_their_law() -> None:
-    """Two coins with P(a, b) ∝ exp(.7 a − .4 a b), from fair ones."""
-    prior = lambda n, stream: stream.normal((n, 2), torch.float64).sign()  # noqa: E731
-    weight = lambda z, rows: 0.7 * z[:, 0] - 0.4 * z[:, 0] * z[:, 1]  # noqa: E731
-    found = langevin(prior, weight, ROWS, Stream(1), continuous=torch.zeros(2, dtype=torch.bool), start=1, burn_in=10, steps=15)
-    law = np.array([math.exp(0.7 * a - 0.4 * a * b) for a in (-1, 1) for b in (-1, 1)])
-    place = (found.noise[:, 0] > 0).long() * 2 + (found.noise[:, 1] > 0).long()
-    assert stats.chisquare(np.bincount(place, minlength=4), law / law.sum() * ROWS).pvalue > ALARM
+    langevin_coins()
 
 
 def test_the_burn_in_finds_the_step_and_the_target() -> None:

@@ -1,12 +1,7 @@
-"""Refinement on a generator with five atoms, where the law of every row is a sum that can be written out.
-
-The laws after a bounded number of tries are enumerated and compared with 40,000 rows each by a χ² test with a false alarm in a million: it
-catches a law that is off by a total variation of about .02.
-"""
+"""Refinement on a generator with five atoms, where the law of every row is a sum that is written out in ``refinements.py``."""
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -16,37 +11,9 @@ from scipy import stats
 
 from equilibria.inference.refinement import Candidates, acceptance, metropolis, metropolis_hastings, reject, sir
 from equilibria.random import Stream
+from refinements import ALARM, DATA, GENERATED, LOGS, RATIO, ROWS, STREAM, assert_law, chains, choice, kernel, noise, rejection, weight
 
-ALARM = 1e-6
-ROWS = 40_000
-GENERATED = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
-DATA = np.array([0.1, 0.2, 0.3, 0.4, 0.0])
-RATIO = DATA / GENERATED
-LOGS = torch.from_numpy(np.log(RATIO, out=np.full(5, -np.inf), where=RATIO > 0))
-STREAM = Stream(3)
 METHODS = {"reject": reject, "mh": metropolis_hastings, "sir": sir}
-
-
-def noise(n: int, stream: Stream) -> torch.Tensor:
-    """Atoms 0 … 4 as a column."""
-    return torch.searchsorted(torch.from_numpy(GENERATED.cumsum()[:-1]), stream.uniform((n,), torch.float64), right=True)[:, None].float()
-
-
-def weight(z: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    return LOGS[z[:, 0].long()] + 0.7  # a constant must change nothing
-
-
-def assert_law(found: torch.Tensor, law: np.ndarray) -> None:
-    counts = np.bincount(found[:, 0].long().numpy(), minlength=5)
-    assert (counts[law == 0] == 0).all()
-    here = law > 0
-    assert stats.chisquare(counts[here], law[here] / law.sum() * counts.sum()).pvalue > ALARM, (counts / counts.sum(), law)
-
-
-def kernel() -> np.ndarray:
-    """The independence chain's transitions between the atoms of the data."""
-    moves = GENERATED * np.minimum(1, RATIO / np.where(RATIO > 0, RATIO, 1e-300)[:, None])
-    return moves + np.diag(1 - moves.sum(1))
 
 
 def test_what_rejection_takes_has_the_law_of_the_data() -> None:
@@ -67,25 +34,7 @@ def test_rejection_in_time_is_exact() -> None:
 
 @pytest.mark.parametrize("tries", [1, 2, 3])
 def test_rows_out_of_tries_are_filled_in_by_weight(tries: int) -> None:
-    """All sequences of proposals: taken at the first acceptance; if none is, one of them by its weight."""
-    law, short, a = np.zeros(5), 0.0, np.minimum(1, RATIO / RATIO.max())
-    for sequence in itertools.product(range(5), repeat=tries):
-        probability = GENERATED[list(sequence)].prod()
-        refused = 1.0
-        for atom in sequence:
-            law[atom] += probability * refused * a[atom]
-            refused *= 1 - a[atom]
-        weights = RATIO[list(sequence)]
-        short += probability * refused
-        if weights.sum():
-            np.add.at(law, list(sequence), probability * refused * weights / weights.sum())
-        else:  # nothing to choose by: no law is promised, and the shape's own draw stands
-            law += probability * refused * GENERATED
-    found = reject(noise, weight, ROWS, STREAM.child(tries), tries=tries)
-    assert_law(found.noise, law)
-    assert abs(float(found.short.double().mean()) - short) < stats.norm.isf(ALARM / 2) * math.sqrt(short * (1 - short) / ROWS)
-    assert found.tries <= 10_000 + tries * ROWS
-    assert "out of tries" in str(found)
+    rejection(tries)
 
 
 def test_the_shift_takes_more_and_is_not_exact() -> None:
@@ -116,11 +65,7 @@ def test_the_chains_kernel_keeps_the_law_of_the_data() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 12])
 def test_chains_have_the_law_of_the_kernels_power(steps: int) -> None:
-    law = GENERATED @ np.linalg.matrix_power(kernel(), steps)
-    found = metropolis_hastings(noise, weight, ROWS, STREAM.child("mh", steps), steps=steps)
-    assert_law(found.noise, np.where(law > 1e-300, law, 0))
-    assert 0.5 * np.abs(law - DATA).sum() <= (1 - 1 / RATIO.max()) ** steps  # Mengersen & Tweedie's rate
-    assert found.tries == ROWS * (steps + 1)
+    chains(steps)
 
 
 def test_a_move_is_taken_with_metropolis_probability() -> None:
@@ -134,18 +79,7 @@ def test_a_move_is_taken_with_metropolis_probability() -> None:
 
 @pytest.mark.parametrize("candidates", [1, 2, 4])
 def test_a_choice_by_weight_has_its_enumerated_law(candidates: int) -> None:
-    law, ess = np.zeros(5), 0.0
-    for sequence in itertools.product(range(5), repeat=candidates):
-        probability, weights = GENERATED[list(sequence)].prod(), RATIO[list(sequence)]
-        if weights.sum():
-            np.add.at(law, list(sequence), probability * weights / weights.sum())
-            ess += probability * weights.sum() ** 2 / np.square(weights).sum()
-        else:
-            law += probability * GENERATED
-    found = sir(noise, weight, ROWS, STREAM.child("sir", candidates), candidates=candidates)
-    assert_law(found.noise, law)
-    assert abs(found.ess - ess) < stats.norm.isf(ALARM / 2) * candidates / math.sqrt(ROWS)
-    assert math.isnan(found.acceptance)
+    choice(candidates)
 
 
 def test_many_candidates_are_as_good_as_the_data() -> None:

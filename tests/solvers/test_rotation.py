@@ -195,7 +195,7 @@ def test_what_is_averaged_over_processes() -> None:
     def reduce(tensors: list[Tensor]) -> None:
         seen.append(len(tensors))
 
-    for name, times in (("extragradient", [2, 2]), ("optimistic", [2]), ("lookahead", [2]), ("consensus", [2])):
+    for name, times in (("extragradient", [2, 2]), ("optimistic", [2]), ("lookahead", [2]), ("consensus", [2, 2])):
         seen.clear()
         SOLVERS[name](Rule("sgd", 0.1), reduce=reduce).step(XYGame(), repeat(None), Stream(0))
         assert seen == times, name

@@ -24,7 +24,7 @@ OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 
 NO_DENSITY = "is a {kind}, which has no density to score by: see equilibria evaluate {run}"
 NO_FILLING = "is a {kind}, which cannot fill in cells given others: train an rbm or a dbm"
-NO_LABELS = "has no label layer: train with --labels on data with labels"
+NO_LABELS = "predicts no classes: train with --labels (a gan with --semi-supervised too) on data with labels"
 
 
 def sample(

@@ -82,7 +82,7 @@ def moments(X: Table, header: Header) -> tuple[Tensor, Tensor]:
     Raises
     ------
     ValueError
-        If a column has no value at all.
+        If a column has no value at all, or its deviation is beyond the range of float64.
     """
     width = X.shape[1]
     total, count, squares = (torch.zeros(width, dtype=torch.float64) for _ in range(3))
@@ -99,7 +99,13 @@ def moments(X: Table, header: Header) -> tuple[Tensor, Tensor]:
     mean = torch.where(constant, minima, total / count)
     for values in _precise_blocks(X, header):
         squares += (values - mean).square().nansum(0)
-    return mean, torch.where(constant, 1.0, (squares / count).sqrt())
+    deviation = torch.where(constant, 1.0, (squares / count).sqrt())
+    beyond = (~(mean.isfinite() & deviation.isfinite() & (deviation > 0))).nonzero()
+    if len(beyond):
+        j = int(beyond[0])
+        found = f"holds values from {minima[j]:g} to {maxima[j]:g}, whose squares float64 cannot hold"
+        raise ValueError(f"X: {header.column(j)} {found}; give it in another unit")
+    return mean, deviation
 
 
 def own_type(values: np.ndarray, dtype: str, low: float | None = None, high: float | None = None) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from equilibria.data import Batch
@@ -161,6 +162,7 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
     network_: str
     _given: Given
     conditions_: Tensor | None = None  # rows of the given columns, encoded
+    condition_codes_: Tensor | None = None  # the class of each, where rows are drawn by class
 
     def __init__(
         self,
@@ -263,15 +265,14 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         choice("how", how, ("draw", "mean"))
         if how == "mean" and n > 1:
             raise ValueError(f"n={n!r}: with how='mean' there is one completion; leave n at 1, or draw several")
-        table = np.asarray(X, dtype=float)
-        if table.ndim != 2 or table.shape[1] != self.n_features_in_:
-            raise ValueError(f"X: expected shape (rows, {self.n_features_in_}), found {table.shape}")
-        count, seed = MEANS if how == "mean" else n, self._draws(random_state, "impute")
-        rows = np.asarray(self.sample(count * len(table), given=np.tile(table, (count, 1)), random_state=seed))
-        rows = rows.reshape(count, *table.shape)
-        if how == "mean":
-            return self._framed(rows.mean(0), typed=False)
-        return self._framed(rows[0]) if n == 1 else rows
+        table = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan")
+        if (np.isnan(table) == np.isin(np.arange(table.shape[1]), self._given.given)).any():
+            raise ValueError(f"X: expected numbers in the columns condition={self.condition!r:.60} and NaN in all others")
+        seed = self._draws(random_state, "impute")
+        draws = (np.asarray(self.sample(len(table), given=table, random_state=seed.child(i))) for i in range(MEANS if how == "mean" else n))
+        if how == "mean":  # one after another: 200 copies of a table of pictures may not fit into memory
+            return self._framed(functools.reduce(np.add, draws, np.zeros(table.shape)) / MEANS, typed=False)
+        return self._framed(next(draws)) if n == 1 else np.stack(list(draws))
 
     def transform(self, X: Any) -> np.ndarray:
         """The critic's features of each row, shape (n_samples, width): what its last layer sees.
@@ -341,10 +342,11 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
     def _note_conditions(self, X: np.ndarray, codes: np.ndarray | None) -> None:
         """What samples are conditioned on where nothing is asked."""
         self._note_shares(codes)
-        self.conditions_ = None
+        self.conditions_ = self.condition_codes_ = None
         if self._given.given:
             rows = self._stream().child("conditions").permutation(len(X))[:KEPT].sort().values.numpy()
             self.conditions_ = self._given.parts(self.schema_.encode(X[rows]))[1].to(self.device)
+            self.condition_codes_ = torch.from_numpy(codes[rows]) if codes is not None and self._label_columns else None
 
     def _view(self, batch: Batch, stream: Stream) -> Batch:
         """A batch's drawn columns, and its given ones and labels as the condition."""
@@ -355,8 +357,9 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
 
     def _condition(self, n: int, y: Any, given: Any, stream: Stream) -> tuple[Tensor | None, Tensor | None]:
         """What ``n`` samples are conditioned on: all of it, and the encoded columns of it that are part of a row."""
-        held = self._held(n, given, stream)
-        parts = [part for part in (held, self._class_condition(n, y, stream)) if part is not None]
+        codes = self._drawn_classes(n, y, stream)
+        held = self._held(n, given, codes, stream)
+        parts = [part for part in (held, None if codes is None else self._one_hot(codes).to(self.device)) if part is not None]
         return (torch.cat(parts, 1) if parts else None), (None if held is None else held.cpu())
 
     def _judged(self, rows: Tensor, codes: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
@@ -376,15 +379,14 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         rows = self.schema_.decode(self._given.joined(drawn.cpu(), held))
         return self._framed(rows if given is None else _put_back(rows, given))
 
-    def _held(self, n: int, given: Any, stream: Stream) -> Tensor | None:
-        """The encoded columns ``condition`` of ``n`` samples; None where there are none."""
+    def _held(self, n: int, given: Any, codes: Tensor | None, stream: Stream) -> Tensor | None:
+        """The encoded columns ``condition`` of ``n`` samples of these classes; None where there are none."""
         if self.conditions_ is None:
             if given is not None:
                 raise ValueError("given: this GAN draws whole rows; construct it with condition=, the columns that will be given")
             return None
         if given is None:
-            rows = stream.child("conditions").integers((n,), len(self.conditions_)).to(self.conditions_.device)
-            return self.conditions_[rows]
+            return self.conditions_[self._kept_rows(n, codes, stream.child("conditions")).to(self.conditions_.device)]
         table = np.asarray(given, dtype=float)
         table = np.broadcast_to(table, (n, len(table))) if table.ndim == 1 else table
         if table.shape != (n, self.n_features_in_):
@@ -393,6 +395,17 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         if bool(held.isnan().any()) or not bool(drawn.isnan().all()):
             raise ValueError(f"given: expected numbers in the columns condition={self.condition!r} and NaN in all others")
         return held.to(self.device)
+
+    def _kept_rows(self, n: int, codes: Tensor | None, stream: Stream) -> Tensor:
+        """Which of the kept conditions ``n`` samples go with: those of their own class, so that both together are as in the data."""
+        assert self.conditions_ is not None
+        if codes is None or self.condition_codes_ is None:
+            return stream.integers((n,), len(self.conditions_))
+        counts, order = torch.bincount(self.condition_codes_, minlength=len(self.classes_)), self.condition_codes_.argsort(stable=True)
+        share = stream.uniform((n,), torch.float64)
+        place = (counts.cumsum(0) - counts)[codes] + (share * counts[codes]).long()
+        anywhere = (share * len(order)).long()  # of a class so rare that none of its rows was kept
+        return torch.where(counts[codes] > 0, order[place.clamp(max=len(order) - 1)], anywhere)
 
     def _portraits(self, X: np.ndarray) -> Callable[[Generator], np.ndarray]:
         """Sample pictures: the same noise and conditions each time, so that the eye can follow; classes in their order."""
@@ -433,7 +446,8 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         players = {"generator": self.generator_, "critic": self.critic_}
         tensors = {f"{player}.{name}": value for player, module in players.items() for name, value in module.state_dict().items()}
         tensors |= self._ratio_tensors()
-        return tensors if self.conditions_ is None else {**tensors, "conditions": self.conditions_}
+        kept = {"conditions": self.conditions_, "condition_codes": self.condition_codes_}
+        return tensors | {name: values for name, values in kept.items() if values is not None}
 
     def _metadata(self) -> dict[str, Any]:
         return {"network": self.network_, "class_shares": self.class_shares_}
@@ -443,6 +457,7 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         self.network_ = metadata.get("network", "mlp")  # of a run from before there was a choice
         self.class_shares_ = metadata.get("class_shares")
         self.conditions_ = tensors["conditions"].to(self.device) if "conditions" in tensors else None
+        self.condition_codes_ = tensors.get("condition_codes")
         generator, critic = self._networks()
         self.generator_, self.critic_ = generator, self._packed(critic)
         for player, module in (("generator", self.generator_), ("critic", self.critic_)):

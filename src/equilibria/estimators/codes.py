@@ -127,8 +127,10 @@ class Codes:
         y : array-like of shape (n,)
             Two different labels; the way is from the first in sorted order to the second.
         **options
-            Of :meth:`encode`.
+            Of :meth:`encode`, but for ``return_residuals``.
         """
+        if "return_residuals" in options:
+            raise ValueError("return_residuals: a direction is a difference of mean codes and has none; call encode for them")
         labels, places = np.unique(np.asarray(y), return_inverse=True)
         if len(labels) != 2:
             raise ValueError(f"y has the labels {labels.tolist()[:5]}: expected two different ones, between which the direction is")

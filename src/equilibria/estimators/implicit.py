@@ -56,7 +56,7 @@ class Implicit(Codes):
             their shares in the training rows.
         given : array of shape (d,) or (n, d), optional
             Rows whose columns ``condition`` are held fixed, NaN elsewhere; by default these are taken from training rows (of which some
-            2,000 conditions are kept with the model).
+            2,000 conditions are kept with the model), of a model with ``labels=True`` from rows of the class that is drawn.
         refine : {None, "reject", "mh", "sir", "langevin"}
             Whether the critic's ratio refines the samples, and how; see :meth:`refined`, which also says how it went.
         random_state : int, numpy generator or None
@@ -204,8 +204,8 @@ class Implicit(Codes):
         """Rows as the critic sees them, with their conditions."""
         check_is_fitted(self)
         rows = self._encode(self._table(X, reset=False)).to(self.device)
-        if not self._label_columns and y is not None:
-            raise ValueError(f"y={y!r}: this {type(self).__name__} is not conditional on labels; leave y out, or fit with labels=True")
+        if not self._label_columns:
+            self._refuse_labels(y)
         return self._judged(rows, None if y is None else self._asked(y, len(rows)))
 
     def _both_ratios(self, X: Any, y: Any, random_state: RandomState, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -331,3 +331,4 @@ class Implicit(Codes):
         def _label_columns(self) -> int: ...
         def _set(self, name: str, network: str) -> Any: ...
         def _asked(self, y: Any, n: int) -> np.ndarray: ...
+        def _refuse_labels(self, y: Any) -> None: ...

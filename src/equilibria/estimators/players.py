@@ -274,7 +274,7 @@ class AdversarialEstimator(LabelledEstimator):
         """Batches that packs divide."""
         rows = min(self._set("batch_size", network), len(X))
         if rows < self.packing:
-            raise ValueError(f"packing={self.packing!r}: X has {len(X)} rows, which do not make one pack; use fewer")
+            raise ValueError(f"packing={self.packing!r}: a batch has {rows} rows, which do not make one pack; use fewer, or more rows")
         names = ("data",) if name == "data" else ("data", name)
         stream, size = self._stream().child(*names), rows - rows % self.packing
         return Batches(X, size, stream, labels=codes, encode=self.schema_.encode, shard=(rank, world), device=self.device)
@@ -333,7 +333,7 @@ class AdversarialEstimator(LabelledEstimator):
 
     def _watched(self, X: np.ndarray, codes: np.ndarray | None, view: View) -> Batch | None:
         """Some of these rows as the players see them; None where there are too few to say anything."""
-        if len(X) < FEWEST:
+        if min(len(X), WATCHED) < max(FEWEST, self.packing):
             return None
         rows = self._stream().child("watched").permutation(len(X))[:WATCHED].sort().values.numpy()
         values = self.schema_.encode(X[rows]).to(self.device)
@@ -378,15 +378,24 @@ class AdversarialEstimator(LabelledEstimator):
             self.class_shares_ = (counts / counts.sum()).tolist()
 
     def _class_condition(self, n: int, y: Any, stream: Stream) -> Tensor | None:
-        """The label's columns of ``n`` samples: the classes that were asked for, or drawn by their shares; None where there are none."""
+        """The label's columns of ``n`` samples; None where there are none."""
+        codes = self._drawn_classes(n, y, stream)
+        return None if codes is None else self._one_hot(codes).to(self.device)
+
+    def _drawn_classes(self, n: int, y: Any, stream: Stream) -> Tensor | None:
+        """Class numbers of ``n`` samples: those that were asked for, or drawn by their shares; None where rows are not drawn by class."""
         if not self._label_columns:
-            if y is not None:
-                raise ValueError(f"y={y!r}: this {type(self).__name__} is not conditional on labels; leave y out, or fit with labels=True")
+            self._refuse_labels(y)
             return None
         codes = torch.full((n,), -1) if y is None else torch.from_numpy(self._asked(y, n))
         ends = torch.tensor(self.class_shares_, dtype=torch.float64).cumsum(0)
         free = torch.searchsorted(ends, stream.child("classes").uniform((n,), torch.float64), right=True).clamp(max=len(ends) - 1)
-        return self._one_hot(torch.where(codes < 0, free, codes)).to(self.device)
+        return torch.where(codes < 0, free, codes)
+
+    def _refuse_labels(self, y: Any) -> None:
+        if y is not None:
+            remedy = "leave y out" if self.labels else "leave y out, or fit with labels=True"
+            raise ValueError(f"y={y!r:.60}: this {type(self).__name__} is not conditional on labels; {remedy}")
 
     def _one_of_each(self, n: int) -> np.ndarray | None:
         """``n`` labels, each class as often as the others, in their order; None where rows are not drawn by class."""
@@ -403,9 +412,8 @@ class AdversarialEstimator(LabelledEstimator):
 
 
 def _landmarks(values: Tensor) -> Coverage | None:
-    """The clusters that samples are looked for in; None where they would take long, or the rows are all alike."""
-    alike = bool((values == values[0]).all())
-    return None if alike or values.shape[1] > WIDEST else landmarks(values)
+    """The clusters that samples are looked for in; None where they would take long, or there are none."""
+    return None if values.shape[1] > WIDEST else landmarks(values)
 
 
 def _averaged(generator: Generator, average: Average | None) -> Generator:

@@ -11,7 +11,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from equilibria.data import Batch
+from equilibria.data import Batch, Schema
 from equilibria.estimators.parameters import whole
 from equilibria.estimators.players import FAMILIES, PORTRAITS, AdversarialEstimator, Family, Players, View
 from equilibria.models.generator import Generator
@@ -195,8 +195,11 @@ class LAPGAN(AdversarialEstimator):
         super()._validate()
         if self.levels is not None:
             whole("levels", self.levels, 1)
-        if self.picture_shape is None:
+
+    def _infer(self, X: np.ndarray) -> Schema:
+        if self.picture_shape is None:  # asked here and not of the parameters alone: a folder of pictures brings its shape with it
             raise ValueError("picture_shape=None: a pyramid is of pictures; give (height, width), or (height, width, 3) for colours")
+        return super()._infer(X)
 
     def _family(self, network: str) -> Family:
         return LEVELS.get(network, FAMILIES[network])

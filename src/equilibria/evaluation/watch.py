@@ -27,7 +27,9 @@ _FEWEST = 5  # rows of a cluster that is to be looked for
 _EXPECTED = 14.0  # a class that fewer samples are expected of may be missed by chance: with e⁻¹⁴ = 1e-6
 
 
-def landmarks(train: Any, labels: Any = None, *, clusters: int = 20, max_rows: int = 1000, random_state: RandomState = 0) -> Coverage:
+def landmarks(
+    train: Any, labels: Any = None, *, clusters: int = 20, max_rows: int = 1000, random_state: RandomState = 0
+) -> Coverage | None:
     """What :func:`watch_game` looks for among the samples: the classes of the data, or clusters where there are no labels.
 
     Parameters
@@ -42,6 +44,11 @@ def landmarks(train: Any, labels: Any = None, *, clusters: int = 20, max_rows: i
         At most so many rows are used.
     random_state : int, Stream or numpy generator
         Which.
+
+    Returns
+    -------
+    Coverage or None
+        None where there are no two classes of five rows or more: rows that are all alike, or one heap and a few rows far from it.
 
     Raises
     ------
@@ -65,7 +72,7 @@ def landmarks(train: Any, labels: Any = None, *, clusters: int = 20, max_rows: i
     else:
         codes = np.unique(np.asarray(labels)[kept], return_inverse=True)[1]
     seen = np.bincount(codes)[codes] >= _FEWEST
-    return Coverage.fit(rows[seen], codes[seen], random_state=stream)
+    return Coverage.fit(rows[seen], codes[seen], random_state=stream) if len(np.unique(codes[seen])) > 1 else None
 
 
 def watch_game(
@@ -147,7 +154,7 @@ def _kinds(seen: Batch, unseen: Batch | None, sampled: Batch) -> dict[str, Batch
 
 def _some(batch: Batch, most: int, packing: int, stream: Stream) -> Batch:
     """Random rows, in whole packs."""
-    count = min(most, len(batch.values)) // packing * packing
+    count = max(min(most, len(batch.values)) // packing, 1) * packing
     index = stream.permutation(len(batch.values))[:count].to(batch.values.device)
     return Batch(batch.values[index], condition=None if batch.condition is None else batch.condition[index])
 

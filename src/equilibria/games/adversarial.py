@@ -141,6 +141,7 @@ class AdversarialGame(Game):
         for name, (penalty, _) in self.penalties.items():
             self._alike.setdefault(penalty.of, []).append(name)
         self._row_wise = row_wise(critic)
+        self.across_rows = not (self._row_wise and row_wise(generator))
         self._norms = {player: [part for part in getattr(self, player).modules() if isinstance(part, BatchNorm)] for player in self.players}
         self._normed = any(self._norms.values())
         self._seen: dict[str, Any] = {}  # what each player saw when it last paid in this round

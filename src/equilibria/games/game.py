@@ -46,6 +46,9 @@ class Game(nn.Module):
     players: tuple[str, ...] = ()
     sharded: Sequence[str] = ()
     """Names of buffers whose rows are shared out among processes (persistent chains)."""
+    across_rows: bool = False
+    """Whether what a row costs depends on other rows of its batch (batch norm, minibatch deviation): several processes, of which each would
+    see its share of them alone, are refused."""
 
     def draw(self, batch: Any, stream: Stream) -> Any:
         """All of a round's randomness: noise, moves of the chains, the posterior; what it returns is held fixed in ``cost``."""

@@ -7,6 +7,8 @@ slope is that in x alone: a condition is held fixed.
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -78,6 +80,6 @@ def find_penalties(weights: Mapping[str, float]) -> dict[str, tuple[Penalty, flo
     for name, weight in weights.items():
         if name not in PENALTIES:
             raise ValueError(f"penalties: {name!r} is none; expected a weight for any of {', '.join(PENALTIES)}")
-        if not 0 <= weight < float("inf"):
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
             raise ValueError(f"penalties[{name!r}]={weight!r}: expected a finite weight of at least 0")
     return {name: (PENALTIES[name], float(weight)) for name, weight in weights.items() if weight > 0}

@@ -202,7 +202,7 @@ class Consensus(Simultaneous):
     Notes
     -----
     ½‖v‖² is also least at equilibria that gradient play runs away from, so a large γ may keep the players at one. Over a minibatch
-    its mean is too large by the gradients' variance; of several processes each takes it over its own rows.
+    its mean is too large by the gradients' variance. v is that of the whole batch, so that several processes average twice a round.
 
     References
     ----------
@@ -242,7 +242,9 @@ class Consensus(Simultaneous):
         owned = [parameter for player in game.players for parameter in self._owned[player]]
         with torch.enable_grad():
             taken = [tensor for player in game.players for tensor in self._curved(game, player, drawn)]
-            wish = torch.stack([tensor.square().sum() for tensor in taken]).sum() / 2
+            mean = [tensor.detach().clone() for tensor in taken]
+            self.reduce(mean)  # ∇ ½‖v‖² is J·v, whose two factors are means over all processes
+            wish = torch.stack([(tensor * whole).sum() for tensor, whole in zip(taken, mean, strict=True)]).sum()
             if wish.requires_grad:
                 pulls = torch.autograd.grad(wish, owned, allow_unused=True, materialize_grads=True)
             else:  # no cost is curved, so v is the same everywhere

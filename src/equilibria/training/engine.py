@@ -74,7 +74,18 @@ class Processes:
         return int(tensor)
 
     def share(self, game: Game) -> None:
-        """Keep this process's rows of the game's sharded buffers (persistent chains)."""
+        """Keep this process's rows of the game's sharded buffers (persistent chains).
+
+        Raises
+        ------
+        ValueError
+            Where the buffers have no equal shares, or the game looks across the rows of a batch.
+        """
+        if self.world > 1 and game.across_rows:
+            raise ValueError(
+                f"game: {type(game).__name__} has a network that looks across the rows of a batch (batch norm, minibatch deviation), and "
+                f"each of {self.world} processes would show it its own share alone; take it out, or use one process"
+            )
         for name in game.sharded if self.world > 1 else ():
             rows = getattr(game, name)
             if len(rows) % self.world:
