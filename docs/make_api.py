@@ -37,8 +37,8 @@ HEAD = """# API reference
 <!-- Written by docs/make_api.py from the sources: change the docstrings there, then run it again. -->
 
 Every public name with its signature and what its docstring says first; the whole of it, with equations, shapes, errors and an example that
-runs, is at `help(name)`. How the parts fit together is in [architecture.md](architecture.md); how to use them in
-the guides, [to Boltzmann machines](guides/boltzmann.md) and [to GANs](guides/gan.md). The command line has its own help: `equilibria --help`.
+runs, is at `help(name)`. How the parts fit together is in [architecture.md](architecture.md); how to use them in the guides,
+[to Boltzmann machines](guides/boltzmann.md) and [to GANs](guides/gan.md). The command line has its own help: `equilibria --help`.
 """
 
 

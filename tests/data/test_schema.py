@@ -136,7 +136,7 @@ def test_standardising(kind):
 @pytest.mark.parametrize("unit", [1e300, 1e-300])
 def test_a_spread_that_float64_cannot_square_is_refused(unit):
     rows = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 3.0]]) * [1.0, unit]
-    with pytest.raises(ValueError, match="X: column 1 .*holds values from 0 to 3e.*give it in another unit"):
+    with pytest.raises(ValueError, match=r"X: column 1 .*holds values from 0 to 3e.*give it in another unit"):
         Schema.infer(rows, kind="real")
 
 
