@@ -68,8 +68,8 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         On the critic's slope, with their weights: "r1", "r2", "gradient-penalty". By default R1 and R2, of weight 3 for perceptrons, of 1
         for networks of pictures.
     fade : float, optional
-        The share of these weights that is left at the end; they fall geometrically. By default .00003 for perceptrons, else 1. A smooth
-        critic gives modes their shares, a sharp one their widths.
+        The share of these weights that is left at the end; they fall geometrically. By default .00003 where the critic sees waves (see
+        ``bandwidth``), else 1. A smooth critic gives modes their shares, a sharp one their widths.
     bandwidth : float, optional
         The largest frequency, in radians per standard deviation, of the waves that a perceptron's critic sees beside the columns; 0 for
         none. By default 10 where rows are up to 8 real numbers: without them a narrow mode is learnt late.

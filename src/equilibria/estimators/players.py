@@ -205,6 +205,14 @@ class AdversarialEstimator(LabelledEstimator):
         value = getattr(self, name)
         return getattr(self._family(network), name) if value is None else value
 
+    def _fading(self, network: str, critic: nn.Module) -> float:
+        """The share of the penalties that is left at the end: they fade by default where the critic sees waves, which needs it sharp, and
+        not in many columns, where a sharp one tells all samples from all rows."""
+        if self.fade is not None:
+            return float(self.fade)
+        inner = critic.critic if isinstance(critic, Packed) else critic
+        return FAMILIES[network].fade if isinstance(inner, Fourier) else 1.0
+
     def _rules(self, network: str) -> dict[str, Rule]:
         rate, schedule = self._set("learning_rate", network), self._set("schedule", network)
         critic = self._family(network).pace * rate if self.critic_rate is None else self.critic_rate
@@ -302,7 +310,7 @@ class AdversarialEstimator(LabelledEstimator):
             critic,
             self._set("payoff", network),
             penalties=self._set("penalties", network),
-            fade=(self._set("fade", network), steps),
+            fade=(self._fading(network, critic), steps),
             packing=self.packing,
             instance_noise=self.instance_noise,
             classes=self._classes,
