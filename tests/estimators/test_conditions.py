@@ -161,7 +161,7 @@ def test_columns_of_a_frame_are_given_by_name() -> None:
 def test_a_pile_of_pictures_is_drawn_given_those_above() -> None:
     """The last of three 8 × 8 frames, by convolutions, given the two before: channels of both players."""
     frames = random.uniform(size=(30, 3 * 64))
-    options = {**OPTIONS, "steps": 3, "channels": 4, "learning_rate": None}
+    options = {**OPTIONS, "network": "dcgan", "steps": 3, "channels": 4, "learning_rate": None}
     model = GAN(**options, condition=range(128), picture_shape=(24, 8), value_range=(0, 1)).fit(frames)
     assert model.network_ == "dcgan"
     assert model.generator_.network.given.planes == 2

@@ -198,7 +198,7 @@ def test_a_gans_forecasts_roll_on_and_travel(adversarial, tmp_path):
 
 def test_a_gan_of_frames_has_the_last_ones_beside_it():
     frames = np.tile(np.eye(8)[:, None] * np.eye(8)[None, :, :], (4, 1, 1)).reshape(-1, 64)  # a dot that walks down the diagonal
-    gan = GAN(channels=4, latent_dim=2, steps=3, picture_shape=(8, 8), value_range=(0, 1), random_state=0)
+    gan = GAN(network="dcgan", channels=4, latent_dim=2, steps=3, picture_shape=(8, 8), value_range=(0, 1), random_state=0)
     model = NextState(gan, lag=2).fit(frames)
     assert model.machine_.network_ == "dcgan"
     assert model.machine_.generator_.network.given.planes == 2

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from equilibria.data import Batch
 from equilibria.estimators.conditions import Given
+from equilibria.estimators.families import Players
 from equilibria.estimators.implicit import Implicit
 from equilibria.estimators.parameters import choice, flag, whole
-from equilibria.estimators.players import PORTRAITS, AdversarialEstimator, Players
+from equilibria.estimators.players import PORTRAITS, AdversarialEstimator
 from equilibria.estimators.queries import _put_back
 from equilibria.models.generator import Generator
 from equilibria.random import RandomState, Stream

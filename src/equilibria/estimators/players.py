@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from equilibria.data import Batch, Batches
+from equilibria.estimators.families import FAMILIES, FEW, NORMALISED, WAVES, Family, Players
 from equilibria.estimators.labelled import LabelledEstimator
 from equilibria.estimators.parameters import choice, flag, number, pair, usable_device, whole, widths, writable_name
 from equilibria.evaluation.coverage import Coverage
@@ -29,11 +30,9 @@ from equilibria.solvers import SOLVERS, Alternating, Rule, Solver
 from equilibria.solvers.rule import SCHEDULES
 from equilibria.training.stages import Average, Stage
 
-__all__ = ["FAMILIES", "NORMALISED", "PORTRAITS", "AdversarialEstimator", "Family", "Players", "View"]
+__all__ = ["PORTRAITS", "AdversarialEstimator", "View"]
 
 UNITS = ("auto", "picture", "real")
-NORMALISED: dict[str | None, tuple[str | None, str | None]] = {"generator": ("batch", None), "both": ("batch", "batch"), None: (None, None)}
-"""Which of a dcgan's players have batch norm: name → (the generator's, the critic's)."""
 PORTRAITS = 64  # pictures in a sheet that shows where training is
 WATCHED = 2000  # training rows that the game is watched by, and as many held-out ones
 FEWEST = 40  # rows that it can be watched by
@@ -41,100 +40,6 @@ WIDEST = 1024  # columns in which clusters are looked for
 SMALLEST = 16  # side of the pictures that are given convolutions unasked; smaller ones perceptrons learn better (LOG.md)
 RESTATED = 20  # batches that batch norm's statistics are worked out from at the end of a stage
 View = Callable[[Batch, Stream], Batch]
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """How a kind of network is trained where the estimator's parameters say nothing else (None); each has the name of its parameter.
-
-    Attributes
-    ----------
-    learning_rate, betas, schedule
-        Adam's rate and averaging rates, and how the rate falls over the rounds.
-    pace : float
-        The critic's rate over the generator's.
-    payoff : str
-        A row of ``PAYOFFS``.
-    penalties : mapping of str to float
-        Rows of ``PENALTIES`` and their weights.
-    fade : float
-        The share of these weights that is left at the end.
-    prior, latent_dim, batch_size, steps, average
-        As the parameters.
-    bandwidth : float
-        Of the critic's waves, where rows are real numbers in at most ``FEW`` columns; 0 is none.
-    """
-
-    learning_rate: float
-    payoff: str
-    penalties: Mapping[str, float]
-    betas: tuple[float, float] = (0.5, 0.999)
-    schedule: str = "constant"
-    pace: float = 1.0
-    fade: float = 1.0
-    prior: str = "normal"
-    latent_dim: int = 64
-    batch_size: int = 100
-    steps: int = 20000
-    average: float = 0.999
-    bandwidth: float = 0.0
-
-
-SLOPES = {"r1": 3.0, "r2": 3.0}
-FAMILIES: dict[str, Family] = {
-    "mlp": Family(
-        1e-3,
-        "relativistic",
-        SLOPES,
-        betas=(0.0, 0.99),
-        schedule="linear",
-        pace=3.0,
-        fade=3e-5,
-        prior="mixed",
-        latent_dim=16,
-        batch_size=512,
-        steps=8000,
-        average=0.99,
-        bandwidth=10.0,
-    ),
-    "dcgan": Family(2e-3, "relativistic", {"r1": 1.0, "r2": 1.0}, schedule="linear", pace=0.25),
-    "residual": Family(2e-4, "relativistic", {"r1": 1.0, "r2": 1.0}, betas=(0.0, 0.99)),
-}
-"""Networks by name. The plain one's settings are what won on the ring and the grid (experiments/ring_and_grid.py); what each part of
-them does is told in docs/architecture.md."""
-FEW = 8  # columns; in more, waves in random directions are noise
-WAVES = 64  # directions that the critic sees waves in
-
-
-@dataclasses.dataclass(frozen=True)
-class Players:
-    """What a generator and its critic are built for.
-
-    Attributes
-    ----------
-    network : str
-        A row of ``FAMILIES``.
-    size : int
-        Columns of a row.
-    shape : tuple of int or None
-        Of a row that is a picture.
-    numbers, planes : int
-        The condition: so many pictures of that shape, then so many plain numbers.
-    output : str or None
-        What the generator's last layer passes through.
-    """
-
-    network: str
-    size: int
-    shape: tuple[int, ...] | None = None
-    numbers: int = 0
-    planes: int = 0
-    output: str | None = None
-
-    @property
-    def condition(self) -> int:
-        """Columns of the condition."""
-        return self.planes * self.size + self.numbers
 
 
 class AdversarialEstimator(LabelledEstimator):

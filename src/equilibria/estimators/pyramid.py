@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from equilibria.data import Batch, Schema
+from equilibria.estimators.families import FAMILIES, Family, Players
 from equilibria.estimators.parameters import whole
-from equilibria.estimators.players import FAMILIES, PORTRAITS, AdversarialEstimator, Family, Players, View
+from equilibria.estimators.players import PORTRAITS, AdversarialEstimator, View
 from equilibria.models.generator import Generator
 from equilibria.models.pyramid import DetailCritic, DetailNetwork, LaplacianPyramid, PyramidGenerator
 from equilibria.networks.pictures import halvings
