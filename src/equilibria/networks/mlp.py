@@ -13,13 +13,13 @@ from torch.nn import functional
 from equilibria.networks.precision import products
 from equilibria.random import Stream
 
-__all__ = ["ACTIVATIONS", "MLP", "OUTPUTS"]
+__all__ = ["ACTIVATIONS", "LEAK", "MLP", "OUTPUTS"]
 
-_SLOPE = 0.2  # of "leaky_relu" below zero
+LEAK = 0.2  # of "leaky_relu" below zero
 
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[int, int], float]]] = {
     "relu": (functional.relu, lambda fan_in, fan_out: math.sqrt(2 / fan_in)),
-    "leaky_relu": (lambda x: functional.leaky_relu(x, _SLOPE), lambda fan_in, fan_out: math.sqrt(2 / (fan_in * (1 + _SLOPE**2)))),
+    "leaky_relu": (lambda x: functional.leaky_relu(x, LEAK), lambda fan_in, fan_out: math.sqrt(2 / (fan_in * (1 + LEAK**2)))),
     "tanh": (torch.tanh, lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out))),
 }
 """Name → the function, and the standard deviation of the initial weights before it (He's or Glorot's) from a layer's widths."""

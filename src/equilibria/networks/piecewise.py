@@ -16,11 +16,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from equilibria.networks.mlp import ACTIVATIONS, MLP
+from equilibria.networks.mlp import ACTIVATIONS, LEAK, MLP
 
 __all__ = ["answer_gradient", "is_piecewise_linear"]
 
-BENT = ("relu", "leaky_relu")  # activations that are linear on both sides of 0
+BENT = {"relu": 0.0, "leaky_relu": LEAK}
+"""Activations that are linear on both sides of 0 → their slope below it."""
 
 
 def is_piecewise_linear(network: nn.Module) -> bool:
@@ -66,7 +67,7 @@ def answer_gradient(network: MLP, x: Tensor, columns: int, sloped: int, pay: Cal
     True
     """
     function, _ = ACTIVATIONS[network.activation]
-    below = -float(function(torch.tensor(-1.0, dtype=torch.float64)))  # the slope below 0
+    below = BENT[network.activation]
     parameters = list(network.parameters())
     weights, biases = parameters[::2], parameters[1::2]
     values = [x]
