@@ -135,3 +135,19 @@ def test_bad_input_is_refused() -> None:
         watch_game(normal(math.nan), first, TRAIN, stream=Stream(0))
     with pytest.raises(ValueError, match="train: expected at least 20 rows"):
         landmarks(np.zeros((5, 2)))
+
+
+def test_what_real_rows_do_not_claim_is_not_asked_of_samples() -> None:
+    """Rows along a curve: clusters cut it at arbitrary places, and some have no core of their own."""
+
+    def rows(stream: Stream, n: int = 2000) -> torch.Tensor:
+        x = 2 * stream.child("x").uniform((n, 1)) - 1
+        return torch.cat([x, torch.sin(3 * x) + 0.1 * stream.child("y").normal((n, 1))], 1)
+
+    seen = rows(Stream(0))
+    coverage = landmarks(seen)
+    for seed in range(3):
+        found = watch_game(
+            lambda n, stream, _: rows(stream, n), lambda x, _: x[:, 0], Batch(seen), stream=Stream(seed + 1), coverage=coverage, rows=1000
+        )
+        assert found["classes_found"] == found["classes"] > 10

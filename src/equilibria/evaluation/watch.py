@@ -24,6 +24,7 @@ Sample = Callable[[int, Stream, Tensor | None], Tensor]
 Critic = Callable[[Tensor, Tensor | None], Tensor]
 
 _FEWEST = 5  # rows of a cluster that is to be looked for
+_KNOWN = 3  # real rows that must claim a class, or samples are not asked to: a cluster may have no core of its own
 _EXPECTED = 14.0  # a class that fewer samples are expected of may be missed by chance: with e⁻¹⁴ = 1e-6
 
 
@@ -115,7 +116,7 @@ def watch_game(
         such) above a sample; ½ where it cannot tell, whatever its payoff. ``spread``: root of the samples' total variance over the rows'.
         ``kernel_distance`` and ``kernel_distance_error``: the squared discrepancy of the raw columns under a Gaussian kernel of half the
         median distance, with its standard error. ``classes_found`` of ``classes``:
-        those claimed with confidence, of those that at least 14 samples are expected of.
+        those claimed with confidence, of those that at least 14 samples are expected of and that at least three real rows claim.
 
     Raises
     ------
@@ -144,7 +145,7 @@ def watch_game(
     found["critic_auc"] = _auc(logits.get("held_out", logits["train"]), logits["sampled"])
     found["spread"] = math.sqrt(generated.var(axis=0).sum() / max(real.var(axis=0).sum(), 1e-30))
     found["kernel_distance"], found["kernel_distance_error"] = kernel_estimate(real, generated, gaussian(real))
-    return found if coverage is None else found | _classes(coverage, generated)
+    return found if coverage is None else found | _classes(coverage, real, generated)
 
 
 def _kinds(seen: Batch, unseen: Batch | None, sampled: Batch) -> dict[str, Batch]:
@@ -169,7 +170,9 @@ def _auc(real: np.ndarray, fake: np.ndarray) -> float:
     return float(statistic) / (len(real) * len(fake))
 
 
-def _classes(coverage: Coverage, samples: np.ndarray) -> dict[str, float]:
-    claimed = coverage.measure(samples).claimed
-    looked_for = [str(label) for label, p in zip(coverage.classes, coverage.frequencies, strict=True) if p * len(samples) >= _EXPECTED]
+def _classes(coverage: Coverage, real: np.ndarray, samples: np.ndarray) -> dict[str, float]:
+    """Of the classes that as many real rows claim, and that samples may not miss by chance, how many the samples claim."""
+    claimed, known = coverage.measure(samples).claimed, coverage.measure(real).claimed
+    often = [str(label) for label, p in zip(coverage.classes, coverage.frequencies, strict=True) if p * len(samples) >= _EXPECTED]
+    looked_for = [label for label in often if known[label] >= _KNOWN]
     return {"classes_found": float(sum(claimed[label] > 0 for label in looked_for)), "classes": float(len(looked_for))}
