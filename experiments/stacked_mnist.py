@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[512, 512, 512], help="of perceptrons")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[256, 256, 256], help="of perceptrons")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--out", help="a run folder, to go on from where it was stopped")
     options = parser.parse_args()

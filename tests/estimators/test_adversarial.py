@@ -42,6 +42,16 @@ def test_the_networks_are_what_hidden_says():
     assert small(value_range=(-200, 1200)).fit(POINTS).generator_.network.output == "tanh"
 
 
+def test_a_critic_that_sees_waves_is_faster_and_its_penalties_fade():
+    waves, many = stage_of(small()), stage_of(small(bandwidth=0))
+    assert waves.solver.rules["critic"].rate == pytest.approx(3 * waves.solver.rules["generator"].rate)
+    assert waves.game.fade == (3e-5, 12)
+    assert many.solver.rules["critic"].rate == many.solver.rules["generator"].rate
+    assert many.game.fade == (1.0, 12)
+    assert stage_of(small(critic_rate=2e-4, fade=0.5)).game.fade == (0.5, 12)
+    assert stage_of(small(critic_rate=2e-4)).solver.rules["critic"].rate == 2e-4
+
+
 @pytest.mark.parametrize(("solver", "kind"), [("alternating", Alternating), ("simultaneous", Simultaneous)])
 def test_the_solver_is_the_named_one(solver, kind):
     stage = stage_of(small(solver=solver, k=3, learning_rate=0.002, critic_rate=0.001, betas=[0.1, 0.2]))

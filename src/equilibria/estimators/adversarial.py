@@ -99,7 +99,8 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
     learning_rate : float, optional
         Adam's rate of the generator; by default .001 for perceptrons, .002 for dcgans and .0002 for residual networks.
     critic_rate : float, optional
-        The critic's rate; by default ``learning_rate``, three times it for perceptrons and a quarter of it for dcgans.
+        The critic's rate; by default ``learning_rate``, three times it where the critic sees waves (see ``bandwidth``) and a quarter of it
+        for dcgans.
     schedule : {None, "constant", "linear", "cosine"}
         How both rates fall to zero; by default not at all for residual networks, else linearly.
     betas : pair of float, optional

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["FAMILIES", "FEW", "NORMALISED", "WAVES", "Family", "Players"]
+__all__ = ["FAMILIES", "FEW", "NORMALISED", "SHARP", "WAVES", "Family", "Players"]
 
 NORMALISED: dict[str | None, tuple[str | None, str | None]] = {"generator": ("batch", None), "both": ("batch", "batch"), None: (None, None)}
 """Which of a dcgan's players have batch norm: name → (the generator's, the critic's)."""
@@ -48,6 +49,9 @@ class Family:
     bandwidth: float = 0.0
 
 
+SHARP: Mapping[str, Any] = {"pace": 3.0, "fade": 3e-5}
+"""What takes the place of a family's own where the critic sees waves: a fast critic that ends up sharp gives modes their widths. In many
+columns such a critic tells all samples from all rows, and the generator collapses (LOG.md)."""
 SLOPES = {"r1": 3.0, "r2": 3.0}
 FAMILIES: dict[str, Family] = {
     "mlp": Family(
@@ -56,8 +60,6 @@ FAMILIES: dict[str, Family] = {
         SLOPES,
         betas=(0.0, 0.99),
         schedule="linear",
-        pace=3.0,
-        fade=3e-5,
         prior="mixed",
         latent_dim=16,
         batch_size=512,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from equilibria.data import Batch, Batches
-from equilibria.estimators.families import FAMILIES, FEW, NORMALISED, WAVES, Family, Players
+from equilibria.estimators.families import FAMILIES, FEW, NORMALISED, SHARP, WAVES, Family, Players
 from equilibria.estimators.labelled import LabelledEstimator
 from equilibria.estimators.parameters import choice, flag, number, pair, usable_device, whole, widths, writable_name
 from equilibria.evaluation.coverage import Coverage
@@ -110,17 +110,18 @@ class AdversarialEstimator(LabelledEstimator):
         value = getattr(self, name)
         return getattr(self._family(network), name) if value is None else value
 
-    def _fading(self, network: str, critic: nn.Module) -> float:
-        """The share of the penalties that is left at the end: they fade by default where the critic sees waves, which needs it sharp, and
-        not in many columns, where a sharp one tells all samples from all rows."""
-        if self.fade is not None:
-            return float(self.fade)
-        inner = critic.critic if isinstance(critic, Packed) else critic
-        return FAMILIES[network].fade if isinstance(inner, Fourier) else 1.0
+    def _tuned(self, network: str, critic: nn.Module) -> Family:
+        """The family's settings, with those of a critic that sees waves where it does."""
+        inner, family = critic.critic if isinstance(critic, Packed) else critic, self._family(network)
+        return dataclasses.replace(family, **SHARP) if isinstance(inner, Fourier) else family
 
-    def _rules(self, network: str) -> dict[str, Rule]:
+    def _fading(self, network: str, critic: nn.Module) -> float:
+        """The share of the penalties that is left at the end."""
+        return float(self._tuned(network, critic).fade if self.fade is None else self.fade)
+
+    def _rules(self, network: str, pace: float = 1.0) -> dict[str, Rule]:
         rate, schedule = self._set("learning_rate", network), self._set("schedule", network)
-        critic = self._family(network).pace * rate if self.critic_rate is None else self.critic_rate
+        critic = pace * rate if self.critic_rate is None else self.critic_rate
         shared: dict[str, Any] = {"betas": pair("betas", self._set("betas", network)), "schedule": schedule}
         steps = 0 if schedule == "constant" else int(self._set("steps", network))
         # the first of the players moves k times a round where they alternate
@@ -130,8 +131,8 @@ class AdversarialEstimator(LabelledEstimator):
             "generator": Rule("adam", rate, **shared, steps=steps),
         }
 
-    def _solver(self, network: str) -> Solver:
-        rules = self._rules(network)
+    def _solver(self, network: str, critic: nn.Module) -> Solver:
+        rules = self._rules(network, self._tuned(network, critic).pace)
         return Alternating(rules, k=self.k) if self.solver == "alternating" else SOLVERS[self.solver](rules)
 
     @property
@@ -241,7 +242,7 @@ class AdversarialEstimator(LabelledEstimator):
 
         coverage = None if watched is None else _landmarks(watched[0].values)
         shown, monitor = None if portraits is None else pictures, None if watched is None else look
-        stage = Stage(name, game, self._solver(network), batches, steps, view=view, on_end=on_end, average=average)
+        stage = Stage(name, game, self._solver(network, critic), batches, steps, view=view, on_end=on_end, average=average)
         return dataclasses.replace(stage, pictures=shown, monitor=monitor)
 
     def _watched(self, X: np.ndarray, codes: np.ndarray | None, view: View) -> Batch | None:
