@@ -18,13 +18,14 @@ def test_a_run_of_two_processes_is_saved_whole(tmp_path: Path) -> None:
     """A version that saved the first process's share had 5 of the 10 chains, and other samples."""
     options = ["--chains", "10", "--batch-size", "10", "--n-iter", "5", "--n-components", "4"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "equilibria"]
-    subprocess.run(
+    ran = subprocess.run(
         [*command, "train", "rbm", "bars", "--out", str(tmp_path / "two"), *options],
-        check=True,
         capture_output=True,
+        text=True,
         timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+    assert ran.returncode == 0, ran.stderr
     two, one = equilibria.load(tmp_path / "two"), RBM(4, chains=10, batch_size=10, n_iter=5, random_state=0)
     loaded = collect("bars")
     attach(one, loaded)
