@@ -352,10 +352,15 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
 
     def _view(self, batch: Batch, stream: Stream) -> Batch:
         """A batch's drawn columns, and its given ones and labels as the condition."""
-        values, condition = self._given.parts(batch.values)
-        if batch.label is not None and self._label_columns:
-            condition = torch.cat([condition, self._one_hot(batch.label)], 1)
-        return Batch(values, None, batch.label if self.semi_supervised else None, condition if condition.shape[1] else None)
+        values, condition = self._shown(batch.values, batch.label)
+        return Batch(values, None, batch.label if self.semi_supervised else None, condition)
+
+    def _shown(self, rows: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Encoded rows as the players see them: what is drawn, and the given columns and the label's as its condition."""
+        values, condition = self._given.parts(rows)
+        if codes is not None and self._label_columns:
+            condition = torch.cat([condition, self._one_hot(codes).to(condition)], 1)
+        return values, condition if condition.shape[1] else None
 
     def _condition(self, n: int, y: Any, given: Any, stream: Stream) -> tuple[Tensor | None, Tensor | None]:
         """What ``n`` samples are conditioned on: all of it, and the encoded columns of it that are part of a row."""
@@ -365,11 +370,8 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         return (torch.cat(parts, 1) if parts else None), (None if held is None else held.cpu())
 
     def _judged(self, rows: Tensor, codes: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
-        """Encoded rows as the critic sees them: what was drawn, and the condition that it goes with."""
-        values, condition = self._given.parts(rows)
-        if self._label_columns:
-            condition = torch.cat([condition, self._one_hot(torch.from_numpy(self._known(codes))).to(rows)], 1)
-        return values, condition if condition.shape[1] else None
+        """Encoded rows as the critic sees them, which of a labelled GAN needs their labels."""
+        return self._shown(rows, torch.from_numpy(self._known(codes)) if self._label_columns else None)
 
     def _known(self, codes: np.ndarray | None) -> np.ndarray:
         if codes is None or (codes < 0).any():
@@ -434,20 +436,20 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
             return torch.cat([self._answer(getattr(critic, what), rows.to(self.device)) for rows in values.split(_BLOCK)])
 
     def _answer(self, ask: Callable[[Tensor, Tensor | None], Tensor], rows: Tensor) -> Tensor:
-        values, condition = self._given.parts(rows)
         if not self._label_columns:
-            return ask(values, condition if condition.shape[1] else None)
+            return ask(*self._shown(rows, None))
         assert self.class_shares_ is not None
         each = [torch.full((len(rows),), code, device=rows.device) for code in range(len(self.classes_))]
-        answers = [ask(values, torch.cat([condition, self._one_hot(codes).to(rows)], 1)) for codes in each]
+        answers = [ask(*self._shown(rows, codes)) for codes in each]
         return torch.stack([share * answer for share, answer in zip(self.class_shares_, answers, strict=True)]).sum(0)
 
     # ---------------------------------------------------------------- the model file
 
+    def _named(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator_, "critic": self.critic_}
+
     def _tensors(self) -> dict[str, Tensor]:
-        players = {"generator": self.generator_, "critic": self.critic_}
-        tensors = {f"{player}.{name}": value for player, module in players.items() for name, value in module.state_dict().items()}
-        tensors |= self._ratio_tensors()
+        tensors = super()._tensors() | self._ratio_tensors()
         kept = {"conditions": self.conditions_, "condition_codes": self.condition_codes_}
         return tensors | {name: values for name, values in kept.items() if values is not None}
 
@@ -462,8 +464,7 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         self.condition_codes_ = tensors.get("condition_codes")
         generator, critic = self._networks()
         self.generator_, self.critic_ = generator, self._packed(critic)
-        for player, module in (("generator", self.generator_), ("critic", self.critic_)):
-            module.load_state_dict({k.removeprefix(f"{player}."): v for k, v in tensors.items() if k.startswith(f"{player}.")})
+        self._take(tensors)
         self.critic_.eval()
         self._restore_ratio(tensors)
 

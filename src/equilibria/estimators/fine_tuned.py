@@ -26,7 +26,7 @@ from equilibria.networks.precision import PRECISIONS
 from equilibria.networks.unrolled import UnrolledNetwork
 from equilibria.random import RandomState
 from equilibria.solvers import Rule, Simultaneous
-from equilibria.solvers.rule import SCHEDULES
+from equilibria.solvers.rule import ENDING_AT_ZERO
 from equilibria.training.engine import Processes
 from equilibria.training.run import Run
 from equilibria.training.stages import Average, Stage
@@ -240,7 +240,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         whole("batch_size", self.batch_size, 1)
         choice("optimiser", self.optimiser, ("adam", "sgd"))
         number("momentum", self.momentum, 0, 0.999)
-        choice("schedule", self.schedule, [name for name in SCHEDULES if name not in ("geometric", "inverse")])
+        choice("schedule", self.schedule, ENDING_AT_ZERO)
         for name in ("input_dropout", "dropout", "validation_fraction"):
             number(name, getattr(self, name), 0, 0.99)
         number("adversary", self.adversary, 0)

@@ -15,7 +15,6 @@ from equilibria.data import Batch, Batches
 from equilibria.estimators.families import FAMILIES, FEW, NORMALISED, SHARP, WAVES, Family, Players
 from equilibria.estimators.labelled import LabelledEstimator
 from equilibria.estimators.parameters import choice, flag, number, pair, usable_device, whole, widths, writable_name
-from equilibria.evaluation.coverage import Coverage
 from equilibria.evaluation.watch import landmarks, watch_game
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.payoffs import PAYOFFS
@@ -23,11 +22,12 @@ from equilibria.games.penalties import find_penalties
 from equilibria.models.generator import PRIORS, Generator, evaluating
 from equilibria.networks import MLP, DCGANCritic, DCGANGenerator, Fourier, Packed, ResidualCritic, ResidualGenerator
 from equilibria.networks.normalisation import batch_norms, restate
+from equilibria.networks.packing import unpacked
 from equilibria.networks.pictures import halvings
 from equilibria.networks.precision import PRECISIONS
 from equilibria.random import Stream
 from equilibria.solvers import SOLVERS, Alternating, Rule, Solver
-from equilibria.solvers.rule import SCHEDULES
+from equilibria.solvers.rule import ENDING_AT_ZERO
 from equilibria.training.stages import Average, Stage
 
 __all__ = ["PORTRAITS", "AdversarialEstimator", "View"]
@@ -69,7 +69,7 @@ class AdversarialEstimator(LabelledEstimator):
         choice("normalisation", self.normalisation, tuple(NORMALISED))
         choice("precision", self.precision, tuple(PRECISIONS))
         choice("prior", self.prior, (None, *PRIORS))
-        choice("schedule", self.schedule, (None, *(name for name in SCHEDULES if name not in ("geometric", "inverse"))))
+        choice("schedule", self.schedule, (None, *ENDING_AT_ZERO))
         choice("solver", self.solver, tuple(SOLVERS))
         choice("units", self.units, UNITS)
         if self.penalties is not None:
@@ -112,8 +112,8 @@ class AdversarialEstimator(LabelledEstimator):
 
     def _tuned(self, network: str, critic: nn.Module) -> Family:
         """The family's settings, with those of a critic that sees waves where it does."""
-        inner, family = critic.critic if isinstance(critic, Packed) else critic, self._family(network)
-        return dataclasses.replace(family, **SHARP) if isinstance(inner, Fourier) else family
+        family = self._family(network)
+        return dataclasses.replace(family, **SHARP) if isinstance(unpacked(critic), Fourier) else family
 
     def _fading(self, network: str, critic: nn.Module) -> float:
         """The share of the penalties that is left at the end."""
@@ -240,7 +240,7 @@ class AdversarialEstimator(LabelledEstimator):
             with evaluating(game.critic):
                 return watch_game(twin.sample, game.logits, *watched, stream=stream, coverage=coverage, packing=self.packing)
 
-        coverage = None if watched is None else _landmarks(watched[0].values)
+        coverage = None if watched is None or watched[0].values.shape[1] > WIDEST else landmarks(watched[0].values)
         shown, monitor = None if portraits is None else pictures, None if watched is None else look
         stage = Stage(name, game, self._solver(network, critic), batches, steps, view=view, on_end=on_end, average=average)
         return dataclasses.replace(stage, pictures=shown, monitor=monitor)
@@ -324,10 +324,19 @@ class AdversarialEstimator(LabelledEstimator):
     def _finish(self, stages: list[Stage], progress: Callable[[int, int], None]) -> None:
         """Nothing is left to work out."""
 
+    # ---------------------------------------------------------------- the model file
 
-def _landmarks(values: Tensor) -> Coverage | None:
-    """The clusters that samples are looked for in; None where they would take long, or there are none."""
-    return None if values.shape[1] > WIDEST else landmarks(values)
+    def _named(self) -> dict[str, nn.Module]:
+        """What is saved of the players, by the name that it has in the file."""
+        raise NotImplementedError
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {f"{player}.{name}": value for player, module in self._named().items() for name, value in module.state_dict().items()}
+
+    def _take(self, tensors: dict[str, Tensor]) -> None:
+        """Fill the players from what ``_tensors`` gave."""
+        for player, module in self._named().items():
+            module.load_state_dict({k.removeprefix(f"{player}."): v for k, v in tensors.items() if k.startswith(f"{player}.")})
 
 
 def _averaged(generator: Generator, average: Average | None) -> Generator:

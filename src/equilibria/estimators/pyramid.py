@@ -278,9 +278,8 @@ class LAPGAN(AdversarialEstimator):
 
     # ---------------------------------------------------------------- the model file
 
-    def _tensors(self) -> dict[str, Tensor]:
-        players = {"generator": self.generator_, "critics": self.critics_}
-        return {f"{player}.{name}": value for player, module in players.items() for name, value in module.state_dict().items()}
+    def _named(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator_, "critics": self.critics_}
 
     def _metadata(self) -> dict[str, Any]:
         return {"networks": self.networks_, "class_shares": self.class_shares_}
@@ -292,6 +291,5 @@ class LAPGAN(AdversarialEstimator):
         pairs = self._levels()
         self.generator_ = PyramidGenerator([generator for generator, _ in pairs], self.pyramid_)
         self.critics_ = nn.ModuleList(self._packed(critic) for _, critic in pairs)
-        for player, module in (("generator", self.generator_), ("critics", self.critics_)):
-            module.load_state_dict({k.removeprefix(f"{player}."): v for k, v in tensors.items() if k.startswith(f"{player}.")})
+        self._take(tensors)
         self.critics_.eval()

@@ -17,7 +17,7 @@ from equilibria.games.semi_supervised import check_classes, class_cost, class_er
 from equilibria.models.generator import Generator
 from equilibria.networks.fourier import Fourier
 from equilibria.networks.mlp import MLP
-from equilibria.networks.packing import Packed, row_wise
+from equilibria.networks.packing import Packed, row_wise, unpacked
 from equilibria.networks.piecewise import answer_gradient, is_piecewise_linear
 from equilibria.random import Stream
 
@@ -172,7 +172,7 @@ class AdversarialGame(Game):
 
     def closed_form(self, player: str, drawn: AdversarialDraw) -> list[Tensor] | None:
         """The critic's gradient where it is a plain rectifier network: two thirds of the work of differentiating its slopes."""
-        network = self.critic.critic if isinstance(self.critic, Packed) else self.critic
+        network = unpacked(self.critic)
         waves, network = (network, network.network) if isinstance(network, Fourier) else (None, network)
         if player != "critic" or self.classes or not is_piecewise_linear(network):
             return None
@@ -248,21 +248,19 @@ class AdversarialGame(Game):
         cost = self.payoff.costs(real, fake)[0].mean()
         saw: dict[str, Any] = {"real": real.detach(), "fake": fake.detach()}
         paid: dict[str, Tensor] = {}
+        faded = self.faded()
         for of, names in self._alike.items():
             places = tuple(self.penalties[name][0].at for name in names)
             rows = of(slopes[places] if places in slopes else torch.cat([slopes[place,] for place in places]))
             for name, mean in zip(names, rows.reshape(len(names), -1).mean(1).unbind(), strict=True):
-                cost = self._charged(cost, name, mean)
+                weight = self.penalties[name][1]
+                cost = cost.add(mean, alpha=weight) if faded is None else cost.addcmul(mean, faded.to(mean), value=weight)
                 paid[name] = mean.detach()
         if self.classes:
             cost = cost + class_cost(outputs["real"], drawn.label)
             saw |= {"outputs": outputs["real"].detach(), "label": drawn.label}
         self._seen["critic"] = saw | {"cost": cost.detach(), "penalties": paid}
         return cost
-
-    def _charged(self, cost: Tensor, name: str, mean: Tensor) -> Tensor:
-        weight, faded = self.penalties[name][1], self.faded()
-        return torch.add(cost, mean, alpha=weight) if faded is None else torch.addcmul(cost, mean, faded.to(mean), value=weight)
 
     def _generator_cost(self, drawn: AdversarialDraw) -> Tensor:
         fake = self.logits(self._fake(drawn), drawn.condition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MinibatchDeviation", "Packed", "row_wise"]
+__all__ = ["MinibatchDeviation", "Packed", "row_wise", "unpacked"]
 
 
 class Packed(nn.Module):
@@ -144,6 +144,11 @@ class MinibatchDeviation(nn.Module):
         deviation = (groups.var(1, correction=0) + 1e-8).sqrt().mean(1)
         column = deviation.repeat_interleave(size).reshape(-1, *(1 for _ in x.shape[1:]))
         return torch.cat([x, column.expand(len(x), 1, *x.shape[2:])], dim=1)
+
+
+def unpacked(critic: nn.Module) -> nn.Module:
+    """The critic of one pack, whether it is wrapped or not."""
+    return critic.critic if isinstance(critic, Packed) else critic
 
 
 def row_wise(module: nn.Module) -> bool:

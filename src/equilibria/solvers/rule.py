@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-__all__ = ["SCHEDULES", "Rule"]
+__all__ = ["ENDING_AT_ZERO", "SCHEDULES", "Rule"]
 
 SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
     "constant": lambda rate, final, done: rate,
@@ -19,6 +19,9 @@ SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
     "inverse": lambda rate, final, done: rate / (1 + (rate / final - 1) * done),
 }
 """Rate from (first rate, final rate, share of the steps done in [0, 1]); every schedule but the constant ends at the final rate."""
+DIVIDING = ("geometric", "inverse")  # whose final rate must be above 0
+ENDING_AT_ZERO = tuple(name for name in SCHEDULES if name not in DIVIDING)
+"""Schedules that need no final rate."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Rule:
         _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "a finite number of at least 0")
         _require(self.schedule in SCHEDULES, "schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
         _require(0 <= self.final_rate < math.inf, "final_rate", self.final_rate, "a finite number of at least 0")
-        divides = self.schedule in ("geometric", "inverse")
+        divides = self.schedule in DIVIDING
         _require(not divides or self.final_rate > 0, "final_rate", self.final_rate, f"above 0 with schedule={self.schedule!r}")
         for name in ("momentum_steps", "steps", "warmup"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "a whole number of at least 0")
