@@ -53,9 +53,9 @@ def sweeps(sizes: Sequence[int], dtype: torch.dtype = torch.float32) -> Work:
     return sweep
 
 
-def epoch(batch: int = BATCH, sizes: tuple[int, int] = RBM, rows: int = ROWS) -> Work:
+def epoch(batch: int = BATCH, sizes: tuple[int, int] = RBM, rows: int = ROWS, precision: str = "float32") -> Work:
     """An epoch of PCD-1 with the estimators' own choices: centred, momentum, weight decay."""
-    game = ContrastiveGame(machine_of(sizes), chains=batch)
+    game = ContrastiveGame(machine_of(sizes), chains=batch, precision=precision)
     solver = Simultaneous(Rule("sgd", rate=0.05, momentum=0.5, weight_decay=1e-4))
     batches, count = Batches(DATA[:rows, : sizes[0]].contiguous(), batch, Stream(0)), 0
 
@@ -85,5 +85,6 @@ for label, sizes in (("RBM sweep", RBM), ("DBM sweep", DBM)):
         },
         repeats=25,
     )
-measure({"epoch · floor": torch_epoch_floor(), **both(epoch, "epoch")})
+rounded = both(lambda: epoch(precision="bfloat16"), "epoch", ", bfloat16 chains")
+measure({"epoch · floor": torch_epoch_floor(), **both(epoch, "epoch"), **rounded})
 measure(both(lambda: epoch(10, (64, 100), 2000), "200 updates of ten, 64-100"))

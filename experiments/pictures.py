@@ -3,10 +3,10 @@
     EQUILIBRIA_DATA=… python experiments/pictures.py --network dcgan residual lapgan --data digits mnist fashion-mnist emoji32 emoji64 \
         --minutes 30 [--channels 64] [--device cuda]
 
-Each fit has ``--minutes`` of the processor's own time (of a GPU: of the clock) for as many rounds as a first twenty say will fit; the
-rounds are recorded. Samples are written to experiments/results/pictures-DATA-NETWORK.png and measured against held-out rows
-through the features of a small classifier trained here, where there are labels, else through pixels shrunk to 8 × 8. Emoji are
-Noto's (SIL OFL 1.1).
+Each fit has ``--minutes`` of the processor's own time (of a GPU: of the clock) for as many rounds as two short fits say will fit; the
+rounds are recorded. Samples are written to experiments/results/pictures-DATA-NETWORK.png, their figures to the .json beside it, measured
+against held-out rows through the features of a small classifier trained here, where there are labels, else through pixels shrunk to
+8 × 8. Emoji are Noto's (SIL OFL 1.1).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from equilibria.evaluation import copying, distances, features
 
 NETWORKS = ("dcgan", "residual", "lapgan", "mlp")
 DATA = ("digits", "mnist", "fashion-mnist", "emoji32", "emoji64")
-TRIAL = 20  # rounds that tell how long a round takes
+TRIAL = 20  # rounds of the shorter of the fits that tell how long a round takes
 
 
 def parts(name: str) -> tuple[Data, Data]:
@@ -47,6 +47,7 @@ def model_of(network: str, data: Data, options: argparse.Namespace, **more: Any)
     """An estimator with its defaults but for the size."""
     shared: dict[str, Any] = {
         "channels": options.channels,
+        "batch_size": options.batch_size,
         "value_range": (data.low, data.high),
         "picture_shape": data.shape,
         "random_state": options.seed,
@@ -62,14 +63,15 @@ def seconds(device: str) -> float:
 
 
 def steps_within(network: str, data: Data, options: argparse.Namespace) -> int:
-    """Rounds of each stage that fit into the time, as far as a few on some of the rows can tell (the first of which warm up)."""
+    """Rounds of each stage that fit into the time: what two short fits differ by, the cost of beginning and of the ten looks left out."""
     taken = []
-    for steps in (1, 1, 1 + TRIAL):
+    for steps in (1, TRIAL, 3 * TRIAL):  # the first warms up; both others look ten times
         began = seconds(options.device)
         model_of(network, data, options, steps=steps).fit(data.values[:1000])
         taken.append(seconds(options.device) - began)
     assert taken[2] > taken[1], "the clock is too coarse to tell how long a round takes"
-    return max(TRIAL, int(60 * options.minutes * TRIAL / (taken[2] - taken[1])))
+    a_round = (taken[2] - taken[1]) / (2 * TRIAL)
+    return max(TRIAL, int((60 * options.minutes - taken[1]) / a_round))
 
 
 def looked_through(train: Data, test: Data) -> features.Features | None:
@@ -107,7 +109,7 @@ def run(network: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
     samples = np.asarray(model.sample(min(10_000, 2 * len(test))))
     assert train.shape is not None
     shown = samples[:64].reshape(-1, *train.shape).astype(float) / float(train.high or 1)
-    save_grid(Path(options.out) / f"pictures-{name}-{network}.png", shown.clip(0, 1), zoom=max(1, 96 // train.shape[0]))
+    save_grid(RESULTS / f"pictures-{name}-{network}.png", shown.clip(0, 1), zoom=max(1, 96 // train.shape[0]))
     print("  " + " ".join(model.health_), flush=True)
     return {"network": network, "data": name, "steps": steps, **took, **measured(samples, train, test, looked_through(train, test))}
 
@@ -118,15 +120,17 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", choices=DATA, default=DATA)
     parser.add_argument("--minutes", type=float, default=30, help="of each fit")
     parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, help="the network's own by default")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", default=str(RESULTS), help="where the pictures go")
-    parser.add_argument("--name", default="pictures", help="of the result")
     options = parser.parse_args()
-    Path(options.out).mkdir(parents=True, exist_ok=True)
-    rows = [run(network, name, options) for name in options.data for network in options.network]
-    record(options.name, settings={**vars(options), "out": Path(options.out).name}, rows=rows)
+    RESULTS.mkdir(exist_ok=True)
+    for name in options.data:
+        for network in options.network:
+            found = run(network, name, options)
+            settings = {key: getattr(options, key) for key in ("minutes", "batch_size", "channels", "precision", "device")}
+            record(f"pictures-{name}-{network}", seeds=[options.seed], settings=settings, **found)
 
 
 if __name__ == "__main__":
