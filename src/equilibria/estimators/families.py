@@ -67,7 +67,7 @@ FAMILIES: dict[str, Family] = {
         average=0.99,
         bandwidth=10.0,
     ),
-    "dcgan": Family(1e-3, "relativistic", {"r1": 1.0, "r2": 1.0}, betas=(0.0, 0.99), schedule="linear"),
+    "dcgan": Family(2e-3, "relativistic", {"r1": 1.0, "r2": 1.0}, schedule="linear", pace=0.25),
     "residual": Family(2e-4, "relativistic", {"r1": 1.0, "r2": 1.0}, betas=(0.0, 0.99)),
 }
 """Networks by name. The plain one's settings are what won on the ring and the grid (experiments/ring_and_grid.py); what each part of
