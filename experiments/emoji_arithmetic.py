@@ -105,6 +105,8 @@ def fitted(data: Emoji, options: argparse.Namespace) -> GAN:
         return resume(out, data.rows)
     settings = {"network": options.network, "channels": options.channels, "latent_dim": options.latent_dim, "steps": options.steps}
     settings |= {"batch_size": 64, "random_state": 0}
+    if options.gamma is not None:
+        settings["penalties"] = {"r1": options.gamma, "r2": options.gamma}
     shape = {"picture_shape": (options.size, options.size, 3), "value_range": (0, 255)}
     return GAN(**settings, **shape, device=options.device, out=str(out), verbose=1).fit(data.rows)
 
@@ -135,6 +137,7 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--latent-dim", type=int, default=64)
+    parser.add_argument("--gamma", type=float, help="weight of R1 and R2; the network's own by default")
     parser.add_argument("--steps", type=int, default=60_000)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--starts", type=int, default=4, help="draws that each code is sought from")

@@ -168,7 +168,7 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
 
     def __init__(
         self,
-        hidden: Sequence[int] = (128, 128, 128),
+        hidden: Sequence[int] | None = None,
         *,
         network: str = "auto",
         channels: int = 64,

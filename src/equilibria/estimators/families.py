@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["FAMILIES", "FEW", "NORMALISED", "SHARP", "WAVES", "Family", "Players"]
+__all__ = ["FAMILIES", "FEW", "NORMALISED", "SHARP", "SMALLEST", "WAVES", "WIDE", "Family", "Players"]
 
 NORMALISED: dict[str | None, tuple[str | None, str | None]] = {"generator": ("batch", None), "both": ("batch", "batch"), None: (None, None)}
 """Which of a dcgan's players have batch norm: name → (the generator's, the critic's)."""
@@ -28,7 +28,7 @@ class Family:
         Rows of ``PENALTIES`` and their weights.
     fade : float
         The share of these weights that is left at the end.
-    prior, latent_dim, batch_size, steps, average
+    prior, latent_dim, batch_size, steps, average, hidden
         As the parameters.
     bandwidth : float
         Of the critic's waves, where rows are real numbers in at most ``FEW`` columns; 0 is none.
@@ -46,12 +46,16 @@ class Family:
     batch_size: int = 100
     steps: int = 20000
     average: float = 0.999
+    hidden: tuple[int, ...] = (128, 128, 128)
     bandwidth: float = 0.0
 
 
 SHARP: Mapping[str, Any] = {"pace": 3.0, "fade": 3e-5}
 """What takes the place of a family's own where the critic sees waves: a fast critic that ends up sharp gives modes their widths. In many
 columns such a critic tells all samples from all rows, and the generator collapses (LOG.md)."""
+WIDE: Mapping[str, Any] = {"hidden": (512, 512, 512), "latent_dim": 64, "batch_size": 64, "steps": 20000, "average": 0.999}
+"""What takes the place of the perceptrons' own where rows are pictures of at least ``SMALLEST`` pixels a side."""
+SMALLEST = 16
 SLOPES = {"r1": 3.0, "r2": 3.0}
 FAMILIES: dict[str, Family] = {
     "mlp": Family(

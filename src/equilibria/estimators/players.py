@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from equilibria.data import Batch, Batches
-from equilibria.estimators.families import FAMILIES, FEW, NORMALISED, SHARP, WAVES, Family, Players
+from equilibria.estimators.families import FAMILIES, FEW, NORMALISED, SHARP, SMALLEST, WAVES, WIDE, Family, Players
 from equilibria.estimators.labelled import LabelledEstimator
 from equilibria.estimators.parameters import choice, flag, number, pair, usable_device, whole, widths, writable_name
 from equilibria.evaluation.watch import landmarks, watch_game
@@ -37,7 +37,6 @@ PORTRAITS = 64  # pictures in a sheet that shows where training is
 WATCHED = 2000  # training rows that the game is watched by, and as many held-out ones
 FEWEST = 40  # rows that it can be watched by
 WIDEST = 1024  # columns in which clusters are looked for
-SMALLEST = 16  # side of the pictures that are given convolutions unasked; smaller ones perceptrons learn better (LOG.md)
 RESTATED = 20  # batches that batch norm's statistics are worked out from at the end of a stage
 View = Callable[[Batch, Stream], Batch]
 
@@ -50,7 +49,8 @@ class AdversarialEstimator(LabelledEstimator):
     # ---------------------------------------------------------------- parameters
 
     def _validate(self) -> None:
-        widths("hidden", self.hidden, "the widths of the hidden layers, such as (256, 256)")
+        if self.hidden is not None:
+            widths("hidden", self.hidden, "the widths of the hidden layers, such as (256, 256)")
         for name in ("channels", "k", "packing"):
             whole(name, getattr(self, name), 1)
         for name in ("latent_dim", "batch_size", "steps"):
@@ -103,7 +103,9 @@ class AdversarialEstimator(LabelledEstimator):
 
     def _family(self, network: str) -> Family:
         """How this kind of network is trained where nothing else is said."""
-        return FAMILIES[network]
+        shape = self.schema_.shape if hasattr(self, "schema_") else None  # before a fit only the rates are asked for
+        wide = network == "mlp" and shape is not None and min(shape[:2]) >= SMALLEST
+        return dataclasses.replace(FAMILIES[network], **WIDE) if wide else FAMILIES[network]
 
     def _set(self, name: str, network: str) -> Any:
         """A parameter, or what the kind of network has in its place."""
@@ -150,7 +152,7 @@ class AdversarialEstimator(LabelledEstimator):
         return Generator(network, latent_dim, prior).to(self.device), critic.to(self.device)
 
     def _plain_networks(self, players: Players, generator: Stream, critic: Stream) -> tuple[nn.Module, nn.Module]:
-        hidden, seen, bandwidth = [int(h) for h in self.hidden], self.packing * players.size, self._bandwidth(players)
+        hidden, seen, bandwidth = [int(h) for h in self._set("hidden", "mlp")], self.packing * players.size, self._bandwidth(players)
         columns = seen + self.packing * players.condition + (2 * WAVES if bandwidth else 0)
         sizes = [self._set("latent_dim", "mlp") + players.condition, *hidden, players.size]
         network = MLP(sizes, output=players.output, precision=self.precision, stream=generator)

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from equilibria.data import Batch, Schema
-from equilibria.estimators.families import FAMILIES, Family, Players
+from equilibria.estimators.families import SMALLEST, Family, Players
 from equilibria.estimators.parameters import whole
 from equilibria.estimators.players import PORTRAITS, AdversarialEstimator, View
 from equilibria.models.generator import Generator
@@ -100,7 +100,7 @@ class LAPGAN(AdversarialEstimator):
 
     def __init__(
         self,
-        hidden: Sequence[int] = (128, 128, 128),
+        hidden: Sequence[int] | None = None,
         *,
         levels: int | None = None,
         network: str = "auto",
@@ -203,7 +203,7 @@ class LAPGAN(AdversarialEstimator):
         return super()._infer(X)
 
     def _family(self, network: str) -> Family:
-        return LEVELS.get(network, FAMILIES[network])
+        return LEVELS.get(network) or super()._family(network)
 
     def _players(self, level: int) -> Players:
         shape = self.pyramid_.shapes[level]
@@ -213,9 +213,8 @@ class LAPGAN(AdversarialEstimator):
     def _level_networks(self) -> list[str]:
         """What each level is made of, the finest first."""
         self._network_for(self.schema_.shape)
-        plain = self.network == "mlp"
-        wanted = "dcgan" if self.network == "auto" else self.network
-        return ["mlp" if plain or not halvings(shape[0], shape[1]) else wanted for shape in self.pyramid_.shapes]
+        wanted, sides = ("dcgan", SMALLEST) if self.network == "auto" else (self.network, 1)
+        return [wanted if halvings(*shape[:2]) and min(shape[:2]) >= sides else "mlp" for shape in self.pyramid_.shapes]
 
     def _level(self, level: int) -> tuple[Generator, nn.Module]:
         """The generator and the critic of one pack."""

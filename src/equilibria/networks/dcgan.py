@@ -96,7 +96,7 @@ class DCGANGenerator(PictureGenerator):
 
 
 class DCGANCritic(PictureCritic):
-    """A strided convolution for every halving, leaky rectifiers, and a linear layer over the last maps.
+    """A strided convolution for every halving, leaky rectifiers, and a linear layer over the last maps, perhaps behind a hidden one.
 
     Parameters
     ----------
@@ -106,6 +106,9 @@ class DCGANCritic(PictureCritic):
         Logits of a row: 1, or one for each class.
     packing : int
         Pictures that it sees side by side, each with its condition.
+    hidden : int, optional
+        Units of a hidden layer that sees all of the last maps, 0 for none; by default 256 where these have a side above 4, for then each
+        sees less than half of the picture, else 0 as in the paper.
     normalisation : {"batch", None}
 
     Raises
@@ -117,7 +120,7 @@ class DCGANCritic(PictureCritic):
     --------
     >>> critic = DCGANCritic((8, 12), channels=4, condition=3, stream=Stream(0))
     >>> critic(torch.zeros(5, 96), torch.zeros(5, 3)).shape, critic.features(torch.zeros(5, 96), torch.zeros(5, 3)).shape
-    (torch.Size([5, 1]), torch.Size([5, 96]))
+    (torch.Size([5, 1]), torch.Size([5, 256]))
     """
 
     def __init__(
@@ -129,6 +132,7 @@ class DCGANCritic(PictureCritic):
         planes: int = 0,
         outputs: int = 1,
         packing: int = 1,
+        hidden: int | None = None,
         normalisation: str | None = "batch",
         precision: str = "float32",
         stream: Stream,
@@ -138,7 +142,7 @@ class DCGANCritic(PictureCritic):
         starts = [packing * self.colours + self.given.channels, *self.widths[:-1]]
         self.steps = nn.ModuleList(_down(a, b) for a, b in zip(starts, self.widths, strict=True))
         self.norms = nn.ModuleList(_norm(normalisation if level else None, width) for level, width in enumerate(self.widths))
-        self.top = nn.utils.skip_init(nn.Linear, self.widths[-1] * math.prod(self.base), outputs)
+        self.end(self.widths[-1] * math.prod(self.base), hidden, outputs)
         initialise(self, stream, _small if normalisation else _he)
 
     def maps(self, planes: Tensor) -> Tensor:

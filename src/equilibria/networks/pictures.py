@@ -20,6 +20,8 @@ from equilibria.random import Stream
 __all__ = ["SLOPE", "Condition", "PictureNetwork", "halvings", "initialise", "to_planes", "to_rows"]
 
 SLOPE = 0.2  # of the leaky rectifier below zero
+HIDDEN = 256  # units of the hidden layer that sees all of a critic's last maps, where these have a side above
+SEEN_WHOLE = 4
 SMALLEST = 3  # the shorter side where halving ends, at the least: below it there is no picture left
 
 
@@ -145,9 +147,20 @@ class PictureNetwork(nn.Module):
 
 
 class PictureCritic(PictureNetwork):
-    """A critic of pictures: ``features`` are the last maps, side by side, and ``top`` the logits of them."""
+    """A critic of pictures: maps, perhaps a hidden layer that sees all of the last ones, and ``top``, the logits.
 
-    top: nn.Linear
+    Without the hidden layer a logit is a sum over what the last maps see. Where sides could be halved to 4 each sees half of the picture
+    or more; of 28 pixels, which halve to 7, each sees 10: a stroke can be judged so, a digit not.
+    """
+
+    def end(self, width: int, hidden: int | None, outputs: int) -> None:
+        """The layers behind the maps, which have ``width`` values in all."""
+        if hidden is None:
+            hidden = HIDDEN if max(self.base) > SEEN_WHOLE else 0
+        if hidden < 0:
+            raise ValueError(f"hidden={hidden!r}: expected a whole number, 0 for no hidden layer")
+        self.hidden = nn.utils.skip_init(nn.Linear, width, hidden) if hidden else None
+        self.top = nn.utils.skip_init(nn.Linear, hidden or width, outputs)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Logits ``(n, outputs)`` of rows ``(n, packing · h · w · c)``."""
@@ -161,10 +174,12 @@ class PictureCritic(PictureNetwork):
         planes = self.given.beside(planes, given) if self.given.size else planes
         with products(self.precision, x.device):
             features = self.maps(planes.contiguous(memory_format=torch.channels_last))  # convolutions take half the time so
+            if self.hidden is not None:
+                features = functional.leaky_relu(self.hidden(features), SLOPE)
         return features.to(x.dtype)
 
     def maps(self, planes: Tensor) -> Tensor:
-        """Planes → features ``(n, width)``."""
+        """Planes → the last maps side by side, ``(n, width)``."""
         raise NotImplementedError
 
 

@@ -106,7 +106,7 @@ class ResidualCritic(PictureCritic):
 
     Parameters
     ----------
-    shape, channels, condition, planes, outputs, packing, precision, stream
+    shape, channels, condition, planes, outputs, packing, hidden, precision, stream
         As in :class:`~equilibria.networks.dcgan.DCGANCritic`.
     blocks : int
         Residual blocks at each size.
@@ -137,6 +137,7 @@ class ResidualCritic(PictureCritic):
         planes: int = 0,
         outputs: int = 1,
         packing: int = 1,
+        hidden: int | None = None,
         precision: str = "float32",
         stream: Stream,
     ):
@@ -147,7 +148,7 @@ class ResidualCritic(PictureCritic):
         self.enter = nn.ModuleList(_pointwise(a, b) for a, b in zip([widths[0], *widths[:-1]], widths, strict=True))
         self.blocks = nn.ModuleList(_blocks(width, blocks) for width in widths)
         self.weigh = nn.utils.skip_init(nn.Conv2d, widths[-1], widths[-1], self.base, groups=widths[-1], bias=False)
-        self.top = nn.utils.skip_init(nn.Linear, widths[-1], outputs)
+        self.end(widths[-1], hidden, outputs)
         _initialise(self, stream, blocks * len(widths))
 
     def maps(self, planes: Tensor) -> Tensor:
