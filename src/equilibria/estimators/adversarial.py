@@ -53,8 +53,9 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
 
     Parameters
     ----------
-    hidden : sequence of int
-        Widths of the hidden layers of both networks, where they are multilayer perceptrons.
+    hidden : sequence of int, optional
+        Widths of the hidden layers of both networks, where they are multilayer perceptrons; by default three of 512 for pictures of at
+        least 16 pixels a side, else three of 128.
     network : {"auto", "mlp", "dcgan", "residual"}
         What the players are made of. Auto takes deep convolutional networks for pictures whose sides are multiples of 4 from 16 on, else
         multilayer perceptrons.
@@ -88,7 +89,7 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
     condition : sequence of int or str, optional
         Columns of X (numbers or names) that are given: the others are drawn given them.
     latent_dim : int, optional
-        Columns of the noise z; by default 16 for perceptrons, else 64.
+        Columns of the noise z; by default 64 for networks of pictures and for pictures of at least 16 pixels a side, else 16.
     prior : {None, "normal", "uniform", "mixed"}
         Law of the noise; ``"mixed"`` is half normal columns and half fair coins, so that separate modes need no bridge between them. By
         default mixed for perceptrons, else normal.
@@ -106,12 +107,12 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
     betas : pair of float, optional
         Adam's averaging rates; by default (.5, .999) for dcgans, else (0, .99).
     batch_size : int, optional
-        Rows in a batch (all rows, where there are fewer); by default 512 for perceptrons, else 100.
+        Rows in a batch (all rows, where there are fewer); by default 512 for perceptrons, for those of such pictures 64, else 100.
     steps : int, optional
-        Rounds; by default 8,000 for perceptrons, else 20,000.
+        Rounds; by default 8,000 for perceptrons of tables and small pictures, else 20,000.
     average : float, optional
-        Decay of the generator's averaged weights, which samples come from; 0 turns averaging off. By default .99 for perceptrons (whose
-        rates fall), else .999.
+        Decay of the generator's averaged weights, which samples come from; 0 turns averaging off. By default .999, but .99 for perceptrons of
+        tables and small pictures, whose widths a longer memory would narrow.
     validation_fraction : float
         Share of the rows that is kept from training, to fit at its end what stands between the critic's answer and log p_data/p_g.
     precision : {"float32", "bfloat16"}

@@ -35,12 +35,13 @@ class LAPGAN(AdversarialEstimator):
 
     Parameters
     ----------
-    hidden : sequence of int
-        Widths of the hidden layers of multilayer perceptrons, which draw the coarsest pictures where these cannot be halved.
+    hidden : sequence of int, optional
+        Widths of the hidden layers of multilayer perceptrons, by default as in :class:`~equilibria.GAN`.
     levels : int, optional
         How often pictures are halved: by default as long as both sides are even and the shorter one is above 8, but at least once.
     network : {"auto", "mlp", "dcgan", "residual"}
-        What the players of each level are made of. Auto takes deep convolutional networks wherever they fit.
+        What the players of each level are made of. Auto takes deep convolutional networks for levels of at least 16 pixels a side, which
+        can be halved, else perceptrons.
     steps : int, optional
         Rounds of each level.
     channels, normalisation, payoff, penalties, fade, bandwidth, packing, instance_noise, missing_label
