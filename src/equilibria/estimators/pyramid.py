@@ -23,7 +23,7 @@ from equilibria.training.stages import Stage
 
 __all__ = ["LAPGAN"]
 
-LEVELS = {"dcgan": Family(2e-4, "relativistic", {"r1": 1.0, "r2": 1.0})}
+LEVELS = {"dcgan": Family(1e-3, "relativistic", {"r1": 1.0, "r2": 1.0}, schedule="linear")}
 """Rows in place of those of FAMILIES: a critic of details that is slower than its generator stops telling them apart."""
 
 
@@ -47,11 +47,11 @@ class LAPGAN(AdversarialEstimator):
     channels, normalisation, payoff, penalties, fade, bandwidth, packing, instance_noise, missing_label
         As in :class:`~equilibria.GAN`.
     learning_rate : float, optional
-        Adam's rate of the generators; by default .0002 for networks of pictures and .001 for perceptrons.
+        Adam's rate of the generators; by default .0002 for residual networks, else .001.
     critic_rate : float, optional
         The critics' rate; by default ``learning_rate``, three times it for perceptrons.
     schedule : {None, "constant", "linear", "cosine"}
-        How both rates fall to zero; by default not at all for networks of pictures, linearly for perceptrons.
+        How both rates fall to zero; by default not at all for residual networks, else linearly.
     latent_dim, prior, solver, k, betas, batch_size, average, precision
         As in :class:`~equilibria.GAN`.
     labels : bool
