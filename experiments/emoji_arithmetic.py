@@ -1,6 +1,6 @@
 """Arithmetic on emoji: how often is the nearest real emoji to G(z_man + direction) the woman who does the same?
 
-    EQUILIBRIA_DATA=… python experiments/emoji_arithmetic.py --out runs/emoji32 [--network dcgan] [--steps 60000] [--device cuda]
+    EQUILIBRIA_DATA=… python experiments/emoji_arithmetic.py --out runs/emoji32 [--network mlp] [--steps 20000] [--device cuda]
 
 A GAN is trained on all 3,916 Noto emoji (SIL OFL 1.1) at 32 × 32; run again with the same ``--out`` it goes on from its last checkpoint,
 and a finished run is only read. Of the 482 pairs that differ in gender alone both pictures are inverted, and the direction is the mean of
@@ -9,7 +9,8 @@ pixels is the answer. Beside it, with Wilson's intervals:
 
 - pixels: the same arithmetic on the pictures themselves, which a representation should beat;
 - nothing: the nearest emoji to G(z_man), the direction left out;
-- the ceiling: the nearest emoji to G(z_woman) is the woman herself, so the generator can make her at all.
+- the ceiling: the nearest emoji to G(z_woman) is the woman herself, so the generator can make her at all;
+- moved: the man's own picture, moved by what the direction does to the generator's, x_man + G(z_man + direction) − G(z_man).
 
 Each is given twice: among all emoji, and "not himself", with the man left out of the answers as the words of the question are in
 analogies of words (Mikolov et al. 2013). On pixels a direction over all roles is too faint to leave the man: 0 of 482 among all.
@@ -118,10 +119,12 @@ def answers(model: GAN, data: Emoji, pairs: np.ndarray, starts: int, steps: int)
     codes = [model.encode(data.rows[which], return_residuals=True, starts=starts, steps=steps) for which in (men, women)]
     (z_men, _), (z_women, _) = codes
     pixels = data.rows.astype(np.float32)
+    there, back = model.decode(z_men + without_own(z_women - z_men, roles)), model.decode(z_men)
     tries = {
-        "codes": model.decode(z_men + without_own(z_women - z_men, roles)),
+        "codes": there,
         "pixels": pixels[men] + without_own(pixels[women] - pixels[men], roles),
-        "nothing": model.decode(z_men),
+        "nothing": back,
+        "moved": pixels[men] + there.astype(np.float32) - back.astype(np.float32),
         "ceiling": model.decode(z_women),
     }
     table: dict[str, object] = {name: share(nearest(rows, data.rows), data, women) for name, rows in tries.items()}
@@ -133,12 +136,12 @@ def answers(model: GAN, data: Emoji, pairs: np.ndarray, starts: int, steps: int)
 def options_of(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="runs/emoji32", help="run folder of the GAN")
-    parser.add_argument("--network", default="dcgan", help="mlp, dcgan or residual")
+    parser.add_argument("--network", default="mlp", help="mlp, dcgan or residual")
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--latent-dim", type=int, default=64)
+    parser.add_argument("--latent-dim", type=int, default=128)
     parser.add_argument("--gamma", type=float, help="weight of R1 and R2; the network's own by default")
-    parser.add_argument("--steps", type=int, default=60_000)
+    parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--starts", type=int, default=4, help="draws that each code is sought from")
     parser.add_argument("--descent", type=int, default=300, help="steps from each")

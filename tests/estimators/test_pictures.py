@@ -81,6 +81,17 @@ def test_only_pictures_of_some_size_are_given_convolutions_unasked(shape: tuple[
     assert model.network_ == network
 
 
+@pytest.mark.parametrize(("side", "widths"), [(16, [64, 512, 512, 512, 256]), (12, [16, 128, 128, 128, 144])])
+def test_perceptrons_are_wide_where_pictures_are_large(side: int, widths: list[int], tmp_path: Path) -> None:
+    rows = np.random.RandomState(0).uniform(size=(20, side * side))
+    options = {"network": "mlp", "steps": 1, "picture_shape": (side, side), "value_range": (0, 1), "random_state": 0}
+    model = GAN(**options).fit(rows)
+    assert list(model.generator_.network.sizes) == widths
+    assert list(GAN(hidden=(8,), latent_dim=3, **options).fit(rows).generator_.network.sizes) == [3, 8, side * side]
+    model.save(tmp_path / "run")
+    assert np.array_equal(equilibria.load(tmp_path / "run").sample(3, random_state=1), model.sample(3, random_state=1))
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_run_is_saved_loaded_and_resumed_bit_for_bit(name: str, tmp_path: Path) -> None:
     """Stopped in the first stage and in the last; what a run folder shows on its way changes nothing."""
@@ -145,6 +156,7 @@ def test_a_pyramids_levels_play_coarse_to_fine() -> None:
     model = LAPGAN(**{**OPTIONS, "steps": 1, "picture_shape": (16, 16, 3), "value_range": (0, 255)}).fit(colours)
     assert model.networks_ == ["dcgan", "dcgan"]
     assert model.sample(2).dtype == np.uint8
+    assert model.set_params(network="auto").fit(colours).networks_ == ["dcgan", "mlp"]  # as in a single GAN, from 16 pixels on
 
 
 def test_a_pyramid_learns_what_a_level_lacks() -> None:

@@ -121,7 +121,10 @@ def test_a_sparse_table_is_refused_in_a_sentence(name):
 
 
 def test_rbm_takes_bernoulli_rbms_place():
-    """Half the rows and half the hidden units of experiments/digits_pipeline.py, two seeds."""
+    """Half the rows and half the hidden units of experiments/digits_pipeline.py, two seeds: as accurate to a hundredth, and far likelier.
+
+    The accuracies lie so near that processors of two makes, which round products differently, disagree on which is the higher.
+    """
     script = _script("digits_pipeline")
     X, y = script.nudged_digits()
     split = train_test_split(X[::2], y[::2], test_size=0.3, random_state=0)
@@ -131,7 +134,7 @@ def test_rbm_takes_bernoulli_rbms_place():
             model = machine(**{**script.PARAMETERS, "n_components": 50, "random_state": seed})
             accuracy[name] += script.accuracy(model, split)[0] / 2
             likelihood[name] += script.log_likelihood(model, split[1]) / 2
-    assert accuracy["RBM"] >= accuracy["BernoulliRBM"]
+    assert accuracy["RBM"] > accuracy["BernoulliRBM"] - 0.01
     assert likelihood["RBM"] > likelihood["BernoulliRBM"] + 1
 
 

@@ -132,6 +132,9 @@ def _training() -> Iterator[None]:
     except TrainingInterrupted as stopped:
         complain(str(stopped))
         raise typer.Exit(128 + stopped.signal) from stopped
+    else:
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.barrier()  # one that leaves while another's last message is under way may abort as it ends (LOG.md)
     finally:
         if distributed.is_available() and distributed.is_initialized():
             distributed.destroy_process_group()

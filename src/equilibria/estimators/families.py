@@ -53,8 +53,16 @@ class Family:
 SHARP: Mapping[str, Any] = {"pace": 3.0, "fade": 3e-5}
 """What takes the place of a family's own where the critic sees waves: a fast critic that ends up sharp gives modes their widths. In many
 columns such a critic tells all samples from all rows, and the generator collapses (LOG.md)."""
-WIDE: Mapping[str, Any] = {"hidden": (512, 512, 512), "latent_dim": 64, "batch_size": 64, "steps": 20000, "average": 0.999}
-"""What takes the place of the perceptrons' own where rows are pictures of at least ``SMALLEST`` pixels a side."""
+WIDE: Mapping[str, Any] = {
+    "hidden": (512, 512, 512),
+    "prior": "normal",
+    "latent_dim": 64,
+    "batch_size": 64,
+    "steps": 20000,
+    "average": 0.999,
+}
+"""What takes the place of the perceptrons' own where rows are pictures of at least ``SMALLEST`` pixels a side. Their modes are joined, so
+that coins would gain nothing, and inverting a picture could not move them."""
 SMALLEST = 16
 SLOPES = {"r1": 3.0, "r2": 3.0}
 FAMILIES: dict[str, Family] = {
