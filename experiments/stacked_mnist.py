@@ -1,6 +1,6 @@
 """Stacked MNIST: three digits as the three colours of a picture, 1,000 modes; how many a GAN finds, and their KL, beside the real data's.
 
-    EQUILIBRIA_DATA=… python experiments/stacked_mnist.py [--network mlp] [--steps 4000] [--device cuda] [--out runs/stacked]
+    EQUILIBRIA_DATA=… python experiments/stacked_mnist.py [--network mlp] [--steps 9000] [--device cuda] [--out runs/stacked]
 
 Protocol (Lin et al. 2018, section 4.2): 128,000 stacks of training digits; 26,000 samples; a mode is a triple of digits, read off each
 colour by a classifier trained on the real digits; KL of the samples' histogram over the 1,000 triples from that of the data (uniform).
@@ -69,13 +69,13 @@ def found(triples: np.ndarray) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=("mlp", "dcgan", "residual"), default="mlp", help="perceptrons for a CPU")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[256, 256, 256], help="of perceptrons")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--hidden", type=int, nargs="+", help="of perceptrons; GAN's own by default")
+    parser.add_argument("--batch-size", type=int, help="GAN's own by default")
     parser.add_argument("--out", help="a run folder, to go on from where it was stopped")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -84,7 +84,8 @@ def main() -> None:
     digits, held_out = np.asarray(load("mnist").values), np.asarray(load("mnist", split="test").values)
     real = found(reader.triples(stacked(held_out, SAMPLES, Stream(options.seed).child("held out"))))
     print(f"real rows: {real}", flush=True)
-    size: dict[str, Any] = {"hidden": tuple(options.hidden)} if options.network == "mlp" else {"channels": options.channels}
+    hidden = options.hidden and tuple(options.hidden)
+    size: dict[str, Any] = {"hidden": hidden} if options.network == "mlp" else {"channels": options.channels}
     settings = {"network": options.network, "steps": options.steps, "batch_size": options.batch_size, **size}
     shared = {"value_range": (0, 255), "picture_shape": (28, 28, 3), "device": options.device, "out": options.out, "verbose": 1}
     rows = stacked(digits, STACKS, Stream(options.seed).child("stacks"))

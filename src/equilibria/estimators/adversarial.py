@@ -57,8 +57,8 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         Widths of the hidden layers of both networks, where they are multilayer perceptrons; by default three of 512 for pictures of at
         least 16 pixels a side, else three of 128.
     network : {"auto", "mlp", "dcgan", "residual"}
-        What the players are made of. Auto takes deep convolutional networks for pictures whose sides are multiples of 4 from 16 on, else
-        multilayer perceptrons.
+        What the players are made of. Auto takes multilayer perceptrons, for pictures with a side above 64 and sides that are multiples of
+        4 deep convolutional networks.
     channels : int
         Of the finest feature maps of a network of pictures.
     normalisation : {"generator", "both", None}
@@ -111,8 +111,8 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
     steps : int, optional
         Rounds; by default 8,000 for perceptrons of tables and small pictures, else 20,000.
     average : float, optional
-        Decay of the generator's averaged weights, which samples come from; 0 turns averaging off. By default .999, but .99 for perceptrons of
-        tables and small pictures, whose widths a longer memory would narrow.
+        Decay of the generator's averaged weights, which samples come from; 0 turns averaging off. By default .999, but .99 for perceptrons
+        of tables and small pictures, whose widths a longer memory would narrow.
     validation_fraction : float
         Share of the rows that is kept from training, to fit at its end what stands between the critic's answer and log p_data/p_g.
     precision : {"float32", "bfloat16"}

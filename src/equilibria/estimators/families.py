@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["FAMILIES", "FEW", "NORMALISED", "SHARP", "SMALLEST", "WAVES", "WIDE", "Family", "Players"]
+__all__ = ["FAMILIES", "FEW", "LARGEST", "NORMALISED", "SHARP", "SMALLEST", "WAVES", "WIDE", "Family", "Players"]
 
 NORMALISED: dict[str | None, tuple[str | None, str | None]] = {"generator": ("batch", None), "both": ("batch", "batch"), None: (None, None)}
 """Which of a dcgan's players have batch norm: name → (the generator's, the critic's)."""
@@ -64,6 +64,7 @@ WIDE: Mapping[str, Any] = {
 """What takes the place of the perceptrons' own where rows are pictures of at least ``SMALLEST`` pixels a side. Their modes are joined, so
 that coins would gain nothing, and inverting a picture could not move them."""
 SMALLEST = 16
+LARGEST = 64  # side of the pictures that perceptrons are given unasked: within minutes they were far ahead of convolutions (LOG.md)
 SLOPES = {"r1": 3.0, "r2": 3.0}
 FAMILIES: dict[str, Family] = {
     "mlp": Family(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from equilibria.data import Batch, Batches
-from equilibria.estimators.families import FAMILIES, FEW, NORMALISED, SHARP, SMALLEST, WAVES, WIDE, Family, Players
+from equilibria.estimators.families import FAMILIES, FEW, LARGEST, NORMALISED, SHARP, SMALLEST, WAVES, WIDE, Family, Players
 from equilibria.estimators.labelled import LabelledEstimator
 from equilibria.estimators.parameters import choice, flag, number, pair, usable_device, whole, widths, writable_name
 from equilibria.evaluation.watch import landmarks, watch_game
@@ -92,7 +92,7 @@ class AdversarialEstimator(LabelledEstimator):
         """The network that ``network`` stands for where a row is a picture of this shape, or none."""
         fits = shape is not None and halvings(shape[0], shape[1]) > 0
         if self.network == "auto":
-            whole_fours = shape is not None and min(shape[:2]) >= SMALLEST and not any(side % 4 for side in shape[:2])
+            whole_fours = shape is not None and max(shape[:2]) > LARGEST and not any(side % 4 for side in shape[:2])
             return "dcgan" if whole_fours else "mlp"
         if self.network != "mlp" and not fits:
             found = "the rows are no pictures; give picture_shape" if shape is None else f"pictures of {tuple(shape)} have other sides"
