@@ -159,7 +159,8 @@ def main() -> None:
     table = answers(model, data, asked, options.starts, options.descent)
     for name, row in table.items():
         print(f"{name}: {row}")
-    record(options.name, settings={**vars(options), "out": Path(options.out).name}, pairs=len(asked), table=table)
+    settings = {**model.get_params(), "out": Path(options.out).name}  # the model's own: one that was trained before was only read
+    record(options.name, settings=settings, starts=options.starts, descent=options.descent, pairs=len(asked), table=table)
 
 
 if __name__ == "__main__":

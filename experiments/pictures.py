@@ -85,8 +85,8 @@ def measured(samples: np.ndarray, train: Data, test: Data, seen: features.Featur
     real, fake, shape = test.values, samples, train.shape
     assert shape is not None
     if seen is None:
-        real, fake = small(real, shape), small(fake, shape)
-    distance = distances.frechet(real, fake, *(() if seen is None else (seen,)))
+        seen = features.Features("pixels shrunk to 8 × 8, in grey", lambda rows: small(np.asarray(rows), shape))
+    distance = distances.frechet(real, fake, seen)
     report = copying.nearest(samples[:1000], train.values, test.values)
     print(f"  {distance}\n  copies of training rows: {report.copies}", flush=True)
     return {"frechet": distance.value, "floor": distance.floor, "features": distance.features, "copies": bool(report.copies)}

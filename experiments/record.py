@@ -20,6 +20,13 @@ RESULTS = Path(__file__).parent / "results"
 _STARTED = time.monotonic()
 
 
+def kept(name: str, *fields: str) -> dict[str, Any]:
+    """What another experiment put into ``experiments/results/NAME.json``, and recording it anew must not lose."""
+    path = RESULTS / f"{name}.json"
+    held = json.loads(path.read_text()) if path.exists() else {}
+    return {field: held[field] for field in fields if field in held}
+
+
 def record(name: str, **result: Any) -> Path:
     """Write ``experiments/results/NAME.json`` and return its path."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=RESULTS.parent).stdout.strip()

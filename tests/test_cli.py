@@ -469,7 +469,7 @@ def test_what_a_model_cannot_do_is_refused(refused: Callable[..., str], home: Pa
     assert "is a GAN, which cannot fill in cells" in refused("fill", home / "gan", "digits", "--out", tmp_path / "filled.csv")
     assert "predicts no classes: train with --labels" in refused("predict", home / "rbm", "digits", "--out", tmp_path / "classes.csv")
     assert "DATA='digits' has 64 columns, and the model was trained on 6" in refused("score", home / "rbm", "digits")
-    assert "outside 0 to 1; score rows like those" in refused("score", home / "rbm", write_table(tmp_path / "three.csv", table_with("3")))
+    assert "outside 0 to 1; give rows like those" in refused("score", home / "rbm", write_table(tmp_path / "three.csv", table_with("3")))
 
 
 @pytest.mark.parametrize("command", ["sample", "score", "evaluate", "report"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,14 @@ def test_predict_writes_classes_with_their_probabilities(home: Path, tmp_path: P
     assert cli.main(["score", str(home / "run"), str(home / "table.csv"), "--label", "party"]) == 0
 
 
+def test_rows_with_gaps_are_left_out_of_what_is_set_beside_samples(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", str(home / "run")]) == 0
+    gaps = sum("" in row[:3] for row in read(home / "table.csv")[1:])
+    said = re.search(r"(\d+) of 24 rows have gaps and are left out", capsys.readouterr().out.replace("\n", " "))
+    assert said is not None
+    assert 0 < int(said[1]) <= gaps
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -72,7 +81,9 @@ def test_predict_writes_classes_with_their_probabilities(home: Path, tmp_path: P
         (["fill", "{run}", "{table}", "--label", "party", "--out", "{tmp}/a.png"], "expected a name that ends in .npz or .csv"),
         (["fill", "{run}", "{table}", "--label", "party", "--how", "best", "--out", "{tmp}/a.csv"], "is none of 'draw', 'mode', 'mean'"),
         (["fill", "{run}", "{table}", "--label", "party", "--how", "mean", "--out", "{tmp}/a.csv"], "categories have no mean"),
-        (["fill", "{run}", "{table}", "--out", "{tmp}/a.csv"], "has 4 columns, and the model was trained on 3"),
+        (["fill", "{run}", "{table}", "--out", "{tmp}/a.csv"], "was trained on 3 and the labels 'party' (name them with --label party)"),
+        (["fill", "{run}", "{table}", "--label", "party", "--out", "{tmp}/a.npz"], "a table that may hold text goes into a .csv"),
+        (["sample", "{run}", "--out", "{tmp}/a.npz"], "a table that may hold text goes into a .csv"),
         (["predict", "{run}", "{table}", "--label", "sex", "--out", "{tmp}/a.csv"], "sex"),
     ],
 )

@@ -435,3 +435,27 @@ def test_impossible_parameters_of_a_dbm_are_refused(options, message):
 def test_unusable_data_are_refused(X, message):
     with pytest.raises(ValueError, match=message):
         small(RBM, units="bernoulli").fit(X)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: RBM(10**10), "n_components=10000000000: would take"),
+        (lambda: RBM(10**20), "n_components=100000000000000000000: would take"),
+        (lambda: DBM((10**6, 10**6)), r"hidden=\(1000000, 1000000\): would take"),
+        (lambda: RBM(4, chains=10**12), "chains=1000000000000: would take"),
+        (lambda: RBM(4, method="tempered", rungs=10**12), "rungs=1000000000000: would take"),
+        (lambda: RBM(4, ais_chains=10**12), "ais_chains=1000000000000: would take"),
+    ],
+)
+def test_what_memory_cannot_hold_is_refused_before_any_work(build, message, tmp_path):
+    model = build().set_params(out=str(tmp_path / "run"))
+    with pytest.raises(ValueError, match=message + r" .* GiB of memory, and this machine has .*; take fewer"):
+        model.fit(np.eye(6))
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_samples_than_memory_holds_are_refused():
+    model = RBM(2, n_iter=1, random_state=0).fit(np.eye(6))
+    with pytest.raises(ValueError, match="n=1000000000000: would take"):
+        model.sample(10**12)

@@ -36,7 +36,7 @@ def dbm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An evaluated GAN of digits."""
-    folder = trained(GAN(hidden=(16,), steps=50), "digits", tmp_path_factory.mktemp("runs") / "gan")
+    folder = trained(GAN(steps=50, batch_size=64), "digits", tmp_path_factory.mktemp("runs") / "gan")
     assess(folder, samples=60)
     return folder
 

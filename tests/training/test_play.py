@@ -59,8 +59,8 @@ def test_nothing_is_wrong(history) -> None:
     ("history", "expected"),
     [
         (looks({"spread": 0.2}), "The samples vary only 20 % as much as the data: the generator has collapsed"),
-        (looks({}, {"classes_found": 7.0}), "Modes were lost: the samples covered 10 of 10 classes at step 100 and 7 at the end"),
-        (looks({"classes_found": 4.0}, {"classes_found": 8.0}), "The samples miss 2 of 10 classes of the data"),
+        (looks({}, {"classes_found": 7.0}), "Modes were lost: the samples covered 10 of 10 clusters at step 100 and 7 at the end"),
+        (looks({"classes_found": 4.0}, {"classes_found": 8.0}), "The samples miss 2 of 10 clusters of the data"),
         (looks({"critic_auc": 0.999}), "The critic put 99.9 % of real rows above samples at the end: the generator learns little"),
         (
             looks({"critic_auc": 0.51, "kernel_distance": 0.1}),

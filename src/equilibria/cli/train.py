@@ -153,7 +153,8 @@ def _conclude(estimator: Any, test: Data, held_out: bool, run: str) -> None:
         say(sentence)
     folder = shlex.quote(str(run))
     say(f"The run is in {run}. What to do next:")
-    for words in (f"sample {folder} -n 64 --out samples.npz", f"evaluate {folder}", f"report {folder}"):
+    table = "csv" if estimator.schema_.kind in ("categorical", "mixed") else "npz"
+    for words in (f"sample {folder} -n 64 --out samples.{table}", f"evaluate {folder}", f"report {folder}"):
         say(f"  equilibria {words}")
 
 

@@ -41,6 +41,7 @@ def sample(
     estimator = load_run(run)
     if path.suffix.lower() == ".png":
         _refuse_no_pictures(estimator.schema_, run, out)
+    _refuse_text(estimator.schema_, path)
     _write_rows(path, estimator.sample(n, random_state=seed), estimator.schema_, _columns(run))
     say(f"{n} samples of {run} are in {path}.")
 
@@ -85,6 +86,7 @@ def fill(
     """Fill in the empty cells of a table, given the others; a name stands for its test split."""
     path = target(out, (".npz", ".csv"), overwrite)
     estimator, rows = _model_and_rows(run, source, ("impute", NO_FILLING), label=label)
+    _refuse_text(estimator.schema_, path)
     filled = _array(estimator.impute(rows.values, n=n, how=how, random_state=seed))
     _write_rows(path, filled.reshape(-1, filled.shape[-1]), estimator.schema_, _columns(run))
     say(f"{len(rows)} rows{'' if n == 1 else f', {n} times,'} are in {path}.")
@@ -172,6 +174,11 @@ def _refuse_no_pictures(schema: Schema, run: str, out: str) -> None:
         raise ValueError(f"out={out!r}: the rows of {run} are no pictures; write a table (.npz or .csv), or train with --picture-shape")
 
 
+def _refuse_text(schema: Schema, path: Path) -> None:
+    if path.suffix.lower() == ".npz" and schema.kind in ("categorical", "mixed"):
+        raise ValueError(f"out={str(path)!r}: a table that may hold text goes into a .csv; an .npz of text is read through pickle alone")
+
+
 def _model_and_rows(run: str, source: str, needed: tuple[str, str], **about: Any) -> tuple[Any, Data]:
     """A trained model and rows that it can take; of a set with a name, those of its test split.
 
@@ -187,7 +194,7 @@ def _model_and_rows(run: str, source: str, needed: tuple[str, str], **about: Any
     named = source in names()
     text = not named and estimator.schema_.kind in ("categorical", "mixed")
     rows = load(source, split="test" if named else "train", **described, text=text)
-    _refuse_unfit(estimator, rows, source)
+    _refuse_unfit(estimator, rows, source, None if about.get("label") else (_origin(run).get("label")))
     return estimator, rows
 
 
@@ -198,24 +205,29 @@ def _array(rows: Any) -> np.ndarray:
     return rows.to_numpy() if hasattr(rows, "to_numpy") else numpy.asarray(rows)
 
 
-def _refuse_unfit(estimator: Any, rows: Data, source: str) -> None:
-    """Refuse rows that the model cannot take, before any work."""
+def _refuse_unfit(estimator: Any, rows: Data, source: str, label: str | None) -> None:
+    """Refuse rows that the model cannot take, before any work; ``label`` is a column of labels that only training had."""
     width = rows.values.shape[1]
     if width != estimator.n_features_in_:
+        named = f" and the labels {label!r} (name them with --label {label})" if label else ""
         raise ValueError(
-            f"source={source!r} has {width} columns, and the model was trained on {estimator.n_features_in_}: score rows like those"
+            f"source={source!r} has {width} columns, and the model was trained on {estimator.n_features_in_}{named}: give rows like those"
         )
     try:
         estimator.schema_.encode(rows.values, allow_missing=estimator._takes_missing)
     except ValueError as error:  # behind the semicolon it advises on training, which is over
-        raise ValueError(f"source={source!r}: {str(error).partition(';')[0]}; score rows like those the model was trained on") from error
+        raise ValueError(f"source={source!r}: {str(error).partition(';')[0]}; give rows like those the model was trained on") from error
+
+
+def _origin(run: str) -> dict[str, Any]:
+    """What a run says of the data it was trained on."""
+    from equilibria.training.run import Run
+
+    return Run.open(run).config.get("data") or {}
 
 
 def _columns(run: str) -> list[str] | None:
-    from equilibria.training.run import Run
-
-    origin = Run.open(run).config.get("data") or {}
-    return origin.get("columns")
+    return _origin(run).get("columns")
 
 
 def _write_rows(path: Path, rows: np.ndarray, schema: Schema, columns: list[str] | None) -> None:

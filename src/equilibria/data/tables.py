@@ -199,7 +199,8 @@ def _slowly(path: str | os.PathLike[str], number: int, cells: list[str], names: 
         if cell.strip() and not _is_number(cell):
             raise ValueError(
                 f"{path}: column {name!r} holds the text {cell!r} in row {number}; expected numbers only "
-                f"(recode the column as numbers, leave missing cells empty, or name it as the label with label={name!r})"
+                f"(recode the column as numbers, leave missing cells empty, name it as the label with label={name!r}, "
+                "or, for an RBM or a DBM, take units='mixed' or 'categorical')"
             )
         yield float(cell) if cell.strip() else math.nan
 

@@ -446,6 +446,13 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
 
     # ---------------------------------------------------------------- the model file
 
+    @property
+    def _drawn_shape(self) -> tuple[int, ...] | None:
+        return self._given.shape if hasattr(self, "_given") else None
+
+    def _kinds(self) -> list[str]:
+        return [self.network_]
+
     def _named(self) -> dict[str, nn.Module]:
         return {"generator": self.generator_, "critic": self.critic_}
 

@@ -329,7 +329,7 @@ def _damage_named(run: Run) -> Iterator[None]:
 def _is_picture_shape(shape: Any) -> bool:
     if not isinstance(shape, Sequence | np.ndarray) or len(shape) not in (2, 3):
         return False
-    return all(isinstance(side, int | np.integer) and side > 0 for side in shape)
+    return all(isinstance(side, int | np.integer) and side > 0 for side in shape) and (len(shape) == 2 or shape[2] in (1, 3))
 
 
 def _in_own_words(message: str) -> str:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from equilibria.data import Batches, LabelCoding
 from equilibria.estimators.base import GenerativeEstimator
 from equilibria.estimators.held_out import kept_back, watch
-from equilibria.estimators.parameters import choice, number, usable_device, whole, writable_name
+from equilibria.estimators.parameters import choice, flag, number, usable_device, whole, writable_name
 from equilibria.estimators.pretrained import source_of
 from equilibria.estimators.undirected import UndirectedEstimator
 from equilibria.estimators.unrolling import posterior_inputs, stack_of, unrolled
@@ -244,6 +244,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         for name in ("input_dropout", "dropout", "validation_fraction"):
             number(name, getattr(self, name), 0, 0.99)
         number("adversary", self.adversary, 0)
+        flag("append", self.append)
         number("weight_decay", self.weight_decay, 0)
         number("average", self.average, 0, 0.999999)
         whole("mean_field_steps", self.mean_field_steps, 1)

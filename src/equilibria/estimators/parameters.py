@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["choice", "flag", "number", "pair", "towers", "usable_device", "whole", "widths", "writable_name"]
+__all__ = ["affordable", "choice", "flag", "number", "pair", "towers", "usable_device", "whole", "widths", "writable_name"]
 
 
 def whole(name: str, value: Any, least: int) -> None:
@@ -39,6 +39,13 @@ def number(name: str, value: Any, low: float, high: float = float("inf"), *, ope
     if not good:
         bounds = "finite number" if low == -float("inf") else f"finite number {'above' if open_low else 'of at least'} {low:g}"
         raise ValueError(f"{name}={value!r}: expected a {bounds}" + (f" and at most {high:g}" if high != float("inf") else ""))
+
+
+def affordable(name: str, value: Any, numbers: float) -> None:
+    """Refuse what asks for more single-precision numbers than the machine's memory holds."""
+    gigabytes, held = 4 * numbers / 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    if gigabytes > held:
+        raise ValueError(f"{name}={value!r}: would take {gigabytes:,.0f} GiB of memory, and this machine has {held:,.0f}; take fewer")
 
 
 def pair(name: str, value: Any) -> tuple[float, float]:

@@ -28,6 +28,8 @@ from equilibria.networks.precision import PRECISIONS
 from equilibria.random import Stream
 from equilibria.solvers import SOLVERS, Alternating, Rule, Solver
 from equilibria.solvers.rule import ENDING_AT_ZERO
+from equilibria.training.engine import Processes
+from equilibria.training.run import Run
 from equilibria.training.stages import Average, Stage
 
 __all__ = ["PORTRAITS", "AdversarialEstimator", "View"]
@@ -45,6 +47,7 @@ class AdversarialEstimator(LabelledEstimator):
     """Base of the estimators that train a generator against a critic; a subclass says which players there are, and on what."""
 
     class_shares_: list[float] | None = None
+    _families: Mapping[str, Mapping[str, Any]] = {}  # by kind of network, of a run that was read
 
     # ---------------------------------------------------------------- parameters
 
@@ -102,10 +105,35 @@ class AdversarialEstimator(LabelledEstimator):
         return str(self.network)
 
     def _family(self, network: str) -> Family:
-        """How this kind of network is trained where nothing else is said."""
-        shape = self.schema_.shape if hasattr(self, "schema_") else None  # before a fit only the rates are asked for
+        """How this kind of network is trained where nothing else is said; of a run, what was said then."""
+        if network in self._families:
+            return Family(**self._families[network])
+        shape = self._drawn_shape
         wide = network == "mlp" and shape is not None and min(shape[:2]) >= SMALLEST
         return dataclasses.replace(FAMILIES[network], **WIDE) if wide else FAMILIES[network]
+
+    @property
+    def _drawn_shape(self) -> tuple[int, ...] | None:
+        """Of the pictures that are drawn; None for other rows, and before a fit, when only the rates are asked for."""
+        return self.schema_.shape if hasattr(self, "schema_") else None
+
+    def _kinds(self) -> list[str]:
+        """Which kinds of networks there are."""
+        raise NotImplementedError
+
+    def _begin(self, X: np.ndarray, group: Processes, whole: Any = None) -> None:
+        self._families = {}
+        super()._begin(X, group, whole)
+
+    def _config(self) -> dict[str, Any]:
+        """With the defaults of this version, so that another one builds the same networks."""
+        return {**super()._config(), "families": {kind: dataclasses.asdict(self._family(kind)) for kind in self._kinds()}}
+
+    @classmethod
+    def _configured(cls, run: Run) -> Any:
+        estimator = super()._configured(run)
+        estimator._families = run.config.get("families", {})
+        return estimator
 
     def _set(self, name: str, network: str) -> Any:
         """A parameter, or what the kind of network has in its place."""

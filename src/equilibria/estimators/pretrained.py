@@ -32,6 +32,6 @@ def source_of(machine: Any, device: str) -> UndirectedEstimator:
             raise RunError(f"machine={str(machine)!r} is a run of the model {kind!r}: expected one of {', '.join(KINDS)}")
         return KINDS[kind]._from_run(run, device)
     machine = getattr(machine, "estimator", machine)  # out of a FrozenEstimator
-    if not isinstance(machine, UndirectedEstimator):
+    if not isinstance(machine, UndirectedEstimator) or machine.model_name not in KINDS:
         raise ValueError(f"machine={machine!r}: expected an RBM or a DBM, or the run folder of a trained one")
     return machine

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from equilibria.data import Batch, Schema
 from equilibria.estimators.families import SMALLEST, Family, Players
-from equilibria.estimators.parameters import whole
+from equilibria.estimators.parameters import affordable, whole
 from equilibria.estimators.players import PORTRAITS, AdversarialEstimator, View
 from equilibria.models.generator import Generator
 from equilibria.models.pyramid import DetailCritic, DetailNetwork, LaplacianPyramid, PyramidGenerator
@@ -36,7 +36,7 @@ class LAPGAN(AdversarialEstimator):
     Parameters
     ----------
     hidden : sequence of int, optional
-        Widths of the hidden layers of multilayer perceptrons, by default as in :class:`~equilibria.GAN`.
+        Widths of the hidden layers of multilayer perceptrons, by default those of a :class:`~equilibria.GAN` of the whole pictures.
     levels : int, optional
         How often pictures are halved: by default as long as both sides are even and the shorter one is above 8, but at least once.
     network : {"auto", "mlp", "dcgan", "residual"}
@@ -49,7 +49,7 @@ class LAPGAN(AdversarialEstimator):
     learning_rate : float, optional
         Adam's rate of the generators; by default .0002 for residual networks, else .001.
     critic_rate : float, optional
-        The critics' rate; by default ``learning_rate``, three times it for perceptrons.
+        The critics' rate; by default ``learning_rate``, three times it where ``bandwidth`` gives a critic waves.
     schedule : {None, "constant", "linear", "cosine"}
         How both rates fall to zero; by default not at all for residual networks, else linearly.
     latent_dim, prior, solver, k, betas, batch_size, average, precision
@@ -187,6 +187,7 @@ class LAPGAN(AdversarialEstimator):
         """
         check_is_fitted(self)
         whole("n", n, 1)
+        affordable("n", n, float(n) * self.n_features_in_)
         stream = self._draws(random_state, "sample")
         drawn = self.generator_.sample(n, stream, self._class_condition(n, y, stream))
         return self._framed(self.schema_.decode(drawn.cpu()))
@@ -204,7 +205,8 @@ class LAPGAN(AdversarialEstimator):
         return super()._infer(X)
 
     def _family(self, network: str) -> Family:
-        return LEVELS.get(network) or super()._family(network)
+        own = LEVELS.get(network)
+        return super()._family(network) if own is None or network in self._families else own
 
     def _players(self, level: int) -> Players:
         shape = self.pyramid_.shapes[level]
@@ -277,6 +279,9 @@ class LAPGAN(AdversarialEstimator):
         self.critics_.eval()
 
     # ---------------------------------------------------------------- the model file
+
+    def _kinds(self) -> list[str]:
+        return sorted(set(self.networks_))
 
     def _named(self) -> dict[str, nn.Module]:
         return {"generator": self.generator_, "critics": self.critics_}

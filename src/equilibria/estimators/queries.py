@@ -15,7 +15,7 @@ from equilibria.data.columns import missing_cells
 from equilibria.data.labels import LabelCoding
 from equilibria.data.schema import Schema
 from equilibria.estimators.layout import joined, split
-from equilibria.estimators.parameters import choice, whole
+from equilibria.estimators.parameters import affordable, choice, whole
 from equilibria.estimators.stack import LABEL
 from equilibria.inference import gibbs, mean_field
 from equilibria.inference.completion import class_log_prob, conditional_means
@@ -78,6 +78,7 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         check_is_fitted(self)
         whole("n", n, 1)
+        affordable("n", n, float(n) * self.n_features_in_)
         whole("sweeps", sweeps, 1)
         stream = self._draws(random_state, "sample")
         clamp = {**self._given(given, n), **self._class(y, n)}

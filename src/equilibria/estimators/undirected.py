@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from equilibria.estimate import Estimate
 from equilibria.estimators.greys import Greys, Statistics
 from equilibria.estimators.labelled import LabelledEstimator
 from equilibria.estimators.layout import HIDDEN, Layout, smoothed_means
-from equilibria.estimators.parameters import choice, flag, number, pair, towers, usable_device, whole, writable_name
+from equilibria.estimators.parameters import affordable, choice, flag, number, pair, towers, usable_device, whole, writable_name
 from equilibria.estimators.queries import Queries
 from equilibria.estimators.scores import Scores
 from equilibria.estimators.stack import LABEL, with_labels
@@ -124,6 +125,7 @@ class UndirectedEstimator(Queries, Scores, Greys, Watching, LabelledEstimator):
         choice("optimiser", self.optimiser, OPTIMISERS)
         choice("hidden_units", self.hidden_units, tuple(HIDDEN))
         flag("labels", self.labels)
+        flag("centred", self.centred)
         if self._groups is not None:
             towers(self._groups)
         elif self.kinds is not None and self.units != "mixed":
@@ -159,6 +161,7 @@ class UndirectedEstimator(Queries, Scores, Greys, Watching, LabelledEstimator):
         self.grey_layers_ = tuple(sorted(found.grey))
         self._gaps = found.gaps
         self.layout_ = self._layout()
+        self._refuse_unaffordable()
         std = getattr(self, "initial_std", 0.01)
         self.machine_ = self.layout_.build().to(self.device).initialise(self._stream().child("weights"), std=std)
         means = smoothed_means(self.schema_, found.total, found.counts)
@@ -171,6 +174,17 @@ class UndirectedEstimator(Queries, Scores, Greys, Watching, LabelledEstimator):
                 self.machine_.bias[name].copy_(self.machine_.base(name))
         self._live = None
         self._forget()
+
+    def _refuse_unaffordable(self) -> None:
+        """Refuse widths and chains that memory cannot hold: weights, their gradient, velocity and average; the units of all chains."""
+        visible, hidden = self.schema_.width, [int(w) for w in self._widths()]
+        name = "n_components" if hasattr(self, "n_components") else "hidden"
+        affordable(name, getattr(self, name), 4.0 * sum(a * b for a, b in itertools.pairwise((visible, *hidden))))
+        units, rungs = float(visible + sum(hidden)), self.rungs if self.method in TEMPERED else 1
+        if self.chains is not None:
+            affordable("chains", self.chains, units * self.chains * rungs)
+        affordable("rungs", self.rungs, units * rungs)
+        affordable("ais_chains", self.ais_chains, units * self.ais_chains)
 
     def _layout(self) -> Layout:
         classes = 0 if self.label_coding_ is None else len(self.label_coding_.classes)

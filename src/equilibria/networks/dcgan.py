@@ -108,7 +108,7 @@ class DCGANCritic(PictureCritic):
         Pictures that it sees side by side, each with its condition.
     hidden : int, optional
         Units of a hidden layer that sees all of the last maps, 0 for none; by default 256 where these have a side above 4, for then each
-        sees less than half of the picture, else 0 as in the paper.
+        may see a small part of the picture (10 of 28 pixels), else 0 as in the paper.
     normalisation : {"batch", None}
 
     Raises

@@ -149,15 +149,15 @@ class PictureNetwork(nn.Module):
 class PictureCritic(PictureNetwork):
     """A critic of pictures: maps, perhaps a hidden layer that sees all of the last ones, and ``top``, the logits.
 
-    Without the hidden layer a logit is a sum over what the last maps see. Where sides could be halved to 4 each sees half of the picture
-    or more; of 28 pixels, which halve to 7, each sees 10: a stroke can be judged so, a digit not.
+    Without the hidden layer a logit is a sum over what the last maps see. Where a dcgan's sides are halved to 4 each sees half of the
+    picture or more; of 28 pixels, which halve to 7, each sees 10: a stroke can be judged so, a digit not.
     """
 
     def end(self, width: int, hidden: int | None, outputs: int) -> None:
         """The layers behind the maps, which have ``width`` values in all."""
         if hidden is None:
             hidden = HIDDEN if max(self.base) > SEEN_WHOLE else 0
-        if hidden < 0:
+        if isinstance(hidden, bool) or not isinstance(hidden, int) or hidden < 0:
             raise ValueError(f"hidden={hidden!r}: expected a whole number, 0 for no hidden layer")
         self.hidden = nn.utils.skip_init(nn.Linear, width, hidden) if hidden else None
         self.top = nn.utils.skip_init(nn.Linear, hidden or width, outputs)

@@ -85,11 +85,14 @@ def assess(path: str | Path, *, samples: int = 1000) -> list[Result]:
     run = Run.open(path)
     case = _case(load(path), *run_data(run))
     drawn = case.model.sample(samples, random_state=case.stream.child("samples"))
-    coverage = _coverage(case, drawn)
+    all_train, held_out = (_complete(case.model, data) for data in (case.all_train, case.held_out))
+    beside = dataclasses.replace(case, all_train=all_train, held_out=held_out)  # samples have no gaps
+    coverage = _coverage(beside, drawn)
     found = [] if coverage is None else coverage.metrics()
-    alike = [*_told_apart(case, drawn), *_likeness(case, drawn), *_copying(case, drawn)]
+    gaps = len(case.held_out) - len(beside.held_out)
+    alike = [*_told_apart(beside, drawn, gaps), *_likeness(beside, drawn), *_copying(beside, drawn)]
     results = [*_likelihood(case), *_modes(case), *found, *alike]
-    _write(run.path / FILE, [*results, *_class_shares(case, coverage)])
+    _write(run.path / FILE, [*results, *_class_shares(beside, coverage)])
     return read(path)
 
 
@@ -187,7 +190,18 @@ def _some(data: Data, most: int, stream: Stream) -> Data:
     """A random choice of rows, in their order."""
     if len(data) <= most:
         return data
-    rows = np.sort(stream.permutation(len(data))[:most].numpy())
+    return _chosen(data, np.sort(stream.permutation(len(data))[:most].numpy()))
+
+
+def _complete(model: Any, data: Data) -> Data:
+    """The rows without a gap."""
+    if not model._takes_missing:
+        return data
+    torn = model.schema_.encode(data.values, allow_missing=True).isnan().any(1).numpy()
+    return _chosen(data, ~torn) if torn.any() else data
+
+
+def _chosen(data: Data, rows: np.ndarray) -> Data:
     return dataclasses.replace(data, values=data.values[rows], labels=None if data.labels is None else data.labels[rows])
 
 
@@ -225,7 +239,7 @@ def _class_shares(case: _Case, report: CoverageReport | None) -> list[Result]:
 def _coverage(case: _Case, drawn: np.ndarray) -> CoverageReport | None:
     """Which classes the samples cover; None where labels are missing or are no classes."""
     train, test = case.all_train, case.held_out
-    if not has_classes(train):
+    if not has_classes(train) or not len(test):
         return None
     judged_by = (comparable(case.model, test.values), test.labels) if case.unseen and test.labels is not None else (None, None)
     coverage = Coverage.fit(comparable(case.model, train.values), train.labels, *judged_by)
@@ -238,7 +252,7 @@ def _likeness(case: _Case, drawn: np.ndarray) -> list[Result]:
     return list(likeness(case.model, case.all_train, case.held_out, drawn))
 
 
-def _told_apart(case: _Case, drawn: np.ndarray) -> list[Result]:
+def _told_apart(case: _Case, drawn: np.ndarray, gaps: int) -> list[Result]:
     model, real = case.model, case.held_out.values
     if len(real) < 4:
         return []
@@ -248,15 +262,13 @@ def _told_apart(case: _Case, drawn: np.ndarray) -> list[Result]:
         estimate = two_sample(model._binary(real), fake)
     else:
         estimate = two_sample(comparable(model, real), comparable(model, drawn))
-    if not case.unseen:
-        estimate = dataclasses.replace(
-            estimate, caveat=f"{estimate.caveat} Nothing was held out, so copies of training rows pass for real."
-        )
-    return [estimate]
+    caveat = "" if case.unseen else " Nothing was held out, so copies of training rows pass for real."
+    caveat += f" {gaps} of {gaps + len(real)} rows have gaps and are left out." if gaps else ""
+    return [dataclasses.replace(estimate, caveat=f"{estimate.caveat}{caveat}")]
 
 
 def _copying(case: _Case, drawn: np.ndarray) -> list[Result]:
-    if not case.unseen:
+    if not case.unseen or not min(len(case.all_train), len(case.held_out)):
         return []
     rows = (comparable(case.model, values) for values in (drawn, case.all_train.values, case.held_out.values))
     report = nearest(*rows)

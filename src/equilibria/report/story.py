@@ -131,7 +131,8 @@ def _anatomy(model: Any) -> str:
         return f"Generators and critics of pictures of {_and(sizes)} ({_and(list(reversed(model.networks_)))})"
     if getattr(model, "network_", "mlp") != "mlp":
         return f"Generator and critic of {model.channels} channels and up ({model.network_})"
-    return f"Generator and critic with hidden layers of {_and(model.hidden)} units" if hasattr(model, "hidden") else type(model).__name__
+    widths: Sequence[int] = getattr(getattr(getattr(model, "generator_", None), "network", None), "sizes", [])
+    return f"Generator and critic with hidden layers of {_and(widths[1:-1])} units" if len(widths) > 2 else type(model).__name__
 
 
 def _and(numbers: Sequence[int | str]) -> str:

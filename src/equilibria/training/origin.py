@@ -81,6 +81,7 @@ def collect(
     whole = None if named else train
     if whole is None:
         test = catalogue.load(source, split="test", **how)
+        test = train if len(test) == len(train) and test.digest() == train.digest() else test  # a set with no split of its own
     else:
         held_out = HELD_OUT if held_out is None else held_out
         train, test = (whole, whole) if held_out == 0 else divide(whole, held_out, seed)

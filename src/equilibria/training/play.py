@@ -56,11 +56,11 @@ def _classes(looks: Sequence[Row]) -> list[str]:
     found, total = int(last["classes_found"]), int(last["classes"])
     if found < best["classes_found"]:
         return [
-            f"Modes were lost: the samples covered {best['classes_found']:.0f} of {total} classes {_when(best)} and {found} at the end; "
+            f"Modes were lost: the samples covered {best['classes_found']:.0f} of {total} clusters {_when(best)} and {found} at the end; "
             "use packing, a penalty (R1 and R2), or stop earlier."
         ]
     if found < total:
-        return [f"The samples miss {total - found} of {total} classes of the data: train longer, or use packing or a penalty (R1 and R2)."]
+        return [f"The samples miss {total - found} of {total} clusters of the data: train longer, or use packing or a penalty (R1 and R2)."]
     return []
 
 
