@@ -97,6 +97,11 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     _conclude(estimator, loaded.test, loaded.test is not loaded.train, estimator.out)
 
 
+def may_hold_text(schema: Schema) -> bool:
+    """Whether cells of such a table may be text."""
+    return schema.kind in ("categorical", "mixed")
+
+
 def _checked(estimator: Any, loaded: Loaded) -> Schema:
     """What ``fit`` will infer, after a check of all rows: an error names the row of the file, not of a part of it."""
     if loaded.whole is not None:
@@ -127,16 +132,19 @@ def _training() -> Iterator[None]:
 
     from equilibria.errors import TrainingInterrupted
 
+    def joined() -> bool:
+        return distributed.is_available() and distributed.is_initialized()
+
     try:
         yield
     except TrainingInterrupted as stopped:
         complain(str(stopped))
         raise typer.Exit(128 + stopped.signal) from stopped
     else:
-        if distributed.is_available() and distributed.is_initialized():
+        if joined():
             distributed.barrier()  # one that leaves while another's last message is under way may abort as it ends (LOG.md)
     finally:
-        if distributed.is_available() and distributed.is_initialized():
+        if joined():
             distributed.destroy_process_group()
 
 
@@ -153,7 +161,7 @@ def _conclude(estimator: Any, test: Data, held_out: bool, run: str) -> None:
         say(sentence)
     folder = shlex.quote(str(run))
     say(f"The run is in {run}. What to do next:")
-    table = "csv" if estimator.schema_.kind in ("categorical", "mixed") else "npz"
+    table = "csv" if may_hold_text(estimator.schema_) else "npz"
     for words in (f"sample {folder} -n 64 --out samples.{table}", f"evaluate {folder}", f"report {folder}"):
         say(f"  equilibria {words}")
 

@@ -10,7 +10,7 @@ import typer
 from equilibria.cli.console import say
 from equilibria.cli.options import choice, plain, whole
 from equilibria.cli.target import target
-from equilibria.cli.train import COLOUR, LABEL, RUN, SIZE, SOURCE, describe_data
+from equilibria.cli.train import COLOUR, LABEL, RUN, SIZE, SOURCE, describe_data, may_hold_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,7 +175,7 @@ def _refuse_no_pictures(schema: Schema, run: str, out: str) -> None:
 
 
 def _refuse_text(schema: Schema, path: Path) -> None:
-    if path.suffix.lower() == ".npz" and schema.kind in ("categorical", "mixed"):
+    if path.suffix.lower() == ".npz" and may_hold_text(schema):
         raise ValueError(f"out={str(path)!r}: a table that may hold text goes into a .csv; an .npz of text is read through pickle alone")
 
 
@@ -192,9 +192,9 @@ def _model_and_rows(run: str, source: str, needed: tuple[str, str], **about: Any
     if not hasattr(estimator, method):
         raise ValueError(f"run={run!r} {sentence.format(kind=type(estimator).__name__, run=run)}")
     named = source in names()
-    text = not named and estimator.schema_.kind in ("categorical", "mixed")
+    text = not named and may_hold_text(estimator.schema_)
     rows = load(source, split="test" if named else "train", **described, text=text)
-    _refuse_unfit(estimator, rows, source, None if about.get("label") else (_origin(run).get("label")))
+    _refuse_unfit(estimator, rows, source, run, about.get("label"))
     return estimator, rows
 
 
@@ -205,11 +205,12 @@ def _array(rows: Any) -> np.ndarray:
     return rows.to_numpy() if hasattr(rows, "to_numpy") else numpy.asarray(rows)
 
 
-def _refuse_unfit(estimator: Any, rows: Data, source: str, label: str | None) -> None:
-    """Refuse rows that the model cannot take, before any work; ``label`` is a column of labels that only training had."""
+def _refuse_unfit(estimator: Any, rows: Data, source: str, run: str, label: str | None) -> None:
+    """Refuse rows that the model cannot take, before any work; a column of labels that only training had is named."""
     width = rows.values.shape[1]
     if width != estimator.n_features_in_:
-        named = f" and the labels {label!r} (name them with --label {label})" if label else ""
+        forgotten = None if label else _origin(run).get("label")
+        named = f" and the labels {forgotten!r} (name them with --label {forgotten})" if forgotten else ""
         raise ValueError(
             f"source={source!r} has {width} columns, and the model was trained on {estimator.n_features_in_}{named}: give rows like those"
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equilibria.data import Batch
 from equilibria.estimate import Estimate
-from equilibria.estimators.parameters import affordable, choice, pair, whole, widths
+from equilibria.estimators.parameters import asked_for, choice, pair, whole, widths
 from equilibria.estimators.stack import settle_game
 from equilibria.estimators.undirected import NEGATIVE, UndirectedEstimator
 from equilibria.evaluation import Metric, belief_network
@@ -180,8 +180,7 @@ class DBN(UndirectedEstimator):
             In the data's own scale, type and column names. Where the data were grey the last step's visible means are given, else draws.
         """
         check_is_fitted(self)
-        whole("n", n, 1)
-        affordable("n", n, float(n) * self.n_features_in_)
+        asked_for(n, self.n_features_in_)
         whole("sweeps", sweeps, 1)
         for name, value, instead in (("y", y, "leave y out"), ("given", given, "use DBM or RBM to fill cells in")):
             if value is not None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from equilibria.estimate import Estimate
 from equilibria.estimators.codes import Codes
-from equilibria.estimators.parameters import affordable, choice, number, whole
+from equilibria.estimators.parameters import asked_for, choice, number, whole
 from equilibria.evaluation.calibration import Calibration, calibration
 from equilibria.evaluation.divergence import jensen_shannon
 from equilibria.games.payoffs import find_payoff
@@ -67,8 +67,7 @@ class Implicit(Codes):
         ndarray of shape (n, d), or DataFrame where ``fit`` had one
         """
         check_is_fitted(self)
-        whole("n", n, 1)
-        affordable("n", n, float(n) * self.schema_.width)
+        asked_for(n, self.schema_.width)
         if refine is not None:
             return self.refined(n, refine, y, given, random_state=random_state)[0]
         stream = self._draws(random_state, "sample")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["affordable", "choice", "flag", "number", "pair", "towers", "usable_device", "whole", "widths", "writable_name"]
+__all__ = ["affordable", "asked_for", "choice", "flag", "number", "pair", "towers", "usable_device", "whole", "widths", "writable_name"]
 
 
 def whole(name: str, value: Any, least: int) -> None:
@@ -46,6 +46,12 @@ def affordable(name: str, value: Any, numbers: float) -> None:
     gigabytes, held = 4 * numbers / 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     if gigabytes > held:
         raise ValueError(f"{name}={value!r}: would take {gigabytes:,.0f} GiB of memory, and this machine has {held:,.0f}; take fewer")
+
+
+def asked_for(n: Any, columns: int) -> None:
+    """Refuse a number of samples, of so many columns, that is none or that memory cannot hold."""
+    whole("n", n, 1)
+    affordable("n", n, float(n) * columns)
 
 
 def pair(name: str, value: Any) -> tuple[float, float]:

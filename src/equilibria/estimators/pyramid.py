@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from equilibria.data import Batch, Schema
 from equilibria.estimators.families import SMALLEST, Family, Players
-from equilibria.estimators.parameters import affordable, whole
+from equilibria.estimators.parameters import asked_for, whole
 from equilibria.estimators.players import PORTRAITS, AdversarialEstimator, View
 from equilibria.models.generator import Generator
 from equilibria.models.pyramid import DetailCritic, DetailNetwork, LaplacianPyramid, PyramidGenerator
@@ -186,8 +186,7 @@ class LAPGAN(AdversarialEstimator):
         ndarray of shape (n, d), or DataFrame where ``fit`` had one
         """
         check_is_fitted(self)
-        whole("n", n, 1)
-        affordable("n", n, float(n) * self.n_features_in_)
+        asked_for(n, self.n_features_in_)
         stream = self._draws(random_state, "sample")
         drawn = self.generator_.sample(n, stream, self._class_condition(n, y, stream))
         return self._framed(self.schema_.decode(drawn.cpu()))

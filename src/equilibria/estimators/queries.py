@@ -15,7 +15,7 @@ from equilibria.data.columns import missing_cells
 from equilibria.data.labels import LabelCoding
 from equilibria.data.schema import Schema
 from equilibria.estimators.layout import joined, split
-from equilibria.estimators.parameters import affordable, choice, whole
+from equilibria.estimators.parameters import asked_for, choice, whole
 from equilibria.estimators.stack import LABEL
 from equilibria.inference import gibbs, mean_field
 from equilibria.inference.completion import class_log_prob, conditional_means
@@ -77,8 +77,7 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             sweep's visible means are given, else draws. Cells that were given come back untouched.
         """
         check_is_fitted(self)
-        whole("n", n, 1)
-        affordable("n", n, float(n) * self.n_features_in_)
+        asked_for(n, self.n_features_in_)
         whole("sweeps", sweeps, 1)
         stream = self._draws(random_state, "sample")
         clamp = {**self._given(given, n), **self._class(y, n)}

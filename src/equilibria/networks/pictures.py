@@ -20,7 +20,7 @@ from equilibria.random import Stream
 __all__ = ["SLOPE", "Condition", "PictureNetwork", "halvings", "initialise", "to_planes", "to_rows"]
 
 SLOPE = 0.2  # of the leaky rectifier below zero
-HIDDEN = 256  # units of the hidden layer that sees all of a critic's last maps, where these have a side above
+HIDDEN = 256  # units of a critic's hidden layer, which it has where its last maps have a side above SEEN_WHOLE
 SEEN_WHOLE = 4
 SMALLEST = 3  # the shorter side where halving ends, at the least: below it there is no picture left
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from equilibria.data import Data, binarise
+from equilibria.data.columns import missing_cells
 from equilibria.errors import RunError
 from equilibria.estimate import Estimate
 from equilibria.estimators import load
@@ -85,7 +86,7 @@ def assess(path: str | Path, *, samples: int = 1000) -> list[Result]:
     run = Run.open(path)
     case = _case(load(path), *run_data(run))
     drawn = case.model.sample(samples, random_state=case.stream.child("samples"))
-    all_train, held_out = (_complete(case.model, data) for data in (case.all_train, case.held_out))
+    all_train, held_out = (_complete(data) for data in (case.all_train, case.held_out))
     beside = dataclasses.replace(case, all_train=all_train, held_out=held_out)  # samples have no gaps
     coverage = _coverage(beside, drawn)
     found = [] if coverage is None else coverage.metrics()
@@ -173,14 +174,13 @@ def _estimate_remarks(estimate: Estimate) -> list[str]:
 
 def _case(model: Any, train: Data, test: Data) -> _Case:
     stream = Stream(0).child("assessment")
-    unseen = train is not test and not (len(train) == len(test) and train.digest() == test.digest())
     held_out = _some(test, _HELD_OUT_ROWS, stream.child("held out"))
     return _Case(
         model,
         all_train=_some(train, _TRAINING_ROWS, stream.child("all training")),
         train=_some(train, len(held_out), stream.child("training")),
         held_out=held_out,
-        unseen=unseen,
+        unseen=train is not test,
         total=len(train),
         stream=stream,
     )
@@ -193,11 +193,9 @@ def _some(data: Data, most: int, stream: Stream) -> Data:
     return _chosen(data, np.sort(stream.permutation(len(data))[:most].numpy()))
 
 
-def _complete(model: Any, data: Data) -> Data:
+def _complete(data: Data) -> Data:
     """The rows without a gap."""
-    if not model._takes_missing:
-        return data
-    torn = model.schema_.encode(data.values, allow_missing=True).isnan().any(1).numpy()
+    torn = np.logical_or.reduce([missing_cells(column) for column in data.values.T])
     return _chosen(data, ~torn) if torn.any() else data
 
 
