@@ -1,12 +1,15 @@
-"""A round of the small adversarial game here and in bare loops, in turn.
+"""A round of adversarial games here and in bare loops, in turn: a small one, and pictures by each kind of network.
 
-    python benchmarks/adversarial.py --threads 1 --rounds 15 --steps 200 [--clock cpu]
+    python benchmarks/adversarial.py --threads 1 --rounds 15 [--only small dcgan] [--clock cpu]
 
-The work: MLPs of 4 hidden layers of 128 units, two columns of data and of noise, batch 256, relativistic pairs with R1 and R2, Adam; the
-critic moves once, then the generator, each on fresh noise. The bare loops are what one would write by hand: ``bare`` as in the authors'
-code of R3GAN (data and samples apart, a derivative each, torch's Adam as it comes), ``bare, fused`` with everything that makes it faster
-(one pass for both, one derivative, fused Adam). Ours makes its noise from counter-based streams, as in training; theirs is
-``torch.randn``. Ratios are within a round of the clock, and their median over rounds is what counts, since the machine may be busy.
+The work: relativistic pairs with R1 and R2, Adam; the critic moves once, then the generator, each on fresh noise. ``small``: perceptrons of
+4 hidden layers of 128 units, two columns of data and of noise, batch 256. Pictures of 28 × 28 pixels, 64 columns of noise, batch 64, as
+``GAN`` builds the networks: ``mlp`` (3 × 512), ``dcgan`` and ``residual`` (32 channels). The bare loops are what one would write by hand:
+``bare`` as in the authors' code of R3GAN (data and samples apart, a derivative each, torch's Adam as it comes), ``bare, fused`` with
+everything that makes it faster (one pass for both, one derivative, fused Adam). Perceptrons are torch's own layers there, networks of
+pictures the same modules as ours. Ours makes its noise from counter-based streams, as in training; theirs is ``torch.randn``.
+``equilibria, measured`` reports costs and logits too, which training does once in many rounds. Ratios are within a round of the clock, and
+their median over rounds is what counts, since the machine may be busy.
 """
 
 from __future__ import annotations
@@ -20,12 +23,13 @@ import time
 from collections.abc import Callable
 from itertools import pairwise, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+GAMES = ("small", "mlp", "dcgan", "residual")
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--rounds", type=int, default=15)
-parser.add_argument("--steps", type=int, default=200, help="in a round, for each contestant")
+parser.add_argument("--only", nargs="+", choices=GAMES, default=GAMES)
 parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
 parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "results" / "adversarial.json")
 options = parser.parse_args()
@@ -38,25 +42,55 @@ from torch.nn.functional import softplus  # noqa: E402
 from equilibria.data import Batch  # noqa: E402
 from equilibria.games.adversarial import AdversarialGame  # noqa: E402
 from equilibria.models.generator import Generator  # noqa: E402
-from equilibria.networks.mlp import MLP  # noqa: E402
+from equilibria.networks import MLP, DCGANCritic, DCGANGenerator, ResidualCritic, ResidualGenerator  # noqa: E402
 from equilibria.random import Stream  # noqa: E402
 from equilibria.solvers import SOLVERS, Rule  # noqa: E402
 
-BATCH, WIDTH, DEPTH, GAMMA, RATE, BETAS = 256, 128, 4, 1.0, 1e-3, (0.5, 0.999)
+GAMMA, RATE, BETAS, SHAPE, CHANNELS = 1.0, 1e-3, (0.5, 0.999), (28, 28), 32
+BARE = ("bare", "bare, fused")
 clock = time.perf_counter if options.clock == "wall" else time.process_time
 Work = Callable[[int], Any]
 
 
-def rows() -> Tensor:
-    return Stream(0).child("rows").normal((BATCH, 2))
+class Setup(NamedTuple):
+    """Columns, noise and batch; rounds between two looks at the clock; hidden layers of perceptrons, or both networks of pictures."""
+
+    columns: int
+    latent: int
+    batch: int
+    steps: int
+    hidden: tuple[int, ...] = ()
+    pair: Callable[[], tuple[nn.Module, nn.Module]] | None = None
 
 
-def ours(solver: str, measured: bool = False) -> Work:
-    hidden = [WIDTH] * DEPTH
-    generator = Generator(MLP([2, *hidden, 2], stream=Stream(1).child("generator")), latent_dim=2)
-    critic = MLP([2, *hidden, 1], activation="leaky_relu", stream=Stream(1).child("critic"))
-    game = AdversarialGame(generator, critic, "relativistic", penalties={"r1": GAMMA, "r2": GAMMA})
-    play, batches, stream = SOLVERS[solver](Rule("adam", RATE, betas=BETAS)), repeat(Batch(rows())), Stream(2)
+def convolutional(generator: type, critic: type) -> Callable[[], tuple[nn.Module, nn.Module]]:
+    def pair() -> tuple[nn.Module, nn.Module]:
+        streams = Stream(1).child("generator"), Stream(1).child("critic")
+        return generator(SHAPE, 64, CHANNELS, output="tanh", stream=streams[0]), critic(SHAPE, CHANNELS, stream=streams[1])
+
+    return pair
+
+
+SETUPS = {
+    "small": Setup(2, 2, 256, 200, (128,) * 4),
+    "mlp": Setup(784, 64, 64, 40, (512,) * 3),
+    "dcgan": Setup(784, 64, 64, 10, pair=convolutional(DCGANGenerator, DCGANCritic)),
+    "residual": Setup(784, 64, 64, 3, pair=convolutional(ResidualGenerator, ResidualCritic)),
+}
+
+
+def rows(setup: Setup) -> Tensor:
+    return Stream(0).child("rows").normal((setup.batch, setup.columns))
+
+
+def ours(setup: Setup, measured: bool = False) -> Work:
+    if setup.pair is None:
+        network: nn.Module = MLP([setup.latent, *setup.hidden, setup.columns], stream=Stream(1).child("generator"))
+        critic: nn.Module = MLP([setup.columns, *setup.hidden, 1], activation="leaky_relu", stream=Stream(1).child("critic"))
+    else:
+        network, critic = setup.pair()
+    game = AdversarialGame(Generator(network, setup.latent), critic, "relativistic", penalties={"r1": GAMMA, "r2": GAMMA})
+    play, batches, stream = SOLVERS["alternating"](Rule("adam", RATE, betas=BETAS)), repeat(Batch(rows(setup))), Stream(2)
     place = iter(range(1 << 40))
 
     def work(steps: int) -> None:
@@ -66,19 +100,22 @@ def ours(solver: str, measured: bool = False) -> Work:
     return work
 
 
-def layers(activation: Callable[[], nn.Module], out: int) -> nn.Sequential:
-    sizes = [2, *[WIDTH] * DEPTH]
-    hidden = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), activation())]
-    return nn.Sequential(*hidden, nn.Linear(WIDTH, out))
+def layers(sizes: list[int], activation: Callable[[], nn.Module]) -> nn.Sequential:
+    *hidden, last = (nn.Linear(a, b) for a, b in pairwise(sizes))
+    return nn.Sequential(*(part for layer in hidden for part in (layer, activation())), last)
 
 
-def bare(fused: bool) -> Work:
+def bare(setup: Setup, fused: bool) -> Work:
     """A loop by hand."""
     torch.manual_seed(0)
-    generator, critic = layers(nn.ReLU, 2), layers(lambda: nn.LeakyReLU(0.2), 1)
+    if setup.pair is None:
+        generator: nn.Module = layers([setup.latent, *setup.hidden, setup.columns], nn.ReLU)
+        critic: nn.Module = layers([setup.columns, *setup.hidden, 1], lambda: nn.LeakyReLU(0.2))
+    else:
+        generator, critic = setup.pair()
     adam = {"lr": RATE, "betas": BETAS} | ({"fused": True} if fused else {})
     critics, generators = (torch.optim.Adam(module.parameters(), **adam) for module in (critic, generator))
-    real = rows()
+    real = rows(setup)
 
     def square(answer: Tensor, x: Tensor) -> Tensor:
         (slope,) = torch.autograd.grad(answer.sum(), x, create_graph=True)
@@ -99,13 +136,13 @@ def bare(fused: bool) -> Work:
     def work(steps: int) -> None:
         for _ in range(steps):
             with torch.no_grad():
-                fake = generator(torch.randn(BATCH, 2))
+                fake = generator(torch.randn(setup.batch, setup.latent))
             cost = together(fake) if fused else apart(fake)
             critics.zero_grad()
             cost.backward()
             critics.step()
             critic.requires_grad_(False)
-            cost = softplus(critic(real) - critic(generator(torch.randn(BATCH, 2)))).mean()
+            cost = softplus(critic(real) - critic(generator(torch.randn(setup.batch, setup.latent)))).mean()
             generators.zero_grad()
             cost.backward()
             generators.step()
@@ -114,33 +151,42 @@ def bare(fused: bool) -> Work:
     return work
 
 
-def main() -> None:
-    torch.set_num_threads(options.threads)
+def compare(setup: Setup) -> dict[str, Any]:
+    """All contestants in turn, round after round: medians, and the ratios to both bare loops."""
     works = {
-        "bare": bare(False),
-        "bare, fused": bare(True),
-        "equilibria": ours("alternating"),
-        "equilibria, measured": ours("alternating", True),
+        "bare": bare(setup, False),
+        "bare, fused": bare(setup, True),
+        "equilibria": ours(setup),
+        "equilibria, measured": ours(setup, True),
     }
     for work in works.values():
-        work(20)
+        work(max(2, setup.steps // 10))
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(options.rounds):
         for name, work in works.items():
             start = clock()
-            work(options.steps)
-            seconds[name].append((clock() - start) / options.steps)
+            work(setup.steps)
+            seconds[name].append((clock() - start) / setup.steps)
     results: dict[str, Any] = {}
     for name, times in seconds.items():
         results[name] = {"milliseconds": 1e3 * statistics.median(times)}
-        for other in ("bare", "bare, fused"):
+        for other in BARE:
             ratios = [a / b for a, b in zip(times, seconds[other], strict=True)]
             results[name][f"over {other}"] = {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
-        over = ", ".join(f"{results[name][f'over {other}']['median']:.3f} × {other}" for other in ("bare", "bare, fused"))
-        print(f"{name:22} {results[name]['milliseconds']:7.3f} ms a round   {over}")
-    about = {name: getattr(options, name) for name in ("threads", "clock", "rounds", "steps")} | {"torch": torch.__version__}
+        over = ", ".join(f"{results[name][f'over {other}']['median']:.3f} × {other}" for other in BARE)
+        print(f"  {name:22} {results[name]['milliseconds']:8.3f} ms a round   {over}", flush=True)
+    return results
+
+
+def main() -> None:
+    torch.set_num_threads(options.threads)
+    results: dict[str, Any] = {}
+    for name in options.only:
+        print(name, flush=True)
+        results[name] = {"steps": SETUPS[name].steps, "results": compare(SETUPS[name])}
+    about = {name: getattr(options, name) for name in ("threads", "clock", "rounds")} | {"torch": torch.__version__}
     machine = {"machine": platform.machine(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
-    options.out.write_text(json.dumps({**about, **machine, "results": results}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    options.out.write_text(json.dumps({**about, **machine, "games": results}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import equilibria
 from equilibria import cli
 
 
@@ -47,12 +48,57 @@ def test_fill_keeps_what_is_there_and_leaves_no_gap(home: Path, tmp_path: Path, 
     gaps = write(tmp_path / "gaps.csv", [["y", "", "red", ""], ["", "4.1", "", ""]])
     assert cli.main(["fill", str(home / "run"), str(gaps), "--label", "party", "--out", str(tmp_path / "full.csv"), "-n", "2"]) == 0
     header, *rows = read(tmp_path / "full.csv")
-    assert header == ["vote", "size", "colour"]
+    assert header == ["vote", "size", "colour", "party"]
     assert len(rows) == 4
-    assert all(cell for row in rows for cell in row)
+    assert all(cell for row in rows for cell in row[:3])
+    assert [row[3] for row in rows] == [""] * 4, "a missing label stays missing"
     assert [row[0] for row in rows[::2]] == ["y", "y"]
     assert all(float(row[1]) == pytest.approx(4.1) for row in rows[1::2])
     assert "2 rows, 2 times, are in" in capsys.readouterr().out
+
+
+def test_one_row_is_enough_to_fill_in_score_and_predict(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row, label = str(write(tmp_path / "row.csv", [["y", "", "red", "left"]])), ["--label", "party"]
+    assert cli.main(["fill", str(home / "run"), row, *label, "--out", str(tmp_path / "full.csv")]) == 0
+    filled = read(tmp_path / "full.csv")[1]
+    assert (filled[0], filled[2], filled[3]) == ("y", "red", "left")
+    assert filled[1]
+    assert cli.main(["predict", str(home / "run"), row, *label, "--out", str(tmp_path / "class.csv")]) == 0
+    assert len(read(tmp_path / "class.csv")) == 2
+    capsys.readouterr()
+    assert cli.main(["score", str(home / "run"), row, *label, "--out", str(tmp_path / "score.csv")]) == 0
+    found = float(read(tmp_path / "score.csv")[1][0])
+    assert f"log-likelihood = {found:.3f} (one row)" in capsys.readouterr().out
+
+
+def test_samples_of_one_class(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, drawn = equilibria.load(home / "run"), {}
+    for name in ("left", "right"):
+        out = str(tmp_path / f"{name}.csv")
+        assert cli.main(["sample", str(home / "run"), "--class", name, "-n", "20", "--out", out]) == 0
+        assert f"all of the class {name}, are in" in capsys.readouterr().out
+        drawn[name] = read(Path(out))[1:]
+        assert drawn[name] == [[str(cell) for cell in row] for row in model.sample(20, y=name)]
+    assert drawn["left"] != drawn["right"]
+    assert cli.main(["sample", str(home / "run"), "--class", "middle", "--out", str(tmp_path / "c.csv")]) != 0
+    assert "--class=middle: " in (said := capsys.readouterr().err)
+    assert "its classes are left, right" in said
+    assert not (tmp_path / "c.csv").exists()
+
+
+def test_log_z_annealed_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, run = np.eye(24, dtype=np.float32), tmp_path / "run"
+    equilibria.RBM(20, n_iter=1, ais_betas=20, random_state=0, out=str(run)).fit(rows)
+    np.save(tmp_path / "rows.npy", rows)
+    before = (run / "model.json").read_bytes()
+    assert cli.main(["score", str(run), str(tmp_path / "rows.npy"), "--betas", "50"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"log Z in the run: log Z = .* 20 temperatures", said)
+    assert re.search(r"\nlog Z = .*\(.*; AIS, 100 chains, 50 temperatures.*\nlog Z = .*reverse AIS, 100 chains, 50 temperatures", said)
+    assert re.search(r"mean log-likelihood = .*reverse AIS, 100 chains, 50 temperatures", said)
+    assert (run / "model.json").read_bytes() == before
+    assert cli.main(["score", str(run), str(tmp_path / "rows.npy"), "--betas", "0"]) != 0
+    assert "--betas=0: expected a whole number, 1 or more" in capsys.readouterr().err
 
 
 def test_predict_writes_classes_with_their_probabilities(home: Path, tmp_path: Path) -> None:

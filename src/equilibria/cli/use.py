@@ -24,6 +24,7 @@ OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 
 NO_DENSITY = "is a {kind}, which has no density to score by: see equilibria evaluate {run}"
 NO_FILLING = "is a {kind}, which cannot fill in cells given others: train an rbm or a dbm"
+NO_SAMPLES = "is a {kind}, which predicts classes and draws no samples: see equilibria predict {run}"
 NO_LABELS = "predicts no classes: train with --labels (a gan with --semi-supervised too) on data with labels"
 
 
@@ -32,18 +33,18 @@ def sample(
     out: Annotated[str, typer.Option(metavar="FILE", help="A .png of pictures, or a table as .npz or .csv.")],
     n: Annotated[Any, typer.Option("-n", parser=whole, metavar="int", help="Number of samples.")] = "64",
     seed: Annotated[Any, typer.Option(parser=whole, metavar="int", help="Of the draws; by default the model's own.")] = None,
+    of: Annotated[str | None, typer.Option("--class", metavar="label", help="Whose samples, of a model with --labels.")] = None,
     overwrite: OVERWRITE = False,
 ) -> None:
     """Draw samples from a trained model into a file."""
-    from equilibria.estimators import load as load_run
-
     path = target(out, (".png", ".npz", ".csv"), overwrite)
-    estimator = load_run(run)
+    estimator = _model(run, ("sample", NO_SAMPLES))
     if path.suffix.lower() == ".png":
         _refuse_no_pictures(estimator.schema_, run, out)
     _refuse_text(estimator.schema_, path)
-    _write_rows(path, estimator.sample(n, random_state=seed), estimator.schema_, _columns(run))
-    say(f"{n} samples of {run} are in {path}.")
+    wanted = {} if of is None else {"y": _class_called(of, estimator, run)}
+    _write_rows(path, estimator.sample(n, random_state=seed, **wanted), estimator.schema_, _columns(run))
+    say(f"{n} samples of {run}{'' if of is None else f', all of the class {of},'} are in {path}.")
 
 
 def score(
@@ -51,18 +52,33 @@ def score(
     source: SOURCE,
     out: Annotated[str | None, typer.Option(metavar="FILE.csv", help="Where to write the score of each row.")] = None,
     overwrite: OVERWRITE = False,
+    betas: Annotated[
+        Any, typer.Option(parser=whole, metavar="int", help="Anneal log Z anew, up and down, through so many temperatures.")
+    ] = None,
     size: SIZE = None,
     colour: COLOUR = "grey",
     label: LABEL = None,
 ) -> None:
-    """Score rows by their log-likelihood in nats; a name stands for its test split."""
+    """Score rows by their log-likelihood in nats; a name stands for its test split.
+
+    log Z is what training ended with, unless it is annealed anew; the run stays as it is.
+    """
+    import numpy
+
     from equilibria.data import write_csv
 
     path = None if out is None else target(out, (".csv",), overwrite)
+    if betas is not None and betas < 1:
+        raise ValueError(f"betas={betas!r}: expected a whole number, 1 or more")
     estimator, rows = _model_and_rows(run, source, ("log_likelihood", NO_DENSITY), size=size, colour=colour, label=label)
-    estimate = estimator.log_likelihood(rows.values)
+    if betas is not None:
+        say(f"log Z in the run: {estimator.log_partition_}")
+        anew = estimator.anneal(betas)
+        say(estimator.log_partition_sides_ or anew)
+    alone = len(rows) == 1  # a mean's interval comes from the rows' spread
+    estimate = estimator.log_likelihood(numpy.repeat(rows.values, 2, 0) if alone else rows.values)
     bound = "bound" in estimate.name
-    say(estimate)
+    say(f"{estimate.name.removeprefix('mean ')} = {estimate.value:.3f} (one row)" if alone else estimate)
     say(
         "It is a lower bound: the log-likelihood itself is at least as high, given log Z."
         if bound
@@ -83,12 +99,21 @@ def fill(
     overwrite: OVERWRITE = False,
     label: LABEL = None,
 ) -> None:
-    """Fill in the empty cells of a table, given the others; a name stands for its test split."""
+    """Fill in the empty cells of a table, given the others; a name stands for its test split.
+
+    The labels of a CSV file are written as its last column.
+    """
+    import numpy
+
     path = target(out, (".npz", ".csv"), overwrite)
     estimator, rows = _model_and_rows(run, source, ("impute", NO_FILLING), label=label)
     _refuse_text(estimator.schema_, path)
     filled = _array(estimator.impute(rows.values, n=n, how=how, random_state=seed))
-    _write_rows(path, filled.reshape(-1, filled.shape[-1]), estimator.schema_, _columns(run))
+    table, columns = filled.reshape(-1, filled.shape[-1]), _columns(run)
+    if label is not None and path.suffix.lower() == ".csv":  # as in the file that was read, but for its place
+        table = numpy.column_stack([table.astype(object), numpy.tile(numpy.asarray(rows.labels, object), n)])
+        columns = [*(rows.columns or ()), label]
+    _write_rows(path, table, estimator.schema_, columns)
     say(f"{len(rows)} rows{'' if n == 1 else f', {n} times,'} are in {path}.")
 
 
@@ -179,19 +204,32 @@ def _refuse_text(schema: Schema, path: Path) -> None:
         raise ValueError(f"out={str(path)!r}: a table that may hold text goes into a .csv; an .npz of text is read through pickle alone")
 
 
-def _model_and_rows(run: str, source: str, needed: tuple[str, str], **about: Any) -> tuple[Any, Data]:
-    """A trained model and rows that it can take; of a set with a name, those of its test split.
-
-    ``needed`` is a method that the model must have, and the sentence to be said, after ``run=…``, where it has not.
-    """
-    from equilibria.data import load, names
+def _model(run: str, needed: tuple[str, str]) -> Any:
+    """A trained model. ``needed`` is a method that it must have, and the sentence to be said, after ``run=…``, where it has not."""
     from equilibria.estimators import load as load_run
 
-    estimator, described = load_run(run), describe_data(about.get("size"), about.get("colour", "grey"), about.get("label"))
+    estimator = load_run(run)
     method, sentence = needed
     if not hasattr(estimator, method):
         raise ValueError(f"run={run!r} {sentence.format(kind=type(estimator).__name__, run=run)}")
-    named = source in names()
+    return estimator
+
+
+def _class_called(name: str, estimator: Any, run: str) -> Any:
+    """The class that is written so."""
+    classes = {str(label): label for label in getattr(estimator, "classes_", ())}
+    if name not in classes:
+        there = f"its classes are {', '.join(classes)}" if classes else "it was trained without --labels"
+        raise ValueError(f"--class={name}: {run} draws no such class; {there}")
+    return classes[name]
+
+
+def _model_and_rows(run: str, source: str, needed: tuple[str, str], **about: Any) -> tuple[Any, Data]:
+    """A trained model and rows that it can take; of a set with a name, those of its test split."""
+    from equilibria.data import load, names
+
+    described = describe_data(about.get("size"), about.get("colour", "grey"), about.get("label"))
+    estimator, named = _model(run, needed), source in names()
     text = not named and may_hold_text(estimator.schema_)
     rows = load(source, split="test" if named else "train", **described, text=text)
     _refuse_unfit(estimator, rows, source, run, about.get("label"))

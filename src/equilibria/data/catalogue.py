@@ -193,7 +193,7 @@ def _from_path(path: Path, size: int | tuple[int, int] | None, colour: str, labe
     if path.is_dir():
         _refuse_options(path, "a folder of pictures", label=label, text=text or None)
         pictures, labels = images.read_folder(path, size=size, colour=colour)
-        return _from_array(path, pictures, labels, least=1)
+        return _from_array(path, pictures, labels)
     suffix = path.suffix.lower()
     _refuse_options(path, "a file", size=size, colour=colour if colour != "grey" else None)
     if suffix == ".csv":
@@ -211,7 +211,7 @@ def _from_path(path: Path, size: int | tuple[int, int] | None, colour: str, labe
     )
 
 
-def _from_array(path: Path, array: np.ndarray, labels: np.ndarray | None = None, least: int = 2) -> Data:
+def _from_array(path: Path, array: np.ndarray, labels: np.ndarray | None = None) -> Data:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{path}: its array is of type {array.dtype}; expected numbers")
     pictures = array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3))
@@ -219,8 +219,8 @@ def _from_array(path: Path, array: np.ndarray, labels: np.ndarray | None = None,
         raise ValueError(
             f"{path}: its array has shape {array.shape}; expected (rows, columns), (n, height, width) or (n, height, width, 3)"
         )
-    if len(array) < least or not array.size:
-        raise ValueError(f"{path}: its array has shape {array.shape}; expected at least two rows and a column")
+    if not array.size:
+        raise ValueError(f"{path}: its array has shape {array.shape}; expected at least one row and a column")
     if labels is not None and labels.shape != array.shape[:1]:
         raise ValueError(f"{path}: has labels of shape {labels.shape} for {len(array)} examples; expected one each")
     shape = array.shape[1:3] + (array.shape[3:] if array.shape[3:] == (3,) else ()) if pictures else None

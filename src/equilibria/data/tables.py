@@ -43,7 +43,7 @@ def read_csv(
     Raises
     ------
     ValueError
-        For no header, fewer than two rows, a text cell (named with its column and row), a row of another length, an unknown ``label``.
+        For no header, no rows, a text cell (named with its column and row), a row of another length, an unknown ``label``.
     """
     lines = _lines(path)
     names = _header(path, next(lines, []))
@@ -59,8 +59,8 @@ def read_csv(
         if place is not None:
             labels.append(cells.pop(place))
         rows.append(np.array(cells, dtype=object) if text else np.array(_numbers(path, number, cells, columns), dtype=np.float32))
-    if len(rows) < 2:
-        raise ValueError(f"{path}: has {len(rows) or 'no'} row{'s' * (not rows)} under its header; expected at least two")
+    if not rows:
+        raise ValueError(f"{path}: has no rows under its header; expected at least one")
     return _typed(np.stack(rows)) if text else np.stack(rows), None if place is None else _label_values(labels), columns
 
 
@@ -146,7 +146,7 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[list[str]]:
 
 def _header(path: str | os.PathLike[str], cells: list[str]) -> list[str]:
     if not cells:
-        raise ValueError(f"{path}: is empty; expected a line of column names and at least two rows")
+        raise ValueError(f"{path}: is empty; expected a line of column names and rows under it")
     names = [name.strip() for name in cells]
     if all(_is_number(name) for name in names) and names != [str(i) for i in range(len(names))]:
         raise ValueError(f"{path}: its first line holds numbers only ({', '.join(names[:4])}, …); put a line of column names above it")

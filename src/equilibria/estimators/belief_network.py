@@ -369,8 +369,7 @@ class DBN(UndirectedEstimator):
         return {**tensors, **{f"chain.{name}": value for name, value in self.chains_.items()}}
 
     def _metadata(self) -> dict[str, Any]:
-        greys = {"grey": self.grey_, "grey_layers": list(self.grey_layers_)}
-        return {"network": self.network_.config(), "log_partition": self.log_partition_.to_json(), **greys}
+        return {"network": self.network_.config(), **self._log_partition_data(), **self._greys_data()}
 
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         self.network_ = BeliefNetwork.from_config(metadata["network"]).to(self.device)
@@ -380,7 +379,7 @@ class DBN(UndirectedEstimator):
         self.chains_ = {name.removeprefix("chain."): v.to(self.device) for name, v in tensors.items() if name.startswith("chain.")}
         self._restore_greys(metadata)
         self._forget()
-        self._log_partition = Estimate.from_json(metadata["log_partition"])
+        self._restore_log_partition(metadata)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_double_network"}

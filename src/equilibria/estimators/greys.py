@@ -64,6 +64,10 @@ class Greys:
         kept = values.isnan() if grey is None else values.isnan() | ~grey
         return torch.where(kept, values, (draws < values).to(values)).to(self.device)
 
+    def _greys_data(self) -> dict[str, Any]:
+        """For the model file."""
+        return {"grey": self.grey_, "grey_layers": list(self.grey_layers_)}
+
     def _restore_greys(self, metadata: dict[str, Any]) -> None:
         self.grey_layers_ = tuple(metadata.get("grey_layers", ["visible"] if metadata["grey"] else []))  # of one layer in runs of 0.1.0
 

@@ -13,13 +13,14 @@ from torch import Tensor
 from equilibria.data.schema import Schema
 from equilibria.estimate import Estimate
 from equilibria.estimators.layout import split
+from equilibria.estimators.parameters import whole
 from equilibria.evaluation import Metric, likelihood
 from equilibria.evaluation.likelihood import TwoSided
 from equilibria.games.contrastive import TEMPERED
 from equilibria.inference import exact, gibbs
 from equilibria.inference.completion import evidence
 from equilibria.models.boltzmann import BoltzmannMachine
-from equilibria.random import Stream
+from equilibria.random import RandomState, Stream
 
 __all__ = ["Scores"]
 
@@ -92,15 +93,54 @@ class Scores:
         check_is_fitted(self)
         return self._log_partition or self._work_out_log_partition()
 
-    def _work_out_log_partition(self, progress: Callable[[int, int], None] | None = None) -> Estimate:
+    def anneal(self, betas: int | None = None, chains: int | None = None, random_state: RandomState = None) -> Estimate:
+        """Work log Z out again, as ``fit`` does at its end: ``log_partition_`` and all that rests on it are then by this estimate.
+
+        A model file is left as it is; :meth:`save` writes the new one.
+
+        Parameters
+        ----------
+        betas, chains : int, optional
+            Temperatures and annealing runs, ``ais_betas`` and ``ais_chains`` by default. More temperatures bring the two sides together.
+        random_state : int, numpy generator or None
+            None uses the seed of ``fit``: the same numbers give the same estimate again.
+
+        Returns
+        -------
+        Estimate
+            The new ``log_partition_``; both sides are in ``log_partition_sides_``.
+
+        Examples
+        --------
+        >>> from equilibria import RBM
+        >>> model = RBM(20, n_iter=1, ais_betas=20, random_state=0).fit(np.eye(24, dtype=np.float32))
+        >>> before = model.log_partition_sides_.forward
+        >>> after = model.anneal(betas=500)
+        >>> after.high - after.low < before.high - before.low
+        True
+        """
+        check_is_fitted(self)
+        betas, chains = self.ais_betas if betas is None else betas, self.ais_chains if chains is None else chains
+        whole("betas", betas, 1)
+        whole("chains", chains, 2)
+        return self._work_out_log_partition(betas=betas, chains=chains, stream=self._draws(random_state, "log partition"))
+
+    def _work_out_log_partition(
+        self,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        betas: int | None = None,
+        chains: int | None = None,
+        stream: Stream | None = None,
+    ) -> Estimate:
         small = exact.enumerable(self.machine_, max_states=likelihood.MAX_STATES)
-        stream = self._stream().child("log partition")
-        options: dict[str, Any] = {"betas": self.ais_betas, "chains": self.ais_chains, "random_state": stream}
+        chains, stream = chains or self.ais_chains, stream or self._stream().child("log partition")
+        options: dict[str, Any] = {"betas": betas or self.ais_betas, "chains": chains, "random_state": stream}
         if small or not self.chains_:
             machine = self._precise() if small else self.machine_
-            self._log_partition = likelihood.log_partition(machine, **options, progress=progress)
+            self._log_partition, self._sides = likelihood.log_partition(machine, **options, progress=progress), None
             return self._log_partition
-        start = self._first_state(self.ais_chains, stream.child("samples"))
+        start = self._first_state(chains, stream.child("samples"))
         samples = gibbs.run(self.machine_, start, SETTLING_SWEEPS, stream.child("settling"))
         source = "tempering" if self.method in TEMPERED else "chains"
         self._sides = likelihood.both_sides(self.machine_, samples, source=source, ladder=False, **options, progress=_both_ways(progress))
@@ -113,6 +153,14 @@ class Scores:
         self.log_partition_  # noqa: B018  works them out
         return self._sides
 
+    def _log_partition_data(self) -> dict[str, Any]:
+        """For the model file."""
+        return {"log_partition": self.log_partition_.to_json(), "sides": None if self._sides is None else self._sides.to_json()}
+
+    def _restore_log_partition(self, metadata: dict[str, Any]) -> None:
+        self._log_partition = Estimate.from_json(metadata["log_partition"])
+        self._sides = TwoSided.from_json(metadata["sides"]) if metadata.get("sides") else None
+
     def _precise(self) -> BoltzmannMachine:
         """The machine in float64, so that a row's answer does not depend on the rows beside it."""
         if self._double is None:
@@ -124,6 +172,7 @@ class Scores:
         def _table(self, X: Any, reset: bool) -> np.ndarray: ...
         def _binary(self, X: np.ndarray) -> Tensor: ...
         def _stream(self) -> Stream: ...
+        def _draws(self, random_state: RandomState, name: str) -> Stream: ...
         def _first_state(self, n: int, stream: Stream) -> dict[str, Tensor]: ...
 
 

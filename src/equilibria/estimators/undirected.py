@@ -14,7 +14,6 @@ from torch import Tensor
 
 from equilibria.data import Batch, Batches
 from equilibria.data.batches import BINARISE
-from equilibria.estimate import Estimate
 from equilibria.estimators.greys import Greys, Statistics
 from equilibria.estimators.labelled import LabelledEstimator
 from equilibria.estimators.layout import HIDDEN, Layout, smoothed_means
@@ -23,7 +22,6 @@ from equilibria.estimators.queries import Queries
 from equilibria.estimators.scores import Scores
 from equilibria.estimators.stack import LABEL, with_labels
 from equilibria.estimators.watching import Watching
-from equilibria.evaluation.likelihood import TwoSided
 from equilibria.games.contrastive import PRECISION, TEMPERED, ContrastiveGame
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
@@ -336,8 +334,7 @@ class UndirectedEstimator(Queries, Scores, Greys, Watching, LabelledEstimator):
         return config
 
     def _metadata(self) -> dict[str, Any]:
-        log_z = {"log_partition": self.log_partition_.to_json(), "sides": None if self._sides is None else self._sides.to_json()}
-        return {"machine": self.machine_.config(), **log_z, "grey": self.grey_, "grey_layers": list(self.grey_layers_)}
+        return {"machine": self.machine_.config(), **self._log_partition_data(), **self._greys_data()}
 
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         self.layout_ = self._layout()
@@ -347,8 +344,7 @@ class UndirectedEstimator(Queries, Scores, Greys, Watching, LabelledEstimator):
         self.chains_ = {name.removeprefix("chain."): v.to(self.device) for name, v in tensors.items() if name.startswith("chain.")}
         self._restore_greys(metadata)
         self._forget()
-        self._log_partition = Estimate.from_json(metadata["log_partition"])
-        self._sides = TwoSided.from_json(metadata["sides"]) if metadata.get("sides") else None
+        self._restore_log_partition(metadata)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in ("_live", "_double", "_kept")}
