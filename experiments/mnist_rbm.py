@@ -39,7 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "cd3": {"method": "cd", "k": 3, "n_iter": 50},
     "cd25": {"method": "cd", "k": 25, "n_iter": 50},
     "pcd": {"method": "pcd", "k": 3, "n_iter": 120},
-    "tempered": {"method": "tempered", "k": 1, "rungs": 10, "n_iter": 20, "precision": "float32"},
+    "tempered": {"method": "tempered", "k": 1, "rungs": 10, "n_iter": 60, "precision": "float32"},
     "threshold-pcd": {"method": "pcd", "k": 3, "n_iter": 120, "binarise": "threshold"},
 }
 PUBLISHED: dict[str, dict[str, Any]] = {
