@@ -6,8 +6,8 @@
 
 Pixels are re-sampled from their grey levels in each minibatch; the 10,000 test pictures are binarised once, by a draw keyed by the picture.
 The samples are the grey means of 100 of the model's chains after further sweeps. Published, for MNIST with the same preparation: -84.62 for
-two layers and -85.10 for three (Salakhutdinov & Hinton 2009; forward AIS alone, 300 to 500 epochs of joint training). A run that was stopped
-goes on; one that has ended is not trained again, only measured.
+two layers and -85.10 for three (Salakhutdinov & Hinton 2009; forward AIS alone, 300 to 500 epochs of joint training). A run that was
+stopped goes on; one that has ended is not trained again, only measured.
 """
 
 from __future__ import annotations
