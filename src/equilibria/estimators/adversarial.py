@@ -91,8 +91,8 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
     latent_dim : int, optional
         Columns of the noise z; by default 64 for networks of pictures and for pictures of at least 16 pixels a side, else 16.
     prior : {None, "normal", "uniform", "mixed"}
-        Law of the noise; ``"mixed"`` is half normal columns and half fair coins, so that separate modes need no bridge between them. By
-        default mixed for perceptrons of tables and small pictures, else normal.
+        Law of the noise; ``"mixed"`` is fair coins beside normal columns, twice as many as rows have columns and at most half, so that
+        separate modes need no bridge between them. By default mixed for perceptrons of tables and small pictures, else normal.
     solver : {"alternating", "simultaneous", "extragradient", "optimistic", "lookahead", "consensus"}
         How the players move.
     k : int

@@ -177,7 +177,8 @@ class AdversarialEstimator(LabelledEstimator):
         build = self._plain_networks if players.network == "mlp" else self._picture_networks
         network, critic = build(players, stream.child("generator"), stream.child("critic"))
         latent_dim, prior = self._set("latent_dim", players.network), self._set("prior", players.network)
-        return Generator(network, latent_dim, prior).to(self.device), critic.to(self.device)
+        normals = min(2 * players.size, -(-latent_dim // 2))
+        return Generator(network, latent_dim, prior, normals).to(self.device), critic.to(self.device)
 
     def _plain_networks(self, players: Players, generator: Stream, critic: Stream) -> tuple[nn.Module, nn.Module]:
         hidden, seen, bandwidth = [int(h) for h in self._set("hidden", "mlp")], self.packing * players.size, self._bandwidth(players)
