@@ -103,7 +103,8 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         The critic's rate; by default ``learning_rate``, three times it where the critic sees waves (see ``bandwidth``) and a quarter of it
         for dcgans.
     schedule : {None, "constant", "linear", "cosine"}
-        How both rates fall to zero; by default not at all for residual networks, else linearly.
+        How both rates fall to zero; by default not at all for residual networks, as half a cosine where the critic sees waves, else
+        linearly.
     betas : pair of float, optional
         Adam's averaging rates; by default (.5, .999) for dcgans, else (0, .99).
     batch_size : int, optional

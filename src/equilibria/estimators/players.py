@@ -149,9 +149,10 @@ class AdversarialEstimator(LabelledEstimator):
         """The share of the penalties that is left at the end."""
         return float(self._tuned(network, critic).fade if self.fade is None else self.fade)
 
-    def _rules(self, network: str, pace: float = 1.0) -> dict[str, Rule]:
-        rate, schedule = self._set("learning_rate", network), self._set("schedule", network)
-        critic = pace * rate if self.critic_rate is None else self.critic_rate
+    def _rules(self, network: str, tuned: Family | None = None) -> dict[str, Rule]:
+        family = self._family(network) if tuned is None else tuned
+        rate, schedule = self._set("learning_rate", network), family.schedule if self.schedule is None else self.schedule
+        critic = family.pace * rate if self.critic_rate is None else self.critic_rate
         shared: dict[str, Any] = {"betas": pair("betas", self._set("betas", network)), "schedule": schedule}
         steps = 0 if schedule == "constant" else int(self._set("steps", network))
         # the first of the players moves k times a round where they alternate
@@ -162,7 +163,7 @@ class AdversarialEstimator(LabelledEstimator):
         }
 
     def _solver(self, network: str, critic: nn.Module) -> Solver:
-        rules = self._rules(network, self._tuned(network, critic).pace)
+        rules = self._rules(network, self._tuned(network, critic))
         return Alternating(rules, k=self.k) if self.solver == "alternating" else SOLVERS[self.solver](rules)
 
     @property
