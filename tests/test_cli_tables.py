@@ -71,6 +71,21 @@ def test_one_row_is_enough_to_fill_in_score_and_predict(home: Path, tmp_path: Pa
     assert f"log-likelihood = {found:.3f} (one row)" in capsys.readouterr().out
 
 
+def test_a_gan_fills_in_the_columns_that_it_draws_given_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write(tmp_path / "numbers.csv", [[str(i % 7), str(i), str(-i), str(i % 3)] for i in range(60)])
+    words = ["train", "gan", str(table), "--out", str(tmp_path / "gan"), "--steps", "3", "--hidden", "4"]
+    assert cli.main([*words, "--condition", "vote,9"]) != 0
+    assert "9" in capsys.readouterr().err
+    assert cli.main([*words, "--condition", "vote,party"]) == 0
+    gaps = write(tmp_path / "gaps.csv", [["1", "", "", "2"], ["3", "", "", "0"]])
+    assert cli.main(["fill", str(tmp_path / "gan"), str(gaps), "--out", str(tmp_path / "full.csv")]) == 0
+    rows = read(tmp_path / "full.csv")[1:]
+    assert [(float(row[0]), float(row[3])) for row in rows] == [(1, 2), (3, 0)]
+    assert all(cell for row in rows for cell in row)
+    assert cli.main(["fill", str(tmp_path / "gan"), str(table), "--out", str(tmp_path / "again.csv")]) != 0
+    assert "expected numbers in the columns" in capsys.readouterr().err
+
+
 def test_samples_of_one_class(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, drawn = equilibria.load(home / "run"), {}
     for name in ("left", "right"):

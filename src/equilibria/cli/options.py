@@ -17,7 +17,7 @@ __all__ = ["choice", "comma_list", "descriptions", "keyword", "options", "plain"
 
 DEFAULTS: Mapping[str, Any] = {"random_state": 0}  # where the command line differs: a run can be repeated without being asked for
 REQUIRED = ("out",)
-PYTHON_ONLY = ("kinds", "towers", "condition")  # mappings from names and to columns, and mixtures of both, which no option spells
+PYTHON_ONLY = ("kinds", "towers")  # mappings to and from columns, which no option spells
 
 
 class Description(NamedTuple):
@@ -146,6 +146,8 @@ def _parser(hint: Any, kind: str) -> tuple[Callable[[str], Any], str]:
     if several is not None:
         inner = typing.get_args(several)
         one, name = (real, "number") if inner[0] is float else (whole, "int")
+        if str in typing.get_args(inner[0]):
+            one, name = number_or_text, "column"
         if typing.get_origin(several) is tuple and inner[-1] is not Ellipsis:
             return comma_list(one, (len(inner),)), ",".join([name] * len(inner))
         return comma_list(one), f"{name},{name},…"

@@ -23,7 +23,7 @@ OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 
 
 NO_DENSITY = "is a {kind}, which has no density to score by: see equilibria evaluate {run}"
-NO_FILLING = "is a {kind}, which cannot fill in cells given others: train an rbm or a dbm"
+NO_FILLING = "is a {kind}, which cannot fill in cells given others: train an rbm or a dbm, or a gan with --condition"
 NO_SAMPLES = "is a {kind}, which predicts classes and draws no samples: see equilibria predict {run}"
 NO_LABELS = "predicts no classes: train with --labels (a gan with --semi-supervised too) on data with labels"
 
@@ -232,7 +232,8 @@ def _model_and_rows(run: str, source: str, needed: tuple[str, str], **about: Any
     estimator, named = _model(run, needed), source in names()
     text = not named and may_hold_text(estimator.schema_)
     rows = load(source, split="test" if named else "train", **described, text=text)
-    _refuse_unfit(estimator, rows, source, run, about.get("label"))
+    gaps = estimator._takes_missing or needed[0] == "impute"  # a conditional GAN fills in gaps that it is not trained with
+    _refuse_unfit(estimator, rows, source, run, about.get("label"), gaps)
     return estimator, rows
 
 
@@ -243,7 +244,7 @@ def _array(rows: Any) -> np.ndarray:
     return rows.to_numpy() if hasattr(rows, "to_numpy") else numpy.asarray(rows)
 
 
-def _refuse_unfit(estimator: Any, rows: Data, source: str, run: str, label: str | None) -> None:
+def _refuse_unfit(estimator: Any, rows: Data, source: str, run: str, label: str | None, gaps: bool) -> None:
     """Refuse rows that the model cannot take, before any work; a column of labels that only training had is named."""
     width = rows.values.shape[1]
     if width != estimator.n_features_in_:
@@ -253,7 +254,7 @@ def _refuse_unfit(estimator: Any, rows: Data, source: str, run: str, label: str 
             f"source={source!r} has {width} columns, and the model was trained on {estimator.n_features_in_}{named}: give rows like those"
         )
     try:
-        estimator.schema_.encode(rows.values, allow_missing=estimator._takes_missing)
+        estimator.schema_.encode(rows.values, allow_missing=gaps)
     except ValueError as error:  # behind the semicolon it advises on training, which is over
         raise ValueError(f"source={source!r}: {str(error).partition(';')[0]}; give rows like those the model was trained on") from error
 

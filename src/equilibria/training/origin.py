@@ -99,6 +99,8 @@ def collect(
 def attach(estimator: Any, loaded: Loaded) -> None:
     """Tell an estimator, before ``fit``, what is known of its data: range and picture shape unless it has them, and their origin.
 
+    Columns that it names as its ``condition`` become numbers.
+
     Examples
     --------
     >>> from equilibria import RBM
@@ -111,6 +113,9 @@ def attach(estimator: Any, loaded: Loaded) -> None:
     known = {"value_range": None if data.low is None else (data.low, data.high), "picture_shape": data.shape}
     given = estimator.get_params(deep=False)
     estimator.set_params(**{name: value for name, value in known.items() if value is not None and given[name] is None})
+    if given.get("condition") is not None and data.columns is not None:  # by name, and fit is handed an array, which has none
+        numbers = {name: place for place, name in enumerate(data.columns)}
+        estimator.set_params(condition=[numbers.get(column, column) for column in given["condition"]])
     estimator._data_origin = loaded.origin
 
 
