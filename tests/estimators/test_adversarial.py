@@ -52,21 +52,6 @@ def test_a_critic_that_sees_waves_is_faster_and_its_penalties_fade():
     assert stage_of(small(critic_rate=2e-4)).solver.rules["critic"].rate == 2e-4
 
 
-def test_rates_fall_as_half_a_cosine_where_the_critic_sees_waves():
-    for options, schedule in (({}, "cosine"), ({"bandwidth": 0}, "linear"), ({"schedule": "linear"}, "linear")):
-        rules = stage_of(small(**options)).solver.rules
-        assert {rule.schedule for rule in rules.values()} == {schedule}
-        assert rules["generator"].rate_at(12) == pytest.approx(0.0, abs=1e-12)
-
-
-def test_noise_has_at_most_twice_as_many_normal_columns_as_rows_have_columns():
-    rows = np.random.RandomState(0).normal(size=(40, 9))
-    for columns, normals in ((1, 2), (2, 4), (4, 8), (9, 8)):
-        model = GAN(hidden=(4,), steps=2, random_state=0).fit(rows[:, :columns])
-        assert model.generator_.continuous.sum() == normals
-        assert model.generator_.latent_dim == 16
-
-
 @pytest.mark.parametrize(("solver", "kind"), [("alternating", Alternating), ("simultaneous", Simultaneous)])
 def test_the_solver_is_the_named_one(solver, kind):
     stage = stage_of(small(solver=solver, k=3, learning_rate=0.002, critic_rate=0.001, betas=[0.1, 0.2]))

@@ -54,11 +54,6 @@ def test_mixed_noise_is_normal_and_then_coins() -> None:
     assert abs((coins[:, 0] * coins[:, 1]).mean().item()) < 5 / 50_000**0.5
     assert abs(normal.var().item() - 1) < 5 * (2 / 150_000) ** 0.5
     assert torch.equal(normal, Generator(model.network, latent_dim=5).noise(50_000, Stream(1))[:, :3])
-    fewer = Generator(model.network, latent_dim=5, prior="mixed", normals=2)
-    assert fewer.continuous.tolist() == [True, True, False, False, False]
-    few, more = fewer.noise(50, Stream(1)), model.noise(50, Stream(1))
-    assert torch.equal(few[:, :2], more[:, :2])
-    assert torch.equal(few[:, 2], more[:, 2].sign())
 
 
 @pytest.mark.parametrize("prior", ["normal", "uniform"])
@@ -79,8 +74,6 @@ def test_bad_arguments_are_named() -> None:
         Generator(Echo(), latent_dim=0)
     with pytest.raises(ValueError, match="prior='cauchy'"):
         Generator(Echo(), latent_dim=1, prior="cauchy")
-    with pytest.raises(ValueError, match="normals=3: expected from 0 to latent_dim=2"):
-        Generator(Echo(), latent_dim=2, prior="mixed", normals=3)
     model = Generator(Echo(), latent_dim=1)
     with pytest.raises(ValueError, match="n=0"):
         model.sample(0, Stream(0))

@@ -91,8 +91,8 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
     latent_dim : int, optional
         Columns of the noise z; by default 64 for networks of pictures and for pictures of at least 16 pixels a side, else 16.
     prior : {None, "normal", "uniform", "mixed"}
-        Law of the noise; ``"mixed"`` is fair coins beside normal columns, twice as many as rows have columns and at most half, so that
-        separate modes need no bridge between them. By default mixed for perceptrons of tables and small pictures, else normal.
+        Law of the noise; ``"mixed"`` is half normal columns and half fair coins, so that separate modes need no bridge between them. By
+        default mixed for perceptrons of tables and small pictures, else normal.
     solver : {"alternating", "simultaneous", "extragradient", "optimistic", "lookahead", "consensus"}
         How the players move.
     k : int
@@ -103,8 +103,7 @@ class GAN(Implicit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Adversari
         The critic's rate; by default ``learning_rate``, three times it where the critic sees waves (see ``bandwidth``) and a quarter of it
         for dcgans.
     schedule : {None, "constant", "linear", "cosine"}
-        How both rates fall to zero; by default not at all for residual networks, as half a cosine where the critic sees waves, else
-        linearly.
+        How both rates fall to zero; by default not at all for residual networks, else linearly.
     betas : pair of float, optional
         Adam's averaging rates; by default (.5, .999) for dcgans, else (0, .99).
     batch_size : int, optional

@@ -50,7 +50,7 @@ class Family:
     bandwidth: float = 0.0
 
 
-SHARP: Mapping[str, Any] = {"pace": 3.0, "fade": 3e-5, "schedule": "cosine"}
+SHARP: Mapping[str, Any] = {"pace": 3.0, "fade": 3e-5}
 """What takes the place of a family's own where the critic sees waves: a fast critic that ends up sharp gives modes their widths. In many
 columns such a critic tells all samples from all rows, and the generator collapses (LOG.md)."""
 WIDE: Mapping[str, Any] = {

@@ -149,10 +149,9 @@ class AdversarialEstimator(LabelledEstimator):
         """The share of the penalties that is left at the end."""
         return float(self._tuned(network, critic).fade if self.fade is None else self.fade)
 
-    def _rules(self, network: str, tuned: Family | None = None) -> dict[str, Rule]:
-        family = self._family(network) if tuned is None else tuned
-        rate, schedule = self._set("learning_rate", network), family.schedule if self.schedule is None else self.schedule
-        critic = family.pace * rate if self.critic_rate is None else self.critic_rate
+    def _rules(self, network: str, pace: float = 1.0) -> dict[str, Rule]:
+        rate, schedule = self._set("learning_rate", network), self._set("schedule", network)
+        critic = pace * rate if self.critic_rate is None else self.critic_rate
         shared: dict[str, Any] = {"betas": pair("betas", self._set("betas", network)), "schedule": schedule}
         steps = 0 if schedule == "constant" else int(self._set("steps", network))
         # the first of the players moves k times a round where they alternate
@@ -163,7 +162,7 @@ class AdversarialEstimator(LabelledEstimator):
         }
 
     def _solver(self, network: str, critic: nn.Module) -> Solver:
-        rules = self._rules(network, self._tuned(network, critic))
+        rules = self._rules(network, self._tuned(network, critic).pace)
         return Alternating(rules, k=self.k) if self.solver == "alternating" else SOLVERS[self.solver](rules)
 
     @property
@@ -178,8 +177,7 @@ class AdversarialEstimator(LabelledEstimator):
         build = self._plain_networks if players.network == "mlp" else self._picture_networks
         network, critic = build(players, stream.child("generator"), stream.child("critic"))
         latent_dim, prior = self._set("latent_dim", players.network), self._set("prior", players.network)
-        normals = min(2 * players.size, -(-latent_dim // 2))
-        return Generator(network, latent_dim, prior, normals).to(self.device), critic.to(self.device)
+        return Generator(network, latent_dim, prior).to(self.device), critic.to(self.device)
 
     def _plain_networks(self, players: Players, generator: Stream, critic: Stream) -> tuple[nn.Module, nn.Module]:
         hidden, seen, bandwidth = [int(h) for h in self._set("hidden", "mlp")], self.packing * players.size, self._bandwidth(players)

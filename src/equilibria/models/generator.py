@@ -13,7 +13,7 @@ from equilibria.random import Stream
 __all__ = ["PRIORS", "Generator", "evaluating"]
 
 PRIORS = ("normal", "uniform", "mixed")
-"""Laws of the noise: N(0, I); U(−1, 1) in every column; N(0, 1) in the first columns and a fair ±1 in each other."""
+"""Laws of the noise: N(0, I); U(−1, 1) in every column; N(0, 1) in the first half of the columns and a fair ±1 in each other."""
 
 _CHUNK = 4096  # samples at a time, so that memory does not grow with their number
 
@@ -28,17 +28,14 @@ class Generator(nn.Module):
     latent_dim : int
         Columns of the noise.
     prior : {"normal", "uniform", "mixed"}
-        N(0, I); U(−1, 1) in every column; or ``"mixed"``: N(0, 1) in the first columns and a fair ±1 in each other. A continuous
-        network maps connected noise to connected data, so between separate modes it must leave a bridge of samples that are in none;
-        with coins the noise is in separate parts, and no bridge is needed.
-    normals : int, optional
-        How many columns of a mixed prior are normal: by default half of them, the middle one included. Within a mode about as many are of
-        use as the rows have columns; the others make bridges between modes.
+        N(0, I); U(−1, 1) in every column; or ``"mixed"``: N(0, 1) in the first half of the columns (the middle one included)
+        and a fair ±1 in each other. A continuous network maps connected noise to connected data, so between separate modes it must leave a
+        bridge of samples that are in none; with coins the noise is in separate parts, and no bridge is needed.
 
     Raises
     ------
     ValueError
-        For a ``latent_dim`` below 1, another prior, or more normal columns than there are.
+        For a ``latent_dim`` below 1 or another prior.
 
     References
     ----------
@@ -52,17 +49,14 @@ class Generator(nn.Module):
     torch.Size([5, 2])
     """
 
-    def __init__(self, network: nn.Module, latent_dim: int, prior: str = "normal", normals: int | None = None):
+    def __init__(self, network: nn.Module, latent_dim: int, prior: str = "normal"):
         super().__init__()
         if latent_dim < 1:
             raise ValueError(f"latent_dim={latent_dim!r}: expected at least 1 column of noise")
         if prior not in PRIORS:
             raise ValueError(f"prior={prior!r}: expected one of {', '.join(map(repr, PRIORS))}")
-        if normals is not None and not 0 <= normals <= latent_dim:
-            raise ValueError(f"normals={normals!r}: expected from 0 to latent_dim={latent_dim} normal columns")
         self.network = network
         self.latent_dim = int(latent_dim)
-        self.normals = -(-self.latent_dim // 2) if normals is None else int(normals)
         self.prior = prior
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -80,7 +74,7 @@ class Generator(nn.Module):
     @property
     def continuous(self) -> Tensor:
         """Which columns of the noise have a density, ``(latent_dim,)`` of bool: where the prior is mixed, those before the coins."""
-        first = self.normals if self.prior == "mixed" else self.latent_dim
+        first = -(-self.latent_dim // 2) if self.prior == "mixed" else self.latent_dim
         return torch.arange(self.latent_dim) < first
 
     @torch.no_grad()
