@@ -66,7 +66,8 @@ class Setup(NamedTuple):
 def convolutional(generator: type, critic: type) -> Callable[[], tuple[nn.Module, nn.Module]]:
     def pair() -> tuple[nn.Module, nn.Module]:
         streams = Stream(1).child("generator"), Stream(1).child("critic")
-        return generator(SHAPE, 64, CHANNELS, output="tanh", stream=streams[0]), critic(SHAPE, CHANNELS, stream=streams[1])
+        plain = {"normalisation": None} if critic is DCGANCritic else {}  # as GAN has it
+        return generator(SHAPE, 64, CHANNELS, output="tanh", stream=streams[0]), critic(SHAPE, CHANNELS, **plain, stream=streams[1])
 
     return pair
 
@@ -85,7 +86,8 @@ def rows(setup: Setup) -> Tensor:
 
 def ours(setup: Setup, measured: bool = False) -> Work:
     if setup.pair is None:
-        network: nn.Module = MLP([setup.latent, *setup.hidden, setup.columns], stream=Stream(1).child("generator"))
+        sizes, last = [setup.latent, *setup.hidden, setup.columns], "tanh" if setup.columns > 2 else None
+        network: nn.Module = MLP(sizes, output=last, stream=Stream(1).child("generator"))
         critic: nn.Module = MLP([setup.columns, *setup.hidden, 1], activation="leaky_relu", stream=Stream(1).child("critic"))
     else:
         network, critic = setup.pair()
@@ -110,6 +112,7 @@ def bare(setup: Setup, fused: bool) -> Work:
     torch.manual_seed(0)
     if setup.pair is None:
         generator: nn.Module = layers([setup.latent, *setup.hidden, setup.columns], nn.ReLU)
+        generator = nn.Sequential(generator, nn.Tanh()) if setup.columns > 2 else generator
         critic: nn.Module = layers([setup.columns, *setup.hidden, 1], lambda: nn.LeakyReLU(0.2))
     else:
         generator, critic = setup.pair()
@@ -180,13 +183,14 @@ def compare(setup: Setup) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(options.threads)
-    results: dict[str, Any] = {}
+    earlier = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+    results: dict[str, Any] = earlier.get("games", {})
     for name in options.only:
         print(name, flush=True)
-        results[name] = {"steps": SETUPS[name].steps, "results": compare(SETUPS[name])}
-    about = {name: getattr(options, name) for name in ("threads", "clock", "rounds")} | {"torch": torch.__version__}
-    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
-    options.out.write_text(json.dumps({**about, **machine, "games": results}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        about = {name: getattr(options, name) for name in ("threads", "clock", "rounds")} | {"torch": torch.__version__}
+        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
+        results[name] = {**about, **machine, "steps": SETUPS[name].steps, "results": compare(SETUPS[name])}
+    options.out.write_text(json.dumps({"games": results}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,35 @@ def test_one_row_is_enough_to_fill_in_score_and_predict(home: Path, tmp_path: Pa
     capsys.readouterr()
     assert cli.main(["score", str(home / "run"), row, *label, "--out", str(tmp_path / "score.csv")]) == 0
     found = float(read(tmp_path / "score.csv")[1][0])
-    assert f"log-likelihood = {found:.3f} (one row)" in capsys.readouterr().out
+    assert f"log-likelihood = {found:.3f} (1 row, whose spread is not known" in capsys.readouterr().out
+    assert cli.main(["train", "rbm", row, *label, "--held-out", "0", "--units", "mixed", "--out", str(tmp_path / "none")]) != 0
+    assert "has 1 row to train on; expected two or more" in capsys.readouterr().err
+
+
+def table_of(path: Path, header: str, *rows: str) -> str:
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def test_columns_are_known_by_name_and_cells_keep_their_spelling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{i % 2},{['1', '2', 'a'][i % 3]},{i % 5 + 0.1:.1f},{['', '0', '1', '2'][i % 4]}" for i in range(60)]
+    table = table_of(tmp_path / "train.csv", "bit,code,size,kind", *rows)
+    run, out = str(tmp_path / "run"), str(tmp_path / "full.csv")
+    words = ["train", "rbm", table, "--label", "kind", "--labels", "--units", "mixed", "--out", run, "--n-components", "3", "--n-iter", "2"]
+    assert cli.main(words) == 0
+    gaps = table_of(tmp_path / "gaps.csv", "code,bit,kind,size", "1,,2,4.1", "2,1,,0.1")  # the codes alone would be taken for numbers
+    assert cli.main(["fill", run, gaps, "--label", "kind", "--out", out]) == 0
+    header, first, second = read(Path(out))
+    assert header == ["bit", "code", "size", "kind"]
+    assert (first[1:], second[1:]) == (["1", "4.1", "2"], ["2", "0.1", ""])
+    assert float(second[0]) == 1
+    capsys.readouterr()
+    assert cli.main(["score", run, table_of(tmp_path / "one.csv", "bit,code,size", "1,2,0.1")]) == 0
+    assert cli.main(["fill", run, table_of(tmp_path / "other.csv", "bit,code,weight", "1,,2"), "--out", str(tmp_path / "x.csv")]) != 0
+    assert "has a column 'weight'; the model was trained on bit, code, size" in capsys.readouterr().err
+    assert cli.main(["sample", run, "--class", "1", "-n", "3", "--out", str(tmp_path / "ones.csv")]) == 0
+    assert cli.main(["sample", run, "--class", "3", "-n", "3", "--out", str(tmp_path / "threes.csv")]) != 0
+    assert "its classes are 0, 1, 2" in capsys.readouterr().err
 
 
 def test_a_gan_fills_in_the_columns_that_it_draws_given_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +127,38 @@ def test_samples_of_one_class(home: Path, tmp_path: Path, capsys: pytest.Capture
     assert "--class=middle: " in (said := capsys.readouterr().err)
     assert "its classes are left, right" in said
     assert not (tmp_path / "c.csv").exists()
+
+
+def test_a_class_is_refused_where_none_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, kinds = np.eye(6)[np.arange(24) % 6], np.arange(24) % 2
+    equilibria.DBN((3, 2), steps=2, ais_betas=5, out=str(tmp_path / "dbn")).fit(rows)
+    equilibria.GAN((4,), steps=2, labels=True, semi_supervised=True, out=str(tmp_path / "gan")).fit(rows, kinds)
+    for run, sentence in (
+        ("dbn", "draws no classes; leave --class out, or train"),
+        ("gan", "is semi-supervised, and its samples are of all"),
+    ):
+        assert cli.main(["sample", str(tmp_path / run), "--class", "1", "--out", str(tmp_path / "c.csv")]) != 0
+        assert sentence in capsys.readouterr().err
+
+
+def test_log_z_of_a_dbn_and_without_chains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = np.eye(24, dtype=np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    equilibria.DBN((20, 20), steps=2, ais_betas=5, out=str(tmp_path / "dbn")).fit(rows)
+    equilibria.RBM(20, method="cd", n_iter=1, ais_betas=5, out=str(tmp_path / "cd")).fit(rows)
+    equilibria.RBM(3, n_iter=1, out=str(tmp_path / "small")).fit(rows)
+    for run, sentence in (
+        ("dbn", "reverse AIS, 100 chains, 7 temp"),
+        ("cd", "this is the way up alone"),
+        ("small", "exact, and needs no ann"),
+    ):
+        assert cli.main(["score", str(tmp_path / run), str(tmp_path / "rows.npy"), "--betas", "7"]) == 0
+        assert sentence in capsys.readouterr().out
+    fitted = equilibria.load(tmp_path / "dbn")
+    assert fitted.log_partition_sides_ is not None, "both sides are in the file"
+    for argument in ({"betas": 10**14}, {"chains": 10**13}, {"betas": 0}, {"chains": 1}):
+        with pytest.raises(ValueError, match=f"{next(iter(argument))}="):
+            fitted.anneal(**argument)
 
 
 def test_log_z_annealed_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

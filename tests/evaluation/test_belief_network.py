@@ -129,8 +129,11 @@ def test_bad_arguments_are_named():
         belief_network.bound(network, v, samples=1)
     with pytest.raises(ValueError, match="importance=0: expected a whole number, 1 or more"):
         belief_network.bound(network, v, importance=0)
-    with pytest.raises(ValueError, match="values: expected at least 2 rows"):
-        belief_network.bound(network, v[:1])
+    with pytest.raises(ValueError, match="values: expected at least 1 row, found 0"):
+        belief_network.bound(network, v[:0])
+    one = belief_network.bound(network, v[:1])
+    assert "1 row, whose spread is not known" in one.method
+    assert one.low < one.value < one.high, "the draws' error is left"
     with pytest.raises(ValueError, match=r"held_out: expected shape \(rows, 5\) for layer 'visible', found \(3, 4\)"):
         belief_network.free_energy_gap(network, v, v[:, :4])
     with pytest.raises(ValueError, match=r"values: binary units take values in \[0, 1\]"):

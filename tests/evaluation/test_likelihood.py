@@ -143,14 +143,23 @@ def test_rows_that_have_not_converged_are_counted() -> None:
     assert late.caveat == ""
 
 
+def test_one_row_has_the_interval_of_log_z_alone() -> None:
+    deep, log_z = machine(6, 5, 4), Estimate(3.0, 2.5, 3.25, "AIS", "log Z")
+    rows = torch.eye(6)[:1]
+    one, two = bound(deep, rows, log_z), bound(deep, rows.expand(2, -1), log_z)
+    assert one.value == pytest.approx(two.value, abs=1e-12)
+    assert (one.low, one.high) == pytest.approx((one.value - 0.25, one.value + 0.5), abs=1e-12)
+    assert "1 row, whose spread is not known, log Z by AIS" in one.method
+
+
 def test_bad_values_are_refused() -> None:
     deep = machine(6, 5, 4)
     with pytest.raises(ValueError, match=r"values: expected shape \(rows, 6\) for layer 'visible', found \(3, 5\)"):
         bound(deep, torch.zeros(3, 5))
-    with pytest.raises(ValueError, match="values: expected at least 2 rows"):
-        bound(deep, torch.zeros(1, 6))
-    with pytest.raises(ValueError, match="values: expected at least 2 rows"):
+    with pytest.raises(ValueError, match="values: expected at least 1 row, found 0"):
         bound(deep, torch.zeros(0, 6))
+    with pytest.raises(ValueError, match="train: expected at least 2 rows"):
+        free_energy_gap(deep, torch.zeros(1, 6), torch.zeros(3, 6))
     with pytest.raises(ValueError, match="values: expected finite numbers"):
         bound(deep, torch.full((3, 6), math.nan))
     with pytest.raises(ValueError, match="held_out: binary units take values in"):

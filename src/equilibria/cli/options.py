@@ -145,7 +145,8 @@ def _parser(hint: Any, kind: str) -> tuple[Callable[[str], Any], str]:
     several = next((part for part in (hint, *typing.get_args(hint)) if _is_list(part)), None)
     if several is not None:
         inner = typing.get_args(several)
-        one, name = (real, "number") if inner[0] is float else (whole, "int")
+        one: Callable[[str], Any] = real if inner[0] is float else whole
+        name = "number" if inner[0] is float else "int"
         if str in typing.get_args(inner[0]):
             one, name = number_or_text, "column"
         if typing.get_origin(several) is tuple and inner[-1] is not Ellipsis:

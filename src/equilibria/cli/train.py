@@ -89,6 +89,8 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     loaded = collect(source, **about, text=getattr(estimator, "units", None) in ("categorical", "mixed"))
     if getattr(estimator, "labels", False) and loaded.train.labels is None:
         raise ValueError(f"labels: {source} has no labels; name their column with --label, or leave --labels out")
+    if len(loaded.train) < 2:
+        raise ValueError(f"source={source!r} has 1 row to train on; expected two or more")
     attach(estimator, loaded)
     say(_rows(loaded))
     say(_checked(estimator, loaded).describe())

@@ -53,7 +53,8 @@ def score(
     out: Annotated[str | None, typer.Option(metavar="FILE.csv", help="Where to write the score of each row.")] = None,
     overwrite: OVERWRITE = False,
     betas: Annotated[
-        Any, typer.Option(parser=whole, metavar="int", help="Anneal log Z anew, up and down, through so many temperatures.")
+        Any,
+        typer.Option(parser=whole, metavar="int", help="Anneal log Z anew through so many temperatures."),
     ] = None,
     size: SIZE = None,
     colour: COLOUR = "grey",
@@ -61,10 +62,8 @@ def score(
 ) -> None:
     """Score rows by their log-likelihood in nats; a name stands for its test split.
 
-    log Z is what training ended with, unless it is annealed anew; the run stays as it is.
+    log Z is what training ended with, unless it is annealed anew (from both sides, where the run has chains); the run stays as it is.
     """
-    import numpy
-
     from equilibria.data import write_csv
 
     path = None if out is None else target(out, (".csv",), overwrite)
@@ -72,13 +71,10 @@ def score(
         raise ValueError(f"betas={betas!r}: expected a whole number, 1 or more")
     estimator, rows = _model_and_rows(run, source, ("log_likelihood", NO_DENSITY), size=size, colour=colour, label=label)
     if betas is not None:
-        say(f"log Z in the run: {estimator.log_partition_}")
-        anew = estimator.anneal(betas)
-        say(estimator.log_partition_sides_ or anew)
-    alone = len(rows) == 1  # a mean's interval comes from the rows' spread
-    estimate = estimator.log_likelihood(numpy.repeat(rows.values, 2, 0) if alone else rows.values)
+        _anneal_anew(estimator, betas)
+    estimate = estimator.log_likelihood(rows.values)
     bound = "bound" in estimate.name
-    say(f"{estimate.name.removeprefix('mean ')} = {estimate.value:.3f} (one row)" if alone else estimate)
+    say(estimate)
     say(
         "It is a lower bound: the log-likelihood itself is at least as high, given log Z."
         if bound
@@ -86,7 +82,7 @@ def score(
     )
     if path is not None:
         write_csv(path, estimator.score_samples(rows.values)[:, None], ["bound on log-likelihood" if bound else "log-likelihood"])
-        say(f"The scores of {len(rows)} rows are in {path}.")
+        say(f"Scores: {_counted(len(rows))} in {path}.")
 
 
 def fill(
@@ -101,7 +97,7 @@ def fill(
 ) -> None:
     """Fill in the empty cells of a table, given the others; a name stands for its test split.
 
-    The labels of a CSV file are written as its last column.
+    The labels of a CSV file take no part in it, and are written to another CSV file as its last column.
     """
     import numpy
 
@@ -110,11 +106,12 @@ def fill(
     _refuse_text(estimator.schema_, path)
     filled = _array(estimator.impute(rows.values, n=n, how=how, random_state=seed))
     table, columns = filled.reshape(-1, filled.shape[-1]), _columns(run)
-    if label is not None and path.suffix.lower() == ".csv":  # as in the file that was read, but for its place
-        table = numpy.column_stack([table.astype(object), numpy.tile(numpy.asarray(rows.labels, object), n)])
-        columns = [*(rows.columns or ()), label]
+    if rows.labels is not None and label is not None and path.suffix.lower() == ".csv":
+        labels = [_whole(value) for value in rows.labels.tolist()] * n
+        table = numpy.column_stack([_objects(table), numpy.array(labels, dtype=object)])
+        columns = [*(columns or rows.columns or ()), label]
     _write_rows(path, table, estimator.schema_, columns)
-    say(f"{len(rows)} rows{'' if n == 1 else f', {n} times,'} are in {path}.")
+    say(f"{_counted(len(rows), n)} in {path}.")
 
 
 def predict(
@@ -137,7 +134,7 @@ def predict(
     classes = [str(name) for name in estimator.classes_.tolist()]
     found = estimator.classes_[chances.argmax(1)]
     write_csv(path, numpy.column_stack([found.astype(object), chances.astype(object)]), ["class", *(f"p({name})" for name in classes)])
-    say(f"The classes of {len(rows)} rows are in {path}.")
+    say(f"Classes: {_counted(len(rows))} in {path}.")
     if rows.labels is None:
         return
     codes = estimator.label_coding_.encode(rows.labels)
@@ -194,6 +191,16 @@ def demo(
     say(run(Path(out), overwrite, say))
 
 
+def _anneal_anew(estimator: Any, betas: int) -> None:
+    """Work log Z out again, and say what it was and what it is."""
+    say(f"log Z in the run: {estimator.log_partition_}")
+    if estimator.log_partition_.exact:
+        say("It is exact, and needs no annealing.")
+        return
+    anew = estimator.anneal(betas)
+    say(estimator.log_partition_sides_ or f"{anew}\nThe run has no chains to come down from: this is the way up alone.")
+
+
 def _refuse_no_pictures(schema: Schema, run: str, out: str) -> None:
     if schema.shape is None or schema.kind == "categorical":
         raise ValueError(f"out={out!r}: the rows of {run} are no pictures; write a table (.npz or .csv), or train with --picture-shape")
@@ -217,11 +224,26 @@ def _model(run: str, needed: tuple[str, str]) -> Any:
 
 def _class_called(name: str, estimator: Any, run: str) -> Any:
     """The class that is written so."""
-    classes = {str(label): label for label in getattr(estimator, "classes_", ())}
+    if getattr(estimator, "semi_supervised", False):
+        raise ValueError(f"--class={name}: {run} is semi-supervised, and its samples are of all classes; leave --class out")
+    if not getattr(estimator, "labels", False):
+        raise ValueError(f"--class={name}: {run} draws no classes; leave --class out, or train a model with --labels")
+    classes = {str(_whole(label)): label for label in estimator.classes_.tolist()}
     if name not in classes:
-        there = f"its classes are {', '.join(classes)}" if classes else "it was trained without --labels"
-        raise ValueError(f"--class={name}: {run} draws no such class; {there}")
+        raise ValueError(f"--class={name}: {run} draws no such class; its classes are {', '.join(classes)}")
     return classes[name]
+
+
+def _whole(label: Any) -> Any:
+    """A label as it is written: a class that is a number became a float where other labels were missing."""
+    import numpy
+
+    return int(label) if isinstance(label, float | numpy.floating) and float(label).is_integer() else label
+
+
+def _counted(rows: int, times: int = 1) -> str:
+    repeated = "" if times == 1 else f", {times} times,"
+    return f"{rows} row{'s' * (rows != 1)}{repeated} {'is' if rows * times == 1 else 'are'}"
 
 
 def _model_and_rows(run: str, source: str, needed: tuple[str, str], **about: Any) -> tuple[Any, Data]:
@@ -232,9 +254,35 @@ def _model_and_rows(run: str, source: str, needed: tuple[str, str], **about: Any
     estimator, named = _model(run, needed), source in names()
     text = not named and may_hold_text(estimator.schema_)
     rows = load(source, split="test" if named else "train", **described, text=text)
+    if rows.values.shape[1] == estimator.n_features_in_:
+        rows = _as_trained(rows, estimator.schema_, _columns(run), source)
     gaps = estimator._takes_missing or needed[0] == "impute"  # a conditional GAN fills in gaps that it is not trained with
     _refuse_unfit(estimator, rows, source, run, about.get("label"), gaps)
     return estimator, rows
+
+
+def _as_trained(rows: Data, schema: Schema, columns: list[str] | None, source: str) -> Data:
+    """The columns in the order of the run's; and text where its categories are text, which a few cells may not show."""
+    import dataclasses
+
+    values, names = rows.values, rows.columns
+    if names is not None and columns is not None and list(names) != columns:
+        if sorted(names) != sorted(columns):
+            other = next(name for name in names if name not in columns)
+            raise ValueError(f"source={source!r} has a column {other!r}; the model was trained on {', '.join(columns[:8])}")
+        values, names = values[:, [names.index(name) for name in columns]], tuple(columns)
+    if schema.text:
+        values = _objects(values)
+        for place in schema.text:
+            values[:, place] = [cell if cell is None or cell != cell else str(_whole(cell)) for cell in values[:, place].tolist()]
+    return dataclasses.replace(rows, values=values, columns=names)
+
+
+def _objects(table: np.ndarray) -> np.ndarray:
+    """A table whose cells keep their types: a float32 is then written as it was read."""
+    import numpy
+
+    return numpy.array([list(row) for row in table], dtype=object)
 
 
 def _array(rows: Any) -> np.ndarray:

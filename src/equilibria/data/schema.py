@@ -195,6 +195,15 @@ class Schema:
             first += part.size
         return tuple(layers)
 
+    @property
+    def text(self) -> tuple[int, ...]:
+        """Places of the columns whose categories are text."""
+        places = []
+        for part in self.parts or (self,):
+            source = range(part.width) if part.source is None else part.source
+            places += [place for place, group in zip(source, part.categories or (), strict=False) if group and isinstance(group[0], str)]
+        return tuple(places)
+
     def encode(self, X: np.ndarray | Tensor | Any, dtype: torch.dtype = torch.float32, *, allow_missing: bool = False) -> Tensor:
         """The model's values of any rows of the data, shape (n, size).
 

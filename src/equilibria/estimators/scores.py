@@ -13,7 +13,7 @@ from torch import Tensor
 from equilibria.data.schema import Schema
 from equilibria.estimate import Estimate
 from equilibria.estimators.layout import split
-from equilibria.estimators.parameters import whole
+from equilibria.estimators.parameters import affordable, whole
 from equilibria.evaluation import Metric, likelihood
 from equilibria.evaluation.likelihood import TwoSided
 from equilibria.games.contrastive import TEMPERED
@@ -123,6 +123,8 @@ class Scores:
         betas, chains = self.ais_betas if betas is None else betas, self.ais_chains if chains is None else chains
         whole("betas", betas, 1)
         whole("chains", chains, 2)
+        affordable("betas", betas, 2.0 * betas)  # a list of doubles
+        affordable("chains", chains, float(chains) * sum(self.machine_.units(name).size for name in self.machine_.layers))
         return self._work_out_log_partition(betas=betas, chains=chains, stream=self._draws(random_state, "log partition"))
 
     def _work_out_log_partition(

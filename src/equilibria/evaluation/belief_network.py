@@ -17,7 +17,7 @@ from scipy import stats
 from torch import Tensor
 
 from equilibria.estimate import Estimate
-from equilibria.evaluation.bounds import gap, less_log_z
+from equilibria.evaluation.bounds import gap, less_log_z, refuse_few
 from equilibria.evaluation.likelihood import log_partition
 from equilibria.evaluation.metric import Metric
 from equilibria.inference import exact
@@ -112,12 +112,12 @@ def bound(
     Returns
     -------
     Estimate
-        Its interval joins the standard error over the rows, the draws' own, and log Z's interval in quadrature.
+        Its interval joins the standard error over the rows (of one row there is none), the draws' own, and log Z's interval in quadrature.
 
     Raises
     ------
     ValueError
-        For fewer than two rows, a wrong shape, values that the layer cannot take, or fewer than two samples.
+        For no rows, a wrong shape, values that the layer cannot take, or fewer than two samples.
 
     References
     ----------
@@ -131,12 +131,14 @@ def bound(
     >>> print(bound(network, torch.eye(4)))
     mean bound on log-likelihood = -2.773 (4 rows, 10 draws each, log Z by exact enumeration)
     """
-    tensor = _rows(network, values, "values", least=2)
+    tensor = _rows(network, values, "values")
     log_z = log_partition(network.top, random_state) if log_z is None else log_z
     found, n, level = row_bounds(network, tensor, samples, importance, random_state), len(tensor), log_z.level
-    noise = n / (n - 1) * (float(found.variances.mean()) - found.error**2)  # what the draws add to the spread of the rows
-    over_rows = max(0.0, float(found.values.var(ddof=1)) - noise) / n
-    error = float(stats.t.ppf(0.5 + level / 2, n - 1)) * math.sqrt(over_rows + found.error**2)
+    quantile, over_rows = float(stats.norm.ppf(0.5 + level / 2)), 0.0
+    if n > 1:
+        noise = n / (n - 1) * (float(found.variances.mean()) - found.error**2)  # what the draws add to the spread of the rows
+        quantile, over_rows = float(stats.t.ppf(0.5 + level / 2, n - 1)), max(0.0, float(found.values.var(ddof=1)) - noise) / n
+    error = quantile * math.sqrt(over_rows + found.error**2)
     method = _method(network, found, n, samples, importance, log_z, error)
     return less_log_z(float(found.values.mean()), error, log_z, method, exact=network.exact, rows=n)
 
@@ -213,18 +215,17 @@ def _rows(network: BeliefNetwork, values: Any, name: str, least: int = 1) -> Ten
     tensor = torch.as_tensor(values, dtype=network.dtype, device=network.device)
     if tensor.ndim != 2 or tensor.shape[1] != units.size:
         raise ValueError(f"{name}: expected shape (rows, {units.size}) for layer {network.layers[0]!r}, found {tuple(tensor.shape)}")
-    if len(tensor) < least:
-        raise ValueError(f"{name}: expected at least {least} rows, since the interval comes from their spread, found {len(tensor)}")
+    refuse_few(len(tensor), name, least)
     units.check(tensor, name)
     return tensor
 
 
 def _method(network: BeliefNetwork, found: RowBounds, n: int, samples: int, importance: int, log_z: Estimate, error: float) -> str:
-    parts = [f"{n} rows"]
+    parts = ["1 row, whose spread is not known" if n == 1 else f"{n} rows"]
     if not network.exact:
         parts.append(f"{samples} draws each" if importance == 1 else f"{samples} importance-weighted means of {importance} draws each")
     parts.append(f"log Z by {log_z.method}")
-    sources = ["the standard error over rows"] if error else []
+    sources = ["the standard error over rows"] if error and n > 1 else []
     sources += [f"that of the draws ({found.error:.2g})"] if found.error else []
     sources += ["log Z's interval"] if not log_z.exact else []
     if sources:

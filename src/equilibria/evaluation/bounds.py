@@ -9,9 +9,16 @@ import numpy as np
 from equilibria.estimate import Estimate
 from equilibria.evaluation.metric import Metric
 
-__all__ = ["gap", "less_log_z"]
+__all__ = ["gap", "less_log_z", "refuse_few"]
 
 MISSED = "Chains that miss a mode make log Z too small and this figure too large: the interval does not cover that."
+
+
+def refuse_few(count: int, name: str, least: int = 2) -> None:
+    """Refuse fewer rows than a measure needs."""
+    if count < least:
+        enough = "1 row" if least == 1 else f"{least} rows, since the interval comes from their spread"
+        raise ValueError(f"{name}: expected at least {enough}, found {count}")
 
 
 def less_log_z(mean: float, error: float, log_z: Estimate, method: str, *, exact: bool, rows: int, said: str = "") -> Estimate:

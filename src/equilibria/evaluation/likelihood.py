@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 
 from equilibria.estimate import Estimate
-from equilibria.evaluation.bounds import gap, less_log_z
+from equilibria.evaluation.bounds import gap, less_log_z, refuse_few
 from equilibria.evaluation.metric import Metric
 from equilibria.inference import annealing, bennett, exact
 from equilibria.inference.clamp import Clamp, count_of, parse
@@ -240,13 +240,13 @@ def bound(
     Returns
     -------
     Estimate
-        Its interval joins the standard error over the rows and log Z's interval in quadrature; the caveat says
+        Its interval joins the standard error over the rows (of one row there is none) and log Z's interval in quadrature; the caveat says
         what the interval of an estimated log Z does not cover.
 
     Raises
     ------
     ValueError
-        For fewer than two rows, a wrong shape, or values that the layer cannot take.
+        For no rows, a wrong shape, or values that the layer cannot take.
 
     References
     ----------
@@ -259,13 +259,13 @@ def bound(
     >>> print(bound(machine, torch.eye(4)))
     mean log-likelihood = -2.773 (4 rows, log Z by exact enumeration)
     """
-    found = _evidence(machine, values, "values", tolerance, max_steps)
+    found = _evidence(machine, values, "values", tolerance, max_steps, least=1)
     log_z = log_partition(machine, random_state) if log_z is None else log_z.worse if isinstance(log_z, TwoSided) else log_z
     level = log_z.level
     lower = _numbers(found) - np.asarray(log_volume)
     n, late = len(lower), int((~found.converged).sum())
-    error = float(stats.t.ppf(0.5 + level / 2, n - 1)) * float(lower.std(ddof=1)) / math.sqrt(n)
-    parts = [f"{n} rows", f"log Z by {log_z.method}"]
+    error = 0.0 if n == 1 else float(stats.t.ppf(0.5 + level / 2, n - 1)) * float(lower.std(ddof=1)) / math.sqrt(n)
+    parts = ["1 row, whose spread is not known" if n == 1 else f"{n} rows", f"log Z by {log_z.method}"]
     if error or not log_z.exact:
         parts.append("interval: the standard error over rows" + ("" if log_z.exact else " and log Z's interval in quadrature"))
     said = f"Mean field had not converged on {late} of {n} rows, whose bound could be tighter." if late else ""
@@ -304,11 +304,11 @@ def free_energy_gap(machine: BoltzmannMachine, train: Any, held_out: Any, *, tol
     return gap(seen, unseen, exact=bool(both[0].exact.all()))
 
 
-def _evidence(machine: BoltzmannMachine, values: Any, name: str, tolerance: float, max_steps: int) -> Evidence:
-    """Of rows of the first layer or a clamp, two or more."""
-    clamp: Clamp = values if isinstance(values, Mapping) else _first_layer(machine, values, name)
+def _evidence(machine: BoltzmannMachine, values: Any, name: str, tolerance: float, max_steps: int, least: int = 2) -> Evidence:
+    """Of rows of the first layer or a clamp, ``least`` or more."""
+    clamp: Clamp = values if isinstance(values, Mapping) else _first_layer(machine, values, name, least)
     held = parse(machine, clamp)
-    _refuse_few(count_of(held), name)
+    refuse_few(count_of(held), name, least)
     return evidence(machine, held, tolerance=tolerance, max_steps=max_steps)
 
 
@@ -316,17 +316,12 @@ def _numbers(found: Evidence) -> np.ndarray:
     return found.values.double().cpu().numpy()
 
 
-def _first_layer(machine: BoltzmannMachine, values: Any, name: str) -> dict[str, torch.Tensor]:
+def _first_layer(machine: BoltzmannMachine, values: Any, name: str, least: int) -> dict[str, torch.Tensor]:
     layer = next(iter(machine.layers))
     units = machine.units(layer)
     tensor = torch.as_tensor(values, dtype=machine.dtype, device=machine.device)
     if tensor.ndim != 2 or tensor.shape[1] != units.size:
         raise ValueError(f"{name}: expected shape (rows, {units.size}) for layer {layer!r}, found {tuple(tensor.shape)}")
-    _refuse_few(len(tensor), name)
+    refuse_few(len(tensor), name, least)
     units.check(tensor, name)
     return {layer: tensor}
-
-
-def _refuse_few(count: int, name: str) -> None:
-    if count < 2:
-        raise ValueError(f"{name}: expected at least 2 rows, since the interval comes from their spread, found {count}")
