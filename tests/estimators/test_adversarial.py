@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from equilibria import GAN
+from equilibria import GAN, load
 from equilibria.data import GaussianMixture
+from equilibria.estimators import players
 from equilibria.random import Stream
 from equilibria.solvers import Alternating, Simultaneous
 
@@ -50,6 +52,17 @@ def test_a_critic_that_sees_waves_is_faster_and_its_penalties_fade():
     assert many.game.fade == (1.0, 12)
     assert stage_of(small(critic_rate=2e-4, fade=0.5)).game.fade == (0.5, 12)
     assert stage_of(small(critic_rate=2e-4)).solver.rules["critic"].rate == 2e-4
+
+
+def test_a_run_keeps_the_defaults_that_it_was_made_with(tmp_path, monkeypatch):
+    small(out=str(tmp_path / "run")).fit(POINTS)
+    monkeypatch.setattr(players, "SHARP", {"pace": 5.0, "fade": 0.5})  # another version's
+    monkeypatch.setitem(players.FAMILIES, "mlp", dataclasses.replace(players.FAMILIES["mlp"], average=0.5))
+    old, new = load(tmp_path / "run"), small().fit(POINTS)
+    assert [model._fading("mlp", model.critic_) for model in (old, new)] == [3e-5, 0.5]
+    assert [model._tuned("mlp", model.critic_).pace for model in (old, new)] == [3.0, 5.0]
+    assert [model._family("mlp").average for model in (old, new)] == [0.99, 0.5]
+    assert old.fit(POINTS)._tuned("mlp", old.critic_).pace == 5.0, "a new fit follows the version that makes it"
 
 
 @pytest.mark.parametrize(("solver", "kind"), [("alternating", Alternating), ("simultaneous", Simultaneous)])

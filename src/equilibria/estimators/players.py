@@ -48,6 +48,7 @@ class AdversarialEstimator(LabelledEstimator):
 
     class_shares_: list[float] | None = None
     _families: Mapping[str, Mapping[str, Any]] = {}  # by kind of network, of a run that was read
+    _sharp: Mapping[str, Any] = SHARP  # the same of what takes their place where the critic sees waves
 
     # ---------------------------------------------------------------- parameters
 
@@ -122,17 +123,18 @@ class AdversarialEstimator(LabelledEstimator):
         raise NotImplementedError
 
     def _begin(self, X: np.ndarray, group: Processes, whole: Any = None) -> None:
-        self._families = {}
+        self._families, self._sharp = {}, SHARP
         super()._begin(X, group, whole)
 
     def _config(self) -> dict[str, Any]:
-        """With the defaults of this version, so that another one builds the same networks."""
-        return {**super()._config(), "families": {kind: dataclasses.asdict(self._family(kind)) for kind in self._kinds()}}
+        """With the defaults of this version, so that another one builds the same networks and plays on by the same rules."""
+        families = {kind: dataclasses.asdict(self._family(kind)) for kind in self._kinds()}
+        return {**super()._config(), "families": families, "sharp": dict(self._sharp)}
 
     @classmethod
     def _configured(cls, run: Run) -> Any:
         estimator = super()._configured(run)
-        estimator._families = run.config.get("families", {})
+        estimator._families, estimator._sharp = run.config.get("families", {}), run.config.get("sharp", SHARP)
         return estimator
 
     def _set(self, name: str, network: str) -> Any:
@@ -143,7 +145,7 @@ class AdversarialEstimator(LabelledEstimator):
     def _tuned(self, network: str, critic: nn.Module) -> Family:
         """The family's settings, with those of a critic that sees waves where it does."""
         family = self._family(network)
-        return dataclasses.replace(family, **SHARP) if isinstance(unpacked(critic), Fourier) else family
+        return dataclasses.replace(family, **self._sharp) if isinstance(unpacked(critic), Fourier) else family
 
     def _fading(self, network: str, critic: nn.Module) -> float:
         """The share of the penalties that is left at the end."""
