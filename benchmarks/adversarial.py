@@ -21,6 +21,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,29 +54,29 @@ Work = Callable[[int], Any]
 
 
 class Setup(NamedTuple):
-    """Columns, noise and batch; rounds between two looks at the clock; hidden layers of perceptrons, or both networks of pictures."""
+    """Columns, noise, batch, rounds between two looks at the clock; the generator's output; perceptrons' layers, or both networks."""
 
     columns: int
     latent: int
     batch: int
     steps: int
+    output: str | None = "tanh"
     hidden: tuple[int, ...] = ()
     pair: Callable[[], tuple[nn.Module, nn.Module]] | None = None
 
 
-def convolutional(generator: type, critic: type) -> Callable[[], tuple[nn.Module, nn.Module]]:
+def convolutional(generator: Callable[..., nn.Module], critic: Callable[..., nn.Module]) -> Callable[[], tuple[nn.Module, nn.Module]]:
     def pair() -> tuple[nn.Module, nn.Module]:
         streams = Stream(1).child("generator"), Stream(1).child("critic")
-        plain = {"normalisation": None} if critic is DCGANCritic else {}  # as GAN has it
-        return generator(SHAPE, 64, CHANNELS, output="tanh", stream=streams[0]), critic(SHAPE, CHANNELS, **plain, stream=streams[1])
+        return generator(SHAPE, 64, CHANNELS, output="tanh", stream=streams[0]), critic(SHAPE, CHANNELS, stream=streams[1])
 
     return pair
 
 
 SETUPS = {
-    "small": Setup(2, 2, 256, 200, (128,) * 4),
-    "mlp": Setup(784, 64, 64, 40, (512,) * 3),
-    "dcgan": Setup(784, 64, 64, 10, pair=convolutional(DCGANGenerator, DCGANCritic)),
+    "small": Setup(2, 2, 256, 200, None, (128,) * 4),
+    "mlp": Setup(784, 64, 64, 40, hidden=(512,) * 3),
+    "dcgan": Setup(784, 64, 64, 10, pair=convolutional(DCGANGenerator, partial(DCGANCritic, normalisation=None))),
     "residual": Setup(784, 64, 64, 3, pair=convolutional(ResidualGenerator, ResidualCritic)),
 }
 
@@ -86,8 +87,8 @@ def rows(setup: Setup) -> Tensor:
 
 def ours(setup: Setup, measured: bool = False) -> Work:
     if setup.pair is None:
-        sizes, last = [setup.latent, *setup.hidden, setup.columns], "tanh" if setup.columns > 2 else None
-        network: nn.Module = MLP(sizes, output=last, stream=Stream(1).child("generator"))
+        sizes = [setup.latent, *setup.hidden, setup.columns]
+        network: nn.Module = MLP(sizes, output=setup.output, stream=Stream(1).child("generator"))
         critic: nn.Module = MLP([setup.columns, *setup.hidden, 1], activation="leaky_relu", stream=Stream(1).child("critic"))
     else:
         network, critic = setup.pair()
@@ -112,7 +113,7 @@ def bare(setup: Setup, fused: bool) -> Work:
     torch.manual_seed(0)
     if setup.pair is None:
         generator: nn.Module = layers([setup.latent, *setup.hidden, setup.columns], nn.ReLU)
-        generator = nn.Sequential(generator, nn.Tanh()) if setup.columns > 2 else generator
+        generator = nn.Sequential(generator, nn.Tanh()) if setup.output else generator
         critic: nn.Module = layers([setup.columns, *setup.hidden, 1], lambda: nn.LeakyReLU(0.2))
     else:
         generator, critic = setup.pair()

@@ -2,7 +2,7 @@
 
     EQUILIBRIA_DATA=... python experiments/mnist_dbm.py --out runs/mnist-dbm-500-1000
     EQUILIBRIA_DATA=... python experiments/mnist_dbm.py --hidden 500,500,1000 --out runs/mnist-dbm-500-500-1000
-    EQUILIBRIA_DATA=... python experiments/mnist_dbm.py --data fashion-mnist --steps 60000 --out runs/fashion-mnist-dbm-500-1000
+    EQUILIBRIA_DATA=... python experiments/mnist_dbm.py --data fashion-mnist --steps 40000 --out runs/fashion-mnist-dbm-500-1000
 
 Pixels are re-sampled from their grey levels in each minibatch; the 10,000 test pictures are binarised once, by a draw keyed by the picture.
 The samples are the grey means of 100 of the model's chains after further sweeps. Published, for MNIST with the same preparation: -84.62 for

@@ -145,10 +145,9 @@ def _parser(hint: Any, kind: str) -> tuple[Callable[[str], Any], str]:
     several = next((part for part in (hint, *typing.get_args(hint)) if _is_list(part)), None)
     if several is not None:
         inner = typing.get_args(several)
-        one: Callable[[str], Any] = real if inner[0] is float else whole
-        name = "number" if inner[0] is float else "int"
-        if str in typing.get_args(inner[0]):
-            one, name = number_or_text, "column"
+        columns = str in typing.get_args(inner[0])
+        one: Callable[[str], Any] = number_or_text if columns else real if inner[0] is float else whole
+        name = "column" if columns else "number" if inner[0] is float else "int"
         if typing.get_origin(several) is tuple and inner[-1] is not Ellipsis:
             return comma_list(one, (len(inner),)), ",".join([name] * len(inner))
         return comma_list(one), f"{name},{name},…"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,8 +69,10 @@ def score(
     from equilibria.data import write_csv
 
     path = None if out is None else target(out, (".csv",), overwrite)
-    if betas is not None and betas < 1:
-        raise ValueError(f"betas={betas!r}: expected a whole number, 1 or more")
+    if betas is not None:
+        from equilibria.estimators import parameters
+
+        parameters.whole("betas", betas, 1)
     estimator, rows = _model_and_rows(run, source, ("log_likelihood", NO_DENSITY), size=size, colour=colour, label=label)
     if betas is not None:
         _anneal_anew(estimator, betas)
@@ -236,9 +240,8 @@ def _class_called(name: str, estimator: Any, run: str) -> Any:
 
 def _whole(label: Any) -> Any:
     """A label as it is written: a class that is a number became a float where other labels were missing."""
-    import numpy
-
-    return int(label) if isinstance(label, float | numpy.floating) and float(label).is_integer() else label
+    broken = isinstance(label, Real) and not isinstance(label, Integral)
+    return int(float(label)) if broken and float(label).is_integer() else label
 
 
 def _counted(rows: int, times: int = 1) -> str:
@@ -263,8 +266,6 @@ def _model_and_rows(run: str, source: str, needed: tuple[str, str], **about: Any
 
 def _as_trained(rows: Data, schema: Schema, columns: list[str] | None, source: str) -> Data:
     """The columns in the order of the run's; and text where its categories are text, which a few cells may not show."""
-    import dataclasses
-
     values, names = rows.values, rows.columns
     if names is not None and columns is not None and list(names) != columns:
         if sorted(names) != sorted(columns):

@@ -125,19 +125,16 @@ class Scores:
         whole("chains", chains, 2)
         affordable("betas", betas, 2.0 * betas)  # a list of doubles
         affordable("chains", chains, float(chains) * sum(self.machine_.units(name).size for name in self.machine_.layers))
-        return self._work_out_log_partition(betas=betas, chains=chains, stream=self._draws(random_state, "log partition"))
+        return self._estimate_log_partition(betas, chains, self._draws(random_state, "log partition"))
 
-    def _work_out_log_partition(
-        self,
-        progress: Callable[[int, int], None] | None = None,
-        *,
-        betas: int | None = None,
-        chains: int | None = None,
-        stream: Stream | None = None,
+    def _work_out_log_partition(self, progress: Callable[[int, int], None] | None = None) -> Estimate:
+        return self._estimate_log_partition(self.ais_betas, self.ais_chains, self._draws(None, "log partition"), progress)
+
+    def _estimate_log_partition(
+        self, betas: int, chains: int, stream: Stream, progress: Callable[[int, int], None] | None = None
     ) -> Estimate:
         small = exact.enumerable(self.machine_, max_states=likelihood.MAX_STATES)
-        chains, stream = chains or self.ais_chains, stream or self._stream().child("log partition")
-        options: dict[str, Any] = {"betas": betas or self.ais_betas, "chains": chains, "random_state": stream}
+        options: dict[str, Any] = {"betas": betas, "chains": chains, "random_state": stream}
         if small or not self.chains_:
             machine = self._precise() if small else self.machine_
             self._log_partition, self._sides = likelihood.log_partition(machine, **options, progress=progress), None
@@ -173,7 +170,6 @@ class Scores:
 
         def _table(self, X: Any, reset: bool) -> np.ndarray: ...
         def _binary(self, X: np.ndarray) -> Tensor: ...
-        def _stream(self) -> Stream: ...
         def _draws(self, random_state: RandomState, name: str) -> Stream: ...
         def _first_state(self, n: int, stream: Stream) -> dict[str, Tensor]: ...
 

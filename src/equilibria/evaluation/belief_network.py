@@ -17,7 +17,7 @@ from scipy import stats
 from torch import Tensor
 
 from equilibria.estimate import Estimate
-from equilibria.evaluation.bounds import gap, less_log_z, refuse_few
+from equilibria.evaluation.bounds import described, gap, less_log_z, refuse_few
 from equilibria.evaluation.likelihood import log_partition
 from equilibria.evaluation.metric import Metric
 from equilibria.inference import exact
@@ -139,7 +139,8 @@ def bound(
         noise = n / (n - 1) * (float(found.variances.mean()) - found.error**2)  # what the draws add to the spread of the rows
         quantile, over_rows = float(stats.t.ppf(0.5 + level / 2, n - 1)), max(0.0, float(found.values.var(ddof=1)) - noise) / n
     error = quantile * math.sqrt(over_rows + found.error**2)
-    method = _method(network, found, n, samples, importance, log_z, error)
+    each = f"{samples} draws each" if importance == 1 else f"{samples} importance-weighted means of {importance} draws each"
+    method = described(n, log_z, error, draws="" if network.exact else each, noise=found.error)
     return less_log_z(float(found.values.mean()), error, log_z, method, exact=network.exact, rows=n)
 
 
@@ -218,16 +219,3 @@ def _rows(network: BeliefNetwork, values: Any, name: str, least: int = 1) -> Ten
     refuse_few(len(tensor), name, least)
     units.check(tensor, name)
     return tensor
-
-
-def _method(network: BeliefNetwork, found: RowBounds, n: int, samples: int, importance: int, log_z: Estimate, error: float) -> str:
-    parts = ["1 row, whose spread is not known" if n == 1 else f"{n} rows"]
-    if not network.exact:
-        parts.append(f"{samples} draws each" if importance == 1 else f"{samples} importance-weighted means of {importance} draws each")
-    parts.append(f"log Z by {log_z.method}")
-    sources = ["the standard error over rows"] if error and n > 1 else []
-    sources += [f"that of the draws ({found.error:.2g})"] if found.error else []
-    sources += ["log Z's interval"] if not log_z.exact else []
-    if sources:
-        parts.append(f"interval: {' and '.join(sources)}" + (" in quadrature" if len(sources) > 1 else ""))
-    return ", ".join(parts)

@@ -9,7 +9,7 @@ import numpy as np
 from equilibria.estimate import Estimate
 from equilibria.evaluation.metric import Metric
 
-__all__ = ["gap", "less_log_z", "refuse_few"]
+__all__ = ["described", "gap", "less_log_z", "refuse_few"]
 
 MISSED = "Chains that miss a mode make log Z too small and this figure too large: the interval does not cover that."
 
@@ -19,6 +19,28 @@ def refuse_few(count: int, name: str, least: int = 2) -> None:
     if count < least:
         enough = "1 row" if least == 1 else f"{least} rows, since the interval comes from their spread"
         raise ValueError(f"{name}: expected at least {enough}, found {count}")
+
+
+def described(rows: int, log_z: Estimate, spread: float, *, draws: str = "", noise: float = 0.0) -> str:
+    """How a mean over rows was worked out, and what its interval joins.
+
+    ``spread`` is 0 where the rows add nothing to the interval; ``draws`` says what a row's value was drawn from, with the error ``noise``.
+
+    Examples
+    --------
+    >>> log_z = Estimate(2.0, 1.6, 2.3, "AIS", "log Z")
+    >>> described(5, log_z, 0.4)
+    "5 rows, log Z by AIS, interval: the standard error over rows and log Z's interval in quadrature"
+    >>> described(1, log_z, 0.0)
+    "1 row, whose spread is not known, log Z by AIS, interval: log Z's interval"
+    """
+    parts = ["1 row, whose spread is not known" if rows == 1 else f"{rows} rows", *([draws] if draws else []), f"log Z by {log_z.method}"]
+    sources = ["the standard error over rows"] if spread and rows > 1 else []
+    sources += [f"that of the draws ({noise:.2g})"] if noise else []
+    sources += [] if log_z.exact else ["log Z's interval"]
+    if sources:
+        parts.append(f"interval: {' and '.join(sources)}" + (" in quadrature" if len(sources) > 1 else ""))
+    return ", ".join(parts)
 
 
 def less_log_z(mean: float, error: float, log_z: Estimate, method: str, *, exact: bool, rows: int, said: str = "") -> Estimate:

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 
 from equilibria.estimate import Estimate
-from equilibria.evaluation.bounds import gap, less_log_z, refuse_few
+from equilibria.evaluation.bounds import described, gap, less_log_z, refuse_few
 from equilibria.evaluation.metric import Metric
 from equilibria.inference import annealing, bennett, exact
 from equilibria.inference.clamp import Clamp, count_of, parse
@@ -265,11 +265,8 @@ def bound(
     lower = _numbers(found) - np.asarray(log_volume)
     n, late = len(lower), int((~found.converged).sum())
     error = 0.0 if n == 1 else float(stats.t.ppf(0.5 + level / 2, n - 1)) * float(lower.std(ddof=1)) / math.sqrt(n)
-    parts = ["1 row, whose spread is not known" if n == 1 else f"{n} rows", f"log Z by {log_z.method}"]
-    if error or not log_z.exact:
-        parts.append("interval: the standard error over rows" + ("" if log_z.exact else " and log Z's interval in quadrature"))
     said = f"Mean field had not converged on {late} of {n} rows, whose bound could be tighter." if late else ""
-    return less_log_z(float(lower.mean()), error, log_z, ", ".join(parts), exact=bool(found.exact.all()), rows=n, said=said)
+    return less_log_z(float(lower.mean()), error, log_z, described(n, log_z, error), exact=bool(found.exact.all()), rows=n, said=said)
 
 
 def free_energy_gap(machine: BoltzmannMachine, train: Any, held_out: Any, *, tolerance: float = 1e-6, max_steps: int = 1000) -> Metric:
