@@ -29,6 +29,7 @@ __all__ = [
     "affordable",
     "anything",
     "choice",
+    "device",
     "flag",
     "folder",
     "number",
@@ -163,6 +164,21 @@ def folder() -> Check:
         return value if isinstance(value, str | os.PathLike) else None
 
     return Check("the name of a folder", accept)
+
+
+def device() -> Check:
+    """A device that torch can use here."""
+
+    def accept(value: Any) -> str | None:
+        import torch
+
+        try:
+            torch.zeros(1, device=value).item()
+        except (RuntimeError, AssertionError, TypeError):
+            return None
+        return str(value)
+
+    return Check("a device that torch can use here, such as 'cpu'", accept)
 
 
 def affordable(name: str, value: Any, numbers: float) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equilibria.data.labels import LabelCoding
 from equilibria.data.kind import (
     ALIASES,
     KINDS,
@@ -230,6 +231,11 @@ class Table:
     aside : tuple of (place, value)
         Columns of a mixed table that no model is told: constant ones, which have this value in
         every row, and texts without repetition such as names, which are left empty (None).
+    labels : LabelCoding or None
+        Classes of the rows, where they are learnt too: a model then has a column for each class
+        behind those of the table.
+    grey : tuple of str
+        Binary layers that hold more than zeros and ones, which are probabilities.
 
     Examples
     --------
@@ -256,6 +262,8 @@ class Table:
     shape: tuple[int, ...] | None = None
     is_frame: bool = False
     aside: tuple[tuple[int, Any], ...] = ()
+    labels: LabelCoding | None = None
+    grey: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         first, placed = 0, []
@@ -336,6 +344,39 @@ class Table:
     def size(self) -> int:
         """Number of encoded columns."""
         return sum(layer.size for layer in self.layers)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 where no labels are learnt."""
+        return 0 if self.labels is None else len(self.labels.classes)
+
+    @property
+    def grey_columns(self) -> Tensor | None:
+        """Which encoded columns are grey, bool (size,); None where all are."""
+        if len(self.grey) == len(self.layers):
+            return None
+        grey = torch.zeros(self.size, dtype=torch.bool)
+        for layer in self.layers:
+            grey[layer.columns] = layer.name in self.grey
+        return grey
+
+    def with_grey(self, layers: Iterable[str]) -> Table:
+        """The same table, these of its binary layers known as grey."""
+        return dataclasses.replace(self, grey=tuple(sorted(layers)))
+
+    def with_labels(self, labels: LabelCoding) -> Table:
+        """The same table, with a label beside its columns."""
+        return dataclasses.replace(self, labels=labels)
+
+    def pictures(self, values: Tensor, shape: Sequence[int] | None = None) -> np.ndarray:
+        """Encoded rows as pictures in [0, 1], for the eye; of ``shape`` where it is not the rows'."""
+        shape = self.shape if shape is None else shape
+        if shape is None:
+            raise ValueError("the rows of this table are no pictures; fit it with picture_shape")
+        pictures = values.detach().cpu().float().view(len(values), *shape)
+        ends = KINDS[self.kind].ends if self.kind in KINDS else None
+        low, high = (0.0, 1.0) if ends is None else ends
+        return ((pictures - low) / (high - low)).clamp(0, 1).numpy()
 
     @property
     def text(self) -> tuple[int, ...]:
@@ -464,6 +505,17 @@ class Table:
             gaps = np.full(len(values), value is None)
             cells[place] = self.type(place).typed(constant, gaps, self.column_name(place))
         return self._assembled(cells, len(values), like)
+
+    def decode_modes(self, values: Tensor, like: Any = None) -> Any:
+        """Each cell's most probable value given its mean; of a real one, the mean."""
+        values = values.clone()
+        for layer in self.layers:
+            part = values[:, layer.columns]
+            if layer.kind == "binary":
+                values[:, layer.columns] = (part > 0.5).to(values.dtype)
+            elif layer.kind == "spin":
+                values[:, layer.columns] = torch.where(part > 0, 1.0, -1.0).to(values.dtype)
+        return self.decode(values, like)
 
     def decode_means(self, values: Tensor, like: Any = None, wanted: Any = None) -> Any:
         """Means of the model's columns in the data's own scale, float64, neither rounded nor cut.
@@ -661,6 +713,7 @@ class Table:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields["layers"] = [layer.to_json() for layer in self.layers]
         fields["types"] = [dataclasses.asdict(column) for column in self.types]
+        fields["labels"] = None if self.labels is None else self.labels.to_json()
         return {"table": 2, **fields}
 
     @classmethod
@@ -673,6 +726,9 @@ class Table:
         types = [{**one, "levels": _tuple(one["levels"])} for one in data["types"]]
         fields["types"] = tuple(Column(**one) for one in types)
         fields["aside"] = tuple((place, value) for place, value in data["aside"])
+        labels = data.get("labels")
+        fields["labels"] = None if labels is None else LabelCoding.from_json(labels)
+        fields["grey"] = tuple(data.get("grey", ()))
         return cls(**{**fields, "names": _tuple(data["names"]), "shape": _tuple(data["shape"])})
 
 

@@ -1,0 +1,162 @@
+"""The rows that a model is trained on and those kept from training, as recipes see them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from equilibria.data.batches import Batch, Batches, binarise
+from equilibria.random import Stream
+
+if TYPE_CHECKING:
+    from equilibria.data.table import Statistics, Table
+
+__all__ = ["Labels", "Rows", "digest", "fixed_draw", "take", "with_labels"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """Training rows and held-out rows under a table.
+
+    Attributes
+    ----------
+    table : Table
+        What the columns are.
+    values : array or DataFrame
+        Rows to train on, in the data's own scale.
+    codes : ndarray or None
+        Their class numbers, −1 where missing.
+    stream : Stream
+        Of orders and draws.
+    held, held_codes
+        Rows that are kept from training (``validation_fraction``), and their class numbers.
+    binarise : str or None
+        How grey values become zeros and ones; None leaves them as they are.
+    shard : (rank, world)
+        This process's share of every batch.
+    device : str
+        Where batches are put.
+    """
+
+    table: Table
+    values: Any
+    codes: np.ndarray | None
+    stream: Stream
+    held: Any = None
+    held_codes: np.ndarray | None = None
+    binarise: str | None = None
+    shard: tuple[int, int] = (0, 1)
+    device: str = "cpu"
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @functools.cached_property
+    def statistics(self) -> Statistics:
+        """Sums and counts of the encoded columns, which layers are grey, whether cells are missing."""
+        return self.table.statistics(self.values)
+
+    @functools.cached_property
+    def gaps(self) -> bool:
+        """Whether a cell of a training row is missing."""
+        return self.statistics.missing
+
+    def batches(self, name: str, size: int) -> Batches:
+        """A stage's source of batches, in an order of its own; never larger than the data."""
+        key = "fixed" if self.binarise == "fixed" else name
+        return Batches(
+            self.values,
+            min(size, len(self)),
+            self.stream.child("data", key),
+            labels=self.codes,
+            encode=self.table.encode,
+            missing=self.gaps,
+            binarise=self.binarise,
+            greys=self.table.grey_columns,
+            shard=self.shard,
+            device=self.device,
+        )
+
+    def some(self, count: int, name: str, *, held: bool = False) -> Batch:
+        """At most ``count`` rows drawn by ``name``, in their order, greys as one fixed draw each."""
+        values, codes = (self.held, self.held_codes) if held else (self.values, self.codes)
+        order = self.stream.child(name).permutation(len(values))
+        places = order[:count].sort().values.numpy()
+        found = fixed_draw(self.table, take(values, places), self.binarise, self.stream)
+        missing = found.isnan()
+        mask = ~missing if bool(missing.any()) else None
+        label = None if codes is None else torch.from_numpy(codes[places]).to(self.device)
+        found = found.masked_fill(missing, 0.0).to(torch.get_default_dtype())
+        return Batch(found.to(self.device), None if mask is None else mask.to(self.device), label)
+
+
+class Labels:
+    """A stage's view: the label's columns, one for each class, beside a batch's values."""
+
+    def __init__(self, classes: int):
+        self.classes = classes
+
+    def __call__(self, batch: Batch, stream: Stream) -> Batch:
+        return with_labels(batch, self.classes)
+
+
+def with_labels(batch: Batch, classes: int) -> Batch:
+    """A batch whose values have the label's columns beside them; a missing label is masked."""
+    if batch.label is None:
+        return batch
+    known = (batch.label >= 0).unsqueeze(1)
+    columns = functional.one_hot(batch.label.clamp(min=0), classes).to(batch.values.dtype) * known
+    mask = batch.mask
+    if mask is not None or not bool(known.all()):
+        mask = torch.ones_like(batch.values, dtype=torch.bool) if mask is None else mask
+        mask = torch.cat([mask, known.expand(-1, classes)], 1)
+    return Batch(torch.cat([batch.values, columns], 1), mask, batch.label, batch.condition)
+
+
+def take(values: Any, places: np.ndarray) -> Any:
+    """Rows of an array or a frame by their places."""
+    return values.iloc[places] if hasattr(values, "iloc") else values[places]
+
+
+def digest(X: Any, codes: np.ndarray | None = None) -> str:
+    """SHA-256 of rows, and of their class numbers: equal for equal data, whatever holds them."""
+    found = hashlib.sha256()
+    columns = [X.iloc[:, i].to_numpy() for i in range(X.shape[1])] if hasattr(X, "iloc") else [X]
+    for values in columns:
+        values = np.asarray(values)
+        found.update(f"{values.dtype.str}{values.shape}".encode())
+        if values.dtype.hasobject:
+            found.update(repr(values.tolist()).encode())
+        else:
+            found.update(np.ascontiguousarray(values).view(np.uint8).data)
+    if codes is not None:
+        found.update(codes.tobytes())
+    return found.hexdigest()
+
+
+def fixed_draw(table: Table, X: Any, how: str | None, stream: Stream, name: str = "X") -> Tensor:
+    """Encoded rows in float64, NaN where missing; greys as one draw each, keyed by the row's content.
+
+    A row has the same draw each time and in any company; ``how="threshold"`` compares with ½.
+    """
+    values = table.encode(X, torch.float64, name=name)
+    if how is None or not table.grey:
+        return values
+    grey = table.grey_columns
+    kept = values.isnan() if grey is None else values.isnan() | ~grey
+    if how == "threshold":
+        return values.where(kept, binarise(values.masked_fill(kept, 0.0), how, stream))
+    keys = stream.child("content")
+    rows = [keys.child(_content(row)).uniform((row.shape[0],), torch.float64) for row in values]
+    return values.where(kept, (torch.stack(rows) < values).to(values)) if rows else values
+
+
+def _content(row: Tensor) -> str:
+    return hashlib.blake2b(row.numpy().tobytes(), digest_size=8).hexdigest()

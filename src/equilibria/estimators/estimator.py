@@ -1,0 +1,838 @@
+"""The scikit-learn face of every model, written once: an estimator is parameters and ``build``."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from equilibria import check
+from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
+from equilibria.data import LabelCoding
+from equilibria.data.batches import BINARISE
+from equilibria.data.rows import Rows, digest, fixed_draw, take
+from equilibria.data.table import Table
+from equilibria.errors import RunError
+from equilibria.estimators.migrate import migrated
+from equilibria.estimators.params import estimator, param, parameters
+from equilibria.evaluation import likelihood
+from equilibria.models.model import Model, capabilities
+from equilibria.numbers import Measure
+from equilibria.random import RandomState, Stream, as_seed, as_stream
+from equilibria.training import health
+from equilibria.training.distributed import Processes, processes
+from equilibria.training.progress import Work
+from equilibria.training.run import Run
+from equilibria.training.stage import Stage
+from equilibria.training.trainer import Trainer
+
+__all__ = ["Estimator", "Plan", "Recipe"]
+
+CHUNK = 2000  # rows that are scored at a time
+Recipe = Callable[[Rows], list[Stage]]
+"""How a model is trained: rows → stages. What it takes from the data (base rates, conditions) it
+puts into the model."""
+
+
+@dataclasses.dataclass
+class Plan:
+    """What ``build`` returns: a model as the table wants it, and how it is trained.
+
+    Attributes
+    ----------
+    model : Model
+        With its initial parameters; a saved one is loaded into it.
+    recipe : callable
+        Rows → stages.
+    ready : callable, optional
+        Called with the rows when training has ended, for what is fitted to held-out rows.
+    """
+
+    model: Model
+    recipe: Recipe
+    ready: Callable[[Rows], None] | None = None
+
+
+def can(capability: str) -> Callable[[Any], bool]:
+    """For ``available_if``: the fitted model, or before that its class, has the capability."""
+
+    def available(self: Any) -> bool:
+        if capability in self.capabilities_:
+            return True
+        raise AttributeError(f"a {type(self).__name__} {self.cannot(capability)}")
+
+    return available
+
+
+CANNOT: Mapping[str, str] = {
+    "score": "has no density, and so no score_samples; compare samples by equilibria.evaluation",
+    "normaliser": "needs no log Z: its density is normalised, or it has none",
+    "complete": "cannot fill cells in given others: use DBM or RBM, or a GAN with condition=",
+    "classify": "predicts no classes: construct it with labels=True, and give fit the labels as y",
+    "features": "has no representation to transform rows into",
+}
+
+
+@estimator
+class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Base of the estimators: a subclass has parameters, class attributes and ``build``.
+
+    Attributes
+    ----------
+    model_ : Model
+        The trained model, over encoded rows.
+    table_ : Table
+        What the columns are: encodes rows, decodes samples.
+    history_ : list of dict
+        What was logged while training.
+    health_ : list of str
+        What the history speaks for and against.
+    """
+
+    name: ClassVar[str] = ""
+    """In run folders and on the command line."""
+    model: ClassVar[type[Model]] = Model
+    takes: ClassVar[frozenset[str]] = frozenset({"binary", "categorical", "real"})
+    """Kinds of columns that ``build`` knows."""
+    missing: ClassVar[bool] = False
+    """Whether cells of training rows may be missing."""
+    labelled: ClassVar[bool] = True
+    """Whether labels may be learnt beside the columns."""
+    kept: ClassVar[tuple[str, ...]] = ()
+    """Attributes that a run keeps beside the parameters and has back before ``build``."""
+
+    kinds: Any = param(
+        "auto",
+        "What the columns are: one of binary, categorical, real, positive, spin, picture for all; a list "
+        "or a mapping (by name or place) for some of them; mixed, each by what it holds. Auto takes a "
+        "table with text as mixed; else binary where all values are in [0, 1] or value_range is given, "
+        "which are then probabilities; else real.",
+        check.anything("a kind, or kinds by column"),
+    )
+    value_range: Any = param(
+        None,
+        "Smallest and largest value that the data can have, such as (0, 255).",
+        optional(sequence(number(), 2, "two numbers", length=2)),
+    )
+    picture_shape: Any = param(
+        None,
+        "(height, width), or (height, width, 3) for colours, where rows are flattened pictures.",
+        optional(sequence(whole(1), 2, "(height, width), or (height, width, 3) for colours")),
+    )
+    labels: bool = param(False, "Whether y is learnt too, beside the columns.", flag())
+    missing_label: Any = param(
+        None, "What stands for a missing label beside NaN and None.", check.anything("a label")
+    )
+    binarise: Any = param(
+        "resample",
+        "How grey values of binary columns become zeros and ones: by a new draw in every batch, by one "
+        "fixed draw, by a threshold of .5; None leaves them as they are.",
+        optional(choice(*BINARISE)),
+    )
+    validation_fraction: float = param(
+        0.0,
+        "Share of the rows that is kept from training: by these training is monitored, the best kept, "
+        "ratios fitted.",
+        number(0, 0.9),
+    )
+    verbose: int = param(
+        0, "Whether to show progress, where standard error is a terminal.", whole(0)
+    )
+    random_state: Any = param(
+        None,
+        "Seed of every draw: the same value gives the same model.",
+        check.anything("a whole number, a numpy generator or None"),
+    )
+    device: str = param("cpu", "Where torch computes.", check.device())
+    out: Any = param(
+        None, "Run folder to write; nothing is written without it.", optional(check.folder())
+    )
+    overwrite: bool = param(False, "Whether an earlier run in out may be replaced.", flag())
+
+    # ------------------------------------------------------------ what a subclass gives
+
+    def build(self, table: Table, stream: Stream) -> Plan:
+        """The model and its recipe, as the table wants them."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Refuse parameters that do not go together; each by itself has been checked."""
+
+    @classmethod
+    def kept_of(cls, config: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes in ``kept`` of a run of version 0.1.0."""
+        return {}
+
+    def column_kinds(self) -> Any:
+        """What :meth:`Table.fit` is told of the columns."""
+        return self.kinds
+
+    # ------------------------------------------------------------ training
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Train on the rows of ``X``.
+
+        A fit that is refused, or stopped, leaves an earlier one as it was.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), DataFrame, or Data
+            The rows; pictures are flattened. ``Data`` (see :func:`equilibria.data.load`) brings its
+            labels, its range and its picture shape.
+        y : array-like of shape (n_samples,), optional
+            Labels, for a model with ``labels=True``; otherwise ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        equilibria.errors.DivergedError
+            When training became non-finite.
+        equilibria.errors.TrainingInterrupted
+            When SIGINT or SIGTERM came; with ``out`` the state has been saved.
+        """
+        fitted = self.checked()
+        X, y, origin = fitted._opened(X, y)
+        X = fitted._validated(X)
+        table = fitted.tabulate(X, y)
+        return self._adopt(fitted._trained(table, X, fitted._codes(table, y, len(X)), origin))
+
+    def fit_rows(self, table: Table, X: Any, y: Any = None) -> Any:
+        """Train on rows under a table that is known already: columns of windows, of another model."""
+        fitted = self.checked()
+        X = fitted._validated(X)
+        return self._adopt(fitted._trained(table, X, fitted._codes(table, y, len(X)), None))
+
+    def checked(self) -> Any:
+        """A copy that is not fitted, each parameter checked and in Python's own type."""
+        good = {f.name: f.metadata["check"](f.name, getattr(self, f.name)) for f in parameters(self)}
+        twin = type(self)(**good)
+        if twin.labels and not self.labelled:
+            raise ValueError(f"labels=True: a {type(self).__name__} learns no labels; leave it out")
+        twin.check()
+        return twin
+
+    def tabulate(self, X: Any, y: Any) -> Table:
+        """What the columns are, found in the training rows."""
+        table = Table.fit(
+            X,
+            kinds=self.column_kinds(),
+            value_range=self.value_range,
+            picture_shape=self.picture_shape,
+            allow_missing=self.missing,
+            groups=getattr(self, "modalities", None),
+        )
+        self._refuse_kinds(table)
+        if not self.labels:
+            return table
+        if y is None:
+            raise ValueError(
+                "y=None: labels=True needs the labels of the rows as y; a label that is not known may "
+                "be None or NaN"
+            )
+        return table.with_labels(LabelCoding.infer(y, self.missing_label))
+
+    def _opened(self, X: Any, y: Any) -> tuple[Any, Any, Any]:
+        """Rows, labels and origin; a ``Data`` brings all of them, and what is known of its values."""
+        if not hasattr(X, "digest"):
+            return X, y, None
+        if self.value_range is None and X.low is not None:
+            self.value_range = (X.low, X.high)
+        if self.picture_shape is None:
+            self.picture_shape = X.shape
+        values = X.frame() if X.columns is not None else X.values
+        return values, (X.labels if y is None else y), X.origin
+
+    def _validated(self, X: Any, reset: bool = True) -> Any:
+        """Rows as scikit-learn wants them; a frame stays a frame."""
+        least = 2 if reset else 1
+        if hasattr(X, "iloc"):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if len(X) < least:
+                raise ValueError(f"X: {len(X)} sample(s) while a minimum of {least} is required")
+            return X if reset else self.table_.match(X)
+        text = _holds_text(X)
+        finite: Any = "allow-nan" if self.missing or not reset else True
+        dtype = None if text else "numeric"
+        options = {"dtype": dtype, "ensure_min_samples": least, "ensure_all_finite": finite}
+        return validate_data(self, X, reset=reset, **options)
+
+    def _codes(self, table: Table, y: Any, rows: int) -> np.ndarray | None:
+        """Class numbers, −1 where missing; None where the model learns no labels."""
+        if table.labels is None:
+            return None
+        if y is None:
+            raise ValueError("y=None: this model was trained with labels; give them as y")
+        codes = table.labels.encode(y)
+        if len(codes) != rows:
+            raise ValueError(f"y has {len(codes)} labels for {rows} rows of X; expected one each")
+        return codes
+
+    def _refuse_kinds(self, table: Table) -> None:
+        for layer in table.layers:
+            if layer.kind not in self.takes:
+                column = table.column_name(layer.source[0])
+                raise ValueError(
+                    f"kinds: {column} is {layer.kind}, and a {type(self).__name__} knows "
+                    f"{', '.join(sorted(self.takes))} columns; say kinds=, or leave it out"
+                )
+
+    def _trained(
+        self, table: Table, X: Any, codes: np.ndarray | None, origin: Any, run: Run | None = None
+    ) -> Any:
+        """Play the recipe's stages; ``run`` is one to go on with."""
+        group, resume = processes(self.device), run is not None
+        if run is None and self.out is not None and group.writes:
+            Run.refuse_taken(self.out, self.overwrite)
+        if run is None:
+            self.seed_ = as_seed(self.random_state)
+            if not isinstance(self.random_state, int):  # each process has drawn a seed of its own
+                self.seed_ = group.agree(self.seed_)
+        rows = self._split(table, X, codes, group)
+        table = table.with_grey(rows.statistics.grey)
+        binarise = self.binarise if table.grey else None
+        rows = dataclasses.replace(rows, table=table, binarise=binarise)
+        self.table_ = table
+        plan = self.build(self.table_, self.stream)
+        plan.model.to(self.device)
+        stages = plan.recipe(rows)
+        self.model_ = plan.model
+        if run is None:
+            run = self._create_run(X, codes, origin, group)
+        shown = bool(self.verbose) or run is not None
+        with Trainer(stages, self.stream.child("train"), run, group, verbose=shown) as trainer:
+            trainer.fit(resume=resume)
+            if plan.ready is not None:
+                plan.ready(rows)
+            self.model_.eval()
+            self.n_steps_, self.history_ = trainer.step, trainer.history
+            self.health_ = [*trainer.warnings, *health.sentences(self.history_)]
+            if run is not None and group.writes:
+                self._write(run)
+        self._run = run
+        return self
+
+    def _split(
+        self, table: Table, X: Any, codes: np.ndarray | None, group: Processes
+    ) -> Rows:
+        """Training rows, and those of ``validation_fraction``."""
+        shared = {"stream": self.stream, "shard": (group.rank, group.world), "device": self.device}
+        if not self.validation_fraction:
+            return Rows(table, X, codes, **shared)
+        count = round(self.validation_fraction * len(X))
+        if not 2 <= count <= len(X) - 2:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} keeps {count} of {len(X)} rows "
+                "from training; expected at least 2, and 2 left"
+            )
+        order = self.stream.child("validation").permutation(len(X)).numpy()
+        held, train = np.sort(order[:count]), np.sort(order[count:])
+        parts = [None if codes is None else codes[places] for places in (train, held)]
+        return Rows(
+            table, take(X, train), parts[0], held=take(X, held), held_codes=parts[1], **shared
+        )
+
+    def _adopt(self, fitted: Any) -> Any:
+        """Take over what a copy has learnt; parameters stay as the user gave them."""
+        own = {field.name for field in parameters(self)}
+        for name in [name for name in vars(self) if name not in own and not name.startswith("_sk")]:
+            delattr(self, name)
+        learnt = {name: value for name, value in vars(fitted).items() if name not in own}
+        self.__dict__.update(learnt, _settings=fitted)
+        return self
+
+    @property
+    def settings_(self) -> Any:
+        """The parameters that the model was trained with, whatever ``set_params`` said since."""
+        return self.__dict__.get("_settings", self)
+
+    @property
+    def stream(self) -> Stream:
+        """The seed of every draw of this model."""
+        return Stream(self.seed_).child(self.name)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "n_steps_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing
+        return tags
+
+    # ------------------------------------------------------------ what a fitted model is asked
+
+    @property
+    def capabilities_(self) -> frozenset[str]:
+        """What the model can do; before ``fit`` what its class can, with these parameters."""
+        if "model_" in vars(self):
+            return capabilities(self.model_)
+        found = capabilities(self.model)
+        return found if self.labels else found - {"classify"}
+
+    def cannot(self, capability: str) -> str:
+        """The end of a sentence that begins with the estimator's name."""
+        return CANNOT[capability]
+
+    def sample(
+        self,
+        n: int = 1,
+        y: Any = None,
+        given: Any = None,
+        *,
+        random_state: RandomState = None,
+        **options: Any,
+    ) -> Any:
+        """Draw rows from the model, in the data's own scale, types and column names.
+
+        Parameters
+        ----------
+        n : int
+            Number of rows.
+        y : label, or array of shape (n,), optional
+            Of which class the rows are to be, where labels were learnt.
+        given : array-like or frame of shape (d,) or (n, d), optional
+            Cells to hold, NaN (or None) where the model is to fill in; they come back untouched.
+            Columns of a frame are matched by name.
+        random_state : int, numpy generator or None
+            None uses the seed of ``fit``, so a fitted model gives the same samples each time.
+        **options
+            Of the model's own ``sample``: sweeps of a Markov chain, say.
+
+        Returns
+        -------
+        ndarray of shape (n, d), or DataFrame where ``fit`` had one
+        """
+        check_is_fitted(self)
+        n = whole(1)("n", n)
+        affordable("n", n, float(n) * self.table_.size)
+        self._refuse_options(options)
+        rows = None if given is None else self._given_rows(given, n)
+        held = self._held(rows, y, n)
+        with torch.no_grad():
+            drawn = self.model_.sample(n, self._draws(random_state, "sample"), held, **options)
+        decoded = self.table_.decode(drawn[:, : self.table_.size].cpu(), like=rows)
+        return decoded if rows is None else self.table_.put_back(decoded, rows)
+
+    @available_if(can("score"))
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p(x) of each row in nats, in the data's own scale; a lower bound where the model has one.
+
+        Missing cells, and the label where one was learnt, are summed over. Grey rows are made binary
+        by a draw that is keyed by the row's own content, so the answer is deterministic and does not
+        depend on the rows beside it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        values = self._values(self._validated(X, reset=False))
+        return self._log_prob(values) - self._log_z() - self._log_volume(values)
+
+    @available_if(can("score"))
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of :meth:`score_samples`."""
+        return float(self.score_samples(X).mean())
+
+    @available_if(can("score"))
+    def log_likelihood(self, X: Any) -> Measure:
+        """Mean log p(x) over rows with its interval; it says whether it is a bound."""
+        check_is_fitted(self)
+        values = self._values(self._validated(X, reset=False))
+        scores = self._log_prob(values) - self._log_volume(values)
+        normalised = "normaliser" not in self.capabilities_
+        gaps = bool(values[:, : self.table_.size].isnan().any())
+        exact = "bound" not in self.capabilities_ and (normalised or not gaps)
+        log_z = Measure.exact("log Z", 0.0, "") if normalised else self.log_partition_
+        return likelihood.mean_of(scores, log_z, exact=exact)
+
+    @property
+    def log_partition_(self) -> Measure:
+        """log Z in nats with its interval: worked out when it is first asked for, then kept."""
+        check_is_fitted(self)
+        can("normaliser")(self)
+        if "_log_z_" not in vars(self):
+            self._keep_log_z(self._work_out(None, self._draws(None, "log partition")))
+        return self._log_z_
+
+    @available_if(can("normaliser"))
+    def anneal(self, random_state: RandomState = None, **options: Any) -> Measure:
+        """Work log Z out again; ``log_partition_`` and all that rests on it are then by this one.
+
+        Parameters
+        ----------
+        random_state : int, numpy generator or None
+            None uses the seed of ``fit``.
+        **options
+            Of the model's ``log_normaliser``: ``betas`` temperatures, ``chains`` annealing runs.
+        """
+        check_is_fitted(self)
+        self._keep_log_z(self._work_out(options, self._draws(random_state, "log partition")))
+        return self._log_z_
+
+    @available_if(can("features"))
+    def transform(self, X: Any) -> np.ndarray:
+        """The model's representation of each row, shape (n_samples, n_features_out)."""
+        check_is_fitted(self)
+        X = self._validated(X, reset=False)
+        values = self._values(X, binary=False)
+        found = self._chunks(values, lambda model, rows: model.features(rows)).numpy()
+        return found.astype(np.float32) if getattr(X, "dtype", None) == np.float32 else found
+
+    @property
+    def _n_features_out(self) -> int:
+        blank = torch.zeros(1, self.table_.size + self.table_.classes, dtype=torch.float64)
+        blank[:, self.table_.size :] = torch.nan
+        return int(self._chunks(blank, lambda model, rows: model.features(rows)).shape[1])
+
+    @available_if(can("complete"))
+    def impute(
+        self,
+        X: Any,
+        n: int = 1,
+        how: str = "draw",
+        *,
+        random_state: RandomState = None,
+        **options: Any,
+    ) -> Any:
+        """Fill in the missing cells (NaN, None) of rows; those that are there are held.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (rows, d)
+        n : int
+            How many completions of each row to draw: their spread is the model's uncertainty.
+        how : {"draw", "mode", "mean"}
+            Draws from p(missing | observed); or one completion with each cell's most probable value, or
+            with its conditional mean (of binary columns a probability). The last two need ``n=1``.
+        random_state : int, numpy generator or None
+            None uses the seed of ``fit``.
+
+        Returns
+        -------
+        ndarray or DataFrame like ``X``; with ``n`` > 1 an ndarray (n, rows, d), or a list of frames
+        """
+        check_is_fitted(self)
+        n = whole(1)("n", n)
+        choice("draw", "mode", "mean")("how", how)
+        if how != "draw" and n > 1:
+            raise ValueError(
+                f"n={n!r}: with how={how!r} there is one completion; leave n at 1, or draw several"
+            )
+        X = self._validated(X, reset=False)
+        values = self._values(X, binary=False).to(self.model_.dtype).to(self.device)
+        observed, stream = ~values.isnan(), self._draws(random_state, "impute")
+        if how == "draw":
+            with torch.no_grad():
+                drawn = self.model_.complete(values, observed, stream, n, **options).cpu()
+            size = self.table_.size
+            filled = [self.table_.put_back(self.table_.decode(r[:, :size], X), X) for r in drawn]
+            if n == 1 or not isinstance(filled[0], np.ndarray):
+                return filled[0] if n == 1 else filled
+            return np.stack(filled)
+        means = self.model_.means(values, observed, stream, **options)[:, : self.table_.size].cpu()
+        decode = self.table_.decode_modes if how == "mode" else self.table_.decode_means
+        return self.table_.put_back(decode(means, X), X)
+
+    @available_if(can("classify"))
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """log p(class | row), shape (rows, classes), in the order of ``classes_``."""
+        check_is_fitted(self)
+        values, stream = self._values(self._validated(X, reset=False)), self._draws(None, "classes")
+        return self._chunks(values, lambda m, rows: m.class_log_prob(rows, stream)).numpy()
+
+    @available_if(can("classify"))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """p(class | row), shape (rows, classes), in the order of ``classes_``."""
+        return np.exp(self.predict_log_proba(X))
+
+    @available_if(can("classify"))
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row, in the labels' own type."""
+        return self.classes_[self.predict_log_proba(X).argmax(1)]
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes in sorted order, where labels were learnt."""
+        labels = None if "table_" not in vars(self) else self.table_.labels
+        if labels is None:
+            raise AttributeError(f"this {type(self).__name__} learnt no labels, and has no classes_")
+        return labels.classes
+
+    # ------------------------------------------------------------ details of these
+
+    def _values(self, X: Any, binary: bool = True) -> Tensor:
+        """Encoded rows in float64 with the label's columns free; greys as one fixed draw each."""
+        how = self.settings_.binarise if binary else None
+        values = fixed_draw(self.table_, X, how, self.stream)
+        blank = torch.full((len(values), self.table_.classes), torch.nan, dtype=values.dtype)
+        return torch.cat([values, blank], 1)
+
+    def _log_prob(self, values: Tensor) -> np.ndarray:
+        """Scores up to log Z, in the model's scale; equal rows are worked out once."""
+        rows, places = torch.unique(values.nan_to_num(nan=_BLANK), dim=0, return_inverse=True)
+        rows = rows.masked_fill(rows == _BLANK, torch.nan)
+        stream = self.stream.child("bound")
+        bound, samples = "bound" in self.capabilities_, getattr(self.settings_, "bound_samples", 1)
+
+        def score(model: Any, part: Tensor) -> Tensor:
+            return model.log_prob_bound(part, stream, samples) if bound else model.log_prob(part)
+
+        return self._chunks(rows, score)[places].numpy()
+
+    def _chunks(self, values: Tensor, ask: Callable[[Any, Tensor], Tensor]) -> Tensor:
+        """Answers of the model in float64, so that a row's does not depend on the rows beside it."""
+        if "_precise" not in vars(self):
+            self._precise = copy.deepcopy(self.model_).double().eval()
+        with torch.no_grad():
+            parts = [ask(self._precise, rows.to(self.device)) for rows in values.split(CHUNK)]
+        return torch.cat(parts).cpu().double()
+
+    def _log_z(self) -> float:
+        return self.log_partition_.value if "normaliser" in self.capabilities_ else 0.0
+
+    def _log_volume(self, values: Tensor) -> np.ndarray:
+        """What log p is less in the data's own scale: that of a row's observed cells, (rows,)."""
+        observed = ~values[:, : self.table_.size].isnan()
+        return (observed.double() @ self.table_.log_scales).numpy()
+
+    def _work_out(self, options: Mapping[str, Any] | None, stream: Stream) -> Measure:
+        """log Z, with a bar; a signal is met as in training."""
+        with Work("log Z", verbose=bool(self.settings_.verbose)) as progress:
+            return self.model_.log_normaliser(stream, progress, **(options or {}))
+
+    def _keep_log_z(self, found: Measure) -> None:
+        self._log_z_ = found
+        run = vars(self).get("_run")
+        if run is not None:
+            with contextlib.suppress(RunError):  # a folder that may only be read
+                run.update_config(log_partition=found.to_json())
+
+    def _given_rows(self, given: Any, n: int) -> Any:
+        """Given cells as ``n`` rows with the table's columns."""
+        if hasattr(given, "to_frame") and not hasattr(given, "iloc_"):
+            given = given.to_frame().T if given.ndim == 1 else given
+        if not hasattr(given, "iloc"):
+            given = np.asarray(given)
+            given = np.broadcast_to(given, (n, len(given))) if given.ndim == 1 else given
+        elif len(given) == 1:
+            given = given.iloc[[0] * n]
+        given = self.table_.match(given, "given")
+        if given.shape != (n, self.table_.width):
+            width = self.table_.width
+            raise ValueError(f"given: expected shape ({width},) or ({n}, {width}), found {given.shape}")
+        return given
+
+    def _held(self, rows: Any, y: Any, n: int) -> Tensor | None:
+        """Encoded cells to hold, NaN where free; the label's columns at the end."""
+        table = self.table_
+        if y is not None and table.labels is None:
+            raise ValueError(
+                f"y={y!r:.60}: this {type(self).__name__} learnt no labels to draw rows by; leave y out"
+            )
+        if rows is None and table.labels is None:
+            return None
+        if rows is not None and "complete" not in self.capabilities_:
+            raise ValueError(f"given: a {type(self).__name__} {self.cannot('complete')}")
+        held = torch.full((n, table.size + table.classes), torch.nan)
+        if rows is not None:
+            held[:, : table.size] = table.encode(rows, name="given")
+        if y is not None:
+            assert table.labels is not None
+            codes = table.labels.encode(np.full(n, y) if np.ndim(y) == 0 else y)
+            if len(codes) != n:
+                raise ValueError(f"y: expected one label, or {n} of them, found {len(codes)}")
+            known = torch.from_numpy(codes >= 0)
+            one_hot = torch.nn.functional.one_hot(torch.from_numpy(codes).clamp(min=0), table.classes)
+            held[:, table.size :] = one_hot.masked_fill(~known[:, None], 0).float()
+            held[~known, table.size :] = torch.nan
+        return held.to(self.device)
+
+    def _refuse_options(self, options: Mapping[str, Any]) -> None:
+        known = inspect.signature(self.model_.sample).parameters
+        for name in options:
+            if name not in known:
+                others = ", ".join(list(known)[3:]) or "none"
+                raise ValueError(f"{name}: no option of this model's samples; there are: {others}")
+
+    def _draws(self, random_state: RandomState, name: str) -> Stream:
+        """The stream of a method: by its own ``random_state``, else by the model's seed."""
+        return (self.stream if random_state is None else as_stream(random_state)).child(name)
+
+    # ------------------------------------------------------------ run folder
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the fitted model as a run folder that :func:`equilibria.load` reads."""
+        check_is_fitted(self)
+        run = Run.create(path, self._config(), overwrite=overwrite)
+        for row in self.history_:
+            run.log(row)
+        self._write(run)
+
+    @classmethod
+    def from_run(cls, run: Run, device: str | None = None) -> Any:
+        """A fitted estimator from a run folder whose training has ended."""
+        fitted = cls._configured(run, device)
+        with _damage_named(run):
+            plan = fitted.build(fitted.table_, fitted.stream)
+            tensors, metadata = run.load_model()
+            _fill(plan.model, tensors)
+            fitted.model_ = plan.model.to(fitted.device).eval()
+            fitted.n_steps_ = int(metadata["steps"])
+            fitted.history_, fitted.health_ = run.metrics(), list(run.config.get("health", []))
+        fitted._run = run
+        return fitted._handed_over()
+
+    @classmethod
+    def go_on(cls, run: Run, X: Any, y: Any = None) -> Any:
+        """Go on with a run that was stopped; the data must be those it was started with."""
+        if "data_digest" not in run.config:
+            raise RunError(
+                f"run={str(run.path)!r} holds a model that was saved, and no training to go on with: "
+                "use equilibria.load"
+            )
+        fitted = cls._configured(run, None)
+        X, y, origin = fitted._opened(X, y)
+        X, table = fitted._validated(X, reset=False), fitted.table_
+        codes = fitted._codes(table, y, len(X))
+        if digest(X, codes) != run.config["data_digest"]:
+            raise ValueError(
+                "X: these are not the data that the run was started with (their SHA-256 differs); "
+                "give it the same rows in the same order"
+            )
+        return fitted._trained(table, X, codes, origin, run)._handed_over()
+
+    def _handed_over(self) -> Any:
+        """The model in an estimator of its own, whose parameters the user may change."""
+        names = [field.name for field in parameters(self)]
+        return type(self)(**{name: getattr(self, name) for name in names})._adopt(self)
+
+    @classmethod
+    def _configured(cls, run: Run, device: str | None) -> Any:
+        """The estimator as it was before training: parameters, table, seed."""
+        with _damage_named(run):
+            config = migrated(cls, run)
+            params, known = config["params"], {field.name for field in parameters(cls)}
+            unknown = [name for name in params if name not in known]
+            if unknown:
+                raise RunError(
+                    f"run={str(run.path)!r} has parameters that this version does not know: {unknown}; "
+                    "use the version that wrote it"
+                )
+            fitted = cls(**{name: from_plain(value) for name, value in params.items()})
+            fitted.seed_ = int(config["seed"])
+            fitted.table_ = Table.from_json(config["table"])
+            for name, value in config.get("kept", {}).items():
+                setattr(fitted, name, from_plain(value))
+            if config.get("log_partition"):
+                fitted._log_z_ = Measure.from_json(config["log_partition"])
+            fitted.n_features_in_ = fitted.table_.width
+            if fitted.table_.names is not None:
+                fitted.feature_names_in_ = np.array(fitted.table_.names, dtype=object)
+        fitted.device = check.device()("device", fitted.device if device is None else device)
+        return fitted
+
+    def _create_run(
+        self, X: Any, codes: np.ndarray | None, origin: Any, group: Processes
+    ) -> Run | None:
+        if self.out is None:
+            return None
+        if not group.writes:
+            return Run(self.out, self._config())
+        source = {"data_digest": digest(X, codes), "data": origin}
+        return Run.create(self.out, {**self._config(), **source}, overwrite=self.overwrite)
+
+    def _config(self) -> dict[str, Any]:
+        used = self.settings_
+        params = {field.name: plain(getattr(used, field.name)) for field in parameters(self)}
+        params.update(random_state=self.seed_, out=None, overwrite=False)
+        kept = {name: plain(getattr(self, name)) for name in self.kept}
+        table = self.table_.to_json()
+        config = {"model": self.name, "params": params, "seed": self.seed_, "table": table, "kept": kept}
+        if "_log_z_" in vars(self):
+            config["log_partition"] = self._log_z_.to_json()
+        return config
+
+    def _write(self, run: Run) -> None:
+        kept = {name: plain(getattr(self, name)) for name in self.kept}
+        run.update_config(health=self.health_, kept=kept)
+        run.save_model(self.model_.state_dict(), {"steps": self.n_steps_})
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in ("_precise", "_run")}
+
+
+_BLANK = -(2.0**60)  # in place of NaN, whose rows torch.unique would not find equal
+
+
+def plain(value: Any) -> Any:
+    """A parameter as JSON knows it."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, tuple | list | range):
+        return [plain(entry) for entry in value]
+    if isinstance(value, Mapping):  # in pairs, since JSON knows no keys but text
+        return {"pairs": [[plain(key), plain(entry)] for key, entry in value.items()]}
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def from_plain(value: Any) -> Any:
+    """The inverse of :func:`plain`, but that a list has become a tuple."""
+    if isinstance(value, list):
+        return tuple(from_plain(entry) for entry in value)
+    if isinstance(value, dict):
+        return {from_plain(key): from_plain(entry) for key, entry in value["pairs"]}
+    return value
+
+
+def _fill(model: Model, tensors: Mapping[str, Tensor]) -> None:
+    """Load a state whose buffers may have another number of rows (chains, kept conditions)."""
+    for path, buffer in list(model.named_buffers()):
+        saved = tensors.get(path)
+        if saved is not None and saved.shape != buffer.shape:
+            owner, _, name = path.rpartition(".")
+            setattr(model.get_submodule(owner), name, torch.empty_like(saved, device=buffer.device))
+    model.load_state_dict(dict(tensors))
+
+
+def _holds_text(X: Any) -> bool:
+    """Whether an array-like that is no frame has text among its first rows."""
+    if isinstance(X, np.ndarray):
+        if X.dtype.kind in "US":
+            return True
+        if X.dtype != object:
+            return False
+    try:
+        cells = np.asarray(X, dtype=object)
+    except (TypeError, ValueError):
+        return False
+    return cells.ndim == 2 and any(isinstance(cell, str) for cell in cells[:100].ravel())
+
+
+@contextlib.contextmanager
+def _damage_named(run: Run) -> Iterator[None]:
+    """What a damaged configuration or model makes go wrong, as one sentence."""
+    try:
+        yield
+    except RunError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise RunError(
+            f"run={str(run.path)!r} is damaged: its config.json or its model is not what was written "
+            f"({what}); restore it from a copy"
+        ) from error

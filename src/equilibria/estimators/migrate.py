@@ -1,0 +1,59 @@
+"""Runs of earlier versions, in the words of this one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from equilibria.data import LabelCoding
+from equilibria.data.table import Table
+from equilibria.errors import RunError
+from equilibria.estimators.params import parameters
+from equilibria.numbers import Measure
+from equilibria.training.run import Run
+
+__all__ = ["migrated"]
+
+
+def migrated(cls: Any, run: Run) -> dict[str, Any]:
+    """The configuration of a run as this version writes it; one that is so already stays as it is.
+
+    Of version 0.1.0 parameters have other names (``cls.renamed``), columns are a schema rather than a
+    table, and log Z lies in the metadata of the model. A training that 0.1.0 left half-way is
+    refused: this version would not go on with it bit for bit.
+    """
+    config = dict(run.config)
+    if "table" in config:
+        return config
+    if not (run.path / "model.safetensors").exists():
+        raise RunError(
+            f"run={str(run.path)!r} was begun by equilibria {config['equilibria']} and its training has "
+            "not ended; this version would go on with other draws: end it with that version, or train "
+            "again"
+        )
+    metadata = run.load_model()[1]
+    table = Table.from_json(config["schema"])
+    labels = config.get("labels")
+    if labels is not None:
+        table = table.with_labels(LabelCoding.from_json(labels))
+    grey = metadata.get("grey_layers", ["visible"] if metadata.get("grey") else [])
+    table = table.with_grey("visible" if name == "visible" else name for name in grey)
+    found = metadata.get("sides") or {}
+    parts = [side for side in found.values() if side]
+    log_z = metadata.get("log_partition")
+    if log_z is not None:
+        whole = Measure.from_json(log_z).replace(parts=tuple(map(Measure.from_json, parts)))
+        config["log_partition"] = whole.to_json()
+    params = _params(cls, config["params"])
+    config["kept"] = cls.kept_of(config, metadata)
+    return {**config, "params": params, "table": table.to_json()}
+
+
+def _params(cls: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters by their present names; those that are no more are left out."""
+    known, found = {field.name for field in parameters(cls)}, dict[str, Any]()
+    for old, value in params.items():
+        name = getattr(cls, "renamed", {}).get(old, old)
+        if name in known and (found.get(name) is None or value is not None):
+            found[name] = value
+    return found

@@ -1,0 +1,233 @@
+"""Boltzmann machines as models over encoded rows: the visible layers side by side, the label last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equilibria.inference import exact, gibbs, partition
+from equilibria.inference.completion import class_log_prob, conditional_means, evidence
+from equilibria.inference.mean_field import mean_field
+from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.models.model import Model, Panel, Progress
+from equilibria.numbers import Measure
+from equilibria.random import Stream
+from equilibria.units.columns import LABEL
+
+__all__ = ["BoltzmannModel", "Deep", "Restricted"]
+
+SETTLING = 1000  # sweeps of the chains that reverse annealing starts from
+FRESH = 1000  # temperatures through which a chain is cooled that no training chain stands behind
+
+
+class BoltzmannModel(Model):
+    """A Boltzmann machine, its persistent chains, and which of its layers a row holds.
+
+    Parameters
+    ----------
+    machine : BoltzmannMachine
+        The machine.
+    visible : sequence of str
+        Its visible layers in the order of an encoded row. A layer ``"label"`` stands behind them.
+    grey : sequence of str
+        Binary layers whose data were probabilities: samples of these are the means of the last sweep.
+    betas, chains : int
+        Temperatures and runs of annealing, where log Z is not enumerated.
+    tempered : bool
+        Whether the training's chains were tempered, which makes them better samples.
+    """
+
+    def __init__(
+        self,
+        machine: BoltzmannMachine,
+        visible: Sequence[str],
+        *,
+        grey: Sequence[str] = (),
+        betas: int = 1000,
+        chains: int = 100,
+        tempered: bool = False,
+    ):
+        super().__init__()
+        self.machine = machine
+        self.visible, self.grey = tuple(visible), tuple(grey)
+        self.betas, self.chains, self.tempered = betas, chains, tempered
+        self.chain = nn.Module()
+        for name in machine.layers:
+            self.chain.register_buffer(name, torch.zeros(0, machine.units(name).size))
+        if LABEL not in machine.layers:
+            self.class_log_prob = None  # type: ignore[assignment]
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The layers of an encoded row."""
+        return (*self.visible, LABEL) if LABEL in self.machine.layers else self.visible
+
+    @property
+    def hidden(self) -> list[str]:
+        """The layers that no row holds."""
+        return [name for name in self.machine.layers if name not in self.rows]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.machine.dtype
+
+    def keep(self, chains: Mapping[str, Tensor]) -> None:
+        """Take over the training's persistent chains, from which samples go on."""
+        for name in self.machine.layers:
+            if name in chains:
+                setattr(self.chain, name, chains[name].detach().clone())
+
+    def kept(self) -> dict[str, Tensor]:
+        """The persistent chains, (chains, size) each; empty where there are none."""
+        found = {name: getattr(self.chain, name) for name in self.machine.layers}
+        return found if all(len(values) for values in found.values()) else {}
+
+    # ------------------------------------------------------------ rows and layers
+
+    def clamp(self, x: Tensor) -> dict[str, tuple[Tensor, Tensor] | Tensor]:
+        """Encoded rows as a clamp: NaN cells, and a label of nothing else, are free."""
+        sizes = [self.machine.units(name).size for name in self.rows]
+        clamp: dict[str, Any] = {}
+        for name, part in zip(self.rows, x[:, : sum(sizes)].split(sizes, 1), strict=True):
+            missing = part.isnan()
+            if not bool(missing.any()):
+                clamp[name] = part
+            elif name != LABEL or not bool(missing.all()):
+                clamp[name] = (part.masked_fill(missing, 0.0), ~missing)
+        return clamp
+
+    def joined(self, state: Mapping[str, Tensor]) -> Tensor:
+        """The layers of a row side by side."""
+        return torch.cat([state[name] for name in self.rows], 1)
+
+    def shown(self, state: Mapping[str, Tensor]) -> Tensor:
+        """A state as rows; of layers whose data were grey, the means."""
+        means = {name: self._mean(name, state) for name in self.grey}
+        return self.joined({**state, **means})
+
+    def _mean(self, name: str, state: Mapping[str, Tensor]) -> Tensor:
+        return self.machine.units(name).mean(self.machine.field(name, state))
+
+    # ------------------------------------------------------------ the contract
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, stream: Stream, given: Tensor | None = None, sweeps: int = 200
+    ) -> Tensor:
+        """Block Gibbs sampling from the training's chains, ``sweeps`` sweeps each.
+
+        Rows beyond the number of chains, and all rows where there are none, start from fresh chains,
+        cooled from the base rates: every row is a chain of its own.
+        """
+        clamp = {} if given is None else self.clamp(given.to(self.dtype))
+        state = self.states(n, stream.child("first"))
+        return self.shown(gibbs.run(self.machine, state, sweeps, stream.child("sweeps"), clamp))
+
+    def states(self, n: int, stream: Stream) -> dict[str, Tensor]:
+        """First states of ``n`` independent chains."""
+        kept = self.kept()
+        count = len(next(iter(kept.values()))) if kept else 0
+        parts = {name: values[:n] for name, values in kept.items()}
+        if n <= count:
+            return parts
+        fresh = gibbs.anneal(self.machine, n - count, FRESH, stream.child("fresh"))
+        return {name: torch.cat([parts[name], x]) if kept else x for name, x in fresh.items()}
+
+    def complete(
+        self, x: Tensor, observed: Tensor, stream: Stream, n: int = 1, sweeps: int = 200
+    ) -> Tensor:
+        """Draws from p(missing | observed) by clamped Gibbs chains, (n, rows, d)."""
+        clamp = self.clamp(x.repeat(n, 1))
+        state = gibbs.start(self.machine, n * len(x), stream, clamp)
+        state = gibbs.run(self.machine, state, sweeps, stream.child("sweeps"), clamp)
+        return self.joined(state).unflatten(0, (n, len(x)))
+
+    def means(self, x: Tensor, observed: Tensor, stream: Stream, sweeps: int = 200) -> Tensor:
+        """E[x | observed] by Rao–Blackwellised averages over ten chains a row."""
+        found = conditional_means(
+            self.machine, self.clamp(x), sweeps=sweeps, chains=10, random_state=stream
+        )
+        return self.joined(found)
+
+    def class_log_prob(self, x: Tensor, stream: Stream) -> Tensor:
+        """log p(class | row): exact in a restricted machine, else by bounds or chains."""
+        clamp = {name: held for name, held in self.clamp(x).items() if name != LABEL}
+        return class_log_prob(self.machine, LABEL, clamp, random_state=stream)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Mean-field means of all hidden units given each row, layer after layer."""
+        means = mean_field(self.machine, self.clamp(x), tolerance=1e-9).means
+        return torch.cat([means[name] for name in self.hidden], 1)
+
+    def log_normaliser(
+        self,
+        stream: Stream,
+        progress: Progress | None = None,
+        betas: int | None = None,
+        chains: int | None = None,
+    ) -> Measure:
+        """log Z: enumerated where the smaller side can be, else by annealing from both sides.
+
+        Forward annealing starts at the base rates, reverse annealing at the training's chains after
+        another thousand sweeps; the larger estimate, by which likelihoods are smaller, is the value.
+        Without persistent chains there is the forward side alone.
+        """
+        betas, chains = betas or self.betas, chains or self.chains
+        how: dict[str, Any] = {"betas": betas, "chains": chains, "random_state": stream}
+        if exact.enumerable(self.machine, max_states=partition.MAX_STATES):
+            return partition.log_partition(_double(self.machine), progress=progress, **how)
+        if not self.kept():
+            return partition.log_partition(self.machine, progress=progress, **how)
+        start = self.states(chains, stream.child("samples"))
+        samples = gibbs.run(self.machine, start, SETTLING, stream.child("settling"))
+        source = "tempering" if self.tempered else "chains"
+        return partition.both_sides(
+            self.machine, samples, source=source, ladder=False, progress=progress, **how
+        )
+
+    def describe(self) -> str:
+        sizes = "-".join(str(self.machine.units(name).size) for name in self.machine.layers)
+        joined = ", ".join(f"{a}–{b}" for a, b in self.machine.edges)
+        return f"Boltzmann machine of {sizes} units; joined layers: {joined}."
+
+    def panels(self, table: Any) -> Iterable[Panel]:
+        """The first hidden units' weights as pictures, where rows are pictures."""
+        if table.shape is None or len(self.visible) != 1:
+            return
+        name, first = self.visible[0], self.machine.neighbours(self.visible[0])[0]
+        weights = first[1].detach().cpu().float()
+        strongest = weights.norm(dim=1).argsort(descending=True)[:64]
+        yield Panel(
+            f"Weights of {len(strongest)} units of {first[0]} to {name}",
+            "pictures",
+            weights[strongest],
+            "Each picture is what one unit looks for; the units with the largest weights are shown.",
+        )
+
+
+class Restricted(BoltzmannModel):
+    """A machine whose hidden units are independent given a complete row: its score is exact."""
+
+    def log_prob(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """log p(x) + log Z of each row, (rows,).
+
+        With cells missing it is the mean-field bound; a label is summed over class by class.
+        """
+        return evidence(self.machine, self.clamp(x), tolerance=1e-7).values
+
+
+class Deep(BoltzmannModel):
+    """A machine with hidden layers on both sides of the graph: its score is a bound."""
+
+    def log_prob_bound(self, x: Tensor, stream: Stream, samples: int = 1) -> Tensor:
+        """Mean field's lower bound on log p(x) + log Z of each row, (rows,); nothing is drawn."""
+        return evidence(self.machine, self.clamp(x), tolerance=1e-7).values
+
+
+def _double(machine: BoltzmannMachine) -> BoltzmannMachine:
+    twin = BoltzmannMachine.from_config(machine.config()).to(machine.device, torch.float64)
+    twin.load_state_dict(machine.state_dict())
+    return twin

@@ -1,0 +1,160 @@
+"""The contract of a model: which methods it has is its place in the lecture's taxonomy.
+
+A model is a module over encoded rows (:class:`~equilibria.data.Table` makes them). It does not know
+how it is trained, nor what a DataFrame is. Every model draws samples; what else it offers is read
+off its methods by :func:`capabilities`, and nothing outside a model's own file asks what class it is.
+
+==================  ======================================  =====================================
+leaf of the tree    has                                     examples
+==================  ======================================  =====================================
+tractable density   ``log_prob``                            MADE
+unnormalised        ``log_prob`` and ``log_normaliser``     restricted Boltzmann machine
+lower bound         ``log_prob_bound``                      deep Boltzmann machine, belief network
+Markov chain        ``transition``                          generative stochastic network
+implicit, direct    none of these                           generator of a GAN
+==================  ======================================  =====================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from equilibria.random import Stream
+
+__all__ = ["CAPABILITIES", "Model", "Panel", "Progress", "capabilities", "taxonomy"]
+
+Progress = Callable[[int, int], None]
+"""Told of long work as it goes: (done, total)."""
+
+
+class Panel(NamedTuple):
+    """Something worth looking at inside a model.
+
+    ``kind`` says how it is drawn: ``"pictures"`` are rows of the table's shape, ``"curve"`` and
+    ``"bars"`` are numbers by name.
+    """
+
+    title: str
+    kind: str
+    values: Any
+    note: str = ""
+
+
+class Model(nn.Module):
+    """Base of all models; a subclass gives ``sample`` and whatever else it can do.
+
+    ====================  ==========================================================================
+    method                meaning
+    ====================  ==========================================================================
+    ``sample``            (n, stream, given=None) → (n, d) rows; cells of ``given`` that are no NaN
+                          are held
+    ``log_prob``          (x, given=None) → (n,) exact log-density in nats, NaN cells summed out; of
+                          an unnormalised model up to ``log_normaliser``
+    ``log_prob_bound``    (x, stream, samples=1) → (n,) a lower bound, in expectation over ``stream``
+    ``objective``         (batch, stream) → (n,) what training minimises, of each row; by default
+                          minus one of the two above
+    ``log_normaliser``    (stream, progress=None) → :class:`~equilibria.numbers.Measure` of log Z
+    ``transition``        (x, stream) → (n, d) one step of a Markov chain whose law is the model's
+    ``complete``          (x, observed, stream, n) → (n, rows, d) draws of the missing cells
+    ``means``             (x, observed, stream) → (rows, d) conditional means of the missing cells
+    ``class_log_prob``    (x, stream) → (rows, classes) log p(class | row)
+    ``features``          (x) → (rows, k) a representation
+    ====================  ==========================================================================
+
+    At most one of ``log_prob`` and ``log_prob_bound`` is there: it says what a score is. An instance
+    that lacks what its class has (a machine without a label layer) sets that method to None.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Coin(Model):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.logit = nn.Parameter(torch.zeros(1))
+    ...     def sample(self, n, stream, given=None):
+    ...         return (stream.uniform((n, 1)) < self.logit.sigmoid()).float()
+    ...     def log_prob(self, x, given=None):
+    ...         return -nn.functional.softplus((1 - 2 * x[:, 0]) * self.logit)
+    >>> sorted(capabilities(Coin))
+    ['objective', 'sample', 'score']
+    >>> Coin().objective(torch.ones(2, 1), Stream(0)).exp()
+    tensor([2., 2.], grad_fn=<ExpBackward0>)
+    """
+
+    def sample(self, n: int, stream: Stream, given: Tensor | None = None) -> Tensor:
+        """Draw ``n`` encoded rows, (n, d); cells of ``given`` that are not NaN are held."""
+        raise NotImplementedError
+
+    def objective(self, batch: Any, stream: Stream) -> Tensor:
+        """What training minimises, (n,): minus the log-density, or minus its bound."""
+        x = batch if isinstance(batch, Tensor) else batch.values
+        if hasattr(self, "log_prob"):
+            return -self.log_prob(x)
+        if hasattr(self, "log_prob_bound"):
+            return -self.log_prob_bound(x, stream)
+        raise NotImplementedError(f"{type(self).__name__} has no log_prob, bound or objective")
+
+    def describe(self) -> str:
+        """One sentence for report and console."""
+        count = sum(parameter.numel() for parameter in self.parameters())
+        return f"{type(self).__name__} of {count:,} parameters."
+
+    def panels(self, table: Any) -> Iterable[Panel]:
+        """What is worth looking at inside the model; nothing by default."""
+        return ()
+
+
+CAPABILITIES: Mapping[str, tuple[str, ...]] = {
+    "score": ("log_prob", "log_prob_bound"),
+    "bound": ("log_prob_bound",),
+    "normaliser": ("log_normaliser",),
+    "chain": ("transition",),
+    "complete": ("complete",),
+    "means": ("means",),
+    "classify": ("class_log_prob",),
+    "features": ("features",),
+}
+"""Capability → the methods, any of which brings it."""
+
+
+def capabilities(model: Any) -> frozenset[str]:
+    """What a model, or a class of models, can do, read off its methods.
+
+    ``"sample"`` and the keys of :data:`CAPABILITIES`; ``"objective"`` where likelihood training
+    (:class:`~equilibria.games.likelihood.Likelihood`) applies.
+    """
+    found = {name for name, methods in CAPABILITIES.items() if any(map(_has(model), methods))}
+    cls = model if isinstance(model, type) else type(model)
+    if getattr(cls, "sample", Model.sample) is not Model.sample:
+        found.add("sample")
+    normalised = "score" in found and "normaliser" not in found
+    if getattr(cls, "objective", Model.objective) is not Model.objective or normalised:
+        found.add("objective")
+    return frozenset(found)
+
+
+def taxonomy(model: Any) -> str:
+    """The leaf of the lecture's tree of maximum-likelihood models that a model sits on.
+
+    Examples
+    --------
+    >>> taxonomy(Model)
+    'implicit density, direct'
+    """
+    can = capabilities(model)
+    if "bound" in can:
+        return "explicit density, variational bound"
+    if "normaliser" in can:
+        return "explicit density, Markov chain (unnormalised)"
+    if "score" in can:
+        return "explicit density, tractable"
+    return "implicit density, Markov chain" if "chain" in can else "implicit density, direct"
+
+
+def _has(model: Any) -> Callable[[str], bool]:
+    return lambda method: callable(getattr(model, method, None))
+
+
