@@ -117,6 +117,6 @@ def _owned(gradients: Sequence[Tensor]) -> list[Tensor]:
     owned = []
     for gradient in gradients:
         fresh = gradient.is_contiguous() and gradient.data_ptr() not in seen
-        owned.append(gradient if fresh else gradient.clone())
+        owned.append(gradient if fresh else gradient.clone(memory_format=torch.contiguous_format))
         seen.add(owned[-1].data_ptr())
     return owned

@@ -142,7 +142,7 @@ class Solver:
         optimiser = self._optimisers[player]
         self._rules[player].set_update(optimiser, self.updates[player])
         for parameter, tensor in zip(self._owned[player], gradient, strict=True):
-            parameter.grad = tensor
+            parameter.grad = _laid_out(tensor, parameter)
         optimiser.step()
         for parameter in self._owned[player]:
             parameter.grad = None
@@ -164,6 +164,17 @@ def frozen(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """``tensor`` in the parameter's own order of memory.
+
+    torch's fused optimisers walk a parameter, its gradient and its averages side by side as flat memory. A convolution's gradient may
+    come channels-last beside a contiguous weight, and its entries would move the wrong weights.
+    """
+    if tensor.shape != parameter.shape or tensor.stride() == parameter.stride():
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
 def _alone(tensors: list[Tensor]) -> None:
@@ -193,7 +204,11 @@ def _read(optimiser: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
 
 
 def _write(optimiser: torch.optim.Optimizer, saved: Mapping[str, Mapping[str, Tensor]]) -> None:
-    state = {int(index): {name: value.clone() for name, value in entry.items()} for index, entry in saved.items()}
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    state = {
+        int(index): {name: _laid_out(value, parameters[int(index)]).clone() for name, value in entry.items()}
+        for index, entry in saved.items()
+    }
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
