@@ -195,7 +195,7 @@ class AdversarialEstimator(LabelledEstimator):
         """Of the waves that a plain critic sees beside the columns; 0 for none."""
         if self.bandwidth is not None:
             return float(self.bandwidth)
-        return FAMILIES["mlp"].bandwidth if players.size <= FEW and players.shape is None else 0.0
+        return self._family("mlp").bandwidth if players.size <= FEW and players.shape is None else 0.0
 
     def _picture_networks(self, players: Players, generator: Stream, critic: Stream) -> tuple[nn.Module, nn.Module]:
         assert players.shape is not None
