@@ -243,7 +243,7 @@ class Run:
                 path.unlink(missing_ok=True)
 
     def _empty(self, where: str) -> None:
-        """Delete what a run writes but the lock, which is held, and the configuration, by which the folder is still a run if we die here."""
+        """Delete what a run writes but the lock, which is held, and the configuration: dying here leaves a folder that is still a run."""
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(self.lock())
