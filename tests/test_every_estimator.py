@@ -1,4 +1,6 @@
-"""From a fit to the page, with the real work done: every estimator is trained, loaded, evaluated and reported on."""
+"""From a fit to the page, with the real work done: every estimator is trained, loaded, evaluated
+and reported on.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def option(name: str, value: Any) -> list[str]:
 
 
 def fitted(cls: type, folder: Path) -> Any:
-    """Of an estimator that the command line does not train: a fit in Python to digits, its run in ``folder``."""
+    """Of an estimator that the command line does not train: a fit in Python to digits, its run in
+    ``folder``.
+    """
     digits = load_data("digits")
     X, y = digits.values[:100], digits.labels[:100]
     inner = RBM(**settings(RBM), value_range=(0, 16), out=None)
@@ -77,7 +81,9 @@ def test_every_estimator_goes_from_a_fit_to_its_page(
         assert code == 0, errors
         measured = assessment.read(folder)
         assert len(measured) > 5
-        lines = [str(result) for result in measured if not result.name.startswith(assessment.CLASS_SHARE)]
+        lines = [
+            str(result) for result in measured if not result.name.startswith(assessment.CLASS_SHARE)
+        ]
         assert text == "".join(f"{line}\n" for line in lines)
     else:  # trained on an array, which a run cannot load again
         assert code == 2
@@ -113,7 +119,9 @@ def test_a_report_of_several_runs_goes_where_it_is_told(
 def test_a_density_without_a_log_z_is_trained_evaluated_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model that knows its density outright: it has a ``log_likelihood`` and no ``log_partition_``."""
+    """A model that knows its density outright: it has a ``log_likelihood`` and no
+    ``log_partition_``.
+    """
 
     def log_likelihood(self: GAN, X: Any) -> Estimate:
         return Estimate(-9.0, -10.0, -8.0, "in closed form", "mean log-likelihood")
@@ -136,7 +144,9 @@ def test_a_density_without_a_log_z_is_trained_evaluated_and_reported(
 
 
 def test_a_run_of_a_gan_keeps_the_bandwidth_it_was_trained_with(tmp_path: Path) -> None:
-    """The frequencies that a critic sees are part of its shape: a run whose default was another one is not damaged."""
+    """The frequencies that a critic sees are part of its shape: a run whose default was another one
+    is not damaged.
+    """
     rows = np.random.RandomState(0).normal(size=(60, 2))
     model = GAN(**settings(GAN), bandwidth=0.0).fit(rows)
     model.save(tmp_path / "run")

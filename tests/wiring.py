@@ -1,7 +1,8 @@
-"""Checks of how the parts are wired together: what an estimator was asked for is what its sampler, its game and its scores do.
+"""Checks of how the parts are wired together: what an estimator was asked for is what its sampler,
+its game and its scores do.
 
-Each is a function without arguments that raises ``AssertionError``; ``test_wiring.py`` runs them on the library, and
-``mutants`` with a bug planted. They ask the estimators' public methods alone.
+Each is a function without arguments that raises ``AssertionError``; ``test_wiring.py`` runs them on
+the library, and ``mutants`` with a bug planted. They ask the estimators' public methods alone.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ STILL = 1e-12  # a learning rate at which parameters stay where they are
 
 
 def _pinned(model: Any, coupling: float) -> None:
-    """A machine of one unit a layer whose units are on half of the time and agree with their neighbours."""
+    """A machine of one unit a layer whose units are on half of the time and agree with their
+    neighbours.
+    """
     machine, degree = model.machine_, dict.fromkeys(model.machine_.layers, 0)
     with torch.no_grad():
         for a, b in machine.edges:
@@ -49,7 +52,9 @@ def _pinned(model: Any, coupling: float) -> None:
 
 
 def _agreement(above: int, coupling: float, sweeps: int) -> float:
-    """How often a visible unit is after so many sweeps what it was, by enumeration; ``above`` layers on top of the first hidden one."""
+    """How often a visible unit is after so many sweeps what it was, by enumeration; ``above``
+    layers on top of the first hidden one.
+    """
     on = special.expit(
         coupling * (np.arange(2) - 0.5)
     )  # p(unit above or below = 1 | hidden = 0, 1)
@@ -65,9 +70,11 @@ def _agreement(above: int, coupling: float, sweeps: int) -> float:
 
 
 def sweeps_of_an_update(kind: str, k: int) -> None:
-    """The training's chains make k sweeps an update: 20,000 of them, whose agreement with themselves is known.
+    """The training's chains make k sweeps an update: 20,000 of them, whose agreement with
+    themselves is known.
 
-    Its standard error is .0035 at most: 5 of them are a false alarm in a million. One sweep more or less moves it by .05.
+    Its standard error is .0035 at most: 5 of them are a false alarm in a million. One sweep more or
+    less moves it by .05.
     """
     rows = np.array([[0.0], [1.0]] * 10)
     shared: dict[str, Any] = {"chains": 20_000, "k": k, "learning_rate": STILL, "random_state": 0}
@@ -106,7 +113,9 @@ def parzen_width() -> None:
 
 
 def biases_at_the_base_rates(name: str) -> None:
-    """A machine that has learnt nothing yet draws each column at the data's rate: 5,000 samples, .035 is 5 standard errors."""
+    """A machine that has learnt nothing yet draws each column at the data's rate: 5,000 samples,
+    .035 is 5 standard errors.
+    """
     rates = np.array([0.03, 0.2, 0.5, 0.8, 0.97, 0.65])
     rows = (np.arange(400)[:, None] < 400 * rates).astype(float)
     shared: dict[str, Any] = {"learning_rate": STILL, "random_state": 0}
@@ -180,7 +189,9 @@ def average_is_heeded(name: str) -> None:
 
 
 def average_of_a_gan() -> None:
-    """The generator that samples is m ← d·m + (1 − d)·θ over the rounds, d = min(average, (1 + t)/(10 + t)), to 1e-5."""
+    """The generator that samples is m ← d·m + (1 − d)·θ over the rounds, d = min(average, (1 +
+    t)/(10 + t)), to 1e-5.
+    """
 
     def generator(average: float, steps: int, rate: float = 0.01) -> Tensor:
         options: dict[str, Any] = {
@@ -227,7 +238,9 @@ def _noise_of(modules: list[nn.Module]) -> Any:
 
 
 def noise_of_a_pyramid() -> None:
-    """Each level's noise is its own: no correlation in 500 · 8 pairs, whose √n·r exceeds 5 once in two million draws."""
+    """Each level's noise is its own: no correlation in 500 · 8 pairs, whose √n·r exceeds 5 once in
+    two million draws.
+    """
     model = _small("lapgan", latent_dim=8, prior="normal")
     networks = [generator.network for generator in model.generator_.generators]
     with _noise_of(networks) as seen:
@@ -254,7 +267,9 @@ def fresh_samples_judge_a_ratio() -> None:
 
 
 def batches_of_the_stages(name: str) -> None:
-    """Every stage of a deep model reads the rows in an order of its own, which their first columns tell."""
+    """Every stage of a deep model reads the rows in an order of its own, which their first columns
+    tell.
+    """
     rows = ((np.arange(64)[:, None] >> np.arange(6)) & 1).astype(float)
     read: dict[int, list[bytes]] = {}
     held: list[Batches] = []  # so that no two have one address
@@ -303,7 +318,9 @@ def _unlisted(scale: float) -> Any:
 
 
 def scores_by_the_worse_side() -> None:
-    """log p of a row is minus its free energy minus the larger of the two sides of log Z, where these are far apart."""
+    """log p of a row is minus its free energy minus the larger of the two sides of log Z, where
+    these are far apart.
+    """
     model = _unlisted(1.0)
     model.anneal(betas=1)
     sides = model.log_partition_sides_
@@ -325,8 +342,8 @@ def scores_by_the_worse_side() -> None:
 def settled_chains_anneal_down() -> None:
     """Where the training's chains stand is nothing to log Z: they settle first.
 
-    From states that the machine all but never visits the way down through 20 temperatures ends 8 nats off; from settled
-    ones less than one off, with a standard error of a quarter.
+    From states that the machine all but never visits the way down through 20 temperatures ends 8
+    nats off; from settled ones less than one off, with a standard error of a quarter.
     """
     model = _unlisted(1.5)
     model.anneal(betas=20)
@@ -339,9 +356,11 @@ def settled_chains_anneal_down() -> None:
 
 
 def annealing_adds_up_in_double_precision() -> None:
-    """3,000 small steps of a machine of 4,000 nats whose units are independent, so that log Z is known.
+    """3,000 small steps of a machine of 4,000 nats whose units are independent, so that log Z is
+    known.
 
-    Each step is worked out in float32, whose errors cancel to 1e-5; a sum of them in float32 is .002 off.
+    Each step is worked out in float32, whose errors cancel to 1e-5; a sum of them in float32 is
+    .002 off.
     """
     size = 3000
     biases = [3 * Stream(0).normal((size,)), torch.zeros(3)]

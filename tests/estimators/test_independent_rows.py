@@ -30,10 +30,12 @@ MAKE = {
 
 @pytest.mark.parametrize("name", MAKE)
 def test_a_row_and_the_one_a_round_of_chains_later_have_nothing_in_common(name: str) -> None:
-    """The correlation over 400 pairs in each of 6 columns, with one sweep, where chains remember most.
+    """The correlation over 400 pairs in each of 6 columns, with one sweep, where chains remember
+    most.
 
-    √n · r is standard normal where there is none: 5.2 of these once in 5 million columns, a false alarm in a million
-    tests. Rows of one chain, as they were drawn before, have correlations above .5, which is 10.
+    √n · r is standard normal where there is none: 5.2 of these once in 5 million columns, a false
+    alarm in a million tests. Rows of one chain, as they were drawn before, have correlations above
+    .5, which is 10.
     """
     model = MAKE[name]().fit(ROWS)
     drawn = np.asarray(model.sample(3 * CHAINS, sweeps=1, random_state=1), dtype=float)

@@ -1,4 +1,6 @@
-"""Fresh chains by annealing: the enumerated law under clamps, and the shares of modes that plain chains miss."""
+"""Fresh chains by annealing: the enumerated law under clamps, and the shares of modes that plain
+chains miss.
+"""
 
 from __future__ import annotations
 

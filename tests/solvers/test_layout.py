@@ -1,7 +1,8 @@
-"""Where a gradient lies in memory is nothing to a step: every solver moves a parameter by its own gradient, entry by entry.
+"""Where a gradient lies in memory is nothing to a step: every solver moves a parameter by its own
+gradient, entry by entry.
 
-A convolution's backward pass may give its gradient channels-last beside a contiguous weight; torch's fused
-optimisers walk both as flat memory.
+A convolution's backward pass may give its gradient channels-last beside a contiguous weight;
+torch's fused optimisers walk both as flat memory.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ SHAPE = (28, 28)
 
 
 class Maps(Game):
-    """A cost of two maps that are bent entry by entry, whose gradients come in the order that is asked for."""
+    """A cost of two maps that are bent entry by entry, whose gradients come in the order that is
+    asked for.
+    """
 
     players = ("first", "second")
 
@@ -59,7 +62,9 @@ class Maps(Game):
 
 
 class CurvedMaps(Maps):
-    """The same for a solver that differentiates the cost itself: a product of differently ordered maps."""
+    """The same for a solver that differentiates the cost itself: a product of differently ordered
+    maps.
+    """
 
     gradient = Game.gradient
 
