@@ -26,19 +26,18 @@ from equilibria.networks import (
     ResidualGenerator,
 )
 from equilibria.random import Stream
-from equilibria.solvers import SOLVERS, Rule, Simultaneous
+from equilibria.solvers import SOLVERS, Optimiser, Simultaneous
 
 RULES = {
-    "adam": Rule("adam", 0.01, betas=(0.5, 0.9), weight_decay=0.1),
-    "sgd": Rule("sgd", 0.01, momentum=0.9, weight_decay=0.1),
+    "adam": Optimiser("adam", 0.01, betas=(0.5, 0.9), weight_decay=0.1),
+    "sgd": Optimiser("sgd", 0.01, momentum=0.9, weight_decay=0.1),
 }
 SHAPE = (28, 28)
 
 
 class Maps(Game):
     """A cost of two maps that are bent entry by entry, whose gradients come in the order that is
-    asked for.
-    """
+    asked for."""
 
     players = ("first", "second")
 
@@ -63,8 +62,7 @@ class Maps(Game):
 
 class CurvedMaps(Maps):
     """The same for a solver that differentiates the cost itself: a product of differently ordered
-    maps.
-    """
+    maps."""
 
     gradient = Game.gradient
 
@@ -75,8 +73,9 @@ class CurvedMaps(Maps):
         return (sign * own * other + drawn.contiguous(memory_format=self.order) * own).sum()
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    ("solver", "rule"), [*((solver, "adam") for solver in SOLVERS), ("simultaneous", "sgd")]
+)
 def test_a_gradient_s_order_in_memory_is_nothing_to_a_solver(solver: str, rule: str) -> None:
     def played(order: torch.memory_format) -> list[Tensor]:
         game: Game = (CurvedMaps if solver == "consensus" else Maps)(order)
@@ -96,8 +95,9 @@ def test_a_gradient_s_order_in_memory_is_nothing_to_a_solver(solver: str, rule: 
         assert torch.allclose(turned, straight, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_a_parameter_may_itself_be_channels_last(rule: str) -> None:
+def test_a_parameter_may_itself_be_channels_last() -> None:
+    rule = "adam"
+
     def played(order: torch.memory_format) -> Tensor:
         game = Maps(torch.contiguous_format)
         for parameter in game.parameters():
@@ -138,8 +138,9 @@ def pair(kind: str) -> tuple[nn.Module, nn.Module]:
     return ResidualGenerator(SHAPE, 8, 16, stream=ours), ResidualCritic(SHAPE, 16, stream=its)
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("kind", ["mlp", "dcgan", "residual"])
+@pytest.mark.parametrize(
+    ("kind", "rule"), [("mlp", "adam"), ("dcgan", "adam"), ("residual", "sgd")]
+)
 def test_an_update_of_every_kind_of_network_is_the_one_that_a_loop_over_entries_gives(
     kind: str, rule: str
 ) -> None:
