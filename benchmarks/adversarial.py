@@ -45,7 +45,7 @@ from equilibria.games.adversarial import AdversarialGame  # noqa: E402
 from equilibria.models.generator import Generator  # noqa: E402
 from equilibria.networks import MLP, DCGANCritic, DCGANGenerator, ResidualCritic, ResidualGenerator  # noqa: E402
 from equilibria.random import Stream  # noqa: E402
-from equilibria.solvers import SOLVERS, Rule  # noqa: E402
+from equilibria.solvers import SOLVERS, Optimiser  # noqa: E402
 
 GAMMA, RATE, BETAS, SHAPE, CHANNELS = 1.0, 1e-3, (0.5, 0.999), (28, 28), 32
 BARE = ("bare", "bare, fused")
@@ -93,7 +93,7 @@ def ours(setup: Setup, measured: bool = False) -> Work:
     else:
         network, critic = setup.pair()
     game = AdversarialGame(Generator(network, setup.latent), critic, "relativistic", penalties={"r1": GAMMA, "r2": GAMMA})
-    play, batches, stream = SOLVERS["alternating"](Rule("adam", RATE, betas=BETAS)), repeat(Batch(rows(setup))), Stream(2)
+    play, batches, stream = SOLVERS["alternating"](Optimiser("adam", RATE, betas=BETAS)), repeat(Batch(rows(setup))), Stream(2)
     place = iter(range(1 << 40))
 
     def work(steps: int) -> None:

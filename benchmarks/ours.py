@@ -17,7 +17,7 @@ from equilibria.inference import gibbs  # noqa: E402
 from equilibria.models.boltzmann import BoltzmannMachine  # noqa: E402
 from equilibria.random import Stream  # noqa: E402
 from equilibria.solvers import Simultaneous  # noqa: E402
-from equilibria.solvers.rule import Rule  # noqa: E402
+from equilibria.solvers.optimiser import Optimiser  # noqa: E402
 from equilibria.units import Bernoulli  # noqa: E402
 
 COMPILED = fast._kernels() if fast.available() else {}
@@ -56,7 +56,7 @@ def sweeps(sizes: Sequence[int], dtype: torch.dtype = torch.float32) -> Work:
 def epoch(batch: int = BATCH, sizes: tuple[int, int] = RBM, rows: int = ROWS, precision: str = "float32") -> Work:
     """An epoch of PCD-1 with the estimators' own choices: centred, momentum, weight decay."""
     game = ContrastiveGame(machine_of(sizes), chains=batch, precision=precision)
-    solver = Simultaneous(Rule("sgd", rate=0.05, momentum=0.5, weight_decay=1e-4))
+    solver = Simultaneous(Optimiser("sgd", rate=0.05, momentum=0.5, weight_decay=1e-4))
     batches, count = Batches(DATA[:rows, : sizes[0]].contiguous(), batch, Stream(0)), 0
 
     def play() -> None:

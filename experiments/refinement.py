@@ -15,12 +15,16 @@ import argparse
 import copy
 import dataclasses
 import math
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 from record import record
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from equilibria.data import Batch, Batches, GaussianMixture
 from equilibria.evaluation import modes
@@ -32,9 +36,10 @@ from equilibria.inference.density_ratio import LinearRatio, fit_ratio
 from equilibria.inference.langevin import langevin
 from equilibria.inference.refinement import metropolis_hastings, reject, sir
 from equilibria.models.generator import Generator
-from equilibria.networks import MLP, Coupling, Fourier
+from equilibria.networks import MLP, Fourier
 from equilibria.random import Stream
-from equilibria.solvers import Rule, Simultaneous
+from equilibria.solvers import Optimiser, Simultaneous
+from research.coupling import Coupling
 
 SIGMAS, ROWS = 4.0, 100_000
 
@@ -64,7 +69,7 @@ class CriticAlone(AdversarialGame):
     players = ("critic",)
 
 
-def play(game: Game, rows: np.ndarray, rule: Rule, batch_size: int, stream: Stream, look=None) -> list:
+def play(game: Game, rows: np.ndarray, rule: Optimiser, batch_size: int, stream: Stream, look=None) -> list:
     """As many rounds as the rule's schedule has; what ``look`` saw every twentieth of them."""
     solver, seen = Simultaneous(rule), []
     batches = Batches(rows, batch_size, stream.child("data"), encode=torch.from_numpy)
@@ -102,13 +107,13 @@ def main() -> None:
     test = torch.from_numpy(mixture.sample(20_000, stream.child("test")))
 
     flow = Coupling(2, (64, 64), layers=2, bins=16, stream=stream.child("flow"))
-    rule = Rule("adam", 2e-3, schedule="cosine", steps=options.flow_steps)
+    rule = Optimiser("adam", 2e-3, schedule="cosine", steps=options.flow_steps)
     play(Likelihood(flow), rows, rule, 500, stream.child("likelihood"))
     generator, exact = Generator(flow.requires_grad_(False), 2), copy.deepcopy(flow).double()
     fake, fake_test = (generator.sample(20_000, stream.child("fake", i)) for i in range(2))
 
     critic = Fourier(MLP((2 + 256, 128, 128, 1), "leaky_relu", stream=stream.child("critic")), 2, 128, 10.0, stream=stream.child("waves"))
-    rule = Rule("adam", 2e-3, schedule="cosine", steps=options.critic_steps)
+    rule = Optimiser("adam", 2e-3, schedule="cosine", steps=options.critic_steps)
     curve = play(CriticAlone(generator, critic), rows, rule, 1000, stream.child("critic play"), lambda: held_out_cost(critic, unseen, fake))
     print("held-out cost of the critic:", ", ".join(f"{cost:.4f}" for _, cost in curve), flush=True)
 

@@ -1,4 +1,5 @@
-"""Truths for small belief networks, by brute force in numpy's float64 from the formula of the joint and the parameters alone."""
+"""Truths for small belief networks, by brute force in numpy's float64 from the formula of the joint
+and the parameters alone."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from scipy import special, stats
 import exact
 from equilibria.models.belief_network import BeliefNetwork
 from equilibria.units import Bernoulli, Categorical, Gaussian, Units
+from research.untied import UntiedNetwork
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,9 +29,11 @@ DISCRETE = tuple(name for name in NETWORKS if name != "gaussian")
 
 
 def network_of(shape: str, std: float = 1.0, untied: bool = False) -> BeliefNetwork:
-    """A float64 network with all parameters from N(0, std²); untied, its recognition weights are others than the generative ones."""
-    network = BeliefNetwork.stack(*_SHAPES[shape])
-    network = (network.untie() if untied else network).double()
+    """A float64 network with all parameters from N(0, std²).
+
+    Untied, its recognition weights are others than the generative ones.
+    """
+    network = (UntiedNetwork if untied else BeliefNetwork).stack(*_SHAPES[shape]).double()
     generator = np.random.default_rng(NETWORKS.index(shape))
     with torch.no_grad():
         for parameter in network.parameters():
@@ -66,7 +70,10 @@ def down(network: BeliefNetwork, i: int, below: Array, above: Array) -> Array:
     """log p(layer i | layer i + 1), (states below, states above)."""
     lower, upper = network.layers[i : i + 2]
     machine = network.machine(i)
-    field = _array(machine.bias[lower]) + _signal(network.units(upper), above) @ _array(machine.weight[f"{lower}-{upper}"]).T
+    field = (
+        _array(machine.bias[lower])
+        + _signal(network.units(upper), above) @ _array(machine.weight[f"{lower}-{upper}"]).T
+    )
     return log_law(network.units(lower), field, below)
 
 
@@ -74,28 +81,43 @@ def up(network: BeliefNetwork, i: int, below: Array, above: Array) -> Array:
     """log Q(layer i + 1 | layer i), (states below, states above)."""
     lower, upper = network.layers[i : i + 2]
     machine, key = network.machine(i), f"{lower}-{upper}"
-    weight = network.recognition[key] if key in network.recognition else machine.weight[key]
+    recognition = network.recognition if isinstance(network, UntiedNetwork) else machine.weight
+    weight = recognition[key]
     field = _array(machine.bias[upper]) + _signal(network.units(lower), below) @ _array(weight)
     return log_law(network.units(upper), field, above).T
 
 
 def prior(network: BeliefNetwork) -> Array:
-    """log p of each state of the topmost machine's lower layer, by summing exp(−E) over its hidden one."""
+    """log p of each state of the topmost machine's lower layer, by summing exp(−E) over its hidden
+    one."""
     below, above = (exact.layer_states(network.units(name)) for name in network.layers[-2:])
-    pairs = {network.layers[-2]: np.repeat(below, len(above), 0), network.layers[-1]: np.tile(above, (len(below), 1))}
-    sums = special.logsumexp(-exact.energy(network.top, pairs).reshape(len(below), len(above)), axis=1)
+    pairs = {
+        network.layers[-2]: np.repeat(below, len(above), 0),
+        network.layers[-1]: np.tile(above, (len(below), 1)),
+    }
+    sums = special.logsumexp(
+        -exact.energy(network.top, pairs).reshape(len(below), len(above)), axis=1
+    )
     return sums - special.logsumexp(sums)
 
 
 def joint(network: BeliefNetwork, v: torch.Tensor) -> tuple[Array, Array]:
-    """(log p(v, h¹, …, h^{L−1}), log Q(h¹, …, h^{L−1} | v)) of every state of the hidden layers, each (rows, states)."""
-    tables = [v.numpy(), *(exact.layer_states(network.units(name)) for name in network.layers[1:-1])]
+    """(log p(v, h¹, …, h^{L−1}), log Q(h¹, …, h^{L−1} | v)) of every state of the hidden layers,
+    each (rows, states)."""
+    tables = [
+        v.numpy(),
+        *(exact.layer_states(network.units(name)) for name in network.layers[1:-1]),
+    ]
     downs = [down(network, i, *tables[i : i + 2]) for i in range(len(tables) - 1)]
     ups = [up(network, i, *tables[i : i + 2]) for i in range(len(tables) - 1)]
     top, logs_p, logs_q = prior(network), [], []
     for path in itertools.product(*(range(len(table)) for table in tables[1:])):
         steps = list(itertools.pairwise(path))
-        logs_p.append(downs[0][:, path[0]] + sum(downs[i + 1][a, b] for i, (a, b) in enumerate(steps)) + top[path[-1]])
+        logs_p.append(
+            downs[0][:, path[0]]
+            + sum(downs[i + 1][a, b] for i, (a, b) in enumerate(steps))
+            + top[path[-1]]
+        )
         logs_q.append(ups[0][:, path[0]] + sum(ups[i + 1][a, b] for i, (a, b) in enumerate(steps)))
     return np.stack(logs_p, 1), np.stack(logs_q, 1)
 
@@ -105,7 +127,8 @@ def log_prob(network: BeliefNetwork, v: torch.Tensor) -> Array:
 
 
 def bound(network: BeliefNetwork, v: torch.Tensor, importance: int = 1) -> tuple[Array, Array]:
-    """(the bound, the standard deviation of one Monte Carlo term of it) of each row: exactly, over all tuples of hidden states."""
+    """(the bound, the standard deviation of one Monte Carlo term of it) of each row: exactly, over
+    all tuples of hidden states."""
     log_p, log_q = joint(network, v)
     logs, weights = log_p - log_q, np.exp(log_q)
     terms, chances = logs[:, :, None], weights
@@ -125,9 +148,17 @@ def log_partition(network: BeliefNetwork) -> float:
 
 
 def g_test(counts: Array, expected: Array) -> float:
-    """p-value of the G-test; states that are expected fewer than five times count as one with the rarest of the others."""
+    """p-value of the G-test; states that are expected fewer than five times count as one with the
+    rarest of the others."""
     order = np.argsort(expected)
     counts, expected = counts[order], expected[order]
     rare = int((expected < 5).sum())
-    observed, wanted = np.append(counts[: rare + 1].sum(), counts[rare + 1 :]), np.append(expected[: rare + 1].sum(), expected[rare + 1 :])
-    return float(stats.power_divergence(observed, wanted * observed.sum() / wanted.sum(), lambda_="log-likelihood").pvalue)
+    observed, wanted = (
+        np.append(counts[: rare + 1].sum(), counts[rare + 1 :]),
+        np.append(expected[: rare + 1].sum(), expected[rare + 1 :]),
+    )
+    return float(
+        stats.power_divergence(
+            observed, wanted * observed.sum() / wanted.sum(), lambda_="log-likelihood"
+        ).pvalue
+    )

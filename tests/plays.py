@@ -15,7 +15,7 @@ from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.models.generator import Generator
 from equilibria.networks.mlp import MLP
 from equilibria.random import Stream
-from equilibria.solvers import Alternating, Rule, Simultaneous
+from equilibria.solvers import Alternating, Optimiser, Simultaneous
 from equilibria.training.stages import Average, Stage
 from equilibria.units import Bernoulli
 
@@ -59,7 +59,7 @@ def adversarial(
     critic = MLP((SIZE, 16, 1), activation="leaky_relu", stream=Stream(7).child("critic")).to(dtype)
     game = AdversarialGame(Generator(network, latent_dim=3), critic)
     mean = Average(game.generator, average) if average else None
-    solver = Alternating(Rule("adam", 0.01, betas=(0.5, 0.999)), k=k)
+    solver = Alternating(Optimiser("adam", 0.01, betas=(0.5, 0.999)), k=k)
     return [Stage("play", game, solver, batches("play", dtype, shard), steps, average=mean)]
 
 
@@ -78,5 +78,5 @@ def largest_difference(left: dict[str, Tensor], right: dict[str, Tensor]) -> flo
     return max(float((left[name].double() - right[name].double()).abs().max()) for name in left)
 
 
-def _gradient_steps(rate: float, steps: int) -> Rule:
-    return Rule("sgd", rate, momentum=0.5, weight_decay=1e-4, schedule="linear", steps=steps)
+def _gradient_steps(rate: float, steps: int) -> Optimiser:
+    return Optimiser("sgd", rate, momentum=0.5, weight_decay=1e-4, schedule="linear", steps=steps)

@@ -32,7 +32,7 @@ from equilibria.games.adversarial import AdversarialGame
 from equilibria.models.generator import Generator
 from equilibria.networks import MLP
 from equilibria.random import Stream
-from equilibria.solvers import Alternating, Rule
+from equilibria.solvers import Alternating, Optimiser
 
 DATA = GaussianMixture.ring(8, radius=2.0, std=0.05)
 GAMES = {"plain": {"payoff": "non-saturating"}, "relativistic + R1 + R2": {"payoff": "relativistic", "penalties": {"r1": 0.05, "r2": 0.05}}}
@@ -44,7 +44,7 @@ def strip(name: str, steps: int, rate: float, seed: int) -> list[tuple[int, np.n
     stream = Stream(seed)
     generator = Generator(MLP((16, 128, 128, 2), stream=stream.child("generator")), 16)
     game = AdversarialGame(generator, MLP((2, 128, 128, 1), "leaky_relu", stream=stream.child("critic")), **GAMES[name])
-    solver = Alternating(Rule("adam", rate, betas=(0.5, 0.999)))
+    solver = Alternating(Optimiser("adam", rate, betas=(0.5, 0.999)))
     batches = Batches(DATA.sample(50_000, stream.child("data")), 200, stream.child("batches"), encode=torch.from_numpy)
     moments, seen = {max(1, round(share * steps)) for share in SHARES}, []
     for step in range(1, steps + 1):

@@ -33,7 +33,7 @@ from equilibria.games.adversarial import AdversarialGame
 from equilibria.models.generator import Generator
 from equilibria.networks import MLP
 from equilibria.random import Stream
-from equilibria.solvers import Rule, Simultaneous
+from equilibria.solvers import Optimiser, Simultaneous
 
 DATA = GaussianMixture(np.array([[-2.0], [0.5], [1.8]]), 0.4)
 MEAN, STD = 0.3, 1.6  # of the samples
@@ -68,7 +68,7 @@ def main() -> None:
 
     critic = MLP((1, 64, 64, 1), "tanh", stream=stream.child("critic"))
     game = CriticAlone(still_generator(), critic)
-    rule = Rule("adam", 3e-3, schedule="cosine", steps=options.steps)
+    rule = Optimiser("adam", 3e-3, schedule="cosine", steps=options.steps)
     solver = Simultaneous(rule)
     batches = Batches(DATA.sample(200_000, stream.child("data")), 1000, stream.child("batches"), encode=torch.from_numpy)
 

@@ -21,14 +21,15 @@ from typing import Any, NamedTuple
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from record import record
 
-from equilibria.games.flow import flow_jacobian
 from equilibria.games.game import Game
-from equilibria.games.toy import DiracGame, XYGame
-from equilibria.solvers import Alternating, Consensus, Extragradient, Lookahead, Optimistic, Rule, Simultaneous, Solver
-from equilibria.solvers.local import update_jacobian
+from equilibria.games.toy import XYGame
+from equilibria.solvers import Alternating, Consensus, Extragradient, Lookahead, Optimiser, Optimistic, Simultaneous, Solver
+from research.eigenvalues import flow_jacobian, update_jacobian
+from research.games import DiracGame
 
 H, GAMMA, K, ALPHA = 0.3, 0.5, 5, 0.5
 
@@ -47,7 +48,7 @@ class Linear(NamedTuple):
 class Played(NamedTuple):
     """How a solver is made, how many rounds its period has, and its update's eigenvalues over them."""
 
-    make: Callable[[Rule], Solver]
+    make: Callable[[Optimiser], Solver]
     rounds: int
     formula: Callable[[Linear], list[complex]]
 
@@ -131,7 +132,7 @@ def table() -> list[dict[str, Any]]:
             }
         )
         for solver, played in SOLVERS.items():
-            eigenvalues = torch.linalg.eigvals(update_jacobian(make(), played.make(Rule("sgd", H)), played.rounds))
+            eigenvalues = torch.linalg.eigvals(update_jacobian(make(), played.make(Optimiser("sgd", H)), played.rounds))
             formula = played.formula(linear)
             rows.append(
                 {

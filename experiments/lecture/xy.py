@@ -27,14 +27,14 @@ from record import RESULTS, record
 
 from equilibria.games.toy import XYGame
 from equilibria.random import Stream
-from equilibria.solvers import Rule
+from equilibria.solvers import Optimiser
 
 ROUNDS, START = 60, (1.0, 0.0)
 
 
 def path(solver: str, rounds: int) -> list[tuple[float, float]]:
     """Where the players are, the start included."""
-    game, player = XYGame(*START), SOLVERS[solver].make(Rule("sgd", H))
+    game, player = XYGame(*START), SOLVERS[solver].make(Optimiser("sgd", H))
     places = [START]
     for i in range(rounds):
         player.step(game, repeat(None), Stream(0).child(i), measure=False)

@@ -121,7 +121,8 @@ def test_rows_are_kept_from_training_for_the_ratio():
     assert len(seen) == 300
     assert not kept & seen
     assert trained["whole"].shape == trained["part"].shape
-    assert GAN(**OPTIONS, validation_fraction=0.25).fit(X).ratio_ is None or part.ratio_ is None
+    assert GAN(**OPTIONS).fit(X).ratio_ is None, "nothing was kept to fit it on"
+    assert GAN(**OPTIONS, validation_fraction=0.25).fit(X).ratio_.how == "formula"
 
 
 def test_the_ratio_is_fitted_at_the_end_saved_and_loaded(tmp_path):

@@ -12,7 +12,7 @@ from equilibria.data.layers import SchemaLayer
 from equilibria.estimators.layout import Layout
 from equilibria.estimators.stack import pretraining
 from equilibria.random import Stream
-from equilibria.solvers import Rule
+from equilibria.solvers import Optimiser
 from equilibria.units import Bernoulli, Categorical, Gaussian
 
 PICTURE = SchemaLayer("picture", "bernoulli", slice(0, 4), 4, None, (0, 1, 2, 3))
@@ -67,7 +67,7 @@ def test_a_tower_of_one_variable_comes_into_the_topmost_stage_of_pretraining():
     """The first stage sees the picture alone; the second its features with the name beside them, masked where it is missing."""
     layout = Layout((NAME, PICTURE), (5, 6), towers=True)
     machine = layout.build().double().initialise(0, std=0.5)
-    make = {"batches": lambda name: None, "rule": Rule("sgd", 0.1), "steps": 1, "stream": Stream(1), "on_last": lambda: None}
+    make = {"batches": lambda name: None, "rule": Optimiser("sgd", 0.1), "steps": 1, "stream": Stream(1), "on_last": lambda: None}
     stages = pretraining(machine, layout.levels, **make, copies=2, visible=layout.visible_names)
     first, second = (stage.game for stage in stages)
     assert first.machine.edges == (("picture", "picture_hidden1"),)

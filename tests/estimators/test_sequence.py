@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import joblib
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
-from equilibria import DBM, GAN, RBM, NextState, load
+from equilibria import DBM, GAN, RBM, NextState, load, resume
 from equilibria.random import Stream
 
 TRANSITIONS = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.5, 0.1, 0.4]])
@@ -114,14 +115,39 @@ def test_it_travels(markov, tmp_path):
     joblib.dump(markov, buffer)
     buffer.seek(0)
     markov.save(tmp_path / "run")
-    for copy in (joblib.load(buffer), NextState.load(tmp_path / "run")):
+    for copy in (joblib.load(buffer), NextState.load(tmp_path / "run"), load(tmp_path / "run")):
+        assert type(copy) is NextState
         assert (copy.predict_proba([[0], [2]]) == markov.predict_proba([[0], [2]])).all()
         assert (copy.forecast([[0]], 3) == markov.forecast([[0]], 3)).all()
         assert copy.lag == 1
-    assert [layer.name for layer in load(tmp_path / "run").schema_.layers] == ["past", "future"]
     RBM(3, n_iter=1, random_state=0).fit(np.eye(4)).save(tmp_path / "other")
     with pytest.raises(ValueError, match=r"visible layers \['visible'\]; expected those of NextState"):
         NextState.load(tmp_path / "other")
+
+
+def test_a_run_from_before_there_was_a_mark_is_known_by_its_layers(markov, tmp_path):
+    markov.save(tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    del config["next_state"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    again = load(tmp_path / "run")
+    assert (again.lag, type(again)) == (1, NextState)
+    again.save(tmp_path / "again")
+    assert type(load(tmp_path / "again")) is NextState
+    towers = {"past": [0], "future": [1]}  # named so by a user
+    RBM(3, towers=towers, n_iter=1, random_state=0).fit(np.eye(2).repeat(5, 0)).save(tmp_path / "towers")
+    assert type(load(tmp_path / "towers")) is RBM
+
+
+def test_a_stopped_run_goes_on_with_the_sequence(tmp_path):
+    model = NextState(RBM(6, n_iter=5, out=str(tmp_path / "run"), **OPTIONS), lag=2).fit(chain(200))
+    (tmp_path / "run" / "model.safetensors").unlink()
+    again = resume(tmp_path / "run", chain(200))
+    assert (type(again), again.lag) == (NextState, 2)
+    past = [[0], [1]]
+    assert (again.predict_proba(past) == model.predict_proba(past)).all()
+    with pytest.raises(ValueError, match="not the data that the run was started with"):
+        resume(tmp_path / "run", chain(200, seed=1))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +212,8 @@ def test_a_gans_forecasts_roll_on_and_travel(adversarial, tmp_path):
     assert abs(futures[:, -1].mean()) < 0.5
     assert 0.7 < futures[:, -1].std() < 1.5
     adversarial.save(tmp_path / "run")
-    again = NextState.load(tmp_path / "run")
+    again = load(tmp_path / "run")
+    assert type(again) is NextState
     assert again.lag == 1
     assert (again.forecast([[0.0]], 3) == adversarial.forecast([[0.0]], 3)).all()
     assert abs(adversarial.predict_next([[1.0]], how="mean")[0, 0] - 0.5) < 0.4

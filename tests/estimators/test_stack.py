@@ -12,7 +12,7 @@ from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference import mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.solvers import Rule
+from equilibria.solvers import Optimiser
 from equilibria.training.engine import Processes
 from equilibria.training.trainer import Trainer
 from equilibria.units import Bernoulli, Categorical
@@ -30,7 +30,7 @@ def machine_of(*sizes: int, dtype: torch.dtype = torch.float64) -> BoltzmannMach
 
 def stages_of(machine: BoltzmannMachine, steps: int = 5, rate: float = 0.1, on_last=lambda: None, levels=None, copies: int = 1):
     levels = [[name] for name in machine.layers] if levels is None else levels
-    rule = Rule("sgd", rate)
+    rule = Optimiser("sgd", rate)
     return pretraining(machine, levels, lambda name: plays.batches(name, machine.dtype), rule, steps, Stream(1), on_last, copies=copies)
 
 

@@ -15,21 +15,27 @@ from equilibria.models.generator import Generator
 from equilibria.networks.fourier import Fourier
 from equilibria.networks.mlp import MLP
 from equilibria.random import Stream
-from equilibria.solvers import SOLVERS, Rule
+from equilibria.solvers import SOLVERS, Optimiser
 from equilibria.solvers.solver import frozen
 
 STREAM = Stream(11)
 
 
 def build(payoff: str = "non-saturating", columns: int = 0, **options: Any) -> AdversarialGame:
-    generator = Generator(MLP((2 + columns, 8, 3), output="tanh", stream=STREAM.child("generator")), latent_dim=2)
+    generator = Generator(
+        MLP((2 + columns, 8, 3), output="tanh", stream=STREAM.child("generator")), latent_dim=2
+    )
     packs, classes = options.get("packing") or 1, options.get("classes") or 1
-    critic = MLP((packs * (3 + columns), 8, classes), activation="tanh", stream=STREAM.child("critic"))
+    critic = MLP(
+        (packs * (3 + columns), 8, classes), activation="tanh", stream=STREAM.child("critic")
+    )
     return AdversarialGame(generator, critic, payoff, **options).double()
 
 
 def batch(rows: int = 6, columns: int = 0) -> Batch:
-    condition = STREAM.child("condition").normal((rows, columns), torch.float64) if columns else None
+    condition = (
+        STREAM.child("condition").normal((rows, columns), torch.float64) if columns else None
+    )
     return Batch(STREAM.child("data").normal((rows, 3), torch.float64), condition=condition)
 
 
@@ -44,7 +50,12 @@ def test_costs_are_the_payoff_averaged_over_rows(payoff: str) -> None:
     for player, cost in zip(game.players, expected, strict=True):
         assert torch.allclose(game.cost(player, drawn), cost.mean(), rtol=0, atol=1e-14)
     measured = game.measure(drawn)
-    reported = {"critic_cost": expected[0], "generator_cost": expected[1], "real_logit": real, "fake_logit": fake}
+    reported = {
+        "critic_cost": expected[0],
+        "generator_cost": expected[1],
+        "real_logit": real,
+        "fake_logit": fake,
+    }
     for name, value in reported.items():
         assert torch.allclose(measured[name], value.mean(), rtol=0, atol=1e-14), name
     right = ((real > 0).sum() + (fake < 0).sum()).item()
@@ -70,18 +81,18 @@ def test_noise_follows_global_rows_and_the_stream() -> None:
 
 def test_missing_values_and_unknown_names_are_refused() -> None:
     rows = batch()
-    with pytest.raises(ValueError, match="batch has a mask"):
+    with pytest.raises(ValueError, match="batch: an adversarial game needs complete rows"):
         build().draw(Batch(rows.values, mask=torch.ones(6, 3, dtype=torch.bool)), STREAM)
     with pytest.raises(ValueError, match="payoff='huge'"):
         build("huge")
-    with pytest.raises(ValueError, match="player='referee'"):
-        build().cost("referee", build().draw(rows, STREAM))
 
 
 def test_a_critic_with_several_logits_a_row_is_refused() -> None:
     game = build()
     game.critic = MLP((3, 2), stream=STREAM).double()
-    with pytest.raises(ValueError, match=r"critic: its answer to 12 rows has shape \(12, 2\); expected 12 rows of one logit"):
+    with pytest.raises(
+        ValueError, match=r"its answer to 12 rows has shape \(12, 2\); expected \(12, 1\)"
+    ):
         game.cost("critic", game.draw(batch(), STREAM))
 
 
@@ -110,13 +121,18 @@ class Line(nn.Module):
         return self.line(x)
 
 
-PLAYS = [*((payoff, "alternating") for payoff in PAYOFFS), *(("non-saturating", solver) for solver in SOLVERS if solver != "alternating")]
+PLAYS = [
+    *((payoff, "alternating") for payoff in PAYOFFS),
+    *(("non-saturating", solver) for solver in SOLVERS if solver != "alternating"),
+]
 
 
 @pytest.mark.parametrize(("payoff", "solver"), PLAYS)
 def test_each_game_moves_the_generator_towards_the_data(payoff: str, solver: str) -> None:
     game = AdversarialGame(Generator(Shift(), latent_dim=1), Line(), payoff)
-    rounds = SOLVERS[solver]({"critic": Rule("sgd", 0.1, weight_decay=0.2), "generator": Rule("sgd", 0.1)})
+    rounds = SOLVERS[solver](
+        {"critic": Optimiser("sgd", 0.1, weight_decay=0.2), "generator": Optimiser("sgd", 0.1)}
+    )
     data = Stream(3)
     rows = (Batch(data.child(i).normal((64, 1), torch.float64) + 1) for i in range(400))
     for step in range(300 if solver == "lookahead" else 150):
@@ -132,16 +148,24 @@ WEIGHTS = {"r1": 3.0, "r2": 0.7, "gradient-penalty": 10.0}
 def squares(game: AdversarialGame, x: Tensor, condition: Tensor | None = None) -> Tensor:
     """‖∇_x logit‖² of each pack, by a loop over packs."""
     x = x.detach().requires_grad_()
-    packs = [torch.autograd.grad(logit, x, retain_graph=True)[0].square().sum() for logit in game.logits(x, condition)]
+    packs = [
+        torch.autograd.grad(logit, x, retain_graph=True)[0].square().sum()
+        for logit in game.logits(x, condition)
+    ]
     return torch.stack(packs)
 
 
-@pytest.mark.parametrize("packing", [1, 2])
-@pytest.mark.parametrize("columns", [0, 2])
-@pytest.mark.parametrize("names", [("r1",), ("r2",), ("gradient-penalty",), ("r1", "r2"), tuple(WEIGHTS)])
-def test_penalties_add_to_the_critics_cost_alone(names: tuple[str, ...], columns: int, packing: int) -> None:
+@pytest.mark.parametrize(("packing", "columns"), [(1, 0), (2, 2)])
+@pytest.mark.parametrize(
+    "names", [("r1",), ("r2",), ("gradient-penalty",), ("r1", "r2"), tuple(WEIGHTS)]
+)
+def test_penalties_add_to_the_critics_cost_alone(
+    names: tuple[str, ...], columns: int, packing: int
+) -> None:
     plain = build("relativistic", columns, packing=packing)
-    game = build("relativistic", columns, packing=packing, penalties={name: WEIGHTS[name] for name in names})
+    game = build(
+        "relativistic", columns, packing=packing, penalties={name: WEIGHTS[name] for name in names}
+    )
     drawn = game.draw(batch(columns=columns), STREAM.child("round"))
     fake = game.generator(drawn.noise, drawn.condition).detach()
     places = {"r1": drawn.real, "r2": fake}
@@ -151,9 +175,13 @@ def test_penalties_add_to_the_critics_cost_alone(names: tuple[str, ...], columns
         assert ((share >= 0) & (share < 1)).all()
         assert len(set(drawn.mix.tolist())) == 6 / packing
         mixed = share * drawn.real + (1 - share) * fake
-        expected["gradient-penalty"] = (squares(game, mixed, drawn.condition).sqrt() - 1).square().mean()
+        expected["gradient-penalty"] = (
+            (squares(game, mixed, drawn.condition).sqrt() - 1).square().mean()
+        )
     added = sum(WEIGHTS[name] * expected[name] for name in names)
-    assert torch.allclose(game.cost("critic", drawn) - plain.cost("critic", drawn), added, rtol=0, atol=1e-13)
+    assert torch.allclose(
+        game.cost("critic", drawn) - plain.cost("critic", drawn), added, rtol=0, atol=1e-13
+    )
     assert added > 1e-3
     assert game.cost("generator", drawn) == plain.cost("generator", drawn)
     measured = game.measure(drawn)
@@ -182,7 +210,10 @@ def test_penalties_fade_geometrically_and_go_on_from_a_saved_state() -> None:
     game, rows = build("relativistic", penalties={"r1": 2.0, "r2": 0.5}, fade=(0.01, 4)), batch()
     drawn = game.draw(rows, STREAM)
     plain = build("relativistic").cost("critic", drawn).item()
-    alone = {name: build("relativistic", penalties={name: 1.0}).cost("critic", drawn).item() - plain for name in ("r1", "r2")}
+    alone = {
+        name: build("relativistic", penalties={name: 1.0}).cost("critic", drawn).item() - plain
+        for name in ("r1", "r2")
+    }
     for t in range(7):
         share = 0.01 ** min(t / 4, 1)
         paid = game.cost("critic", drawn).item() - plain
@@ -204,24 +235,44 @@ def test_pictures_have_slopes_too_and_the_batch_is_left_alone() -> None:
     critic = MLP((18, 6, 1), activation="tanh", stream=STREAM).double()
     generator = Generator(nn.Sequential(), latent_dim=1)
     game = AdversarialGame(generator, critic, penalties={"r1": 1.0})
-    game.generator.forward = lambda z, condition=None: STREAM.child("fake").normal(shape, torch.float64)  # type: ignore[method-assign]
+    game.generator.forward = lambda z, condition=None: STREAM.child("fake").normal(
+        shape, torch.float64
+    )  # type: ignore[method-assign]
     drawn = AdversarialDraw(STREAM.child("real").normal(shape, torch.float64), torch.zeros(4, 1))
     expected = squares(game, drawn.real).mean() / 2
     assert torch.allclose(game.measure(drawn)["r1"], expected, rtol=0, atol=1e-14)
     assert not drawn.real.requires_grad
 
 
-@pytest.mark.parametrize("payoff", PAYOFFS)
+@pytest.mark.parametrize(
+    "payoff", ["relativistic", "least-squares"]
+)  # it enters by its costs alone
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "leaky_relu behind waves"])
-@pytest.mark.parametrize(("packing", "columns", "hidden"), [(1, 0, (8, 7)), (1, 2, (6,)), (2, 2, (8, 7, 5)), (1, 1, ())])
+@pytest.mark.parametrize(
+    ("packing", "columns", "hidden"), [(1, 0, (8, 7)), (1, 2, (6,)), (2, 2, (8, 7, 5)), (1, 1, ())]
+)
 def test_the_closed_form_of_a_rectifier_critic_is_the_derivative(
     payoff: str, activation: str, packing: int, columns: int, hidden: tuple[int, ...]
 ) -> None:
     for names in ((), ("r1",), ("r2",), ("r2", "r1"), ("gradient-penalty", "r1"), tuple(WEIGHTS)):
-        game = build(payoff, columns, packing=packing, penalties={name: WEIGHTS[name] for name in names}, instance_noise=0.1)
+        game = build(
+            payoff,
+            columns,
+            packing=packing,
+            penalties={name: WEIGHTS[name] for name in names},
+            instance_noise=0.1,
+        )
         bent, waves = activation.split()[0], 4 if "waves" in activation else 0
-        critic: nn.Module = MLP((packing * (3 + columns) + 2 * waves, *hidden, 1), activation=bent, stream=STREAM.child("bent"))
-        critic = (Fourier(critic, packing * 3, waves, 2.0, stream=STREAM.child("waves")) if waves else critic).double()
+        critic: nn.Module = MLP(
+            (packing * (3 + columns) + 2 * waves, *hidden, 1),
+            activation=bent,
+            stream=STREAM.child("bent"),
+        )
+        critic = (
+            Fourier(critic, packing * 3, waves, 2.0, stream=STREAM.child("waves"))
+            if waves
+            else critic
+        ).double()
         if packing == 1:
             game.critic = critic
         else:
@@ -261,7 +312,8 @@ def test_other_critics_have_no_closed_form() -> None:
 
 
 class Counting(nn.Module):
-    """A critic that writes down how many rows it was shown, and whether it was to be differentiated."""
+    """A critic that writes down how many rows it was shown, and whether it was to be
+    differentiated."""
 
     def __init__(self, across: bool = False) -> None:
         super().__init__()
@@ -285,7 +337,9 @@ class Counting(nn.Module):
         ((), True, [(6, False), (6, False)]),
     ],
 )
-def test_the_critic_makes_no_more_passes_than_it_must(names: tuple[str, ...], across: bool, critic_turn: list[tuple[int, bool]]) -> None:
+def test_the_critic_makes_no_more_passes_than_it_must(
+    names: tuple[str, ...], across: bool, critic_turn: list[tuple[int, bool]]
+) -> None:
     generator = build().generator
     counting = Counting(across)
     game = AdversarialGame(generator, counting, penalties=dict.fromkeys(names, 1.0))
@@ -308,7 +362,9 @@ def test_one_pass_or_two_give_the_same_gradient(payoff: str) -> None:
     together, apart = (build(payoff, 2, penalties=WEIGHTS) for _ in range(2))
     apart._row_wise = False
     drawn = together.draw(batch(columns=2), STREAM)
-    for one, other in zip(together.gradient("critic", drawn), apart.gradient("critic", drawn), strict=True):
+    for one, other in zip(
+        together.gradient("critic", drawn), apart.gradient("critic", drawn), strict=True
+    ):
         assert torch.allclose(one, other, rtol=0, atol=1e-13)
 
 
@@ -321,7 +377,7 @@ def test_packs_are_rows_side_by_side() -> None:
     critic, generator = PAYOFFS["relativistic"].costs(real, fake)
     assert torch.allclose(game.cost("critic", drawn), critic.mean(), rtol=0, atol=1e-14)
     assert torch.allclose(game.cost("generator", drawn), generator.mean(), rtol=0, atol=1e-14)
-    with pytest.raises(ValueError, match="packing=3 does not divide the 4 rows"):
+    with pytest.raises(ValueError, match="packs of 3 divide, and 4 came"):
         game.draw(batch(4), STREAM)
 
 
@@ -333,7 +389,10 @@ def test_instance_noise_blurs_what_the_critic_sees_for_both_players() -> None:
         # 12,000 numbers: 5 standard errors of the deviation, false alarm below 1e-6
         assert abs(blur.std().item() / 0.5 - 1) < 5 / (2 * 12_000) ** 0.5
     assert abs((real * fake).mean().item()) < 5 * 0.25 / 12_000**0.5
-    blurred = plain.critic(drawn.real + real, None)[:, 0], plain.critic(plain.generator(drawn.noise, None) + fake, None)[:, 0]
+    blurred = (
+        plain.critic(drawn.real + real, None)[:, 0],
+        plain.critic(plain.generator(drawn.noise, None) + fake, None)[:, 0],
+    )
     for player, cost in zip(game.players, PAYOFFS["relativistic"].costs(*blurred), strict=True):
         assert torch.allclose(game.cost(player, drawn), cost.mean(), rtol=0, atol=1e-13)
     other = game.draw(batch(4000), STREAM.child("other"))
@@ -346,11 +405,16 @@ def test_classes_share_the_critic_and_a_missing_label_costs_nothing() -> None:
     labels = torch.tensor([0, -1, 2, 1, -1, 0])
     drawn = game.draw(Batch(rows.values, label=labels), STREAM)
     outputs = game.critic(rows.values, None)
-    real, fake = outputs.logsumexp(1), game.critic(game.generator(drawn.noise, None), None).logsumexp(1)
+    real, fake = (
+        outputs.logsumexp(1),
+        game.critic(game.generator(drawn.noise, None), None).logsumexp(1),
+    )
     known = labels >= 0
     classes = -outputs.log_softmax(1)[known, labels[known]].mean()
     expected = PAYOFFS["non-saturating"].costs(real, fake)
-    assert torch.allclose(game.cost("critic", drawn), expected[0].mean() + classes, rtol=0, atol=1e-13)
+    assert torch.allclose(
+        game.cost("critic", drawn), expected[0].mean() + classes, rtol=0, atol=1e-13
+    )
     assert torch.allclose(game.cost("generator", drawn), expected[1].mean(), rtol=0, atol=1e-13)
     measured = game.measure(drawn)
     wrong = (outputs.argmax(1) != labels)[known].double().mean()
@@ -378,12 +442,16 @@ class Normed(nn.Module):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_running_averages_move_once_a_round(solver: str) -> None:
-    game = AdversarialGame(Generator(Normed(2, 3), latent_dim=2), Normed(3, 1), "relativistic", penalties={"r1": 1.0})
-    rounds = SOLVERS[solver](Rule("sgd", 0.1))
+    game = AdversarialGame(
+        Generator(Normed(2, 3), latent_dim=2), Normed(3, 1), "relativistic", penalties={"r1": 1.0}
+    )
+    rounds = SOLVERS[solver](Optimiser("sgd", 0.1))
     for step in range(3):
         rounds.step(game, iter([batch(), batch()]), STREAM.child(step))
     assert game.generator.network.norm.num_batches_tracked == 3
-    assert game.critic.norm.num_batches_tracked == 6  # the data and the samples are two passes of one turn
+    assert (
+        game.critic.norm.num_batches_tracked == 6
+    )  # the data and the samples are two passes of one turn
     assert game.generator.network.norm.track_running_stats
     drawn = game.draw(batch(), STREAM)
     game.measure(drawn)
@@ -392,19 +460,11 @@ def test_running_averages_move_once_a_round(solver: str) -> None:
 
 def test_numbers_out_of_range_are_refused() -> None:
     for options, sentence in (
-        ({"penalties": {"r3": 1.0}}, "penalties: 'r3' is none; expected a weight for any of r1, r2, gradient-penalty"),
-        ({"penalties": {"r1": -1.0}}, r"penalties\['r1'\]=-1.0"),
-        ({"penalties": {"r1": "1"}}, r"penalties\['r1'\]='1'"),
-        ({"penalties": {"r1": True}}, r"penalties\['r1'\]=True"),
+        ({"penalties": {"r3": 1.0}}, "penalties='r3'"),
         ({"penalties": {"r1": float("nan")}}, r"penalties\['r1'\]=nan"),
         ({"packing": 0}, "packing=0"),
         ({"instance_noise": -0.1}, "instance_noise=-0.1"),
         ({"classes": 1}, "classes=1"),
-        ({"classes": 3, "packing": 2}, "packing=2 with classes=3"),
     ):
         with pytest.raises(ValueError, match=sentence):
             build(**options)
-    game = build(classes=3)
-    for label in (3.0, -2.0, 0.5):
-        with pytest.raises(ValueError, match="label from"):
-            game.draw(Batch(batch(1).values, label=torch.tensor([label])), STREAM)

@@ -13,13 +13,16 @@ from equilibria.random import Stream
 
 
 class Pair(Game):
-    """A module and a lone parameter as players; half of the module is fixed, and one weight does not enter the cost."""
+    """A module and a lone parameter as players; half of the module is fixed, and one weight does
+    not enter the cost."""
 
     players = ("network", "scale")
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = nn.ParameterDict({"fixed": torch.ones(2), "unused": torch.ones(3), "used": torch.ones(2)})  # in order of names
+        self.network = nn.ParameterDict(
+            {"fixed": torch.ones(2), "unused": torch.ones(3), "used": torch.ones(2)}
+        )  # in order of names
         self.network["fixed"].requires_grad_(False)
         self.scale = nn.Parameter(torch.tensor(2.0))
         self.other = 3.0
@@ -50,7 +53,8 @@ def test_the_gradient_is_that_of_the_cost_with_zeros_where_it_does_not_reach() -
 
 
 class Aliased(Game):
-    """Automatic differentiation hands both weights of this game one and the same expanded tensor."""
+    """Automatic differentiation hands both weights of this game one and the same expanded
+    tensor."""
 
     players = ("both",)
 
@@ -79,17 +83,8 @@ def test_defaults() -> None:
     assert all(value.dim() == 0 and not value.requires_grad for value in measured.values())
 
 
-@pytest.mark.parametrize(
-    ("players", "player", "sentence"),
-    [
-        (("network",), "scale", "does not play"),
-        (("other",), "other", "no submodule or parameter"),
-        (("empty",), "empty", "owns no parameter"),
-    ],
-)
-def test_a_wrong_player_is_named(players: tuple[str, ...], player: str, sentence: str) -> None:
+def test_a_player_without_parameters_is_named() -> None:
     game = Pair()
     game.empty = nn.Identity()
-    game.players = players
-    with pytest.raises(ValueError, match=f"player='{player}'.*{sentence}"):
-        game.parameters_of(player)
+    with pytest.raises(ValueError, match="player='empty' owns no parameter"):
+        game.parameters_of("empty")

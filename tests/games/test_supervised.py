@@ -1,4 +1,5 @@
-"""The supervised game against a network and a gradient written by hand, and its masks against their law."""
+"""The supervised game against a network and a gradient written by hand, and its masks against their
+law."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from equilibria.data import Batch
 from equilibria.games.supervised import SupervisedGame
+from equilibria.models.unrolled import UnrolledNetwork
 from equilibria.networks.mlp import MLP
-from equilibria.networks.unrolled import UnrolledNetwork
 from equilibria.random import Stream
 
 LABEL = torch.tensor([0, 2, -1, 1, 1, -1, 0])
@@ -30,7 +31,9 @@ def batch() -> Batch:
     return Batch(Stream(1).normal((7, 10), torch.float64), label=LABEL)
 
 
-def by_hand(played: SupervisedGame, x: Tensor, masks: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor]]:
+def by_hand(
+    played: SupervisedGame, x: Tensor, masks: tuple[Tensor, ...]
+) -> tuple[Tensor, list[Tensor]]:
     """Cost and gradient by the chain rule, in the order of the network's parameters."""
     W, b, V, c, U, d = played.network.parameters()
     m0, m1, m2 = masks if masks else (torch.ones(()),) * 3
@@ -78,7 +81,9 @@ def test_a_missing_label_takes_no_part() -> None:
     known = full.label >= 0
     part = played.draw(Batch(full.values[known], label=full.label[known]), Stream(0))
     whole = played.draw(full, Stream(0))
-    for found, wanted in zip(played.gradient("network", whole), played.gradient("network", part), strict=True):
+    for found, wanted in zip(
+        played.gradient("network", whole), played.gradient("network", part), strict=True
+    ):
         assert torch.allclose(found, wanted, rtol=0, atol=1e-12)
     nothing = played.draw(Batch(full.values, label=torch.full((7,), -1)), Stream(0))
     assert played.cost("network", nothing).item() == 0
@@ -97,7 +102,8 @@ def test_measure_counts_the_labelled_rows_that_are_wrong() -> None:
 
 
 def test_masks_keep_the_mean_and_the_shares() -> None:
-    """20,000 rows: a share is off by 5 standard errors with a chance of 6e-7, and a rate wrong by .01 is 9 of them or more."""
+    """20,000 rows: a share is off by 5 standard errors with a chance of 6e-7, and a rate wrong by
+    .01 is 9 of them or more."""
     played = SupervisedGame(UnrolledNetwork((1, 1, 1), classes=2), (0.2, 0.5))
     x = torch.ones(20_000, 2)
     masks = played.draw(Batch(x, label=torch.zeros(20_000)), Stream(5)).masks
@@ -107,14 +113,21 @@ def test_masks_keep_the_mean_and_the_shares() -> None:
         assert abs(kept - (1 - rate)) < 5 * math.sqrt(rate * (1 - rate) / mask.numel())
     first, second, third = (mask[:, 0] > 0 for mask in masks)
     for one, other in ((first, second), (second, third), (first, third)):
-        assert abs(torch.corrcoef(torch.stack([one, other]).double())[0, 1].item()) < 5 / math.sqrt(20_000)
+        assert abs(torch.corrcoef(torch.stack([one, other]).double())[0, 1].item()) < 5 / math.sqrt(
+            20_000
+        )
 
 
 def test_two_shares_of_a_batch_draw_what_one_process_would() -> None:
     played, rows = game((0.3, 0.5)), Stream(1).normal((8, 10), torch.float64)
     label = torch.zeros(8)
     whole = played.draw(Batch(rows, label=label), Stream(6)).masks
-    halves = [played.draw(Batch(rows[4 * rank : 4 * rank + 4], label=label[:4]), Stream(6).shard(rank)).masks for rank in (0, 1)]
+    halves = [
+        played.draw(
+            Batch(rows[4 * rank : 4 * rank + 4], label=label[:4]), Stream(6).shard(rank)
+        ).masks
+        for rank in (0, 1)
+    ]
     for mask, one, other in zip(whole, *halves, strict=True):
         assert torch.equal(mask, torch.cat([one, other]))
 
@@ -122,44 +135,54 @@ def test_two_shares_of_a_batch_draw_what_one_process_would() -> None:
 def test_bfloat16_products_leave_parameters_and_gradients_in_float32() -> None:
     exact, rough = game().float(), game(precision="bfloat16").float()
     rows = Batch(batch().values.float(), label=LABEL)
-    wanted, found = (played.gradient("network", played.draw(rows, Stream(0))) for played in (exact, rough))
+    wanted, found = (
+        played.gradient("network", played.draw(rows, Stream(0))) for played in (exact, rough)
+    )
     for one, other in zip(wanted, found, strict=True):
         assert other.dtype == torch.float32
         assert not torch.equal(one, other)
-        assert (one - other).norm() < 0.05 * one.norm()  # bfloat16 has 8 bits: 0.4 % a rounding, some of which add up
+        assert (
+            one - other
+        ).norm() < 0.05 * one.norm()  # bfloat16 has 8 bits: 0.4 % a rounding, some of which add up
 
 
 def test_the_best_network_is_kept_and_travels_with_the_state() -> None:
     played = game(keep=True)
-    first = {name: parameter.detach().clone() for name, parameter in played.network.named_parameters()}
+    first = {
+        name: parameter.detach().clone() for name, parameter in played.network.named_parameters()
+    }
     other = {name: parameter + 1 for name, parameter in first.items()}
     played.consider(0.5, first)
     played.consider(0.6, other)  # worse
     assert played.best is not None
-    assert all(torch.equal(parameter, first[name]) for name, parameter in played.best.named_parameters())
+    assert all(
+        torch.equal(parameter, first[name]) for name, parameter in played.best.named_parameters()
+    )
     played.consider(0.5, other)  # as good, and later
-    assert all(torch.equal(parameter, other[name]) for name, parameter in played.best.named_parameters())
+    assert all(
+        torch.equal(parameter, other[name]) for name, parameter in played.best.named_parameters()
+    )
     again = game(keep=True)
     again.load_state_dict(played.state_dict())
     assert again.best is not None
     assert float(again.best_error) == 0.5
-    assert all(torch.equal(parameter, other[name]) for name, parameter in again.best.named_parameters())
+    assert all(
+        torch.equal(parameter, other[name]) for name, parameter in again.best.named_parameters()
+    )
     assert len(played.parameters_of("network")) == 6  # the best network does not play
 
 
 def test_what_does_not_fit_is_refused() -> None:
     network = MLP((2, 3), stream=Stream(0))
-    with pytest.raises(ValueError, match=r"dropout=\(0.1, 1.0\): expected the rates"):
-        SupervisedGame(network, (0.1, 1.0))
-    with pytest.raises(ValueError, match="precision='half': expected one of 'float32', 'bfloat16'"):
+    with pytest.raises(ValueError, match="precision='half': expected 'float32' or 'bfloat16'"):
         SupervisedGame(network, precision="half")
     played = SupervisedGame(network)
-    with pytest.raises(ValueError, match="batch has no labels"):
+    with pytest.raises(ValueError, match=r"batch: .* labels"):
         played.draw(Batch(torch.zeros(1, 2)), Stream(0))
-    with pytest.raises(ValueError, match="batch has a mask"):
-        played.draw(Batch(torch.zeros(1, 2), mask=torch.ones(1, 2).bool(), label=torch.zeros(1)), Stream(0))
-    with pytest.raises(ValueError, match="player='critic'"):
-        played.cost("critic", played.draw(Batch(torch.zeros(1, 2), label=torch.zeros(1)), Stream(0)))
+    with pytest.raises(ValueError, match=r"batch: .* complete rows"):
+        played.draw(
+            Batch(torch.zeros(1, 2), mask=torch.ones(1, 2).bool(), label=torch.zeros(1)), Stream(0)
+        )
     with pytest.raises(ValueError, match="keep=False"):
         played.consider(0.1, {})
 
@@ -168,14 +191,18 @@ def test_the_adversary_shifts_each_row_as_far_as_it_may_up_the_slope() -> None:
     played = game((0.3, 0.5), adversary=0.25, columns=6)
     drawn = played.draw(batch(), Stream(2))
     with torch.no_grad():
-        _, shifted = played._shift(drawn)
+        _, shifted = played.shift(drawn)
     move = shifted - drawn.values
     known = LABEL >= 0
-    assert torch.allclose(move[known].norm(dim=1), torch.full((5,), 0.25, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert torch.allclose(
+        move[known].norm(dim=1), torch.full((5,), 0.25, dtype=torch.float64), rtol=0, atol=1e-12
+    )
     assert not move[:, 6:].any()
     assert not move[~known].any()
     small = 1e-6
-    for row in torch.nonzero(known).flatten().tolist():  # no unit direction climbs faster than the one taken: central differences
+    for row in (
+        torch.nonzero(known).flatten().tolist()
+    ):  # no unit direction climbs faster than the one taken: central differences
         slope = torch.zeros(6, dtype=torch.float64)
         for column in range(6):
             ends = []
@@ -191,12 +218,16 @@ def test_with_an_adversary_half_is_paid_for_each_kind_of_row() -> None:
     played = game((0.3, 0.5), adversary=1e-4)  # short: the shift is the worst one to first order
     drawn = played.draw(batch(), Stream(2))
     assert not torch.equal(drawn.masks[1], drawn.shifted_masks[1])
-    shifted = played._shift(drawn)[1]
+    shifted = played.shift(drawn)[1]
     plain, plain_slopes = by_hand(played, drawn.values, drawn.masks)
     other, other_slopes = by_hand(played, shifted, drawn.shifted_masks)
     assert by_hand(played, shifted, drawn.masks)[0] > plain
-    assert played.cost("network", drawn).item() == pytest.approx((plain.item() + other.item()) / 2, abs=1e-12)
-    for found, one, two in zip(played.gradient("network", drawn), plain_slopes, other_slopes, strict=True):
+    assert played.cost("network", drawn).item() == pytest.approx(
+        (plain.item() + other.item()) / 2, abs=1e-12
+    )
+    for found, one, two in zip(
+        played.gradient("network", drawn), plain_slopes, other_slopes, strict=True
+    ):
         assert torch.allclose(found, (one + two) / 2, rtol=0, atol=1e-10)
     with pytest.raises(ValueError, match="adversary=-1"):
         game(adversary=-1)

@@ -9,9 +9,9 @@ from torch import nn
 
 from equilibria.inference.inversion import directions, interpolate, invert
 from equilibria.models.generator import Generator
-from equilibria.networks.coupling import Coupling
 from equilibria.networks.mlp import MLP
 from equilibria.random import Stream
+from research.coupling import Coupling
 
 
 def linear(prior: str = "normal", latent_dim: int = 3, size: int = 7) -> Generator:

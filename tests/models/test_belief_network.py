@@ -1,4 +1,5 @@
-"""The belief network against enumeration: its joint, its bound, its samples, and Hinton's theorem of the transposed start.
+"""The belief network against enumeration: its joint, its bound, its samples, and Hinton's theorem
+of the transposed start.
 
 A statistical test has a false-alarm rate of one in a million: 4.9 standard errors, or p < 1e-6.
 """
@@ -35,7 +36,9 @@ def rbm_of(*sizes: int, std: float = 1.0, seed: int = 0) -> BoltzmannMachine:
 def upside_down(rbm: BoltzmannMachine) -> BoltzmannMachine:
     """The machine of a hidden and a further layer with the transposed weights of ``rbm``."""
     units = rbm.units("hidden1"), rbm.units("visible")
-    machine = BoltzmannMachine({"hidden1": units[0], "hidden2": units[1]}, [("hidden1", "hidden2")]).double()
+    machine = BoltzmannMachine(
+        {"hidden1": units[0], "hidden2": units[1]}, [("hidden1", "hidden2")]
+    ).double()
     with torch.no_grad():
         machine.weight["hidden1-hidden2"].copy_(rbm.weight["visible-hidden1"].T)
         machine.bias["hidden1"].copy_(rbm.bias["hidden1"])
@@ -46,10 +49,13 @@ def upside_down(rbm: BoltzmannMachine) -> BoltzmannMachine:
 # ---------------------------------------------------------------- the bound
 
 
-@pytest.mark.parametrize("untied", [False, True])
-@pytest.mark.parametrize("shape", NETWORKS)
+@pytest.mark.parametrize(
+    ("shape", "untied"),
+    [*((shape, False) for shape in NETWORKS), ("deep", True), ("gaussian", True)],
+)
 def test_each_weight_is_the_joint_over_q_and_they_come_as_often_as_q_says(shape, untied):
-    """The weights of 4,000 draws are among the enumerated ones to 1e-9; a G-test of their counts at 1e-6."""
+    """The weights of 4,000 draws are among the enumerated ones to 1e-9; a G-test of their counts at
+    1e-6."""
     network, draws = network_of(shape, 0.7, untied), 4000
     v = visible_of(network, 3)
     found = (network.log_weights(v, draws, 1) - belief.log_partition(network)).numpy()
@@ -64,7 +70,8 @@ def test_each_weight_is_the_joint_over_q_and_they_come_as_often_as_q_says(shape,
 
 @pytest.mark.parametrize("shape", NETWORKS)
 def test_the_bound_is_the_enumerated_one_and_below_the_truth(shape):
-    """4.9 standard errors of 4,000 draws, the standard deviation enumerated: an error of 0.1 nats would be seen."""
+    """4.9 standard errors of 4,000 draws, the standard deviation enumerated: an error of 0.1 nats
+    would be seen."""
     network, draws = network_of(shape), 4000
     v = visible_of(network)
     truth, (lower, spread) = belief.log_prob(network, v), belief.bound(network, v)
@@ -78,7 +85,8 @@ def test_the_bound_is_the_enumerated_one_and_below_the_truth(shape):
 
 @pytest.mark.parametrize("shape", ["binary", "softmax", "gaussian"])
 def test_the_importance_weighted_bound_rises_towards_the_truth(shape):
-    """Exactly so in the enumerated expectations for one, two and three draws, which Monte Carlo meets within 4.9 standard errors."""
+    """Exactly so in the enumerated expectations for one, two and three draws, which Monte Carlo
+    meets within 4.9 standard errors."""
     network, terms = network_of(shape), 3000
     v = visible_of(network, 3)
     truth, before = belief.log_prob(network, v), np.full(3, -np.inf)
@@ -86,13 +94,16 @@ def test_the_importance_weighted_bound_rises_towards_the_truth(shape):
         lower, spread = belief.bound(network, v, importance)
         assert (before < lower).all()
         assert (lower < truth).all()
-        found = network.log_prob_bound(v, belief.log_partition(network), terms, importance, importance).numpy()
+        found = network.log_prob_bound(
+            v, belief.log_partition(network), terms, importance, importance
+        ).numpy()
         assert (np.abs(found - lower) < SIGMAS * spread / np.sqrt(terms)).all()
         before = lower
 
 
 def test_many_importance_draws_give_the_log_likelihood():
-    """The mean weight is Z · p(v) exactly: within 4.9 standard errors of it, by the delta method, at 40,000 draws."""
+    """The mean weight is Z · p(v) exactly: within 4.9 standard errors of it, by the delta method,
+    at 40,000 draws."""
     network, draws = network_of("binary", untied=True), 40_000
     v = visible_of(network, 4)
     found = network.log_prob_bound(v, belief.log_partition(network), 1, draws).numpy()
@@ -104,7 +115,8 @@ def test_many_importance_draws_give_the_log_likelihood():
 
 
 def test_a_transposed_machine_on_top_has_the_log_likelihood_of_the_one_below():
-    """Hinton, Osindero & Teh 2006, section 4: exactly, and the bound is tight, since Q is then the posterior."""
+    """Hinton, Osindero & Teh 2006, section 4: exactly, and the bound is tight, since Q is then the
+    posterior."""
     rbm = rbm_of(5, 4)
     network = BeliefNetwork([rbm, upside_down(rbm)])
     v = torch.from_numpy(exact.layer_states(Bernoulli(5)))
@@ -112,7 +124,10 @@ def test_a_transposed_machine_on_top_has_the_log_likelihood_of_the_one_below():
     assert np.abs(belief.log_prob(network, v) - truth).max() < 1e-9
     weights = network.log_weights(v, 20).numpy() - belief.log_partition(network)
     assert np.abs(weights - truth[:, None]).max() < 1e-9
-    assert np.abs(network.log_prob_bound(v, belief.log_partition(network), 2, 3).numpy() - truth).max() < 1e-9
+    assert (
+        np.abs(network.log_prob_bound(v, belief.log_partition(network), 2, 3).numpy() - truth).max()
+        < 1e-9
+    )
 
 
 def test_the_bound_is_tight_where_the_layers_do_not_speak():
@@ -123,7 +138,9 @@ def test_the_bound_is_tight_where_the_layers_do_not_speak():
             for weight in network.machine(i).weight.values():
                 weight.zero_()
         for i in (1, 2):
-            network.machine(i).bias[network.layers[i]].copy_(network.machine(i - 1).bias[network.layers[i]])
+            network.machine(i).bias[network.layers[i]].copy_(
+                network.machine(i - 1).bias[network.layers[i]]
+            )
     v = visible_of(network)
     weights = network.log_weights(v, 10).numpy() - belief.log_partition(network)
     assert np.abs(weights - belief.log_prob(network, v)[:, None]).max() < 1e-12
@@ -138,7 +155,9 @@ def test_one_hidden_layer_is_the_machine_itself():
     assert torch.allclose(bound, inference_exact.log_prob(rbm, {"visible": v}), atol=1e-12)
     start = gibbs.start(rbm, 6, Stream(3))
     assert torch.equal(network.sample(6, 3, sweeps=5), gibbs.run(rbm, start, 5, 3)["visible"])
-    assert torch.equal(network.sample(6, 3, sweeps=5, state=start), gibbs.run(rbm, start, 5, 3)["visible"])
+    assert torch.equal(
+        network.sample(6, 3, sweeps=5, state=start), gibbs.run(rbm, start, 5, 3)["visible"]
+    )
 
 
 def test_draws_that_are_keyed_do_not_depend_on_the_company():
@@ -146,7 +165,11 @@ def test_draws_that_are_keyed_do_not_depend_on_the_company():
     v, keys = visible_of(network, 6), list("abcdef")
     whole = network.log_weights(v, 5, 1, keys)
     for row in range(6):
-        assert torch.allclose(network.log_weights(v[row : row + 1], 5, 1, keys[row : row + 1]), whole[row : row + 1], atol=1e-12)
+        assert torch.allclose(
+            network.log_weights(v[row : row + 1], 5, 1, keys[row : row + 1]),
+            whole[row : row + 1],
+            atol=1e-12,
+        )
     assert not torch.allclose(network.log_weights(v, 5, 1, keys[::-1]), whole)
 
 
@@ -155,7 +178,8 @@ def test_draws_that_are_keyed_do_not_depend_on_the_company():
 
 @pytest.mark.parametrize("shape", DISCRETE)
 def test_samples_have_the_enumerated_law(shape):
-    """A G-test over all states of the data at 1e-6; 100 sweeps from the base rates for each of 5,000 independent rows."""
+    """A G-test over all states of the data at 1e-6; 100 sweeps from the base rates for each of
+    5,000 independent rows."""
     network = network_of(shape)
     states = exact.layer_states(network.units("visible"))
     drawn = network.sample(5000, 7, sweeps=100).numpy()
@@ -168,14 +192,22 @@ def test_samples_have_the_enumerated_law(shape):
 def test_real_valued_samples_have_the_mixture_s_moments():
     """Mean and variance of each column within 4.9 standard errors at 20,000 rows."""
     network, n = network_of("gaussian"), 20_000
-    hidden, variance = exact.layer_states(network.units("hidden1")), network.units("visible").variance.numpy()
-    means, p = network.down_field(0, torch.from_numpy(hidden)).detach().numpy(), np.exp(belief.prior(network))
+    hidden, variance = (
+        exact.layer_states(network.units("hidden1")),
+        network.units("visible").variance.numpy(),
+    )
+    means, p = (
+        network.down_field(0, torch.from_numpy(hidden)).detach().numpy(),
+        np.exp(belief.prior(network)),
+    )
     drawn = network.sample(n, 3, sweeps=50).numpy()
     mean = p @ means
     spread = p @ (means - mean) ** 2 + variance
     fourth = p @ ((means - mean) ** 4 + 6 * (means - mean) ** 2 * variance + 3 * variance**2)
     assert (np.abs(drawn.mean(0) - mean) < SIGMAS * np.sqrt(spread / n)).all()
-    assert (np.abs(((drawn - mean) ** 2).mean(0) - spread) < SIGMAS * np.sqrt((fourth - spread**2) / n)).all()
+    assert (
+        np.abs(((drawn - mean) ** 2).mean(0) - spread) < SIGMAS * np.sqrt((fourth - spread**2) / n)
+    ).all()
 
 
 def test_the_chains_are_those_of_the_topmost_machine_and_the_way_down_is_one_pass():
@@ -183,8 +215,12 @@ def test_the_chains_are_those_of_the_topmost_machine_and_the_way_down_is_one_pas
     start = gibbs.start(network.top, 8, Stream(5))
     state = gibbs.run(network.top, start, 4, 5)
     assert torch.equal(network.sample(8, 5, sweeps=4), network.sample(8, 5, sweeps=4, state=start))
-    assert torch.equal(network.sample(8, 5, sweeps=4), network.down(state["hidden2"], 2, Stream(5).child("down")))
-    first = network.units("hidden1").sample(network.down_field(1, state["hidden2"]), Stream(5).child("down", "hidden1"))
+    assert torch.equal(
+        network.sample(8, 5, sweeps=4), network.down(state["hidden2"], 2, Stream(5).child("down"))
+    )
+    first = network.units("hidden1").sample(
+        network.down_field(1, state["hidden2"]), Stream(5).child("down", "hidden1")
+    )
     means = network.sample(8, 5, sweeps=4, mean=True)
     assert torch.allclose(means, torch.sigmoid(network.down_field(0, first)), atol=1e-12)
 
@@ -192,9 +228,13 @@ def test_the_chains_are_those_of_the_topmost_machine_and_the_way_down_is_one_pas
 def test_features_are_the_laws_of_q_layer_by_layer():
     network = network_of("deep", untied=True)
     v = visible_of(network, 5)
-    first = torch.sigmoid(network.machine(0).bias["hidden1"] + v @ network.recognition["visible-hidden1"])
+    first = torch.sigmoid(
+        network.machine(0).bias["hidden1"] + v @ network.recognition["visible-hidden1"]
+    )
     assert torch.allclose(network.features(v, 1), first, atol=1e-12)
-    second = torch.sigmoid(network.machine(1).bias["hidden2"] + first @ network.recognition["hidden1-hidden2"])
+    second = torch.sigmoid(
+        network.machine(1).bias["hidden2"] + first @ network.recognition["hidden1-hidden2"]
+    )
     assert torch.allclose(network.features(v, 2), second, atol=1e-12)
     assert torch.allclose(network.features(first, 2, first=1), network.features(v, 2), atol=1e-12)
     drawn = network.features(v, 2, Stream(1))
@@ -206,26 +246,9 @@ def test_features_are_the_laws_of_q_layer_by_layer():
 # ---------------------------------------------------------------- construction
 
 
-def test_untied_recognition_begins_where_it_was_and_leaves_the_distribution_alone():
-    network = network_of("deep")
-    v = visible_of(network)
-    before, truth = network.log_weights(v, 4), belief.log_prob(network, v)
-    assert network.tied
-    network.untie()
-    assert not network.tied
-    assert sorted(network.recognition) == ["hidden1-hidden2", "visible-hidden1"]
-    assert torch.allclose(network.log_weights(v, 4), before, atol=1e-12)
-    with torch.no_grad():
-        network.recognition["visible-hidden1"].add_(1.0)
-    assert np.abs(belief.log_prob(network, v) - truth).max() < 1e-12
-    assert not torch.allclose(network.log_weights(v, 4), before)
-    assert torch.equal(network.untie().recognition["visible-hidden1"], network.recognition["visible-hidden1"])
-
-
-@pytest.mark.parametrize("untied", [False, True])
 @pytest.mark.parametrize("shape", NETWORKS)
-def test_a_configuration_and_the_state_build_the_network_again(shape, untied):
-    network = network_of(shape, untied=untied)
+def test_a_configuration_and_the_state_build_the_network_again(shape):
+    network = network_of(shape)
     twin = BeliefNetwork.from_config(network.config()).double()
     twin.load_state_dict(network.state_dict())
     v = visible_of(network)
@@ -250,14 +273,25 @@ def test_tightened_is_the_log_mean_weight_of_each_group():
 
 def test_misfits_are_named():
     rbm = rbm_of(4, 3)
-    other = BoltzmannMachine({"hidden1": Bernoulli(4), "hidden2": Bernoulli(2)}, [("hidden1", "hidden2")])
-    with pytest.raises(ValueError, match=r"machines\[1\]: its lower layer is 'visible'.* but the machine below ends in 'hidden1'"):
+    other = BoltzmannMachine(
+        {"hidden1": Bernoulli(4), "hidden2": Bernoulli(2)}, [("hidden1", "hidden2")]
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"machines\[1\]: its lower layer is \('visible', .* ends in \('hidden1', ",
+    ):
         BeliefNetwork([rbm, rbm_of(3, 2)])
-    with pytest.raises(ValueError, match=r"machines\[1\]: its lower layer is 'hidden1', Bernoulli\(4\), but .* 'hidden1', Bernoulli\(3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"lower layer is \('hidden1', Bernoulli\(4\)\), but .* \('hidden1', Bernoulli\(3\)\)",
+    ):
         BeliefNetwork([rbm, other])
-    with pytest.raises(ValueError, match=r"machines\[0\]: expected two layers .* found \['visible', 'hidden1', 'hidden2'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"machines\[0\]: expected two layers .* found \['visible', 'hidden1', 'hidden2'\]",
+    ):
         BeliefNetwork([BoltzmannMachine.stack(Bernoulli(2), Bernoulli(2), Bernoulli(2))])
-    with pytest.raises(ValueError, match="machines: expected at least one"):
+    with pytest.raises(ValueError, match="machines: expected one or more"):
         BeliefNetwork([])
     with pytest.raises(ValueError, match="needs at least two layers, 1 came"):
         BeliefNetwork.stack(Bernoulli(2))
@@ -265,7 +299,7 @@ def test_misfits_are_named():
     for v, message in (
         (torch.zeros(2, 3), r"v: expected shape \(rows, 4\), found \(2, 3\)"),
         (torch.zeros(0, 4), r"v: expected shape \(rows, 4\), found \(0, 4\)"),
-        (torch.full((1, 4), 2.0), r"v: binary units take values in \[0, 1\]"),
+        (torch.full((1, 4), 2.0), r"v: Bernoulli units take values in \[0, 1\]"),
     ):
         with pytest.raises(ValueError, match=message):
             network.log_weights(v)

@@ -6,8 +6,11 @@ import sys
 
 import torch
 
-from kernels import CHECKS
+from kernels import CHECKS as KERNELS
 from mutants.catalogue import MUTANTS, Mutant
+from wiring import WIRING
+
+CHECKS = {**KERNELS, **WIRING}
 
 
 def caught(mutant: Mutant) -> str:

@@ -1,4 +1,5 @@
-"""Planted sampler bugs: each is one small change of the library's source, and names the check of ``kernels.py`` that must notice it."""
+"""Planted bugs: each is one small change of the library's source, and names the check of ``kernels.py`` or ``wiring.py``
+that must notice it."""
 
 from __future__ import annotations
 import __future__
@@ -355,5 +356,117 @@ MUTANTS = (
         "metropolis(here.log_weight, there.log_weight,",
         "metropolis(there.log_weight, here.log_weight,",
         "langevin_coins()",
+    ),
+    Mutant(
+        "cooling forgets its temperature",
+        "inference.gibbs:anneal",
+        "held, step / steps)",
+        "held, 1.0)",
+        "cooled_shares()",
+    ),
+    Mutant(
+        "cooling ends before the model's own temperature",
+        "inference.gibbs:anneal",
+        "step / steps",
+        "0.8 * step / steps",
+        "cooled_law(rbm)",
+    ),
+    Mutant(
+        "an estimator makes k + 1 sweeps",
+        "estimators.undirected:UndirectedEstimator._game",
+        "steps=self.k,",
+        "steps=self.k + 1,",
+        "sweeps_of_an_update(rbm, 1)",
+    ),
+    Mutant(
+        "samples are swept once too often",
+        "estimators.queries:Queries.sample",
+        "self.machine_, first, sweeps, ",
+        "self.machine_, first, sweeps + 1, ",
+        "sweeps_of_an_update(dbm, 1)",
+    ),
+    Mutant(
+        "Parzen's width is chosen on the test rows",
+        "evaluation.parzen:parzen",
+        "_scores(held, centres, widths)",
+        "_scores(table, centres, widths)",
+        "parzen_width()",
+    ),
+    Mutant(
+        "the levels of a pyramid share their noise",
+        "models.pyramid:PyramidGenerator.sample",
+        "_drawn(generator, n, stream.child(\"level\", at), given)",
+        "_drawn(generator, n, stream.child(\"level\", self.pyramid.levels), given)",
+        "noise_of_a_pyramid()",
+    ),
+    Mutant(
+        "a machine's average is ignored",
+        "estimators.undirected:UndirectedEstimator._last_stage",
+        "if self.average else None",
+        "if False else None",
+        "average_is_heeded(rbm)",
+    ),
+    Mutant(
+        "a generator's average is ignored",
+        "estimators.players:AdversarialEstimator._stage",
+        "Average(generator, decay) if decay else None",
+        "None",
+        "average_of_a_gan()",
+    ),
+    Mutant(
+        "a classifier's average is ignored",
+        "estimators.fine_tuned:FineTunedClassifier._stages",
+        "if self.average else None",
+        "if False else None",
+        "average_is_heeded(fine-tuned)",
+    ),
+    Mutant(
+        "biases start at zero",
+        "estimators.undirected:UndirectedEstimator._prepare",
+        "self.machine_.bias[name].copy_(self.machine_.base(name))",
+        "pass",
+        "biases_at_the_base_rates(rbm)",
+    ),
+    Mutant(
+        "rows are scored by the flattering side",
+        "estimators.scores:Scores.score_samples",
+        "self.log_partition_.value",
+        "self.log_partition_sides_.forward.value",
+        "scores_by_the_worse_side()",
+    ),
+    Mutant(
+        "the flattering side is kept",
+        "estimators.scores:Scores._estimate_log_partition",
+        "self._sides.worse",
+        "min(self._sides.sides, key=lambda side: side.value)",
+        "scores_by_the_worse_side()",
+    ),
+    Mutant(
+        "the way down starts from chains that did not settle",
+        "estimators.scores:Scores._estimate_log_partition",
+        "start, SETTLING_SWEEPS, ",
+        "start, 0, ",
+        "settled_chains_anneal_down()",
+    ),
+    Mutant(
+        "a ratio is judged by the samples that it was fitted on",
+        "estimators.implicit:Implicit._both_ratios",
+        "self._draws(random_state, name)",
+        "self._draws(None, \"ratio\")",
+        "fresh_samples_judge_a_ratio()",
+    ),
+    Mutant(
+        "all stages read the rows in one order",
+        "estimators.undirected:UndirectedEstimator._batches",
+        "\"fixed\" if self._binarise == \"fixed\" else name",
+        "\"fixed\"",
+        "batches_of_the_stages(dbm)",
+    ),
+    Mutant(
+        "the weights of annealing add up in float32",
+        "inference.annealing:_run",
+        "dtype=torch.float64",
+        "dtype=torch.float32",
+        "annealing_adds_up_in_double_precision()",
     ),
 )

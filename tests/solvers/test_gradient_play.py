@@ -1,4 +1,5 @@
-"""Simultaneous and alternating play: where gradients are taken, what is drawn, what is frozen, and exact resume."""
+"""Simultaneous and alternating play: where gradients are taken, what is drawn, what is frozen, and
+exact resume."""
 
 from __future__ import annotations
 
@@ -13,7 +14,17 @@ from torch import Tensor, nn
 from equilibria.games.game import Game
 from equilibria.games.toy import XYGame
 from equilibria.random import Stream
-from equilibria.solvers import SOLVERS, Alternating, Consensus, Extragradient, Lookahead, Optimistic, Rule, Simultaneous, Solver
+from equilibria.solvers import (
+    SOLVERS,
+    Alternating,
+    Consensus,
+    Extragradient,
+    Lookahead,
+    Optimiser,
+    Optimistic,
+    Simultaneous,
+    Solver,
+)
 
 
 class Recorder(Game):
@@ -23,7 +34,10 @@ class Recorder(Game):
 
     def __init__(self) -> None:
         super().__init__()
-        weight, bias = torch.full((2, 2), 0.5, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+        weight, bias = (
+            torch.full((2, 2), 0.5, dtype=torch.float64),
+            torch.zeros(2, dtype=torch.float64),
+        )
         self.critic = nn.ParameterDict({"bias": bias, "weight": weight})  # in order of names
         self.generator = nn.Parameter(torch.full((2,), 0.3, dtype=torch.float64))
         self.fixed = nn.Parameter(torch.ones(2, dtype=torch.float64), requires_grad=False)
@@ -37,8 +51,12 @@ class Recorder(Game):
 
     def cost(self, player: str, drawn: dict[str, Any]) -> Tensor:
         self.calls.append(("cost", player, drawn["batch"], drawn["noise"][0].item()))
-        self.frozen.append({name: parameter.requires_grad for name, parameter in self.named_parameters()})
-        critic = torch.tanh(self.critic["weight"] @ (self.generator + drawn["noise"]) + self.critic["bias"])
+        self.frozen.append(
+            {name: parameter.requires_grad for name, parameter in self.named_parameters()}
+        )
+        critic = torch.tanh(
+            self.critic["weight"] @ (self.generator + drawn["noise"]) + self.critic["bias"]
+        )
         value = (critic * self.fixed).sum() + 0.1 * self.generator.square().sum()
         return value if player == "generator" else -value
 
@@ -59,51 +77,82 @@ def kinds(game: Recorder) -> list[Any]:
 
 def test_simultaneous_asks_one_draw_and_takes_all_gradients_at_one_point() -> None:
     game, twin = Recorder(), Recorder()
-    info = Simultaneous(Rule("sgd", 0.1)).step(game, iter([7]), Stream(1))
-    assert kinds(game) == [("draw", 7), ("cost", "critic", 7), ("cost", "generator", 7), ("measure", 7), ("settle", 7)]
+    info = Simultaneous(Optimiser("sgd", 0.1)).step(game, iter([7]), Stream(1))
+    assert kinds(game) == [
+        ("draw", 7),
+        ("cost", "critic", 7),
+        ("cost", "generator", 7),
+        ("measure", 7),
+        ("settle", 7),
+    ]
     drawn = twin.draw(7, Stream(1))
     gradients = {player: twin.gradient(player, drawn) for player in twin.players}
     for player, gradient in gradients.items():
-        for parameter, before, step in zip(game.parameters_of(player), twin.parameters_of(player), gradient, strict=True):
+        for parameter, before, step in zip(
+            game.parameters_of(player), twin.parameters_of(player), gradient, strict=True
+        ):
             assert torch.allclose(parameter, before - 0.1 * step, rtol=0, atol=1e-15)
             assert step.abs().max() > 1e-3
     assert info["first"] == game.generator[0]
 
 
 def test_alternating_follows_algorithm_1() -> None:
-    game, solver = Recorder(), Alternating(Rule("sgd", 0.1), k=3)
+    game, solver = Recorder(), Alternating(Optimiser("sgd", 0.1), k=3)
     batches = iter(range(10, 20))
     solver.step(game, batches, Stream(1))
-    critic = [("draw", 10), ("cost", "critic", 10), ("draw", 11), ("cost", "critic", 11), ("draw", 12), ("cost", "critic", 12)]
-    assert kinds(game) == [*critic, ("draw", 12), ("cost", "generator", 12), ("measure", 12), ("settle", 12)]
+    critic = [
+        ("draw", 10),
+        ("cost", "critic", 10),
+        ("draw", 11),
+        ("cost", "critic", 11),
+        ("draw", 12),
+        ("cost", "critic", 12),
+    ]
+    assert kinds(game) == [
+        *critic,
+        ("draw", 12),
+        ("cost", "generator", 12),
+        ("measure", 12),
+        ("settle", 12),
+    ]
     assert next(batches) == 13
     assert solver.updates == {"critic": 3, "generator": 1}
     noise = [call[3] for call in game.calls if call[0] == "cost"]
     assert len(set(noise)) == 4
     expected = [("critic", 0), ("critic", 1), ("critic", 2), ("generator", 0)]
-    assert noise == [Stream(1).child(*names, "noise").normal((2,), torch.float64)[0].item() for names in expected]
+    assert noise == [
+        Stream(1).child(*names, "noise").normal((2,), torch.float64)[0].item() for names in expected
+    ]
 
 
 def test_alternating_moves_the_second_player_against_the_moved_first() -> None:
     game, twin = Recorder(), Recorder()
-    Alternating(Rule("sgd", 0.1), order=("generator", "critic")).step(game, iter([7]), Stream(1))
+    Alternating(Optimiser("sgd", 0.1), order=("generator", "critic")).step(
+        game, iter([7]), Stream(1)
+    )
     with torch.no_grad():
         (gradient,) = twin.gradient("generator", twin.draw(7, Stream(1).child("generator", 0)))
         twin.generator.sub_(0.1 * gradient)
         assert torch.allclose(game.generator, twin.generator, rtol=0, atol=1e-15)
         _, weight = twin.gradient("critic", twin.draw(7, Stream(1).child("critic", 0)))
-        assert torch.allclose(game.critic["weight"], twin.critic["weight"] - 0.1 * weight, rtol=0, atol=1e-15)
+        assert torch.allclose(
+            game.critic["weight"], twin.critic["weight"] - 0.1 * weight, rtol=0, atol=1e-15
+        )
 
 
 @pytest.mark.parametrize("solver", SOLVERS.values())
 def test_the_other_player_is_frozen_and_then_restored(solver: type[Solver]) -> None:
     game = Recorder()
     before = {name: parameter.requires_grad for name, parameter in game.named_parameters()}
-    solver(Rule("sgd", 0.1)).step(game, iter([7]), Stream(1))
+    solver(Optimiser("sgd", 0.1)).step(game, iter([7]), Stream(1))
     movable = {"critic.weight": "critic", "critic.bias": "critic", "generator": "generator"}
-    for call, requires in zip([call for call in game.calls if call[0] == "cost"], game.frozen, strict=True):
+    for call, requires in zip(
+        [call for call in game.calls if call[0] == "cost"], game.frozen, strict=True
+    ):
         everyone = solver is Consensus  # it differentiates each gradient in what the others own too
-        assert requires == {"fixed": False} | {name: everyone or owner == call[1] for name, owner in movable.items()}
+        assert requires == {"fixed": False} | {
+            name: everyone or owner == call[1] for name, owner in movable.items()
+        }
     assert len(game.frozen) == (4 if solver is Extragradient else 2)
     assert {name: parameter.requires_grad for name, parameter in game.named_parameters()} == before
     assert all(parameter.grad is None for parameter in game.parameters())
@@ -115,7 +164,7 @@ class Failing(Recorder):
 
 
 def test_a_failing_cost_leaves_nothing_frozen_or_moved() -> None:
-    game, solver = Failing(), Simultaneous(Rule("sgd", 0.1))
+    game, solver = Failing(), Simultaneous(Optimiser("sgd", 0.1))
     with pytest.raises(ArithmeticError, match="critic"):
         solver.step(game, iter([7]), Stream(1))
     assert game.generator.requires_grad
@@ -136,10 +185,12 @@ def test_reduce_is_called_once_an_update_with_all_that_is_averaged() -> None:
         return game
 
     critic, generator, shared = [(2,), (2, 2)], [(2,)], [(3,)]
-    halved = end(Simultaneous(Rule("sgd", 0.2), reduce=reduce))
+    halved = end(Simultaneous(Optimiser("sgd", 0.2), reduce=reduce))
     assert seen == [critic + generator + shared]
-    assert torch.allclose(halved.generator, end(Simultaneous(Rule("sgd", 0.1))).generator, rtol=0, atol=1e-15)
-    end(Alternating(Rule("sgd", 0.2), reduce=reduce, k=2))
+    assert torch.allclose(
+        halved.generator, end(Simultaneous(Optimiser("sgd", 0.1))).generator, rtol=0, atol=1e-15
+    )
+    end(Alternating(Optimiser("sgd", 0.2), reduce=reduce, k=2))
     assert seen == [critic + shared, critic + shared, generator + shared]
 
 
@@ -155,25 +206,31 @@ def halve(tensors: list[Tensor]) -> None:
 
 def test_what_is_shared_is_averaged_before_the_game_settles() -> None:
     game = Settling()
-    Alternating(Rule("sgd", 0.1), reduce=halve).step(game, iter([7]), Stream(1))
+    Alternating(Optimiser("sgd", 0.1), reduce=halve).step(game, iter([7]), Stream(1))
     assert torch.equal(game.settled, torch.full((3,), 0.5))
 
 
 def test_measuring_can_be_left_out_without_changing_the_play() -> None:
     loud, quiet = Recorder(), Recorder()
-    Simultaneous(Rule("sgd", 0.1)).step(loud, iter([7]), Stream(1))
-    assert Simultaneous(Rule("sgd", 0.1)).step(quiet, iter([7]), Stream(1), measure=False) == {}
+    Simultaneous(Optimiser("sgd", 0.1)).step(loud, iter([7]), Stream(1))
+    assert (
+        Simultaneous(Optimiser("sgd", 0.1)).step(quiet, iter([7]), Stream(1), measure=False) == {}
+    )
     assert torch.equal(loud.generator, quiet.generator)
     assert not [call for call in quiet.calls if call[0] == "measure"]
     assert quiet.calls[-1] == ("settle", 7)
 
 
 RULES = {
-    "sgd": Rule("sgd", 0.1),
-    "momentum": Rule("sgd", 0.1, momentum=0.5, final_momentum=0.9, momentum_steps=7, weight_decay=0.01),
-    "late momentum": Rule("sgd", 0.1, final_momentum=0.9, momentum_steps=9, schedule="cosine", steps=20, warmup=3),
-    "adam": Rule("adam", 0.05, weight_decay=0.01, schedule="geometric", final_rate=0.001, steps=30),
-    "mixed": {"critic": Rule("adam", 0.05), "generator": Rule("sgd", 0.1, momentum=0.9)},
+    "sgd": Optimiser("sgd", 0.1),
+    "momentum": Optimiser(
+        "sgd", 0.1, momentum=0.5, final_momentum=0.9, momentum_steps=7, weight_decay=0.01
+    ),
+    "late momentum": Optimiser(
+        "sgd", 0.1, final_momentum=0.9, momentum_steps=9, schedule="cosine", steps=20
+    ),
+    "adam": Optimiser("adam", 0.05, weight_decay=0.01, schedule="linear", steps=30),
+    "mixed": {"critic": Optimiser("adam", 0.05), "generator": Optimiser("sgd", 0.1, momentum=0.9)},
 }
 MAKERS = {
     "simultaneous": Simultaneous,
@@ -181,7 +238,9 @@ MAKERS = {
     "alternating, k=3": lambda rules: Alternating(rules, k=3),
     "extragradient": Extragradient,
     "optimistic": Optimistic,
-    "lookahead": lambda rules: Lookahead(rules, k=3, alpha=0.4),  # the state is saved between two looks back
+    "lookahead": lambda rules: Lookahead(
+        rules, k=3, alpha=0.4
+    ),  # the state is saved between two looks back
     "consensus": lambda rules: Consensus(rules, gamma=0.2),
 }
 
@@ -200,8 +259,15 @@ def leaves(state: Any) -> Iterator[Any]:
         yield state
 
 
-@pytest.mark.parametrize("rules", RULES)
-@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize(
+    ("maker", "rules"),
+    [
+        *((maker, "adam") for maker in MAKERS),
+        *(("simultaneous", rules) for rules in RULES if rules != "adam"),
+        ("optimistic", "sgd"),  # both keep something even where the optimiser keeps nothing
+        ("lookahead", "sgd"),
+    ],
+)
 def test_resume_is_bit_exact(maker: str, rules: str) -> None:
     game, solver = Recorder(), MAKERS[maker](RULES[rules])
     play(game, solver, 0, 8)
@@ -219,7 +285,10 @@ def test_resume_is_bit_exact(maker: str, rules: str) -> None:
     for name, parameter in game.state_dict().items():
         assert torch.equal(parameter, resumed.state_dict()[name]), name
 
-    if rules != "sgd" or maker in ("optimistic", "lookahead"):  # plain descent alone remembers nothing
+    if rules != "sgd" or maker in (
+        "optimistic",
+        "lookahead",
+    ):  # plain descent alone remembers nothing
         forgetful, third = Recorder(), MAKERS[maker](RULES[rules])
         forgetful.load_state_dict(saved)
         play(forgetful, third, 8, 16)
@@ -227,7 +296,7 @@ def test_resume_is_bit_exact(maker: str, rules: str) -> None:
 
 
 def test_a_loaded_state_is_a_copy() -> None:
-    game, solver = Recorder(), Simultaneous(Rule("adam", 0.1))
+    game, solver = Recorder(), Simultaneous(Optimiser("adam", 0.1))
     play(game, solver, 0, 2)
     state = copy.deepcopy(solver.state_dict())
     untouched = copy.deepcopy(state)
@@ -238,44 +307,42 @@ def test_a_loaded_state_is_a_copy() -> None:
 
 
 def test_wrong_states_are_refused() -> None:
-    game, solver = Recorder(), Simultaneous(Rule("adam", 0.1))
+    game, solver = Recorder(), Simultaneous(Optimiser("adam", 0.1))
     play(game, solver, 0, 1)
     state = solver.state_dict()
-    with pytest.raises(ValueError, match="call bind"):
-        Simultaneous(Rule("adam", 0.1)).load_state_dict(state)
-    stranger = Simultaneous(Rule("adam", 0.1))
+    stranger = Simultaneous(Optimiser("adam", 0.1))
     stranger.bind(XYGame())
     with pytest.raises(ValueError, match="state: it is of players"):
         stranger.load_state_dict(state)
     wrong = copy.deepcopy(state)
     wrong["optimisers"]["critic"]["0"]["exp_avg"] = torch.zeros(5)
-    with pytest.raises(ValueError, match=r"exp_avg of player critic has shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"exp_avg 0 of player critic has shape \(5,\)"):
         solver.load_state_dict(wrong)
     wrong["optimisers"]["generator"]["1"] = wrong["optimisers"]["generator"]["0"]
     del wrong["optimisers"]["critic"]
-    with pytest.raises(ValueError, match="player generator has 1 parameters"):
+    with pytest.raises(ValueError, match=r"1 of player generator .* its parameter is missing"):
         solver.load_state_dict(wrong)
 
 
 def test_wrong_rules_and_orders_are_refused() -> None:
-    with pytest.raises(ValueError, match="rules: they are for"):
-        Simultaneous({"critic": Rule("sgd", 0.1)}).bind(Recorder())
+    with pytest.raises(ValueError, match="optimisers: they are for"):
+        Simultaneous({"critic": Optimiser("sgd", 0.1)}).bind(Recorder())
     with pytest.raises(ValueError, match="k=0"):
-        Alternating(Rule("sgd", 0.1), k=0)
+        Alternating(Optimiser("sgd", 0.1), k=0)
     with pytest.raises(ValueError, match="order="):
-        Alternating(Rule("sgd", 0.1), order=("critic",)).step(Recorder(), iter([7]), Stream(1))
+        Alternating(Optimiser("sgd", 0.1), order=("critic",)).step(Recorder(), iter([7]), Stream(1))
     shared = Recorder()
     shared.generator = shared.critic["bias"]
-    with pytest.raises(ValueError, match="critic and generator own the same parameter"):
-        Simultaneous(Rule("sgd", 0.1)).bind(shared)
+    with pytest.raises(ValueError, match="two own the same parameter"):
+        Simultaneous(Optimiser("sgd", 0.1)).bind(shared)
 
 
 def test_a_second_game_starts_anew() -> None:
-    solver = Simultaneous(Rule("adam", 0.1))
+    solver = Simultaneous(Optimiser("adam", 0.1))
     play(Recorder(), solver, 0, 3)
     fresh, expected = Recorder(), Recorder()
     play(fresh, solver, 0, 2)
-    play(expected, Simultaneous(Rule("adam", 0.1)), 0, 2)
+    play(expected, Simultaneous(Optimiser("adam", 0.1)), 0, 2)
     assert torch.equal(fresh.generator, expected.generator)
     assert solver.updates == {"critic": 2, "generator": 2}
 
@@ -307,5 +374,5 @@ def test_one_player_is_ordinary_descent() -> None:
     assert set(left) == set(SOLVERS)
     for name, solver in SOLVERS.items():
         game = Bowl()
-        play(game, solver(Rule("sgd", 0.5)), 0, 3)
+        play(game, solver(Optimiser("sgd", 0.5)), 0, 3)
         assert torch.allclose(game.point, left[name] * start, rtol=0, atol=1e-15), name

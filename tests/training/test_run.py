@@ -104,6 +104,53 @@ def test_an_earlier_run_is_kept_unless_overwriting_is_asked_for(run):
     assert again.metrics() == []
 
 
+def written_by_a_user(folder: Path) -> dict[str, bytes]:
+    """Files beside and within what a run writes, with names that come near to a run's own."""
+    for name in (
+        "notes.txt",
+        "samples.csv",
+        "my metrics.jsonl",
+        "data/rows.csv",
+        "samples/best.png",
+        "samples/dbm-000000010.png.txt",
+        "checkpoints/readme.md",
+        "checkpoints/step-one/state.json",
+        "variant/config.json",
+        "variant/model.safetensors",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    (folder / "variant" / "config.json").write_text('{"format": 1, "equilibria": "0.1.0", "model": "rbm"}')
+    return contents(folder)
+
+
+def test_overwriting_deletes_what_a_run_wrote_and_leaves_and_names_the_rest(run):
+    mine = {name: data for name, data in written_by_a_user(run.path).items() if name != "config.json"}
+    run.log({"step": 1})
+    for step in (1, 2):
+        run.save_checkpoint({"w": torch.ones(2)}, step)
+    run.save_model({"w": torch.ones(1)}, {})
+    run.sample_path(10, "joint").write_bytes(b"png")
+    for name in ("evaluation.json", "report.html", ".report.html.12.tmp"):
+        (run.path / name).write_text("ours")
+    part = Run.create(run.path / "machine", {"model": "dbm"})
+    part.save_model({"w": torch.ones(1)}, {})
+    with pytest.warns(UserWarning, match=r"^out=.*left what is no part of a run: .*data/, my metrics.jsonl, notes.txt.*variant/$"):
+        again = Run.create(run.path, {"model": "gan"}, overwrite=True)
+    assert contents(run.path) == {**mine, **{name: (run.path / name).read_bytes() for name in ("config.json", "lock")}}
+    assert again.config["model"] == "gan"
+    with pytest.raises(RunError, match="holds no checkpoint"):
+        again.load_checkpoint()
+
+
+def test_a_config_that_looks_like_ours_costs_a_foreign_folder_no_file(tmp_path):
+    (tmp_path / "config.json").write_text('{"format": 1, "equilibria": "a chemist\'s", "pressure": 2}')
+    before = written_by_a_user(tmp_path)
+    with pytest.warns(UserWarning, match=r"notes.txt"):
+        Run.create(tmp_path, {}, overwrite=True)
+    assert {**contents(tmp_path), "config.json": b"", "lock": b""} == {**before, "config.json": b"", "lock": b""}
+
+
 def test_a_run_in_training_is_not_overwritten(run):
     run.log({"step": 1})
     before = contents(run.path)
@@ -117,7 +164,9 @@ def test_overwriting_follows_a_link_and_deletes_none(tmp_path, run):
     (tmp_path / "elsewhere" / "data").write_text("mine")
     (run.path / "data").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "link").symlink_to(run.path)
-    Run.create(tmp_path / "link", {"model": "gan"}, overwrite=True)
+    with pytest.warns(UserWarning, match="data/"):
+        Run.create(tmp_path / "link", {"model": "gan"}, overwrite=True)
+    assert (run.path / "data").is_symlink()
     assert (tmp_path / "elsewhere" / "data").read_text() == "mine"
     assert Run.open(run.path).config["model"] == "gan"
 

@@ -15,12 +15,12 @@ from equilibria.data.batches import Batch
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.models.generator import Generator
 from equilibria.networks.mlp import MLP
-from equilibria.networks.packing import MinibatchDeviation
 from equilibria.random import Stream
-from equilibria.solvers import SOLVERS, Rule, Simultaneous
+from equilibria.solvers import SOLVERS, Optimiser, Simultaneous
 from equilibria.training.engine import Processes
 from equilibria.training.stages import Stage
 from equilibria.training.trainer import Trainer
+from research.minibatch import MinibatchDeviation
 
 ROWS = Stream(0).normal((12, 3), torch.float64)
 LABEL = Stream(0).child("label").integers((12,), 2)
@@ -57,7 +57,7 @@ def game(critic: nn.Module | None = None, generator: nn.Module | None = None) ->
 
 
 def play(made: AdversarialGame, name: str, rank: int, world: int, reduce: Callable[[list[Tensor]], None] | None) -> None:
-    size, solver = len(ROWS) // world, SOLVERS[name](Rule("sgd", 0.02, momentum=0.5), reduce=reduce)
+    size, solver = len(ROWS) // world, SOLVERS[name](Optimiser("sgd", 0.02, momentum=0.5), reduce=reduce)
     share = slice(rank * size, (rank + 1) * size)
     batch = Batch(ROWS[share], condition=nn.functional.one_hot(LABEL[share], 2).double())
     for t in range(6):
@@ -94,7 +94,7 @@ def test_what_looks_across_rows_is_refused(player: str) -> None:
         "critic": {"critic": MinibatchDeviation(MLP((2 * 5 + 1, 6, 1), stream=Stream(2)))},
         "generator": {"generator": nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))},
     }
-    stage = Stage("play", game(**across[player]), Simultaneous(Rule("sgd", 0.1)), None, 1)  # type: ignore[arg-type]
+    stage = Stage("play", game(**across[player]), Simultaneous(Optimiser("sgd", 0.1)), None, 1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"looks across the rows of a batch .*each of 2 processes would show it its own share alone"):
         Trainer([stage], Stream(0), processes=Processes(0, 2))
     Trainer([stage], Stream(0))

@@ -13,7 +13,7 @@ import plays
 from equilibria.data import Batch
 from equilibria.games.toy import XYGame
 from equilibria.random import Stream
-from equilibria.solvers import Rule, Simultaneous
+from equilibria.solvers import Optimiser, Simultaneous
 from equilibria.training.stages import Average, Stage, finite
 from equilibria.training.trainer import Trainer
 
@@ -101,7 +101,7 @@ def test_a_view_stands_between_batches_and_game():
         return Batch(batch.values * 2)
 
     source = plays.batches("view")
-    stage = Stage("view", XYGame(1.0, 1.0), Simultaneous(Rule("sgd", 0.1)), source, 3, view=view)
+    stage = Stage("view", XYGame(1.0, 1.0), Simultaneous(Optimiser("sgd", 0.1)), source, 3, view=view)
     given = list(itertools.islice(stage.source(Stream(0)), 3))
     expected = [plays.batches("view").at(i).values for i in range(3)]
     assert all(torch.equal(batch.values, 2 * rows) for batch, rows in zip(given, expected, strict=True))
@@ -111,7 +111,7 @@ def test_a_view_stands_between_batches_and_game():
 
 
 def test_without_a_view_batches_come_as_they_are():
-    stage = Stage("plain", XYGame(1.0, 1.0), Simultaneous(Rule("sgd", 0.1)), plays.batches("plain"), 1)
+    stage = Stage("plain", XYGame(1.0, 1.0), Simultaneous(Optimiser("sgd", 0.1)), plays.batches("plain"), 1)
     assert torch.equal(next(stage.source(Stream(0))).values, plays.batches("plain").at(0).values)
 
 

@@ -17,7 +17,7 @@ import plays
 from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.games.game import Game
 from equilibria.random import Stream
-from equilibria.solvers import Rule, Simultaneous
+from equilibria.solvers import Optimiser, Simultaneous
 from equilibria.training import trainer as module
 from equilibria.training.run import Run
 from equilibria.training.stages import Stage
@@ -51,7 +51,7 @@ class Counter(Game):
 
 
 def stage(game: Game, steps: int, name: str = "count", rate: float = 0.01, **options) -> Stage:
-    return Stage(name, game, Simultaneous(Rule("sgd", rate)), plays.batches(name), steps, **options)
+    return Stage(name, game, Simultaneous(Optimiser("sgd", rate)), plays.batches(name), steps, **options)
 
 
 # ---------------------------------------------------------------- what is played and written

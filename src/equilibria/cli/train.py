@@ -155,7 +155,8 @@ def _conclude(estimator: Any, test: Data, held_out: bool, run: str) -> None:
     if not first_process():
         return
     if hasattr(estimator, "log_likelihood"):
-        say(estimator.log_partition_)
+        if hasattr(estimator, "log_partition_"):  # not of a model whose density is known outright
+            say(estimator.log_partition_)
         say(f"On {'held-out' if held_out else 'the training'} rows: {estimator.log_likelihood(test.values)}")
     else:
         say(f"A {type(estimator).__name__} has no likelihood; equilibria evaluate measures its samples.")

@@ -217,9 +217,9 @@ def _refuse_text(schema: Schema, path: Path) -> None:
 
 def _model(run: str, needed: tuple[str, str]) -> Any:
     """A trained model. ``needed`` is a method that it must have, and the sentence to be said, after ``run=…``, where it has not."""
-    from equilibria.estimators import load as load_run
+    from equilibria.estimators import load_generative
 
-    estimator = load_run(run)
+    estimator = load_generative(run)
     method, sentence = needed
     if not hasattr(estimator, method):
         raise ValueError(f"run={run!r} {sentence.format(kind=type(estimator).__name__, run=run)}")

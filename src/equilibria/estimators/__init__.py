@@ -15,16 +15,32 @@ from equilibria.estimators.pyramid import LAPGAN
 from equilibria.estimators.sequence import NextState
 from equilibria.training.run import Run
 
-__all__ = ["DBM", "DBN", "GAN", "LAPGAN", "MODELS", "RBM", "FineTunedClassifier", "NextState", "load", "resume"]
+__all__ = [
+    "DBM",
+    "DBN",
+    "ESTIMATORS",
+    "GAN",
+    "LAPGAN",
+    "MODELS",
+    "RBM",
+    "FineTunedClassifier",
+    "NextState",
+    "load",
+    "load_generative",
+    "resume",
+]
 
 MODELS: dict[str, type[GenerativeEstimator]] = {cls.model_name: cls for cls in (RBM, DBM, DBN, GAN, LAPGAN)}
 """Generative estimators by the names that a run folder and the command line use."""
 
 _IN_RUNS: dict[str, type[GenerativeEstimator]] = {**MODELS, FineTunedClassifier.model_name: FineTunedClassifier}
 
+ESTIMATORS: dict[str, type] = {**_IN_RUNS, "next-state": NextState}
+"""All estimators by name; what :func:`load` may give."""
+
 
 def load(path: str | Path, device: str | None = None) -> Any:
-    """The fitted estimator of a run folder.
+    """The fitted estimator of a run folder, of the class that made it.
 
     Parameters
     ----------
@@ -39,7 +55,15 @@ def load(path: str | Path, device: str | None = None) -> Any:
         When the folder is missing, foreign, damaged, or its training has not ended (see :func:`resume`).
     """
     run = Run.open(path)
+    if NextState.made(run):
+        return NextState.load(path, device)
     return _class_of(run)._from_run(run, device)
+
+
+def load_generative(path: str | Path, device: str | None = None) -> Any:
+    """As :func:`load`, but of a :class:`NextState` the machine of its windows, whose rows samples and scores are of."""
+    estimator = load(path, device)
+    return estimator.machine_ if isinstance(estimator, NextState) else estimator
 
 
 def resume(path: str | Path, X: Any, y: Any = None) -> Any:
@@ -64,6 +88,8 @@ def resume(path: str | Path, X: Any, y: Any = None) -> Any:
         When the folder cannot be used.
     """
     run = Run.open(path)
+    if NextState.made(run):
+        return NextState.resumed(run, X)
     return _class_of(run)._resumed(run, X, y)
 
 

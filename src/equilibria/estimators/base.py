@@ -49,6 +49,7 @@ class GenerativeEstimator(BaseEstimator):
     history_: list[dict[str, Any]]
     health_: list[str]
     _known_schema: Schema | None = None  # of an estimator that is part of another, which knows what the columns are
+    _next_state: dict[str, Any] | None = None  # of the machine of a NextState: its lag
     _data_origin: dict[str, Any] | None = None  # of the rows, where they can be loaded again
 
     def fit(self, X: Any, y: Any = None) -> Any:
@@ -176,7 +177,7 @@ class GenerativeEstimator(BaseEstimator):
                 f"run={str(run.path)!r} has parameters that this version does not know: {unknown}; use the version that wrote it"
             )
         estimator = cls(**{name: _from_plain(value) for name, value in config["params"].items()})
-        estimator.seed_ = int(config["seed"])
+        estimator.seed_, estimator._next_state = int(config["seed"]), config.get("next_state")
         estimator.schema_ = Schema.from_json(config["schema"])
         estimator.n_features_in_ = estimator.schema_.width
         if estimator.schema_.columns is not None:
@@ -272,7 +273,8 @@ class GenerativeEstimator(BaseEstimator):
     def _config(self) -> dict[str, Any]:
         params = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
         params.update(random_state=self.seed_, out=None, overwrite=False)
-        return {"model": self.model_name, "params": params, "seed": self.seed_, "schema": self.schema_.to_json()}
+        part = {} if self._next_state is None else {"next_state": self._next_state}
+        return {"model": self.model_name, "params": params, "seed": self.seed_, "schema": self.schema_.to_json(), **part}
 
     # ---------------------------------------------------------------- for subclasses
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from equilibria.data import Batch
 from equilibria.estimate import Estimate
 from equilibria.estimators.parameters import asked_for, choice, pair, whole, widths
+from equilibria.estimators.queries import COOLING
 from equilibria.estimators.stack import settle_game
 from equilibria.estimators.undirected import NEGATIVE, UndirectedEstimator
 from equilibria.evaluation import Metric, belief_network
@@ -172,7 +173,7 @@ class DBN(UndirectedEstimator):
         random_state : int, numpy generator or None
             None uses the seed of ``fit``, so a fitted model gives the same samples each time.
         sweeps : int
-            Gibbs sweeps of each chain of the topmost machine, which goes on from the training's own chains where there are any.
+            Gibbs sweeps of each chain of the topmost machine, which goes on as in :meth:`RBM.sample <equilibria.RBM.sample>`.
 
         Returns
         -------
@@ -186,7 +187,7 @@ class DBN(UndirectedEstimator):
             if value is not None:
                 raise ValueError(f"{name}={value!r}: a deep belief network cannot sample under a condition; {instead}")
         stream = self._draws(random_state, "sample")
-        state = self._first_state(n, stream.child("first"))
+        state = self._first_state(n, stream.child("first"), COOLING * sweeps)
         visible = self.network_.sample(n, stream.child("sweeps"), sweeps=sweeps, state=state, mean=self.grey_)
         return self._framed(self.schema_.decode(visible))
 

@@ -13,7 +13,7 @@ from equilibria.estimators.stack import pretraining, settle_game
 from equilibria.estimators.undirected import UndirectedEstimator
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.random import RandomState
-from equilibria.solvers import Rule
+from equilibria.solvers import Optimiser
 from equilibria.training.stages import Stage
 
 __all__ = ["DBM"]
@@ -206,10 +206,10 @@ class DBM(UndirectedEstimator):
         )
         return [*stages, joint]
 
-    def _pretraining_rule(self) -> Rule:
+    def _pretraining_rule(self) -> Optimiser:
         usual = RBM.RATE / 5 if self._unbounded else RBM.RATE
         rate = usual if self.pretrain_rate is None else float(self.pretrain_rate)
-        return Rule(
+        return Optimiser(
             "sgd",
             rate * self._stride,
             momentum=min(0.5, self._momentum),

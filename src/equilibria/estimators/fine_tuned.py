@@ -22,11 +22,11 @@ from equilibria.estimators.undirected import UndirectedEstimator
 from equilibria.estimators.unrolling import posterior_inputs, stack_of, unrolled
 from equilibria.games.supervised import SupervisedGame
 from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.models.unrolled import UnrolledNetwork
 from equilibria.networks.precision import PRECISIONS
-from equilibria.networks.unrolled import UnrolledNetwork
 from equilibria.random import RandomState
-from equilibria.solvers import Rule, Simultaneous
-from equilibria.solvers.rule import ENDING_AT_ZERO
+from equilibria.solvers import Optimiser, Simultaneous
+from equilibria.solvers.optimiser import SCHEDULES
 from equilibria.training.engine import Processes
 from equilibria.training.run import Run
 from equilibria.training.stages import Average, Stage
@@ -240,7 +240,7 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         whole("batch_size", self.batch_size, 1)
         choice("optimiser", self.optimiser, ("adam", "sgd"))
         number("momentum", self.momentum, 0, 0.999)
-        choice("schedule", self.schedule, ENDING_AT_ZERO)
+        choice("schedule", self.schedule, SCHEDULES)
         for name in ("input_dropout", "dropout", "validation_fraction"):
             number(name, getattr(self, name), 0, 0.99)
         number("adversary", self.adversary, 0)
@@ -321,10 +321,10 @@ class FineTunedClassifier(ClassifierMixin, GenerativeEstimator):
         """The network's inputs; once for a whole training, since the machine does not move."""
         return posterior_inputs(machine, self._encode(X, machine.dtype).to(self.device), self.mean_field_steps, self.append)
 
-    def _rule(self, steps: int) -> Rule:
+    def _rule(self, steps: int) -> Optimiser:
         steps = 0 if self.schedule == "constant" else steps
         momentum = self.momentum if self.optimiser == "sgd" else 0.0
-        return Rule(self.optimiser, self.learning_rate, momentum, weight_decay=self.weight_decay, schedule=self.schedule, steps=steps)
+        return Optimiser(self.optimiser, self.learning_rate, momentum, weight_decay=self.weight_decay, schedule=self.schedule, steps=steps)
 
     def _finish(self, stages: list[Stage], progress: Callable[[int, int], None]) -> None:
         game = stages[-1].game

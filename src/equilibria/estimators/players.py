@@ -21,13 +21,13 @@ from equilibria.games.payoffs import PAYOFFS
 from equilibria.games.penalties import find_penalties
 from equilibria.models.generator import PRIORS, Generator, evaluating
 from equilibria.networks import MLP, DCGANCritic, DCGANGenerator, Fourier, Packed, ResidualCritic, ResidualGenerator
-from equilibria.networks.normalisation import batch_norms, restate
+from equilibria.networks.normalisation import batch_norms, reestimate
 from equilibria.networks.packing import unpacked
 from equilibria.networks.pictures import halvings
 from equilibria.networks.precision import PRECISIONS
 from equilibria.random import Stream
-from equilibria.solvers import SOLVERS, Alternating, Rule, Solver
-from equilibria.solvers.rule import ENDING_AT_ZERO
+from equilibria.solvers import SOLVERS, Alternating, Optimiser, Solver
+from equilibria.solvers.optimiser import SCHEDULES
 from equilibria.training.engine import Processes
 from equilibria.training.run import Run
 from equilibria.training.stages import Average, Stage
@@ -73,7 +73,7 @@ class AdversarialEstimator(LabelledEstimator):
         choice("normalisation", self.normalisation, tuple(NORMALISED))
         choice("precision", self.precision, tuple(PRECISIONS))
         choice("prior", self.prior, (None, *PRIORS))
-        choice("schedule", self.schedule, (None, *ENDING_AT_ZERO))
+        choice("schedule", self.schedule, (None, *SCHEDULES))
         choice("solver", self.solver, tuple(SOLVERS))
         choice("units", self.units, UNITS)
         if self.penalties is not None:
@@ -151,7 +151,7 @@ class AdversarialEstimator(LabelledEstimator):
         """The share of the penalties that is left at the end."""
         return float(self._tuned(network, critic).fade if self.fade is None else self.fade)
 
-    def _rules(self, network: str, pace: float = 1.0) -> dict[str, Rule]:
+    def _rules(self, network: str, pace: float = 1.0) -> dict[str, Optimiser]:
         rate, schedule = self._set("learning_rate", network), self._set("schedule", network)
         critic = pace * rate if self.critic_rate is None else self.critic_rate
         shared: dict[str, Any] = {"betas": pair("betas", self._set("betas", network)), "schedule": schedule}
@@ -159,8 +159,8 @@ class AdversarialEstimator(LabelledEstimator):
         # the first of the players moves k times a round where they alternate
         turns = self.k if self.solver == "alternating" else 1
         return {
-            "critic": Rule("adam", critic, **shared, steps=turns * steps),
-            "generator": Rule("adam", rate, **shared, steps=steps),
+            "critic": Optimiser("adam", critic, **shared, steps=turns * steps),
+            "generator": Optimiser("adam", rate, **shared, steps=steps),
         }
 
     def _solver(self, network: str, critic: nn.Module) -> Solver:
@@ -195,7 +195,7 @@ class AdversarialEstimator(LabelledEstimator):
         """Of the waves that a plain critic sees beside the columns; 0 for none."""
         if self.bandwidth is not None:
             return float(self.bandwidth)
-        return FAMILIES["mlp"].bandwidth if players.size <= FEW and players.shape is None else 0.0
+        return self._family("mlp").bandwidth if players.size <= FEW and players.shape is None else 0.0
 
     def _picture_networks(self, players: Players, generator: Stream, critic: Stream) -> tuple[nn.Module, nn.Module]:
         assert players.shape is not None
@@ -256,7 +256,7 @@ class AdversarialEstimator(LabelledEstimator):
         average = Average(generator, decay) if decay else None
 
         def restated(of: Generator) -> Generator:
-            restate(of, self._seen_by(of, batches, view) if batch_norms(of) else ())
+            reestimate(of, self._seen_by(of, batches, view) if batch_norms(of) else ())
             return of
 
         def on_end() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,15 @@ from equilibria.estimators.layout import joined, split
 from equilibria.estimators.parameters import asked_for, choice, whole
 from equilibria.estimators.stack import LABEL
 from equilibria.inference import gibbs, mean_field
+from equilibria.inference.clamp import parse, take
 from equilibria.inference.completion import class_log_prob, conditional_means
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import RandomState, Stream
 
-__all__ = ["Queries"]
+__all__ = ["COOLING", "Queries"]
 
 IMPUTE = ("draw", "mode", "mean")
+COOLING = 5  # temperatures of a fresh chain for each of its sweeps afterwards: 1,000 by default, as annealing has for log Z
 
 
 def _labelled(estimator: Any) -> bool:
@@ -55,7 +58,10 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def sample(self, n: int = 1, y: Any = None, given: Any = None, random_state: RandomState = None, sweeps: int = 200) -> Any:
         """Draw rows from the model by block Gibbs sampling.
 
-        Chains go on from the training's own persistent chains (from the base rates where there are none), ``sweeps`` sweeps each.
+        The first rows go on from the training's own persistent chains, each from one of its own, ``sweeps`` sweeps each. Rows beyond these
+        chains begin at the base rates and are cooled to the model's own temperature over five times as many sweeps before, by
+        :func:`~equilibria.inference.gibbs.anneal`; without persistent chains all rows begin at the base rates. Given the model, rows are
+        independent.
 
         Parameters
         ----------
@@ -81,7 +87,8 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         whole("sweeps", sweeps, 1)
         stream = self._draws(random_state, "sample")
         clamp = {**self._given(given, n), **self._class(y, n)}
-        state = gibbs.run(self.machine_, self._first_state(n, stream.child("first")), sweeps, stream.child("sweeps"), clamp)
+        first = self._first_state(n, stream.child("first"), COOLING * sweeps, clamp)
+        state = gibbs.run(self.machine_, first, sweeps, stream.child("sweeps"), clamp)
         rows = self.schema_.decode(self._shown(state))
         return self._framed(rows if given is None else _put_back(rows, given))
 
@@ -181,12 +188,17 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             means = {name: self.machine_.units(name).mean(self.machine_.field(name, state)) for name in self.grey_layers_}
         return joined(self.schema_.layers, {**state, **means})
 
-    def _first_state(self, n: int, stream: Stream) -> dict[str, Tensor]:
+    def _first_state(self, n: int, stream: Stream, cooling: int, clamp: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+        """The training's chains, and beyond them fresh ones: a chain that began two rows would make twins of them."""
         if not self.chains_:
             return gibbs.start(self.machine_, n, stream)
-        chains = next(iter(self.chains_.values())).shape[0]
-        rows = torch.arange(n, device=self.machine_.device) % chains
-        return {name: values[rows] for name, values in self.chains_.items()}
+        chains = {name: values[:n] for name, values in self.chains_.items()}
+        count = len(next(iter(chains.values())))
+        if n == count:
+            return chains
+        held = take(parse(self.machine_, clamp, n), slice(count, n))
+        fresh = gibbs.anneal(self.machine_, n - count, cooling, stream.child("fresh"), held)
+        return {name: torch.cat([values, fresh[name].to(values)]) for name, values in chains.items()}
 
     def _evidence(self, table: np.ndarray, name: str = "X") -> dict[str, Any]:
         """Rows as a clamp, greys as they are; NaN is free."""

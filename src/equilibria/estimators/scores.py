@@ -139,7 +139,7 @@ class Scores:
             machine = self._precise() if small else self.machine_
             self._log_partition, self._sides = likelihood.log_partition(machine, **options, progress=progress), None
             return self._log_partition
-        start = self._first_state(chains, stream.child("samples"))
+        start = self._first_state(chains, stream.child("samples"), SETTLING_SWEEPS)
         samples = gibbs.run(self.machine_, start, SETTLING_SWEEPS, stream.child("settling"))
         source = "tempering" if self.method in TEMPERED else "chains"
         self._sides = likelihood.both_sides(self.machine_, samples, source=source, ladder=False, **options, progress=_both_ways(progress))
@@ -171,7 +171,7 @@ class Scores:
         def _table(self, X: Any, reset: bool) -> np.ndarray: ...
         def _binary(self, X: np.ndarray) -> Tensor: ...
         def _draws(self, random_state: RandomState, name: str) -> Stream: ...
-        def _first_state(self, n: int, stream: Stream) -> dict[str, Tensor]: ...
+        def _first_state(self, n: int, stream: Stream, cooling: int) -> dict[str, Tensor]: ...
 
 
 def _both_ways(progress: Callable[[int, int], None] | None) -> Callable[[int, int], None] | None:

@@ -104,6 +104,7 @@ class NextState(BaseEstimator):
         rows = windows(table, int(self.lag), groups)
         schema = self._row_schema(X if is_frame(X) else table, machine)
         machine._known_schema = _schema_of_windows(schema, int(self.lag))
+        machine._next_state = {"lag": int(self.lag)}
         if isinstance(machine, GAN):
             machine.set_params(condition=range(int(self.lag) * schema.width))
         else:
@@ -200,8 +201,7 @@ class NextState(BaseEstimator):
     def load(cls, path: str | Path, device: str | None = None) -> NextState:
         """A fitted estimator from the run folder of its machine: what :meth:`save` wrote, or the machine's own ``out``."""
         run = Run.open(path)
-        kinds = {cls.model_name: cls for cls in (RBM, DBM, GAN)}
-        machine = kinds.get(str(run.config.get("model")), RBM)._from_run(run, device)
+        machine = _kind_of(run)._from_run(run, device)
         if isinstance(machine, GAN):
             return cls._around(machine, path)
         layers = [layer.name for layer in machine.schema_.layers]
@@ -211,6 +211,27 @@ class NextState(BaseEstimator):
             )
         past, future = machine.schema_.parts
         return cls._of(machine, past.width // future.width)
+
+    @staticmethod
+    def made(run: Run) -> bool:
+        """Whether a run is of a NextState's machine.
+
+        A run of version 0.1.0 does not say so, but no other Boltzmann machine has these layers unasked; a GAN of that version is taken
+        for what it also is, a GAN with a condition.
+        """
+        if "next_state" in run.config:
+            return True
+        parts = (run.config.get("schema") or {}).get("parts") or ()
+        return [part.get("name") for part in parts] == [PAST, FUTURE] and (run.config.get("params") or {}).get("towers") is None
+
+    @classmethod
+    def resumed(cls, run: Run, X: Any) -> NextState:
+        """Go on with a run that was stopped: ``X`` is the sequence, or (where there were groups) its windows."""
+        kind, width = _kind_of(run), Schema.from_json(run.config["schema"]).width
+        lag = int((run.config.get("next_state") or {"lag": 1})["lag"])
+        table = cls(lag=lag)._table(X, reset=True)
+        machine = kind._resumed(run, windows(table, lag) if table.shape[1] * (lag + 1) == width else table)
+        return cls._of(machine, lag)
 
     @classmethod
     def _around(cls, machine: GAN, path: Any) -> NextState:
@@ -295,6 +316,10 @@ class NextState(BaseEstimator):
         frame = pandas.DataFrame(rows, columns=names)
         types = dict(zip(names, self.schema_.dtypes or [self.schema_.dtype] * len(names), strict=True))
         return frame.astype(types) if typed else frame.infer_objects()
+
+
+def _kind_of(run: Run) -> Any:
+    return {cls.model_name: cls for cls in (RBM, DBM, GAN)}.get(str(run.config.get("model")), RBM)
 
 
 def _schema_of_windows(row: Schema, lag: int) -> Schema:

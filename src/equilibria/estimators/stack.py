@@ -21,7 +21,7 @@ from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.solvers import Rule, Simultaneous
+from equilibria.solvers import Optimiser, Simultaneous
 from equilibria.training.stages import Stage
 from equilibria.units import Units
 
@@ -38,7 +38,7 @@ def pretraining(
     machine: BoltzmannMachine,
     levels: Levels,
     batches: Callable[[str], Batches],
-    rule: Rule,
+    rule: Optimiser,
     steps: int,
     stream: Stream,
     on_last: Callable[[], None],
@@ -57,7 +57,7 @@ def pretraining(
         Layers from the visible ones up; a layer named ``"label"`` is learnt beside the last level but one.
     batches : callable
         Stage name → its own source of batches.
-    rule : Rule
+    rule : Optimiser
         For every stage.
     steps : int
         Updates of each stage.

@@ -25,7 +25,7 @@ from equilibria.estimators.watching import Watching
 from equilibria.games.contrastive import PRECISION, TEMPERED, ContrastiveGame
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.solvers import Rule, Simultaneous, Solver
+from equilibria.solvers import Optimiser, Simultaneous, Solver
 from equilibria.training.engine import Processes
 from equilibria.training.stages import Average, Stage
 
@@ -274,12 +274,12 @@ class UndirectedEstimator(Queries, Scores, Greys, Watching, LabelledEstimator):
         lowest = {name: self.machine_.units(name).lowest if self.machine_.units(name).bounded else 0.0 for name in self._hidden_names()}
         return {name: (low + (1.0 - low) * target, cost) for name, low in lowest.items()}
 
-    def _rule(self, rate: float, steps: int = 0) -> Rule:
+    def _rule(self, rate: float, steps: int = 0) -> Optimiser:
         """Gradient steps whose rate falls linearly to zero over ``steps`` of them; a constant rate without."""
         schedule, rate = "linear" if steps else "constant", rate * self._stride
         if self.optimiser == "adam":
-            return Rule("adam", rate, betas=(self._momentum, 0.999), weight_decay=self.weight_decay, schedule=schedule, steps=steps)
-        return Rule("sgd", rate, momentum=self._momentum, weight_decay=self.weight_decay, schedule=schedule, steps=steps)
+            return Optimiser("adam", rate, betas=(self._momentum, 0.999), weight_decay=self.weight_decay, schedule=schedule, steps=steps)
+        return Optimiser("sgd", rate, momentum=self._momentum, weight_decay=self.weight_decay, schedule=schedule, steps=steps)
 
     @property
     def _unbounded(self) -> bool:

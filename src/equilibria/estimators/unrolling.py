@@ -10,7 +10,7 @@ from torch import Tensor
 from equilibria.inference.clamp import Held
 from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine
-from equilibria.networks.unrolled import UnrolledNetwork
+from equilibria.models.unrolled import UnrolledNetwork
 from equilibria.random import Stream
 from equilibria.units import Bernoulli
 

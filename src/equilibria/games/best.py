@@ -18,17 +18,20 @@ from equilibria.models.boltzmann import BoltzmannMachine
 __all__ = ["FEW_STATES", "SURE", "Best"]
 
 FEW_STATES = 2**14
-"""Up to so many states of the smaller all-discrete colour log Z is enumerated at every look: a quarter of a second's work."""
+"""Up to so many states of the smaller all-discrete colour log Z is enumerated at every look: a
+quarter of a second's work."""
 
 SURE = 2.0
-"""By how many standard errors an earlier machine must be better than the last one to be taken for it."""
+"""By how many standard errors an earlier machine must be better than the last one to be taken for
+it."""
 
 
 class Best(nn.Module):
     """The parameters that held-out rows fitted best, of the looks at a machine in training.
 
-    log p of a row is minus its free energy minus log Z, and log Z moves with every update: free energies alone cannot compare two machines.
-    It is therefore for machines whose log Z can be enumerated: see :meth:`fits`.
+    log p of a row is minus its free energy minus log Z, and log Z moves with every update: free
+    energies alone cannot compare two machines. It is therefore for machines whose log Z can be
+    enumerated: see :meth:`fits`.
 
     Parameters
     ----------
@@ -67,14 +70,19 @@ class Best(nn.Module):
 
     @staticmethod
     def fits(machine: BoltzmannMachine) -> bool:
-        """Whether log Z of the machine is enumerated quickly enough to be asked for at every look."""
+        """Whether log Z of the machine is enumerated quickly enough to be asked for at every
+        look."""
         return exact.enumerable(machine, max_states=FEW_STATES)
 
     @torch.no_grad()
-    def consider(self, machine: BoltzmannMachine, score: Callable[[BoltzmannMachine], Tensor]) -> dict[str, float]:
-        """Look at the machine as it is now; returns numbers for a log: the rows' mean log p, and :attr:`loss`.
+    def consider(
+        self, machine: BoltzmannMachine, score: Callable[[BoltzmannMachine], Tensor]
+    ) -> dict[str, float]:
+        """Look at the machine as it is now; returns numbers for a log: the rows' mean log p, and
+        :attr:`loss`.
 
-        ``score`` gives log Σ exp(−E) over what each held-out row leaves free, or a bound on it, (rows,). Of equals the last is kept.
+        ``score`` gives log Σ exp(−E) over what each held-out row leaves free, or a bound on it,
+        (rows,). Of equals the last is kept.
         """
         precise = copy.deepcopy(machine).double()
         self.scores.copy_(score(precise) - exact.log_partition(precise, max_states=FEW_STATES))
@@ -86,11 +94,17 @@ class Best(nn.Module):
 
     @property
     def loss(self) -> float:
-        """How much better the best look is than the last one, in nats a row; 0 where the rows' own spread explains it."""
+        """How much better the best look is than the last one, in nats a row; 0 where the rows' own
+        spread explains it."""
         worse = self.scores_best - self.scores
-        return float(worse.mean()) if float(worse.mean()) > SURE * math.sqrt(float(worse.var()) / len(worse)) else 0.0
+        return (
+            float(worse.mean())
+            if float(worse.mean()) > SURE * math.sqrt(float(worse.var()) / len(worse))
+            else 0.0
+        )
 
     def recall(self, machine: BoltzmannMachine) -> None:
-        """Give the machine the parameters of the best look, where the last one is worse than chance explains."""
+        """Give the machine the parameters of the best look, where the last one is worse than chance
+        explains."""
         if self.loss:
             machine.load_state_dict(self.best.state_dict())

@@ -16,8 +16,9 @@ __all__ = ["Game"]
 class Game(nn.Module):
     """Who plays and what each player pays; a game with one player is ordinary learning.
 
-    A subclass sets ``players`` and gives ``draw`` and ``cost``. A round is ``draw`` once (or once a player, as the solver
-    pleases), ``gradient`` as often as the solver asks, and ``settle`` at its end. A game never moves a parameter.
+    A subclass sets ``players`` and gives ``draw`` and ``cost``. A round is ``draw`` once (or once a
+    player, as the solver pleases), ``gradient`` as often as the solver asks, and ``settle`` at its
+    end. A game never moves a parameter.
 
     Attributes
     ----------
@@ -47,41 +48,56 @@ class Game(nn.Module):
     sharded: Sequence[str] = ()
     """Names of buffers whose rows are shared out among processes (persistent chains)."""
     across_rows: bool = False
-    """Whether what a row costs depends on other rows of its batch (batch norm, minibatch deviation): several processes, of which each would
-    see its share of them alone, are refused."""
+    """Whether what a row costs depends on other rows of its batch (batch norm): several processes,
+    of which each would see its share of them alone, are refused."""
 
     def draw(self, batch: Any, stream: Stream) -> Any:
-        """All of a round's randomness: noise, moves of the chains, the posterior; what it returns is held fixed in ``cost``."""
+        """All of a round's randomness: noise, moves of the chains, the posterior.
+
+        ``cost`` holds it fixed.
+        """
         raise NotImplementedError
 
     def cost(self, player: str, drawn: Any) -> Tensor:
-        """What ``player`` pays, a scalar: a pure function of the parameters and ``drawn`` that detaches nothing."""
+        """What ``player`` pays, a scalar.
+
+        A pure function of the parameters and ``drawn`` that detaches nothing.
+        """
         raise NotImplementedError
 
     def gradient(self, player: str, drawn: Any) -> list[Tensor]:
-        """The gradient of ``player``'s cost, one tensor per entry of ``parameters_of(player)``, each with memory of its own.
+        """The gradient of ``player``'s cost, a tensor for each of ``parameters_of(player)``.
 
-        By default ``closed_form``, and where there is none automatic differentiation of ``cost``, with zeros where the cost does not
-        reach; a game without a differentiable cost overrides it.
+        By default ``closed_form``, and where there is none automatic differentiation of ``cost``,
+        with zeros where the cost does not reach; a game without a differentiable cost overrides it.
+        Each tensor has memory of its own.
         """
-        closed = self.closed_form(player, drawn)
-        if closed is not None:
-            return _owned(closed)
-        with torch.enable_grad():
-            cost = self.cost(player, drawn)
-            gradients = torch.autograd.grad(cost, self.parameters_of(player), allow_unused=True, materialize_grads=True)
-        return _owned(gradients)
+        gradients: Sequence[Tensor] | None = self.closed_form(player, drawn)
+        if gradients is None:
+            with torch.enable_grad():
+                cost, own = self.cost(player, drawn), self.parameters_of(player)
+                gradients = torch.autograd.grad(
+                    cost, own, allow_unused=True, materialize_grads=True
+                )
+        seen: set[int] = set()
+        apart = []  # no two share memory: they are averaged over processes in place
+        for tensor in gradients:
+            if not tensor.is_contiguous() or tensor.data_ptr() in seen:
+                tensor = tensor.clone(memory_format=torch.contiguous_format)
+            apart.append(tensor)
+            seen.add(tensor.data_ptr())
+        return apart
 
     def closed_form(self, player: str, drawn: Any) -> list[Tensor] | None:
-        """The gradient of ``player``'s cost without automatic differentiation, where the game knows it; None by default."""
+        """The gradient of ``player``'s cost by a formula, where the game knows one; else None."""
         return None
 
     def shared(self, drawn: Any) -> list[Tensor]:
-        """Small tensors within ``drawn`` to average over processes, in place, together with the gradients; none by default."""
+        """Small tensors within ``drawn`` to average over processes, in place, with the gradients."""
         return []
 
     def settle(self, drawn: Any) -> None:
-        """Move the buffers, once per round, after its last update; nothing by default."""
+        """Update the buffers, once per round, after its last update; nothing by default."""
 
     def measure(self, drawn: Any) -> dict[str, Tensor]:
         """What is reported, as 0-d tensors by name; by default each player's cost."""
@@ -89,34 +105,10 @@ class Game(nn.Module):
             return {f"{player}_cost": self.cost(player, drawn) for player in self.players}
 
     def parameters_of(self, player: str) -> list[nn.Parameter]:
-        """The parameters that ``player`` owns and that require a gradient, in the order of ``gradient``.
-
-        Raises
-        ------
-        ValueError
-            If ``player`` does not play, names no submodule or parameter, or owns nothing that can be trained.
-        """
-        if player not in self.players:
-            raise ValueError(f"player={player!r} does not play in {type(self).__name__}; its players are {', '.join(self.players)}")
-        owner = getattr(self, player, None)
-        if isinstance(owner, nn.Parameter):
-            owned = [owner]
-        elif isinstance(owner, nn.Module):
-            owned = list(owner.parameters())
-        else:
-            raise ValueError(f"player={player!r}: {type(self).__name__} has no submodule or parameter of that name; set one in __init__")
-        trainable = [parameter for parameter in owned if parameter.requires_grad]
-        if not trainable:
-            raise ValueError(f"player={player!r} owns no parameter that requires a gradient; leave it out of players")
-        return trainable
-
-
-def _owned(gradients: Sequence[Tensor]) -> list[Tensor]:
-    """The same gradients, none sharing memory with another: they are averaged over processes in place."""
-    seen: set[int] = set()
-    owned = []
-    for gradient in gradients:
-        fresh = gradient.is_contiguous() and gradient.data_ptr() not in seen
-        owned.append(gradient if fresh else gradient.clone())
-        seen.add(owned[-1].data_ptr())
-    return owned
+        """The parameters that ``player`` owns and that are trained, in the order of ``gradient``."""
+        owner = getattr(self, player)
+        owned = [owner] if isinstance(owner, nn.Parameter) else list(owner.parameters())
+        trained = [parameter for parameter in owned if parameter.requires_grad]
+        if not trained:
+            raise ValueError(f"player={player!r} owns no parameter that requires a gradient")
+        return trained

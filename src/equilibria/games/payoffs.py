@@ -4,11 +4,13 @@ With D(x) = sigmoid(logit(x)), the critic of the first three games pays the cros
 
     J_D = −E_data log D(x) − E_g log(1 − D(x)) = −E_data logsigmoid(logit) − E_g logsigmoid(−logit),
 
-which is least at D* = p_data / (p_data + p_g), where the logit is log p_data / p_g. They differ in what the generator
-pays, and so in the divergence that it goes down once the critic is there. The others have critics of their own.
+which is least at D* = p_data / (p_data + p_g), where the logit is log p_data / p_g. They differ in
+what the generator pays, and so in the divergence that it goes down once the critic is there. The
+others have critics of their own.
 
-How to read "what G goes down": with the critic held at its best answer t*(p/q), a generator that pays c(t) on its samples has the
-gradient of the f-divergence Σ p f(q/p) whose f′(u) = c(t*(1/u)), p being the data and q the generator.
+How to read "what G goes down": with the critic held at its best answer t*(p/q), a generator that
+pays c(t) on its samples has the gradient of the f-divergence Σ p f(q/p) whose f′(u) = c(t*(1/u)), p
+being the data and q the generator.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, relu, softplus
 
+from equilibria.check import choice
+
 __all__ = ["PAYOFFS", "Payoff", "find_payoff"]
 
 Costs = tuple[Tensor, Tensor]
 
-_EDGE = 1e-6  # least squares and Pearson: answers that no ratio has are read as one this close to none
+_EDGE = (
+    1e-6  # least squares and Pearson: answers that no ratio has are read as one this close to none
+)
 
 
 def cross_entropy(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -36,8 +42,8 @@ def cross_entropy(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 def minimax(real_logits: Tensor, fake_logits: Tensor) -> Costs:
     """J_G = −J_D: the costs sum to zero.
 
-    At D* the generator's cost is 2 JSD(p_data ‖ p_g) − log 4. Its gradient in the logit is −D(x̃), which vanishes when the
-    critic wins (the gradient in D itself does not: it goes to −1).
+    At D* the generator's cost is 2 JSD(p_data ‖ p_g) − log 4. Its gradient in the logit is −D(x̃),
+    which vanishes when the critic wins (the gradient in D itself does not: it goes to −1).
     """
     cost = cross_entropy(real_logits, fake_logits)
     return cost, -cost
@@ -46,48 +52,56 @@ def minimax(real_logits: Tensor, fake_logits: Tensor) -> Costs:
 def non_saturating(real_logits: Tensor, fake_logits: Tensor) -> Costs:
     """J_G = −E_g log D: a heuristic whose gradient in the logit goes to −1 when the critic wins.
 
-    At D* its gradient is that of KL(p_g ‖ p_data) − 2 JSD(p_data ‖ p_g) (Arjovsky & Bottou 2017, theorem 2.5).
+    At D* its gradient is that of KL(p_g ‖ p_data) − 2 JSD(p_data ‖ p_g) (Arjovsky & Bottou 2017,
+    theorem 2.5).
     """
     return cross_entropy(real_logits, fake_logits), -logsigmoid(fake_logits)
 
 
 def maximum_likelihood(real_logits: Tensor, fake_logits: Tensor) -> Costs:
-    """J_G = −E_g exp(logit): at D* its gradient is that of KL(p_data ‖ p_g), so of the likelihood (Goodfellow 2014).
+    """J_G = −E_g exp(logit): at D* its gradient is that of KL(p_data ‖ p_g), so of the likelihood
+    (Goodfellow 2014).
 
-    Nearly all of it comes from the few samples that the critic likes best, so its variance is large.
+    Nearly all of it comes from the few samples that the critic likes best, so its variance is
+    large.
     """
     return cross_entropy(real_logits, fake_logits), -fake_logits.exp()
 
 
 def relativistic(real_logits: Tensor, fake_logits: Tensor) -> Costs:
-    """Pairs: J_D = E softplus(−(t(x) − t(x̃))), J_G = E softplus(t(x) − t(x̃)), x and x̃ independent.
+    """Pairs: J_D = E softplus(−(t(x) − t(x̃))), J_G = E softplus(t(x) − t(x̃)), x and x̃
+    independent.
 
-    The critic says which of two is the real one. It is best wherever t = log p_data / p_g + a constant, and there J_D =
-    log 2 − JSD(p_data ⊗ p_g ‖ p_g ⊗ p_data). J_G = J_D + E_data t − E_g t, so the generator's gradient is that of
-    KL(p_g ‖ p_data) − JSD(p_data ⊗ p_g ‖ p_g ⊗ p_data): the non-saturating game's, in pairs. Every sample is compared with the data
-    rather than with one boundary, so no mode can be given up for good (Jolicoeur-Martineau 2018; Sun, Fang & Schwing 2020; with R1 and
-    R2: Huang et al. 2024).
+    The critic says which of two is the real one. It is best wherever t = log p_data / p_g + a
+    constant, and there J_D = log 2 − JSD(p_data ⊗ p_g ‖ p_g ⊗ p_data). J_G = J_D + E_data t − E_g
+    t, so the generator's gradient is that of KL(p_g ‖ p_data) − JSD(p_data ⊗ p_g ‖ p_g ⊗ p_data):
+    the non-saturating game's, in pairs. Every sample is compared with the data rather than with one
+    boundary, so no mode can be given up for good (Jolicoeur-Martineau 2018; Sun, Fang & Schwing
+    2020; with R1 and R2: Huang et al. 2024).
     """
     margin = real_logits - fake_logits
     return softplus(-margin), softplus(margin)
 
 
 def least_squares(real_logits: Tensor, fake_logits: Tensor) -> Costs:
-    """J_D = ½E_data (t − 1)² + ½E_g t², J_G = ½E_g (t − 1)² (Mao et al. 2017, with a = 0, b = c = 1).
+    """J_D = ½E_data (t − 1)² + ½E_g t², J_G = ½E_g (t − 1)² (Mao et al. 2017, with a = 0, b = c =
+    1).
 
-    Best at t = p_data / (p_data + p_g), a probability: log p_data/p_g = log t/(1 − t) (answers outside (0, 1) are read as its ends,
-    10⁻⁶ from them). There J_D = ½ Σ p q / (p + q), and G goes down the f-divergence of
-    f(u) = ½(u − 2 log(1 + u) − 1/(1 + u)), a finite one. (The paper's Pearson χ² is the value of a game in which G pays on the data too,
-    with the critic's answer moving along.)
+    Best at t = p_data / (p_data + p_g), a probability: log p_data/p_g = log t/(1 − t) (answers
+    outside (0, 1) are read as its ends, 10⁻⁶ from them). There J_D = ½ Σ p q / (p + q), and G goes
+    down the f-divergence of f(u) = ½(u − 2 log(1 + u) − 1/(1 + u)), a finite one. (The paper's
+    Pearson χ² is the value of a game in which G pays on the data too, with the critic's answer
+    moving along.)
     """
     return ((real_logits - 1).square() + fake_logits.square()) / 2, (fake_logits - 1).square() / 2
 
 
 def hinge(real_logits: Tensor, fake_logits: Tensor) -> Costs:
-    """J_D = E_data max(0, 1 − t) + E_g max(0, 1 + t), J_G = −E_g t (Lim & Ye 2017; Miyato et al. 2018).
+    """J_D = E_data max(0, 1 − t) + E_g max(0, 1 + t), J_G = −E_g t (Lim & Ye 2017; Miyato et al.
+    2018).
 
-    Best at t = sign(p_data − p_g): which is larger, and not by how much, so the logit gives no ratio. There J_D = 2 − 2 TV and G goes
-    down 2 TV(p_data, p_g) = Σ |p − q|.
+    Best at t = sign(p_data − p_g): which is larger, and not by how much, so the logit gives no
+    ratio. There J_D = 2 − 2 TV and G goes down 2 TV(p_data, p_g) = Σ |p − q|.
     """
     return relu(1 - real_logits) + relu(1 + fake_logits), -fake_logits
 
@@ -95,18 +109,23 @@ def hinge(real_logits: Tensor, fake_logits: Tensor) -> Costs:
 def wasserstein(real_logits: Tensor, fake_logits: Tensor) -> Costs:
     """J_D = −E_data t + E_g t, J_G = −E_g t (Arjovsky, Chintala & Bottou 2017).
 
-    J_D has no least value unless something bounds t's slope: the gradient penalty, R1 and R2. Among critics of slope at most 1 the
-    least J_D is −W₁(p_data, p_g), and G goes down W₁. The logit gives no ratio.
+    J_D has no least value unless something bounds t's slope: the gradient penalty, R1 and R2. Among
+    critics of slope at most 1 the least J_D is −W₁(p_data, p_g), and G goes down W₁. The logit
+    gives no ratio.
     """
     return fake_logits - real_logits, -fake_logits
 
 
-def variational(activated: Callable[[Tensor], Tensor], conjugate: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Costs]:
-    """J_D = −E_data T + E_g f*(T), J_G = −E_g f*(T) with T = g(t): the f-GANs of Nowozin, Cseke & Tomioka 2016.
+def variational(
+    activated: Callable[[Tensor], Tensor], conjugate: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor, Tensor], Costs]:
+    """J_D = −E_data T + E_g f*(T), J_G = −E_g f*(T) with T = g(t): the f-GANs of Nowozin, Cseke &
+    Tomioka 2016.
 
-    D_f(p_data ‖ p_g) = Σ q f(p/q) is the largest value of E_data T − E_g f*(T), where f* is f's conjugate and T = f′(p/q). The output
-    activation g keeps T inside f*'s domain and rises, so that a large logit t means real. At the best critic J_D = −D_f and G's gradient
-    is that of D_f exactly (J_G leaves out E_data T, which G does not move).
+    D_f(p_data ‖ p_g) = Σ q f(p/q) is the largest value of E_data T − E_g f*(T), where f* is f's
+    conjugate and T = f′(p/q). The output activation g keeps T inside f*'s domain and rises, so that
+    a large logit t means real. At the best critic J_D = −D_f and G's gradient is that of D_f
+    exactly (J_G leaves out E_data T, which G does not move).
 
     Parameters
     ----------
@@ -130,15 +149,19 @@ class Payoff:
     Attributes
     ----------
     costs : callable
-        ``(real_logits, fake_logits) → (cost of D, cost of G)``, one entry for each pair of examples.
+        ``(real_logits, fake_logits) → (cost of D, cost of G)``, one entry for each pair of
+        examples.
     log_ratio : callable or None
         The best critic's logit → log p_data / p_g; None where the best critic does not know it.
     best_logit : callable or None
-        log p_data / p_g → the best critic's logit (one of them, where a constant is free); None where there is no best critic.
+        log p_data / p_g → the best critic's logit (one of them, where a constant is free); None
+        where there is no best critic.
     constant : bool
-        Whether ``log_ratio`` is right up to a constant alone, which has to be fitted: E_g exp(log_ratio) is 1 for the right one.
+        Whether ``log_ratio`` is right up to a constant alone, which has to be fitted: E_g
+        exp(log_ratio) is 1 for the right one.
     generator_pays_on_real : bool
-        Whether G's cost depends on ``real_logits`` at all; where it does not, they need not be worked out for it.
+        Whether G's cost depends on ``real_logits`` at all; where it does not, they need not be
+        worked out for it.
 
     Examples
     --------
@@ -163,7 +186,9 @@ PAYOFFS: dict[str, Payoff] = {
     "minimax": Payoff(minimax, the_logit, the_logit, generator_pays_on_real=True),
     "non-saturating": Payoff(non_saturating, the_logit, the_logit),
     "maximum-likelihood": Payoff(maximum_likelihood, the_logit, the_logit),
-    "relativistic": Payoff(relativistic, the_logit, the_logit, constant=True, generator_pays_on_real=True),
+    "relativistic": Payoff(
+        relativistic, the_logit, the_logit, constant=True, generator_pays_on_real=True
+    ),
     "least-squares": Payoff(least_squares, lambda t: torch.logit(t, eps=_EDGE), torch.sigmoid),
     "hinge": Payoff(hinge, None, torch.sign),
     "wasserstein": Payoff(wasserstein, None, None),
@@ -173,12 +198,20 @@ PAYOFFS: dict[str, Payoff] = {
     "reverse-kl": Payoff(variational(lambda t: -(-t).exp(), lambda t: t - 1), the_logit, the_logit),
     # f(u) = (u − 1)²: D_f = Σ (p − q)²/q; T = 2(p/q − 1), and answers of −2 or less are read as a ratio of 10⁻⁶
     "pearson": Payoff(
-        variational(the_logit, lambda t: t.square() / 4 + t), lambda t: (1 + t / 2).clamp(min=_EDGE).log(), lambda r: 2 * torch.expm1(r)
+        variational(the_logit, lambda t: t.square() / 4 + t),
+        lambda t: (1 + t / 2).clamp(min=_EDGE).log(),
+        lambda r: 2 * torch.expm1(r),
     ),
     # f(u) = (√u − 1)²: D_f = Σ (√p − √q)²; T = 1 − √(q/p), so t = ½ log p/q behind 1 − exp(−t)
-    "hellinger": Payoff(variational(lambda t: -torch.expm1(-t), torch.expm1), lambda t: 2 * t, lambda r: r / 2),
+    "hellinger": Payoff(
+        variational(lambda t: -torch.expm1(-t), torch.expm1), lambda t: 2 * t, lambda r: r / 2
+    ),
     # f(u) = u log u − (u + 1) log((u + 1)/2): D_f = 2 JSD; T = log 2D
-    "js": Payoff(variational(lambda t: logsigmoid(t) + math.log(2), lambda t: -logsigmoid(-t) - math.log(2)), the_logit, the_logit),
+    "js": Payoff(
+        variational(lambda t: logsigmoid(t) + math.log(2), lambda t: -logsigmoid(-t) - math.log(2)),
+        the_logit,
+        the_logit,
+    ),
     # f(u) = u log u − (u + 1) log(u + 1): D_f = 2 JSD − log 4; T = log D. The minimax game without what G cannot move
     "gan": Payoff(variational(logsigmoid, lambda t: -logsigmoid(-t)), the_logit, the_logit),
 }
@@ -186,15 +219,7 @@ PAYOFFS: dict[str, Payoff] = {
 
 
 def find_payoff(payoff: str | Payoff) -> Payoff:
-    """The row of that name; a ``Payoff`` is its own.
-
-    Raises
-    ------
-    ValueError
-        If the table has no such row.
-    """
+    """The row of that name; a ``Payoff`` is its own."""
     if isinstance(payoff, Payoff):
         return payoff
-    if payoff not in PAYOFFS:
-        raise ValueError(f"payoff={payoff!r}: expected one of {', '.join(PAYOFFS)}, or a Payoff")
-    return PAYOFFS[payoff]
+    return PAYOFFS[choice(*PAYOFFS)("payoff", payoff)]

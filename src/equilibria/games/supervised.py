@@ -1,4 +1,7 @@
-"""The supervised game: one player, a network that pays for each label it did not expect."""
+"""The supervised game: one player, a network that pays for each label that it did not expect.
+
+Its cost of classes is also what a semi-supervised critic pays for its labelled examples.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from equilibria.check import choice, number
 from equilibria.data.batches import Batch
 from equilibria.games.game import Game
 from equilibria.networks.precision import PRECISIONS, products
 from equilibria.random import Stream
 
-__all__ = ["SupervisedDraw", "SupervisedGame"]
+__all__ = ["MISSING", "SupervisedDraw", "SupervisedGame", "class_cost", "class_errors"]
 
 MISSING = -1
+"""The label of a row that has none."""
+
+
+def class_cost(logits: Tensor, label: Tensor) -> Tensor:
+    """Mean −log softmax(logits)[label] over the labelled rows, a scalar; 0 where there are none.
+
+    Examples
+    --------
+    >>> class_cost(torch.zeros(3, 2), torch.tensor([0, 1, -1]))
+    tensor(0.6931)
+    """
+    label = label.long()
+    total = functional.cross_entropy(logits, label, ignore_index=MISSING, reduction="sum")
+    return total / (label != MISSING).sum().clamp(min=1)
+
+
+def class_errors(logits: Tensor, label: Tensor) -> Tensor:
+    """The fraction of labelled rows that are given another class, 0-d; 0 where there are none."""
+    known = label != MISSING
+    wrong = known & (logits.argmax(1) != label)
+    return wrong.sum() / known.sum().clamp(min=1)
 
 
 class SupervisedDraw(NamedTuple):
-    """What a round holds fixed: inputs ``(n, d)``, labels ``(n,)`` of int64 with −1 where missing, dropout's masks, and those of the
-    rows that the adversary shifts."""
+    """What a round holds fixed: inputs ``(n, d)``, labels ``(n,)``, dropout's masks, and those of
+    the rows that the adversary shifts."""
 
     values: Tensor
     label: Tensor
@@ -31,23 +56,26 @@ class SupervisedDraw(NamedTuple):
 
 
 class SupervisedGame(Game):
-    """A network that pays the cross-entropy of the labels, J = −mean over labelled rows of log p(label | x).
+    """A network that pays the cross-entropy of the labels.
 
-    Rows with the label −1 are left out of the mean; a batch without a label costs nothing. With dropout each unit of the input is kept with
-    probability 1 − ``dropout[0]`` and each hidden unit with 1 − ``dropout[1]``, and what is kept is divided by it, so that the
-    whole network needs no scaling afterwards. The masks are drawn in ``draw``, so ``cost`` is pure.
+    J = −mean over labelled rows of log p(label | x). Rows with the label −1 are left out of the mean.
+    With dropout each unit of the input is kept with probability 1 − ``dropout[0]`` and each hidden
+    unit with 1 − ``dropout[1]``, and what is kept is divided by it, so that the whole network needs
+    no scaling afterwards. The masks are drawn in ``draw``, so ``cost`` is pure.
 
-    With an ``adversary`` of radius ε it pays half for the rows as they are and half for the rows as the adversary would have them,
+    With an ``adversary`` of radius ε it pays half for the rows as they are and half for the rows as
+    the adversary would have them,
 
         J = ½ CE(x) + ½ CE(x + ε·g/|g|),  g = ∇_x CE(x),
 
-    the worst shift of length ε to first order. Its move is taken as given: at a maximum the cost's slope through it is zero (Danskin).
+    the worst shift of length ε to first order. Its move is taken as given: at a maximum the cost's
+    slope through it is zero (Danskin).
 
     Parameters
     ----------
     network : nn.Module
-        ``network(x)`` gives logits ``(n, classes)``. With dropout, ``network(x, masks)`` multiplies masks into its input and
-        its hidden layers, and ``network.masked`` lists their widths.
+        ``network(x)`` gives logits ``(n, classes)``. With dropout, ``network(x, masks)`` multiplies
+        masks into its input and its hidden layers, and ``network.masked`` lists their widths.
     dropout : (float, float)
         Rates of the input and of the hidden layers, in [0, 1).
     precision : {"float32", "bfloat16"}
@@ -57,17 +85,13 @@ class SupervisedGame(Game):
     columns : int, optional
         How many of the input's first columns it may shift; all by default.
     keep : bool
-        Whether the best network so far by a held-out measure is kept among the buffers: see :meth:`consider`.
-
-    Raises
-    ------
-    ValueError
-        For a rate outside [0, 1), a radius below 0 or an unknown precision; in ``draw`` for a batch without labels or with a mask.
+        Whether the best network so far by a held-out measure is kept: see :meth:`consider`.
 
     References
     ----------
-    Srivastava et al. 2014, "Dropout"; Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing adversarial examples" (with the largest
-    cell bounded); Miyato et al. 2016, "Distributional smoothing with virtual adversarial training" (with the length bounded).
+    Srivastava et al. 2014, "Dropout"; Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing
+    adversarial examples" (with the largest cell bounded); Miyato et al. 2016, "Distributional
+    smoothing with virtual adversarial training" (with the length bounded).
 
     Examples
     --------
@@ -92,36 +116,31 @@ class SupervisedGame(Game):
         keep: bool = False,
     ):
         super().__init__()
-        if len(dropout) != 2 or not all(0 <= rate < 1 for rate in dropout):
-            raise ValueError(f"dropout={dropout!r}: expected the rates of the input and of the hidden layers, each in [0, 1)")
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision={precision!r}: expected one of {', '.join(map(repr, PRECISIONS))}")
-        if not 0 <= adversary < float("inf"):
-            raise ValueError(f"adversary={adversary!r}: expected how far it may shift a row, a finite number of at least 0")
-        self.network, self.dropout, self.precision = network, dropout, precision
-        self.adversary, self.columns = float(adversary), columns
+        self.network, self.dropout, self.columns = network, dropout, columns
+        self.precision = choice(*PRECISIONS)("precision", precision)
+        self.adversary = number(0)("adversary", adversary)
         self.best = copy.deepcopy(network).requires_grad_(False) if keep else None
         if keep:
-            self.register_buffer("best_error", torch.tensor(2.0, dtype=torch.float64))  # worse than any
+            worse_than_any = torch.tensor(2.0, dtype=torch.float64)
+            self.register_buffer("best_error", worse_than_any)
 
     def draw(self, batch: Batch, stream: Stream) -> SupervisedDraw:
         """The batch as it is, and dropout's masks."""
-        if batch.label is None:
-            raise ValueError("batch has no labels: a supervised game needs them, -1 where one is missing")
-        if batch.mask is not None:
-            raise ValueError("batch has a mask of missing values; a supervised game needs complete rows: fill them in or leave them out")
+        if batch.label is None or batch.mask is not None:
+            raise ValueError(
+                "batch: a supervised game needs complete rows and labels, −1 where none"
+            )
         masks = self._masks(batch.values, stream)
         shifted = self._masks(batch.values, stream.child("shifted")) if self.adversary else ()
         return SupervisedDraw(batch.values, batch.label.to(torch.int64), masks, shifted)
 
     def cost(self, player: str, drawn: SupervisedDraw) -> Tensor:
-        """The mean of −log p(label | x) over the rows that have one, and as much again of the rows that the adversary shifted."""
-        if player not in self.players:
-            raise ValueError(f"player={player!r}: expected one of {', '.join(self.players)}")
+        """Mean −log p(label | x) of the labelled rows, averaged with that of the shifted rows."""
         if not self.adversary:
-            return _mean_cost(self.logits(drawn.values, drawn.masks), drawn.label)
-        plain, shifted = self._shift(drawn)
-        return (plain + _mean_cost(self.logits(shifted, drawn.shifted_masks), drawn.label)) / 2
+            return class_cost(self.logits(drawn.values, drawn.masks), drawn.label)
+        plain, shifted = self.shift(drawn)
+        logits = self.logits(shifted, drawn.shifted_masks)
+        return (plain + class_cost(logits, drawn.label)) / 2
 
     def logits(self, x: Tensor, masks: tuple[Tensor, ...] = ()) -> Tensor:
         """The network's logits ``(n, classes)`` in the type of ``x``."""
@@ -131,16 +150,16 @@ class SupervisedGame(Game):
 
     @torch.no_grad()
     def measure(self, drawn: SupervisedDraw) -> dict[str, Tensor]:
-        """The cost, and the share of labelled rows whose likeliest class is another, both under this round's dropout."""
-        labelled, logits = drawn.label != MISSING, self.logits(drawn.values, drawn.masks)
-        wrong = (logits.argmax(1) != drawn.label) & labelled
-        return {"cost": _mean_cost(logits, drawn.label), "error": wrong.sum() / labelled.sum().clamp(min=1)}
+        """The cost and the error rate over labelled rows, both under this round's dropout."""
+        logits = self.logits(drawn.values, drawn.masks)
+        error = class_errors(logits, drawn.label)
+        return {"cost": class_cost(logits, drawn.label), "error": error}
 
     @torch.no_grad()
     def consider(self, error: float, parameters: Mapping[str, Tensor]) -> None:
-        """Keep ``parameters`` (the network's, or their average) as the best ones where ``error`` is no larger than any before.
+        """Keep ``parameters`` (the network's, or their average) where none had a smaller ``error``.
 
-        Of equals the last is kept: it was found at the lowest rate. The network itself does not move.
+        Of equals the last is kept: it was found at the lowest rate. The network does not move.
         """
         if self.best is None:
             raise ValueError("keep=False: this game keeps no best network; build it with keep=True")
@@ -149,38 +168,30 @@ class SupervisedGame(Game):
             for name, parameter in self.best.named_parameters():
                 parameter.copy_(parameters[name])
 
-    def _shift(self, drawn: SupervisedDraw) -> tuple[Tensor, Tensor]:
+    def shift(self, drawn: SupervisedDraw) -> tuple[Tensor, Tensor]:
         """The cost of the rows as they are, and the rows where they cost most to first order."""
         with torch.enable_grad():
             x = drawn.values.detach().requires_grad_()
-            cost = _mean_cost(self.logits(x, drawn.masks), drawn.label)
+            cost = class_cost(self.logits(x, drawn.masks), drawn.label)
             (slope,) = torch.autograd.grad(cost, x, retain_graph=True)
             if self.columns is not None:
                 slope[:, self.columns :] = 0
         length = slope.norm(dim=1, keepdim=True).clamp(min=torch.finfo(slope.dtype).tiny)
-        return cost, torch.addcmul(drawn.values, slope, length.reciprocal(), value=self.adversary)
+        shifted = torch.addcmul(drawn.values, slope, length.reciprocal(), value=self.adversary)
+        return cost, shifted
 
     def _masks(self, x: Tensor, stream: Stream) -> tuple[Tensor, ...]:
+        """Of each layer: 1 / (1 − rate) with probability 1 − rate, else 0; a lone 1 without rate."""
         if not any(self.dropout):
             return ()
         widths = self.network.masked
         assert isinstance(widths, tuple)
-        rates = (self.dropout[0], *[self.dropout[1]] * (len(widths) - 1))
-        dtype = PRECISIONS[self.precision] or x.dtype
-        return tuple(
-            _mask((len(x), width), rate, stream.child("dropout", i), x.device, dtype)
-            for i, (width, rate) in enumerate(zip(widths, rates, strict=True))
-        )
-
-
-def _mean_cost(logits: Tensor, label: Tensor) -> Tensor:
-    total = functional.cross_entropy(logits, label, ignore_index=MISSING, reduction="sum")
-    return total / (label != MISSING).sum().clamp(min=1)
-
-
-def _mask(shape: tuple[int, int], rate: float, stream: Stream, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """1 / (1 − rate) with probability 1 − rate, else 0; a lone one where nothing is dropped."""
-    if rate == 0:
-        return torch.ones((), dtype=dtype, device=device)
-    kept = stream.centred(shape, device=device) >= rate - 0.5
-    return kept.to(dtype).div_(1 - rate)
+        dtype, masks = PRECISIONS[self.precision] or x.dtype, []
+        for i, width in enumerate(widths):
+            rate = self.dropout[min(i, 1)]
+            if rate == 0:
+                masks.append(torch.ones((), dtype=dtype, device=x.device))
+                continue
+            draw = stream.child("dropout", i).centred((len(x), width), device=x.device)
+            masks.append((draw >= rate - 0.5).to(dtype).div_(1 - rate))
+        return tuple(masks)

@@ -16,7 +16,7 @@ from equilibria.inference.clamp import Clamp, Held, parse
 from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import RandomState, Stream, as_stream
 
-__all__ = ["block", "run", "start", "sweep"]
+__all__ = ["anneal", "block", "run", "start", "sweep"]
 
 
 def run(
@@ -73,6 +73,48 @@ def start(machine: BoltzmannMachine, rows: int, random_state: RandomState = 0, c
             name: machine.units(name).sample(machine.base(name).expand(rows, -1), stream.child("start", name)) for name in machine.layers
         }
     return {name: held[name].fill(x) if name in held else x for name, x in values.items()}
+
+
+def anneal(
+    machine: BoltzmannMachine,
+    rows: int,
+    steps: int = 1000,
+    random_state: RandomState = 0,
+    clamp: Clamp | None = None,
+) -> dict[str, Tensor]:
+    """Fresh chains, independent of each other: drawn from the base rates and cooled to β = 1, a sweep at each of
+    ``steps`` inverse temperatures 1/steps, 2/steps, …, 1.
+
+    At a low β a chain crosses between the modes that it must choose from at β = 1, so that the chains' shares of the
+    modes are about the model's own, the nearer the slower they are cooled. Chains that are merely swept from
+    :func:`start` stay in the mode whose basin they began in (Kirkpatrick, Gelatt & Vecchi 1983; as a step of annealed
+    importance sampling, Neal 2001).
+
+    Parameters
+    ----------
+    machine : BoltzmannMachine
+        The model.
+    rows : int
+        Number of chains.
+    steps : int
+        Sweeps of each, at rising inverse temperatures.
+    random_state, clamp
+        As in :func:`run`.
+
+    Examples
+    --------
+    >>> from equilibria.units import Bernoulli
+    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0)
+    >>> anneal(machine, rows=3, steps=10)["visible"].shape
+    torch.Size([3, 6])
+    """
+    stream = as_stream(random_state)
+    held = parse(machine, clamp, rows)
+    values = start(machine, rows, stream.child("first"), held)
+    with torch.no_grad():
+        for step in range(1, steps + 1):
+            values, _ = sweep(machine, values, stream.child(step), held, step / steps)
+    return values
 
 
 def sweep(

@@ -1,4 +1,5 @@
-"""The implicit model: a network that turns noise into data, so it can be sampled in one step and has no density."""
+"""The implicit model: a network that turns noise into data, so it can be sampled in one step and
+has no density."""
 
 from __future__ import annotations
 
@@ -8,18 +9,20 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from equilibria.check import choice, whole
 from equilibria.random import Stream
 
 __all__ = ["PRIORS", "Generator", "evaluating"]
 
 PRIORS = ("normal", "uniform", "mixed")
-"""Laws of the noise: N(0, I); U(−1, 1) in every column; N(0, 1) in the first half of the columns and a fair ±1 in each other."""
+"""N(0, I); U(−1, 1); or N(0, 1) in the first half of the columns and a fair ±1 in each other."""
 
 _CHUNK = 4096  # samples at a time, so that memory does not grow with their number
 
 
 class Generator(nn.Module):
-    """p_g, the law of x = network(z, condition) with z drawn from a prior of ``latent_dim`` columns.
+    """p_g, the law of x = network(z, condition) with z drawn from a prior of ``latent_dim``
+    columns.
 
     Parameters
     ----------
@@ -28,19 +31,16 @@ class Generator(nn.Module):
     latent_dim : int
         Columns of the noise.
     prior : {"normal", "uniform", "mixed"}
-        N(0, I); U(−1, 1) in every column; or ``"mixed"``: N(0, 1) in the first half of the columns (the middle one included)
-        and a fair ±1 in each other. A continuous network maps connected noise to connected data, so between separate modes it must leave a
-        bridge of samples that are in none; with coins the noise is in separate parts, and no bridge is needed.
-
-    Raises
-    ------
-    ValueError
-        For a ``latent_dim`` below 1 or another prior.
+        N(0, I); U(−1, 1) in every column; or a mixed discrete–continuous one: N(0, 1) in the first
+        half of the columns (the middle one included) and a fair ±1 in each other. A continuous network
+        maps connected noise to connected data, so between separate modes it must leave a bridge of
+        samples that are in none; with discrete columns the noise is in separate parts, and no bridge
+        is needed.
 
     References
     ----------
-    Goodfellow et al. 2014, "Generative adversarial nets", section 3; Khayatkhoei, Elgammal & Singh 2018, "Disconnected manifold
-    learning for generative adversarial networks", on the bridges.
+    Goodfellow et al. 2014, "Generative adversarial nets", section 3; Khayatkhoei, Elgammal & Singh
+    2018, "Disconnected manifold learning for generative adversarial networks", on the bridges.
 
     Examples
     --------
@@ -51,13 +51,9 @@ class Generator(nn.Module):
 
     def __init__(self, network: nn.Module, latent_dim: int, prior: str = "normal"):
         super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"latent_dim={latent_dim!r}: expected at least 1 column of noise")
-        if prior not in PRIORS:
-            raise ValueError(f"prior={prior!r}: expected one of {', '.join(map(repr, PRIORS))}")
         self.network = network
-        self.latent_dim = int(latent_dim)
-        self.prior = prior
+        self.latent_dim: int = whole(1)("latent_dim", latent_dim)
+        self.prior = choice(*PRIORS)("prior", prior)
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Data ``(n, …)`` for noise ``(n, latent_dim)``."""
@@ -69,11 +65,13 @@ class Generator(nn.Module):
         if self.prior == "uniform":
             return stream.uniform((n, self.latent_dim), like.dtype, like.device).mul_(2.0).sub_(1.0)
         noise = stream.normal((n, self.latent_dim), like.dtype, like.device)
-        return noise.where(self.continuous.to(like.device), noise.sign()) if self.prior == "mixed" else noise
+        if self.prior == "mixed":
+            noise = noise.where(self.continuous.to(like.device), noise.sign())
+        return noise
 
     @property
     def continuous(self) -> Tensor:
-        """Which columns of the noise have a density, ``(latent_dim,)`` of bool: where the prior is mixed, those before the coins."""
+        """Which columns of the noise have a density, ``(latent_dim,)`` of bool."""
         first = -(-self.latent_dim // 2) if self.prior == "mixed" else self.latent_dim
         return torch.arange(self.latent_dim) < first
 
@@ -88,16 +86,7 @@ class Generator(nn.Module):
             The noise's source; sample i depends on its row i alone.
         condition : Tensor, optional
             A row for every sample.
-
-        Raises
-        ------
-        ValueError
-            If ``n`` is below 1 or ``condition`` has another number of rows.
         """
-        if n < 1:
-            raise ValueError(f"n={n!r}: expected at least 1 sample")
-        if condition is not None and len(condition) != n:
-            raise ValueError(f"condition has {len(condition)} rows for n={n} samples; give one row for each")
         with evaluating(self):
             noise = self.noise(n, stream).split(_CHUNK)
             given = [None] * len(noise) if condition is None else condition.split(_CHUNK)
@@ -106,7 +95,7 @@ class Generator(nn.Module):
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Within it the module and all its parts are in evaluation mode; afterwards each is in its own."""
+    """Within it the module and all its parts are in evaluation mode; afterwards each as before."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

@@ -1,13 +1,15 @@
-"""The Laplacian pyramid: a picture as a small one and what each doubling lacks, and generators that draw it so."""
+"""The Laplacian pyramid: a picture as a small one and what each doubling lacks, and generators."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from equilibria.check import optional, whole
 from equilibria.models.generator import Generator
 from equilibria.networks.pictures import to_planes, to_rows
 from equilibria.random import Stream
@@ -18,25 +20,22 @@ __all__ = ["DetailCritic", "DetailNetwork", "LaplacianPyramid", "PyramidGenerato
 class LaplacianPyramid:
     """A picture x₀, halved to x₁, x₂, …, x_K, as x_K and the details h_k = x_k − up(x_{k+1}).
 
-    ``down`` takes the mean of each 2 × 2 pixels and ``up`` writes it into all four, so that down(up(x)) = x and a detail's mean over
-    each 2 × 2 pixels is 0. x_k = up(x_{k+1}) + h_k: the picture comes back but for rounding.
+    ``down`` takes the mean of each 2 × 2 pixels and ``up`` writes it into all four, so that
+    down(up(x)) = x and a detail's mean over each 2 × 2 pixels is 0. x_k = up(x_{k+1}) + h_k: the
+    picture comes back but for rounding.
 
     Parameters
     ----------
     shape : (int, int) or (int, int, 3)
         Of a picture; rows are flattened, the colours of a pixel side by side.
     levels : int, optional
-        How often it is halved: by default as long as both sides are even and the shorter one is above 8, but at least once.
+        How often it is halved: by default as long as both sides are even and the shorter one is
+        above 8, but at least once.
 
     Attributes
     ----------
     shapes : list of tuple
         Of x₀, …, x_K.
-
-    Raises
-    ------
-    ValueError
-        For a shape that cannot be halved so often.
 
     References
     ----------
@@ -54,20 +53,18 @@ class LaplacianPyramid:
     """
 
     def __init__(self, shape: Sequence[int], levels: int | None = None):
-        if levels is not None and levels < 1:
-            raise ValueError(f"levels={levels!r}: expected at least 1")
+        optional(whole(1))("levels", levels)
         self.shapes = [tuple(int(side) for side in shape)]
-        while self._goes_on(levels):
+        while self.levels < (levels or math.inf):
             height, width, *colours = self.shapes[-1]
-            if height % 2 or width % 2:
-                raise ValueError(f"levels={levels!r}: pictures of {tuple(shape)} can be halved {self.levels} times")
+            odd = height % 2 or width % 2
+            if levels is None and self.levels and (odd or min(height, width) <= 8):
+                break
+            if odd:
+                raise ValueError(
+                    f"levels={levels!r}: pictures of {shape} can be halved {self.levels} times"
+                )
             self.shapes.append((height // 2, width // 2, *colours))
-
-    def _goes_on(self, levels: int | None) -> bool:
-        height, width = self.shapes[-1][:2]
-        if levels is not None or not self.levels:
-            return self.levels < (levels or 1)
-        return height % 2 == 0 and width % 2 == 0 and min(height, width) > 8
 
     @property
     def levels(self) -> int:
@@ -80,7 +77,8 @@ class LaplacianPyramid:
 
     def up(self, x: Tensor, level: int) -> Tensor:
         """Rows x_{level+1} in the size of x_level."""
-        return to_rows(functional.interpolate(to_planes(x, self.shapes[level + 1]), scale_factor=2, mode="nearest"))
+        planes = to_planes(x, self.shapes[level + 1])
+        return to_rows(functional.interpolate(planes, scale_factor=2, mode="nearest"))
 
     def at(self, x: Tensor, level: int) -> tuple[Tensor, Tensor | None]:
         """(h_level, up(x_{level+1})) of pictures x₀, or (x_K, None) at the coarsest level."""
@@ -108,15 +106,17 @@ class LaplacianPyramid:
 
 
 class DetailNetwork(nn.Module):
-    """The details of the pictures that a network draws: the generator's last step, which leaves the coarser picture what it is.
+    """The details of the pictures that a network draws, which leave the coarser picture as it is.
 
-    Details of data have no mean over 2 × 2 pixels, so a critic would know those that have one by nothing else. Every detail that a picture
-    with values in [−1, 1] can have is that of a picture behind a tanh; without this bound details ran away from their critic.
+    Details of data have no mean over 2 × 2 pixels, so a critic would know those that have one by
+    nothing else. Every detail that a picture with values in [−1, 1] can have is that of a picture
+    behind a tanh; without this bound details ran away from their critic.
 
     Parameters
     ----------
     network : nn.Module
-        Called ``network(z, condition)``, the condition being up(x_{level+1}) and perhaps more columns.
+        Called ``network(z, condition)``, the condition being up(x_{level+1}) and perhaps more
+        columns.
     pyramid : LaplacianPyramid
     level : int
     """
@@ -131,7 +131,7 @@ class DetailNetwork(nn.Module):
 
 
 class DetailCritic(nn.Module):
-    """A critic that is shown what a detail makes of the coarser picture, up(x_{k+1}) + h_k, and what it was made from.
+    """A critic that is shown up(x_{k+1}) + h_k, the picture that a detail makes, and its condition.
 
     Parameters
     ----------
@@ -163,28 +163,30 @@ class DetailCritic(nn.Module):
 
 
 class PyramidGenerator(nn.Module):
-    """p_g of a pyramid: x_K from noise, then each level's details given the coarser picture, from fresh noise.
+    """p_g of a pyramid: x_K, then each level's details given the coarser picture, from fresh noise.
 
     Parameters
     ----------
     generators : sequence of Generator
-        From the coarsest, which draws x_K, to the finest; each of the others draws h_k given up(x_{k+1}).
+        From the coarsest, which draws x_K, to the finest; each of the others draws h_k given
+        up(x_{k+1}).
     pyramid : LaplacianPyramid
 
     References
     ----------
-    Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a Laplacian pyramid of adversarial networks".
+    Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a Laplacian pyramid
+    of adversarial networks".
     """
 
     def __init__(self, generators: Sequence[Generator], pyramid: LaplacianPyramid):
         super().__init__()
-        if len(generators) != pyramid.levels + 1:
-            raise ValueError(f"generators: {len(generators)} of them, and the pyramid has {pyramid.levels + 1} levels; give one for each")
         self.generators = nn.ModuleList(generators)
         self.pyramid = pyramid
 
     @torch.no_grad()
-    def sample(self, n: int, stream: Stream, condition: Tensor | None = None, level: int = 0) -> Tensor:
+    def sample(
+        self, n: int, stream: Stream, condition: Tensor | None = None, level: int = 0
+    ) -> Tensor:
         """``n`` pictures as rows, values within [−1, 1]; at another ``level`` coarser ones.
 
         Parameters
@@ -197,15 +199,15 @@ class PyramidGenerator(nn.Module):
         level : int
             Where to stop: the finest level is 0.
         """
-        first, *others = self.generators
-        x = _drawn(first, n, stream.child("level", self.pyramid.levels), condition)
-        for at, generator in zip(range(self.pyramid.levels - 1, level - 1, -1), others, strict=False):
+        x = torch.empty(0)
+        for at in range(self.pyramid.levels, level - 1, -1):
+            generator = self.generators[self.pyramid.levels - at]
+            assert isinstance(generator, Generator)
+            draw = stream.child("level", at)
+            if at == self.pyramid.levels:
+                x = generator.sample(n, draw, condition)
+                continue
             coarse = self.pyramid.up(x.clamp(-1, 1), at)
             given = coarse if condition is None else torch.cat([coarse, condition], 1)
-            x = coarse + _drawn(generator, n, stream.child("level", at), given)
+            x = coarse + generator.sample(n, draw, given)
         return x.clamp(-1, 1)
-
-
-def _drawn(generator: nn.Module, n: int, stream: Stream, condition: Tensor | None) -> Tensor:
-    assert isinstance(generator, Generator)
-    return generator.sample(n, stream, condition)

@@ -1,4 +1,4 @@
-"""Batch norm's running statistics, worked out again for the weights that a network ends with."""
+"""Batch norm: where it is, and its running statistics re-estimated for a network's final weights."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["batch_norms", "restate"]
+__all__ = ["BatchNorm", "batch_norms", "reestimate"]
 
-BatchNorm = nn.modules.batchnorm._BatchNorm
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 
 def batch_norms(network: nn.Module) -> list[BatchNorm]:
@@ -24,16 +24,17 @@ def batch_norms(network: nn.Module) -> list[BatchNorm]:
 
 
 @torch.no_grad()
-def restate(network: nn.Module, inputs: Iterable[tuple[Tensor | None, ...]]) -> None:
-    """Replace the running statistics of batch norm by plain means over batches, each the arguments of a call of ``network``.
+def reestimate(network: nn.Module, inputs: Iterable[tuple[Tensor | None, ...]]) -> None:
+    """Replace running statistics by plain means over batches, each the arguments of a call.
 
-    Running statistics trail the weights that training passed through. Averaged weights have never been run at all, and samples in
-    evaluation mode would be normalised by statistics of other networks. Nothing is drawn, so it is the same after a resume.
+    Running statistics trail the weights that training passed through. Averaged weights have never
+    been run at all, and samples in evaluation mode would be normalised by statistics of other
+    networks. Nothing is drawn, so the result is the same after a resume.
 
     Examples
     --------
     >>> network = nn.BatchNorm1d(1)
-    >>> restate(network, [(torch.tensor([[1.0], [3.0]]),), (torch.tensor([[5.0], [7.0]]),)])
+    >>> reestimate(network, [(torch.tensor([[1.0], [3.0]]),), (torch.tensor([[5.0], [7.0]]),)])
     >>> network.running_mean, network.running_var
     (tensor([4.]), tensor([2.]))
     """

@@ -1,8 +1,8 @@
-"""What the networks of pictures share: rows as planes and back, sizes by halving, conditions, initial weights.
+"""What the networks of pictures share: rows as planes and back, conditions, initial weights.
 
-In this library a picture is a flattened row of height · width · colours values, the colours of a pixel side by side; torch's
-convolutions take planes ``(n, colours, height, width)``. The networks take and give rows, so that games and estimators need not
-know what is a picture.
+A picture is a flattened row of height · width · colours values, the colours of a pixel side by side;
+torch's convolutions take planes ``(n, colours, height, width)``. The networks take and give rows, so
+that games and estimators need not know what is a picture.
 """
 
 from __future__ import annotations
@@ -14,14 +14,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equilibria.networks.precision import products
+from equilibria.check import choice, optional, whole
+from equilibria.networks.mlp import leaky_relu
+from equilibria.networks.normalisation import BatchNorm
+from equilibria.networks.precision import PRECISIONS, products
 from equilibria.random import Stream
 
-__all__ = ["SLOPE", "Condition", "PictureNetwork", "halvings", "initialise", "to_planes", "to_rows"]
+__all__ = [
+    "Condition",
+    "PictureCritic",
+    "PictureGenerator",
+    "halvings",
+    "initialise",
+    "joined",
+    "to_planes",
+    "to_rows",
+]
 
-SLOPE = 0.2  # of the leaky rectifier below zero
-HIDDEN = 256  # units of a critic's hidden layer, which it has where its last maps have a side above SEEN_WHOLE
-SEEN_WHOLE = 4
 SMALLEST = 3  # the shorter side where halving ends, at the least: below it there is no picture left
 
 
@@ -40,7 +49,9 @@ def halvings(height: int, width: int) -> int:
 
 
 def to_planes(rows: Tensor, shape: Sequence[int], pictures: int = 1) -> Tensor:
-    """Rows ``(n, pictures · h · w · c)`` as planes ``(n, pictures · c, h, w)``; ``shape`` is (h, w) or (h, w, c).
+    """Rows ``(n, pictures · h · w · c)`` as planes ``(n, pictures · c, h, w)``.
+
+    ``shape`` is (h, w) or (h, w, c).
 
     Examples
     --------
@@ -59,7 +70,7 @@ def to_rows(planes: Tensor) -> Tensor:
 
 
 class Condition:
-    """How the columns of a condition are read: ``planes`` pictures of the network's own shape first, then ``columns`` plain numbers.
+    """How the columns of a condition are read: pictures first, then plain numbers.
 
     Parameters
     ----------
@@ -68,97 +79,108 @@ class Condition:
     columns : int
         Numbers beside the pictures: a one-hot label, say.
     planes : int
-        Pictures: the last frames, a coarser version.
+        Pictures of the network's own shape: the last frames, a coarser version.
     packing : int
         How many conditions stand side by side in a row.
     """
 
     def __init__(self, shape: Sequence[int], columns: int = 0, planes: int = 0, packing: int = 1):
-        self.shape, self.columns, self.planes, self.packing = tuple(shape), columns, planes, packing
-        self.colours = (*shape, 1)[2]
+        self.shape, self.columns, self.planes, self.packing = shape, columns, planes, packing
         self.size = planes * math.prod(shape) + columns
-        self.channels = packing * (planes * self.colours + columns)
+        self.channels = packing * (planes * (*shape, 1)[2] + columns)
 
     def pictures(self, condition: Tensor) -> Tensor:
         """Its pictures ``(n, packing · planes · c, h, w)``."""
-        parts = condition.reshape(len(condition), self.packing, self.size)[..., : self.size - self.columns]
+        parts = condition.reshape(len(condition), self.packing, self.size)
+        parts = parts[..., : self.size - self.columns]
         return to_planes(parts, self.shape, self.packing * self.planes)
 
     def numbers(self, condition: Tensor) -> Tensor:
         """Its plain numbers ``(n, packing · columns)``."""
-        return condition.reshape(len(condition), self.packing, self.size)[..., self.size - self.columns :].flatten(1)
+        parts = condition.reshape(len(condition), self.packing, self.size)
+        return parts[..., self.size - self.columns :].flatten(1)
 
     def beside(self, planes: Tensor, condition: Tensor) -> Tensor:
-        """Planes with all of the condition as more channels; a number is the same everywhere in its own."""
+        """Planes with all of the condition as more channels, each number a constant one."""
         flat = self.numbers(condition)[..., None, None].expand(-1, -1, *planes.shape[2:])
-        return torch.cat([planes, self.pictures(condition).to(planes.dtype), flat.to(planes.dtype)], 1)
+        parts = [planes, self.pictures(condition), flat]
+        return torch.cat([part.to(planes.dtype) for part in parts], 1)
 
 
 class PictureNetwork(nn.Module):
-    """A network that takes or gives rows of pictures; base of the generators and critics.
+    """A network that takes or gives rows of pictures; base of the generators and critics."""
 
-    Parameters
-    ----------
-    shape : (int, int) or (int, int, int)
-        Of a picture: height and width, even and at least 6, and 3 where there are colours.
-    channels : int
-        Of the finest feature maps; twice as many after each halving, at most eight times.
-    condition, planes, packing
-        See :class:`Condition`.
-    precision : {"float32", "bfloat16"}
-        Type of the convolutions; rows in and out keep their own.
-
-    Raises
-    ------
-    ValueError
-        For a shape that cannot be halved or a number below 1, and in ``forward`` where rows or their condition have another width.
-    """
-
-    def __init__(self, shape: Sequence[int], channels: int, condition: int, planes: int, packing: int, precision: str):
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int,
+        condition: int,
+        planes: int,
+        packing: int,
+        precision: str,
+    ):
         super().__init__()
-        good = len(shape) in (2, 3) and all(int(side) == side >= 1 for side in shape)
-        if not good or halvings(shape[0], shape[1]) == 0:
-            raise ValueError(f"shape={tuple(shape)!r}: expected (height, width) or (height, width, 3), both even and at least 6")
-        if channels < 1:
-            raise ValueError(f"channels={channels!r}: expected a whole number of at least 1")
+        if len(shape) not in (2, 3) or halvings(shape[0], shape[1]) == 0:
+            raise ValueError(
+                f"shape={tuple(shape)!r}: expected (height, width) or (height, width, 3), "
+                "both even and at least 6"
+            )
         self.shape = tuple(int(side) for side in shape)
-        self.size = math.prod(self.shape)
         self.colours = (*self.shape, 1)[2]
-        self.levels = halvings(*self.shape[:2])
-        self.base = (self.shape[0] >> self.levels, self.shape[1] >> self.levels)
-        self.widths = [channels * min(2**level, 8) for level in range(self.levels)]
+        levels = halvings(*self.shape[:2])
+        self.base = (self.shape[0] >> levels, self.shape[1] >> levels)
+        whole(1)("channels", channels)
+        self.widths = [channels * min(2**level, 8) for level in range(levels)]
         self.given = Condition(self.shape, condition, planes, packing)
-        self.packing, self.precision = packing, precision
-        products(precision, torch.device("cpu"))  # refuses an unknown one before any work
+        self.packing = packing
+        self.precision = choice(*PRECISIONS)("precision", precision)
 
-    def check(self, condition: Tensor | None, rows: int) -> Tensor:
+    def checked(self, condition: Tensor | None, like: Tensor) -> Tensor:
         """The condition as ``(rows, width)``, of no columns where there is none."""
-        width, found = self.packing * self.given.size, 0 if condition is None else condition.flatten(1).shape[1]
+        width = self.packing * self.given.size
+        found = 0 if condition is None else condition.flatten(1).shape[1]
         if found != width:
-            raise ValueError(f"condition has {found} columns, this network takes {width}; build it for that size")
-        like = next(self.parameters())
-        return torch.zeros(rows, 0, dtype=like.dtype, device=like.device) if condition is None else condition.flatten(1).to(like.dtype)
-
-    def planes_of(self, x: Tensor) -> Tensor:
-        """Rows ``(n, packing · size)`` as planes."""
-        if x.flatten(1).shape[1] != self.packing * self.size:
-            raise ValueError(f"x has {x.flatten(1).shape[1]} columns, this network takes {self.packing * self.size} of {self.shape}")
-        return to_planes(x.flatten(1), self.shape, self.packing)
+            raise ValueError(f"condition has {found} columns, this network takes {width}")
+        if condition is None:
+            return like.new_zeros(len(like), 0)
+        return condition.flatten(1).to(next(self.parameters()).dtype)
 
 
 class PictureCritic(PictureNetwork):
-    """A critic of pictures: maps, perhaps a hidden layer that sees all of the last ones, and ``top``, the logits.
+    """A critic of pictures: maps, perhaps a hidden layer that sees all of the last ones, logits.
 
-    Without the hidden layer a logit is a sum over what the last maps see. Where a dcgan's sides are halved to 4 each sees half of the
-    picture or more; of 28 pixels, which halve to 7, each sees 10: a stroke can be judged so, a digit not.
+    Without the hidden layer a logit is a sum over what the last maps see. Where a DCGAN's sides are
+    halved to 4 each sees half of the picture or more; of 28 pixels, which halve to 7, each sees 10: a
+    stroke can be judged so, a digit not.
+
+    Parameters
+    ----------
+    shape : (int, int) or (int, int, 3)
+        Of a picture; even sides of at least 6. Rows hold the colours of a pixel side by side.
+    channels : int
+        Of the finest feature maps; twice as many after each halving, at most eight times.
+    condition : int
+        Plain numbers in the condition.
+    planes : int
+        Pictures in it, of the same shape, which stand before the numbers. The whole condition stands
+        beside the picture as more channels.
+    outputs : int
+        Logits of a row: 1, or one for each class.
+    packing : int
+        Pictures that it sees side by side, each with its condition.
+    hidden : int, optional
+        Units of the hidden layer, 0 for none; by default 256 where the last maps have a side above 4,
+        else 0 as in the DCGAN paper.
+    precision : {"float32", "bfloat16"}
+        Type of the convolutions; rows in and logits out keep their own.
+    stream : Stream
+        Where the initial weights come from.
     """
 
     def end(self, width: int, hidden: int | None, outputs: int) -> None:
         """The layers behind the maps, which have ``width`` values in all."""
-        if hidden is None:
-            hidden = HIDDEN if max(self.base) > SEEN_WHOLE else 0
-        if isinstance(hidden, bool) or not isinstance(hidden, int) or hidden < 0:
-            raise ValueError(f"hidden={hidden!r}: expected a whole number, 0 for no hidden layer")
+        if optional(whole())("hidden", hidden) is None:
+            hidden = 256 if max(self.base) > 4 else 0
         self.hidden = nn.utils.skip_init(nn.Linear, width, hidden) if hidden else None
         self.top = nn.utils.skip_init(nn.Linear, hidden or width, outputs)
 
@@ -169,13 +191,14 @@ class PictureCritic(PictureNetwork):
 
     def features(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """What the last layer sees, ``(n, width)``, in the type of ``x``."""
-        given = self.check(condition, len(x))
-        planes = self.planes_of(x)
+        given = self.checked(condition, x)
+        planes = to_planes(x.flatten(1), self.shape, self.packing)
         planes = self.given.beside(planes, given) if self.given.size else planes
+        planes = planes.contiguous(memory_format=torch.channels_last)  # half the time
         with products(self.precision, x.device):
-            features = self.maps(planes.contiguous(memory_format=torch.channels_last))  # convolutions take half the time so
+            features = self.maps(planes)
             if self.hidden is not None:
-                features = functional.leaky_relu(self.hidden(features), SLOPE)
+                features = leaky_relu(self.hidden(features))
         return features.to(x.dtype)
 
     def maps(self, planes: Tensor) -> Tensor:
@@ -184,14 +207,42 @@ class PictureCritic(PictureNetwork):
 
 
 class PictureGenerator(PictureNetwork):
-    """A generator of pictures from noise; plain numbers of a condition stand beside the noise, pictures beside the maps of their size."""
+    """A generator of pictures from noise.
+
+    Parameters
+    ----------
+    shape, channels, precision, stream
+        As in :class:`PictureCritic`.
+    latent_dim : int
+        Columns of the noise.
+    condition : int
+        Plain numbers in the condition, which stand beside the noise.
+    planes : int
+        Pictures in it, of the same shape, which stand before the numbers; each convolution sees them,
+        shrunk, beside its maps.
+    output : {"tanh", None, "sigmoid"}
+        After the last convolution; values are in [−1, 1] by the first.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int,
+        condition: int,
+        planes: int,
+        output: str | None,
+        precision: str,
+    ):
+        super().__init__(shape, channels, condition, planes, 1, precision)
+        self.output = optional(choice("tanh", "sigmoid"))("output", output)
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Rows ``(n, h · w · c)`` for noise ``(n, latent_dim)``, in its type."""
-        given = self.check(condition, len(z))
+        given = self.checked(condition, z)
         beside = self.given.pictures(given) if self.given.planes else None
+        heard = torch.cat([z, self.given.numbers(given)], 1) if self.given.columns else z
         with products(self.precision, z.device):
-            planes = self.draw(torch.cat([z, self.given.numbers(given)], 1) if self.given.columns else z, beside)
+            planes = self.draw(heard, beside)
         return to_rows(planes).to(z.dtype)
 
     def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
@@ -199,23 +250,26 @@ class PictureGenerator(PictureNetwork):
         raise NotImplementedError
 
 
-def shrunk(planes: Tensor, to: Sequence[int]) -> Tensor:
-    """Planes of another size that divides theirs, by means over blocks."""
-    factor = planes.shape[2] // to[0]
-    return planes if factor == 1 else functional.avg_pool2d(planes, factor)
+def joined(h: Tensor, beside: Tensor | None) -> Tensor:
+    """Maps with a condition's pictures beside them, shrunk to their size by means over blocks."""
+    if beside is None:
+        return h
+    factor = beside.shape[2] // h.shape[2]
+    shrunk = beside if factor == 1 else functional.avg_pool2d(beside, factor)
+    return torch.cat([h, shrunk.to(h.dtype)], 1)
 
 
+@torch.no_grad()
 def initialise(network: nn.Module, stream: Stream, deviation: Callable[[nn.Module], float]) -> None:
     """Draw the weights of every layer that has some from N(0, ``deviation(layer)``²); biases are 0.
 
     The gains of batch norm are drawn from N(1, 0.02²), as in Radford, Metz & Chintala (2016).
     """
-    with torch.no_grad():
-        for name, part in network.named_modules():
-            weight = getattr(part, "weight", None)
-            if weight is None:
-                continue
+    for name, part in network.named_modules():
+        weight, bias = getattr(part, "weight", None), getattr(part, "bias", None)
+        if weight is not None:
             noise = stream.child(name).normal(tuple(weight.shape))
-            weight.copy_(noise.mul_(0.02).add_(1.0) if isinstance(part, nn.modules.batchnorm._BatchNorm) else noise.mul_(deviation(part)))
-            if getattr(part, "bias", None) is not None:
-                part.bias.zero_()
+            normed = isinstance(part, BatchNorm)
+            weight.copy_(noise.mul_(0.02).add_(1.0) if normed else noise.mul_(deviation(part)))
+            if bias is not None:
+                bias.zero_()

@@ -1,8 +1,9 @@
-"""The gradient of a cost of a rectifier network's answers and of their slopes in x, without differentiating twice.
+"""Gradient of a cost of a rectifier network's answers and of their slopes in x, in closed form.
 
-Between its kinks such a network is linear in x, so what automatic differentiation works out for the derivative of a slope is for the most
-part what it already had. With h_l the layers' values, S_l the derivative of each answer in layer l's sums, δ and u the cost's
-derivatives in the answers and in the slopes, and t the change of the layers' values along u (t_0 = u, t_l = gate_l · W_l t_(l−1)),
+Between its kinks such a network is linear in x, so what automatic differentiation works out for the
+derivative of a slope is for the most part what it already had. With h_l the layers' values, S_l the
+derivative of each answer in layer l's sums, δ and u the cost's derivatives in the answers and in the
+slopes, and t the change of the layers' values along u (t_0 = u, t_l = gate_l · W_l t_(l−1)),
 
     ∂cost/∂W_l = S_lᵀ (δ·h_(l−1) + t_(l−1)),   ∂cost/∂b_l = S_lᵀ δ:
 
@@ -20,27 +21,39 @@ from equilibria.networks.mlp import ACTIVATIONS, LEAK, MLP
 
 __all__ = ["answer_gradient", "is_piecewise_linear"]
 
-BENT = {"relu": 0.0, "leaky_relu": LEAK}
-"""Activations that are linear on both sides of 0 → their slope below it."""
+_BELOW_ZERO = {"relu": 0.0, "leaky_relu": LEAK}  # slopes of the activations with one kink, at 0
 
 
 def is_piecewise_linear(network: nn.Module) -> bool:
-    """Whether ``answer_gradient`` takes it: an ``MLP`` of rectifiers with one output, in float32 products, all of it to be trained.
+    """Whether ``answer_gradient`` takes it.
+
+    It takes an ``MLP`` of rectifiers with one output, in float32 products, all of it trainable.
 
     Examples
     --------
     >>> from equilibria.random import Stream
-    >>> [is_piecewise_linear(MLP((2, 4, 1), activation=name, stream=Stream(0))) for name in ("relu", "leaky_relu", "tanh")]
+    >>> names = ("relu", "leaky_relu", "tanh")
+    >>> [is_piecewise_linear(MLP((2, 4, 1), activation=name, stream=Stream(0))) for name in names]
     [True, True, False]
     """
-    if type(network) is not MLP or network.activation not in BENT or network.output is not None:
-        return False
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return network.precision == "float32" and network.sizes[-1] == 1 and len(trainable) == 2 * len(network.layers)
+    return (
+        type(network) is MLP
+        and network.activation in _BELOW_ZERO
+        and network.output is None
+        and network.precision == "float32"
+        and network.sizes[-1] == 1
+        and all(parameter.requires_grad for parameter in network.parameters())
+    )
 
 
 @torch.no_grad()
-def answer_gradient(network: MLP, x: Tensor, columns: int, sloped: int, pay: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
+def answer_gradient(
+    network: MLP,
+    x: Tensor,
+    columns: int,
+    sloped: int,
+    pay: Callable[[Tensor, Tensor], Tensor],
+) -> list[Tensor]:
     """The gradient of ``pay(answers, slopes)`` in the network's parameters, in their order.
 
     Parameters
@@ -62,12 +75,14 @@ def answer_gradient(network: MLP, x: Tensor, columns: int, sloped: int, pay: Cal
 
     >>> from equilibria.random import Stream
     >>> network = MLP((2, 1), stream=Stream(0))
-    >>> gradient = answer_gradient(network, torch.eye(2), 2, 1, lambda answers, slopes: answers.sum() + slopes.square().sum())
+    >>> def pay(answers, slopes):
+    ...     return answers.sum() + slopes.square().sum()
+    >>> gradient = answer_gradient(network, torch.eye(2), 2, 1, pay)
     >>> bool(torch.allclose(gradient[0], 1 + 2 * network.layers[0].weight))
     True
     """
     function, _ = ACTIVATIONS[network.activation]
-    below = BENT[network.activation]
+    below = _BELOW_ZERO[network.activation]
     parameters = list(network.parameters())
     weights, biases = parameters[::2], parameters[1::2]
     values = [x]
@@ -76,31 +91,32 @@ def answer_gradient(network: MLP, x: Tensor, columns: int, sloped: int, pay: Cal
     answers = torch.addmv(biases[-1], values[-1], weights[-1][0])
 
     def gated(change: Tensor, layer: int) -> Tensor:
-        gate: Tensor = torch.ops.aten.leaky_relu_backward(change, values[layer][: len(change)], below, True)
+        kept = values[layer][: len(change)]
+        gate: Tensor = torch.ops.aten.leaky_relu_backward(change, kept, below, True)
         return gate
 
-    signals = [weights[-1].expand(len(x), -1)]  # of what each layer hands on, from the last hidden one down
+    signals = [weights[-1].expand(len(x), -1)]  # of each layer's values, the last hidden one first
     for layer in range(len(weights) - 1, 0, -1):
         signals.append(gated(signals.pop(), layer))
-        signals.append(signals[-1] @ weights[layer - 1] if layer > 1 else signals[-1][:sloped] @ weights[0][:, :columns])
+        if layer > 1:
+            signals.append(signals[-1] @ weights[layer - 1])
+        else:
+            signals.append(signals[-1][:sloped] @ weights[0][:, :columns])
     slopes = signals.pop() if len(weights) > 1 else signals.pop()[:sloped, :columns]
-    by_answer, by_slope = _derivatives(pay, answers, slopes)
+    with torch.enable_grad():
+        leaves = answers.detach().requires_grad_(), slopes.detach().requires_grad_()
+        by_answer, by_slope = torch.autograd.grad(
+            pay(*leaves), leaves, allow_unused=True, materialize_grads=True
+        )
 
     gradients: list[Tensor] = []
     along = torch.nn.functional.pad(by_slope, (0, x.shape[1] - columns))
-    for layer, weight in enumerate(weights):
+    for layer, weight in enumerate(weights[:-1]):
         carried = values[layer] * by_answer[:, None]
         carried[:sloped] += along
-        if layer == len(weights) - 1:
-            return [*gradients, carried.sum(0, keepdim=True), by_answer.sum().reshape(1)]
         signal = signals.pop()
         gradients += [signal.T @ carried, signal.T @ by_answer]
         along = gated(along @ weight.T, layer + 1)
-    raise AssertionError("a network has a last layer")
-
-
-def _derivatives(pay: Callable[[Tensor, Tensor], Tensor], answers: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        leaves = answers.detach().requires_grad_(), slopes.detach().requires_grad_()
-        by_answer, by_slope = torch.autograd.grad(pay(*leaves), leaves, allow_unused=True, materialize_grads=True)
-    return by_answer, by_slope
+    carried = values[-1] * by_answer[:, None]
+    carried[:sloped] += along
+    return [*gradients, carried.sum(0, keepdim=True), by_answer.sum().reshape(1)]

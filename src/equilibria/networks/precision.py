@@ -1,4 +1,4 @@
-"""In which type a network's matrix products are worked out."""
+"""The type in which a network's matrix products are worked out."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.
 
 
 def products(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Within it matrix products and convolutions are worked out in ``precision``; parameters and their gradients keep their type.
+    """Within it matrix products and convolutions are worked out in ``precision``.
 
-    Raises
-    ------
-    ValueError
-        For a name that ``PRECISIONS`` has not.
+    Parameters and their gradients keep their type.
 
     Examples
     --------
@@ -26,7 +23,7 @@ def products(precision: str, device: torch.device) -> contextlib.AbstractContext
     ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
     torch.bfloat16
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r}: expected one of {', '.join(map(repr, PRECISIONS))}")
     dtype = PRECISIONS[precision]
-    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+    if dtype is None:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Residual networks of pictures without normalisation: blocks that begin as the identity, bilinear resampling between them."""
+"""Residual networks of pictures without normalisation: blocks that begin as the identity."""
 
 from __future__ import annotations
 
@@ -10,56 +10,55 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equilibria.networks.mlp import OUTPUTS
-from equilibria.networks.pictures import SLOPE, PictureCritic, PictureGenerator, initialise, shrunk
+from equilibria.check import whole
+from equilibria.networks.mlp import LEAK, OUTPUTS, leaky_relu
+from equilibria.networks.pictures import PictureCritic, PictureGenerator, initialise, joined
 from equilibria.random import Stream
 
 __all__ = ["ResidualCritic", "ResidualGenerator"]
 
 _EXPANSION = 2  # of the channels within a block
 _PER_GROUP = 8  # channels that a grouped convolution mixes
-_GAIN = math.sqrt(2 / (1 + SLOPE**2))
 
 
 class Block(nn.Module):
-    """h ← h + C₃ a(C₂ a(C₁ h)): one pixel to more channels, grouped 3 × 3, one pixel back; C₃ begins at 0."""
+    """h ← h + C₃ a(C₂ a(C₁ h)): one pixel to more channels, grouped 3 × 3, one pixel back.
+
+    C₃ begins at 0.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
         wide = _EXPANSION * channels
         groups = math.gcd(wide, max(1, wide // _PER_GROUP))
-        self.widen = _pointwise(channels, wide)
-        self.mix = _conv(wide, wide, groups)
-        self.narrow = _pointwise(wide, channels)
+        self.widen = _conv(channels, wide, 1)
+        self.mix = _conv(wide, wide, 3, groups)
+        self.narrow = _conv(wide, channels, 1)
 
     def forward(self, h: Tensor) -> Tensor:
-        inner = functional.leaky_relu(self.mix(functional.leaky_relu(self.widen(h), SLOPE)), SLOPE)
-        result: Tensor = h + self.narrow(inner)
+        result: Tensor = h + self.narrow(leaky_relu(self.mix(leaky_relu(self.widen(h)))))
         return result
 
 
 class ResidualGenerator(PictureGenerator):
-    """A learned small map scaled channel by channel by the noise, then blocks at each size below the picture's, doubled bilinearly.
+    """A learned small map scaled channel by channel by the noise, then blocks at each size.
 
-    Nothing is normalised: the last convolution of each block begins at 0 and the others are scaled down by the number of blocks,
-    so that the network's output keeps its size at first however deep it is.
+    Sizes are doubled bilinearly. Nothing is normalised: the last convolution of each block begins at
+    0 and the others are scaled down by the number of blocks, so that the network's output keeps its
+    size at first however deep it is.
 
     Parameters
     ----------
     shape, latent_dim, channels, condition, planes, output, precision, stream
-        As in :class:`~equilibria.networks.dcgan.DCGANGenerator`.
+        As in :class:`~equilibria.networks.pictures.PictureGenerator`.
     blocks : int
-        Residual blocks at each size. At the picture's own, where they would take three quarters of the time, there is one convolution.
-
-    Raises
-    ------
-    ValueError
-        As there.
+        Residual blocks at each size. At the picture's own, where they would take three quarters of
+        the time, there is one convolution.
 
     References
     ----------
-    Huang, Gokaslan, Kuleshov & Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN baseline"; Zhang, Dauphin & Ma 2019,
-    "Fixup initialization".
+    Huang, Gokaslan, Kuleshov & Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN
+    baseline"; Zhang, Dauphin & Ma 2019, "Fixup initialization".
 
     Examples
     --------
@@ -81,44 +80,38 @@ class ResidualGenerator(PictureGenerator):
         precision: str = "float32",
         stream: Stream,
     ):
-        super().__init__(shape, channels, condition, planes, 1, precision)
-        _check(blocks, output)
-        self.output = output
+        super().__init__(shape, channels, condition, planes, output, precision)
         widths = list(reversed(self.widths))  # from the base up
         self.map = nn.Parameter(stream.child("map").normal((widths[0], *self.base)))
         self.first = nn.utils.skip_init(nn.Linear, latent_dim + condition, widths[0])
         changes = [(widths[0], widths[0]), *pairwise(widths)]
         beside = planes * self.colours
-        self.enter = nn.ModuleList(_pointwise(a + beside, b) for a, b in changes)
+        self.enter = nn.ModuleList(_conv(a + beside, b, 1) for a, b in changes)
         self.blocks = nn.ModuleList(_blocks(width, blocks) for width in widths)
-        self.last = _conv(widths[-1] + beside, self.colours)
+        self.last = _conv(widths[-1] + beside, self.colours, 3)
         _initialise(self, stream, blocks * len(widths))
 
     def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
-        h = (self.map * self.first(z)[:, :, None, None]).contiguous(memory_format=torch.channels_last)
+        h = self.map * self.first(z)[:, :, None, None]
+        h = h.contiguous(memory_format=torch.channels_last)
         for enter, blocks in zip(self.enter, self.blocks, strict=True):
-            h = functional.interpolate(blocks(enter(_joined(h, beside))), scale_factor=2, mode="bilinear")
-        return OUTPUTS[self.output](self.last(_joined(h, beside)))
+            h = blocks(enter(joined(h, beside)))
+            h = functional.interpolate(h, scale_factor=2, mode="bilinear")
+        return OUTPUTS[self.output](self.last(joined(h, beside)))
 
 
 class ResidualCritic(PictureCritic):
-    """A convolution, then blocks at each size, halved before by means of four pixels; each map is weighed pixel by pixel at last.
+    """A convolution, then blocks at each size; each map is weighed pixel by pixel at last.
+
+    Sizes are halved by means of four pixels. It is meant for a payoff of pairs with R1 and R2
+    (``payoff="relativistic"``), which holds it back where normalisation would.
 
     Parameters
     ----------
     shape, channels, condition, planes, outputs, packing, hidden, precision, stream
-        As in :class:`~equilibria.networks.dcgan.DCGANCritic`.
+        As in :class:`~equilibria.networks.pictures.PictureCritic`.
     blocks : int
         Residual blocks at each size.
-
-    Raises
-    ------
-    ValueError
-        As there.
-
-    Notes
-    -----
-    Meant for a payoff of pairs with R1 and R2 (``payoff="relativistic"``), which holds it back where normalisation would.
 
     Examples
     --------
@@ -142,56 +135,43 @@ class ResidualCritic(PictureCritic):
         stream: Stream,
     ):
         super().__init__(shape, channels, condition, planes, packing, precision)
-        _check(blocks, None)
-        widths = self.widths
-        self.first = _conv(packing * self.colours + self.given.channels, widths[0])
-        self.enter = nn.ModuleList(_pointwise(a, b) for a, b in zip([widths[0], *widths[:-1]], widths, strict=True))
+        widths, deep = self.widths, self.widths[-1]
+        self.first = _conv(packing * self.colours + self.given.channels, widths[0], 3)
+        changes = [(widths[0], widths[0]), *pairwise(widths)]
+        self.enter = nn.ModuleList(_conv(a, b, 1) for a, b in changes)
         self.blocks = nn.ModuleList(_blocks(width, blocks) for width in widths)
-        self.weigh = nn.utils.skip_init(nn.Conv2d, widths[-1], widths[-1], self.base, groups=widths[-1], bias=False)
-        self.end(widths[-1], hidden, outputs)
+        self.weigh = nn.utils.skip_init(nn.Conv2d, deep, deep, self.base, groups=deep, bias=False)
+        self.end(deep, hidden, outputs)
         _initialise(self, stream, blocks * len(widths))
 
     def maps(self, planes: Tensor) -> Tensor:
-        h = functional.leaky_relu(self.first(planes), SLOPE)
+        h = leaky_relu(self.first(planes))
         for enter, blocks in zip(self.enter, self.blocks, strict=True):
             h = blocks(enter(functional.avg_pool2d(h, 2)))
         return self.weigh(h).flatten(1)
 
 
-def _check(blocks: int, output: str | None) -> None:
-    if blocks < 1:
-        raise ValueError(f"blocks={blocks!r}: expected a whole number of at least 1")
-    if output not in OUTPUTS:
-        raise ValueError(f"output={output!r}: expected one of {', '.join(map(repr, OUTPUTS))}")
-
-
 def _blocks(width: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(Block(width) for _ in range(count)))
+    return nn.Sequential(*(Block(width) for _ in range(whole(1)("blocks", count))))
 
 
-def _joined(h: Tensor, beside: Tensor | None) -> Tensor:
-    """Maps with a condition's pictures in their own size beside them."""
-    return h if beside is None else torch.cat([h, shrunk(beside, h.shape[2:]).to(h.dtype)], 1)
-
-
-def _conv(inputs: int, outputs: int, groups: int = 1) -> nn.Conv2d:
-    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, 3, padding=1, groups=groups)
-
-
-def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, 1)
+def _conv(inputs: int, outputs: int, kernel: int, groups: int = 1) -> nn.Conv2d:
+    padding = kernel // 2
+    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=padding, groups=groups)
 
 
 def _initialise(network: nn.Module, stream: Stream, blocks: int) -> None:
-    """Weights that keep the size of what passes; within blocks that of Fix-up with three layers, the last of them 0."""
-    inner = {part for block in network.modules() if isinstance(block, Block) for part in (block.widen, block.mix)}
-    outer = {block.narrow for block in network.modules() if isinstance(block, Block)}
+    """Weights that keep the size of what passes; within blocks those of Fixup with three layers."""
+    within = [block for block in network.modules() if isinstance(block, Block)]
+    inner = {part for block in within for part in (block.widen, block.mix)}
+    outer = {block.narrow for block in within}
+    gain = math.sqrt(2 / (1 + LEAK**2)) * blocks**-0.25
 
     def deviation(layer: nn.Module) -> float:
         weight = layer.weight
         assert isinstance(weight, Tensor)
         if layer in outer:
             return 0.0
-        return (_GAIN * blocks**-0.25 if layer in inner else 1.0) / math.sqrt(weight[0].numel())
+        return (gain if layer in inner else 1.0) / math.sqrt(weight[0].numel())
 
     initialise(network, stream, deviation)

@@ -15,7 +15,7 @@ from equilibria.data import Data, binarise
 from equilibria.data.columns import missing_cells
 from equilibria.errors import RunError
 from equilibria.estimate import Estimate
-from equilibria.estimators import load
+from equilibria.estimators import load_generative
 from equilibria.evaluation import Coverage, CoverageReport, Metric, modes, nearest, two_sample
 from equilibria.random import Stream
 from equilibria.report.likeness import comparable, has_classes, likeness
@@ -84,7 +84,11 @@ def assess(path: str | Path, *, samples: int = 1000) -> list[Result]:
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 4:
         raise ValueError(f"samples={samples!r}: expected a whole number, 4 or more")
     run = Run.open(path)
-    case = _case(load(path), *run_data(run))
+    rows = run_data(run)
+    model = load_generative(path)
+    if not hasattr(model, "sample"):
+        raise RunError(f"run={str(path)!r} is a {type(model).__name__}, which draws no samples to be judged: see equilibria predict")
+    case = _case(model, *rows)
     drawn = case.model.sample(samples, random_state=case.stream.child("samples"))
     all_train, held_out = (_complete(data) for data in (case.all_train, case.held_out))
     beside = dataclasses.replace(case, all_train=all_train, held_out=held_out)  # samples have no gaps
@@ -213,9 +217,11 @@ def _likelihood(case: _Case) -> list[Result]:
         if len(rows) >= 2 and (case.unseen or what == "training rows"):
             estimate = model.log_likelihood(rows.values)
             results.append(dataclasses.replace(estimate, name=f"{estimate.name} of {what}, nats"))
-    if case.unseen and len(case.held_out) >= 2:
+    if case.unseen and len(case.held_out) >= 2 and hasattr(model, "_gap"):
         results.append(model._gap(case.train.values, case.held_out.values))  # of the very rows scored above
-    return [*results, dataclasses.replace(model.log_partition_, name="log Z, nats")]
+    if hasattr(model, "log_partition_"):
+        results.append(dataclasses.replace(model.log_partition_, name="log Z, nats"))
+    return results
 
 
 def _modes(case: _Case) -> list[Result]:

@@ -25,6 +25,8 @@ _PICTURES, _POINTS, _COLUMNS = 64, 2000, 30
 def pictures(story: Story) -> str:
     """Everything of a run that is to be looked at rather than read, except its curves."""
     schema, panels, columns = story.model.schema_, list[str](), ""
+    if not hasattr(story.model, "sample"):
+        return _over_time(story)
     if schema.categories is None and schema.shape is not None:
         panels = _samples_beside_examples(story)
     elif schema.categories is None and story.test is not None and story.train is not None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from equilibria.solvers.extrapolation import Consensus, Extragradient, Lookahead, Optimistic
 from equilibria.solvers.gradient_play import Alternating, Simultaneous
-from equilibria.solvers.rotation import Consensus, Extragradient, Lookahead, Optimistic
-from equilibria.solvers.rule import Rule
+from equilibria.solvers.optimiser import Optimiser
 from equilibria.solvers.solver import Solver
 
-__all__ = ["SOLVERS", "Alternating", "Consensus", "Extragradient", "Lookahead", "Optimistic", "Rule", "Simultaneous", "Solver"]
+__all__ = [
+    "SOLVERS",
+    "Alternating",
+    "Consensus",
+    "Extragradient",
+    "Lookahead",
+    "Optimiser",
+    "Optimistic",
+    "Simultaneous",
+    "Solver",
+]
 
 SOLVERS: dict[str, type[Solver]] = {
     "simultaneous": Simultaneous,

@@ -7,60 +7,58 @@ from typing import Any
 
 from torch import Tensor
 
+from equilibria.check import whole
 from equilibria.games.game import Game
 from equilibria.random import Stream
-from equilibria.solvers.rule import Rule
-from equilibria.solvers.solver import Solver
+from equilibria.solvers.optimiser import Optimiser
+from equilibria.solvers.solver import Gradients, Solver
 
 __all__ = ["Alternating", "Simultaneous"]
 
 
 class Simultaneous(Solver):
-    """All players move at once: one batch, one draw, every gradient taken at the same point, then all applied.
+    """All players move at once: one batch, one draw, every gradient taken at the same point.
 
-    θ ← θ − h·(∇_θ₁ J₁, …, ∇_θₙ Jₙ)(θ). With one player this is ordinary gradient descent. On the xy game the distance to the
-    equilibrium grows by √(1 + h²) every step.
+    θ ← θ − h·(∇_θ₁ J₁, …, ∇_θₙ Jₙ)(θ). With one player this is ordinary gradient descent. On the xy
+    game the distance to the equilibrium grows by √(1 + h²) every step.
 
     Examples
     --------
     >>> from itertools import repeat
     >>> from equilibria.games.toy import XYGame
-    >>> game, solver = XYGame(3.0, 4.0), Simultaneous(Rule("sgd", rate=0.5))
+    >>> game, solver = XYGame(3.0, 4.0), Simultaneous(Optimiser("sgd", rate=0.5))
     >>> _ = solver.step(game, repeat(None), Stream(0))
     >>> game.x.item(), game.y.item()
     (1.0, 5.5)
     """
 
-    def step(self, game: Game, batches: Iterator[Any], stream: Stream, measure: bool = True) -> dict[str, Tensor]:
+    def step(
+        self, game: Game, batches: Iterator[Any], stream: Stream, measure: bool = True
+    ) -> dict[str, Tensor]:
         self.bind(game)
         drawn = game.draw(next(batches), stream)
-        self._update(game, self._gradients(game, drawn), drawn)
-        return self._finish(game, drawn, measure)
+        self.update(game, self.gradients(game, drawn), drawn)
+        return self.finish(game, drawn, measure)
 
-    def _gradients(self, game: Game, drawn: Any) -> dict[str, list[Tensor]]:
+    def gradients(self, game: Game, drawn: Any) -> Gradients:
         """What every player is to follow: its gradient here."""
-        return {player: self._gradient(game, player, drawn) for player in game.players}
+        return {player: self.gradient(game, player, drawn) for player in game.players}
 
 
 class Alternating(Solver):
-    """The players move in turn, the first ``k`` times a round: Algorithm 1 of adversarial training.
+    """The players move in turn, the first ``k`` times a round.
 
-    Each of the first player's ``k`` updates has a fresh batch and fresh noise; then every other player moves once on fresh
-    noise and the last batch.
+    Each of the first player's ``k`` updates has a fresh batch and fresh noise; then every other
+    player moves once on fresh noise and the last batch.
 
     Parameters
     ----------
-    rules, reduce
-        See ``Solver``.
-    k : int, default 1
+    optimisers, reduce
+        See :class:`~equilibria.solvers.solver.Solver`.
+    k : int
         Updates of the first player in a round.
     order : sequence of str, optional
         The order of play; the game's own by default.
-
-    Raises
-    ------
-    ValueError
-        If ``k`` is below 1, or (in the first step) ``order`` is not an order of the game's players.
 
     References
     ----------
@@ -70,7 +68,8 @@ class Alternating(Solver):
     --------
     >>> from itertools import repeat
     >>> from equilibria.games.toy import XYGame
-    >>> game, solver = XYGame(3.0, 4.0), Alternating(Rule("sgd", rate=0.5), order=("y", "x"))
+    >>> game = XYGame(3.0, 4.0)
+    >>> solver = Alternating(Optimiser("sgd", rate=0.5), order=("y", "x"))
     >>> _ = solver.step(game, repeat(None), Stream(0))
     >>> game.x.item(), game.y.item()
     (0.25, 5.5)
@@ -78,23 +77,23 @@ class Alternating(Solver):
 
     def __init__(
         self,
-        rules: Rule | Mapping[str, Rule],
+        optimisers: Optimiser | Mapping[str, Optimiser],
         reduce: Callable[[list[Tensor]], None] | None = None,
         k: int = 1,
         order: Sequence[str] | None = None,
     ):
-        if k < 1:
-            raise ValueError(f"k={k!r}: expected a whole number of at least 1, the first player's updates in a round")
-        super().__init__(rules, reduce)
-        self.k = k
-        self.order = None if order is None else tuple(order)
+        super().__init__(optimisers, reduce)
+        self.k = whole(1)("k", k)
+        self.order = order
 
     def bind(self, game: Game) -> None:
-        if self.order is not None and sorted(self.order) != sorted(game.players):
-            raise ValueError(f"order={self.order!r}: expected each of the players {', '.join(game.players)} once")
+        if sorted(self.order or game.players) != sorted(game.players):
+            raise ValueError(f"order={self.order!r}: expected each of {game.players} once")
         super().bind(game)
 
-    def step(self, game: Game, batches: Iterator[Any], stream: Stream, measure: bool = True) -> dict[str, Tensor]:
+    def step(
+        self, game: Game, batches: Iterator[Any], stream: Stream, measure: bool = True
+    ) -> dict[str, Tensor]:
         self.bind(game)
         first, *others = self.order or game.players
         for i in range(self.k):
@@ -102,9 +101,9 @@ class Alternating(Solver):
             drawn = self._turn(game, first, batch, stream.child(first, i))
         for player in others:
             drawn = self._turn(game, player, batch, stream.child(player, 0))
-        return self._finish(game, drawn, measure)
+        return self.finish(game, drawn, measure)
 
     def _turn(self, game: Game, player: str, batch: Any, stream: Stream) -> Any:
         drawn = game.draw(batch, stream)
-        self._update(game, {player: self._gradient(game, player, drawn)}, drawn)
+        self.update(game, {player: self.gradient(game, player, drawn)}, drawn)
         return drawn

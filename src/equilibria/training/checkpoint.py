@@ -7,6 +7,7 @@ a killed process leaves the checkpoints before it as they were.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from equilibria.errors import RunError
 from equilibria.training import files
 from equilibria.training.state import pack, unpack
 
-__all__ = ["FORMAT", "Loaded", "load", "load_latest", "pack", "save", "steps", "unpack", "verify"]
+__all__ = ["FORMAT", "Loaded", "delete_all", "load", "load_latest", "pack", "save", "steps", "unpack", "verify"]
 
 FORMAT = 1
 _TENSORS, _TREE, _MANIFEST = "state.safetensors", "state.json", "manifest.json"
@@ -161,6 +162,16 @@ def verify(path: Path | str) -> None:
 def steps(folder: Path | str) -> list[int]:
     """The steps that have a checkpoint in ``folder``, ascending; they are not verified."""
     return sorted({_step(path) for path in _candidates(Path(folder))})
+
+
+def delete_all(folder: Path | str) -> None:
+    """Delete every checkpoint in ``folder``, and the folder where nothing else is in it."""
+    folder = Path(folder)
+    for path in folder.glob("*step-*"):
+        if any(kind.fullmatch(path.name) for kind in (_COMPLETE, _SET_ASIDE, _UNFINISHED)) and not path.is_symlink():
+            shutil.rmtree(path)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _write(final: Path, contents: Mapping[str, bytes], step: int) -> None:

@@ -19,8 +19,7 @@ def sentences(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any] | N
     history : sequence of mapping
         Rows of ``metrics.jsonl``.
     facts : mapping, optional
-        ``log_partition``: the final Estimate of log Z; ``sides``: both sides of it (``agree``, ``warning``); ``rotation``: the
-        :class:`~equilibria.training.rotation.Rotation` of a small game.
+        ``log_partition``: the final Estimate of log Z; ``sides``: both sides of it (``agree``, ``warning``).
 
     Examples
     --------
@@ -28,13 +27,11 @@ def sentences(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any] | N
     ['60 % of the hidden units are always off or always on: use fewer of them, or a smaller learning rate.']
     """
     facts = facts or {}
-    rotation = facts.get("rotation")
     found = [
         *_boltzmann(_last(history)),
         *_log_partition(facts.get("log_partition")),
         *_sides(facts.get("sides")),
         *play.sentences(history),
-        *([str(rotation)] if rotation is not None and rotation.circles else []),
     ]
     return found or ["Nothing in the curves of this run looks wrong."]
 

@@ -7,7 +7,12 @@
 ``samples/``            pictures drawn while it trains
 ``model.safetensors``   the trained tensors; ``model.json`` has their SHA-256 and metadata
 ``lock``                held by the process that trains
+``evaluation.json``     the numbers of ``equilibria evaluate``
+``report.html``         the page of ``equilibria report``
+``machine/``            of a fine-tuned classifier: the run that it started from
 ======================  ==========================================================================
+
+Overwriting a run deletes these and nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +24,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +38,11 @@ __all__ = ["FORMAT", "Run"]
 
 FORMAT = 1
 _CONFIG, _METRICS, _LOCK = "config.json", "metrics.jsonl", "lock"
-_LEFTOVER = re.compile(r"\.(config\.json|metrics\.jsonl|model\.safetensors|model\.json)\.\d+\.tmp")
+_FILES = (_METRICS, "model.safetensors", "model.json", "evaluation.json", "report.html")
+_PARTS = ("machine",)  # runs within a run, which it was made from
+_LEFTOVER = re.compile(rf"\.({'|'.join(re.escape(name) for name in (_CONFIG, *_FILES))})\.\d+\.tmp")
 _SAMPLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_SAMPLE = re.compile(rf"{_SAMPLE_NAME.pattern}-\d{{9,}}\.png")
 
 
 class Run:
@@ -78,7 +87,7 @@ class Run:
         config : dict
             What JSON can hold. ``format`` and ``equilibria`` (the version) are added.
         overwrite : bool
-            Whether an earlier run there is deleted. Nothing but a run ever is.
+            Whether an earlier run there is deleted. Files that no run writes stay, and a warning names them.
 
         Raises
         ------
@@ -234,19 +243,52 @@ class Run:
                 path.unlink(missing_ok=True)
 
     def _empty(self, where: str) -> None:
-        """Delete all but the lock, which is held, and the configuration, by which the folder is still a run if we die here."""
+        """Delete what a run writes but the lock, which is held, and the configuration: dying here leaves a folder that is still a run."""
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(self.lock())
             except RunError as error:
                 raise RunError(f"{where} cannot be overwritten: {error}") from error
-            for entry in list(self.path.iterdir()):
-                if entry.name in (_CONFIG, _LOCK):
-                    continue
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                else:
-                    entry.unlink()
+            _delete(self.path)
+            foreign = _named(self.path, without=(_CONFIG, _LOCK))
+            if foreign:
+                warnings.warn(f"{where}: left what is no part of a run: {', '.join(foreign)}", stacklevel=4)
+
+
+def _delete(path: Path) -> None:
+    """Delete what a run writes into its folder, but its configuration and lock, and no link's target."""
+    for name in _FILES:
+        if (path / name).is_file() or (path / name).is_symlink():
+            (path / name).unlink()
+    checkpoint.delete_all(path / "checkpoints")
+    for picture in (path / "samples").glob("*.png"):
+        if _SAMPLE.fullmatch(picture.name):
+            picture.unlink()
+    _delete_if_empty(path / "samples")
+    for part in (path / name for name in _PARTS):
+        if part.is_dir() and not part.is_symlink() and _is_run(part):
+            _delete(part)
+            if not _named(part, without=(_CONFIG, _LOCK)):
+                shutil.rmtree(part)
+
+
+def _delete_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _named(folder: Path, without: Sequence[str] = ()) -> list[str]:
+    """What is in a folder, by name; a folder's ends in a stroke."""
+    entries = sorted(entry for entry in folder.iterdir() if entry.name not in without and not _LEFTOVER.fullmatch(entry.name))
+    return [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        _read_config(path)
+    except (RunError, OSError):
+        return False
+    return True
 
 
 @contextlib.contextmanager

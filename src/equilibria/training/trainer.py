@@ -56,12 +56,12 @@ class Trainer:
     >>> from equilibria.data import Batches
     >>> from equilibria.games.contrastive import ContrastiveGame
     >>> from equilibria.models.boltzmann import BoltzmannMachine
-    >>> from equilibria.solvers import Rule, Simultaneous
+    >>> from equilibria.solvers import Optimiser, Simultaneous
     >>> from equilibria.units import Bernoulli
     >>> import torch
     >>> game = ContrastiveGame(BoltzmannMachine.stack(Bernoulli(3), Bernoulli(2)).initialise(0), chains=4)
     >>> batches = Batches(torch.ones(8, 3), batch_size=4, stream=Stream(0))
-    >>> Trainer([Stage("joint", game, Simultaneous(Rule("sgd", rate=0.1)), batches, steps=5)], Stream(0)).fit()
+    >>> Trainer([Stage("joint", game, Simultaneous(Optimiser("sgd", rate=0.1)), batches, steps=5)], Stream(0)).fit()
     5
     """
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from equilibria.check import whole
 from equilibria.random import Stream
 
 __all__ = ["Units"]
@@ -38,9 +39,7 @@ class Units(nn.Module, abc.ABC):
 
     def __init__(self, size: int):
         super().__init__()
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"size={size!r}: a layer needs a positive whole number of columns")
-        self.size = size
+        self.size: int = whole(1)("size", size)
 
     @property
     def variables(self) -> int:
@@ -60,7 +59,8 @@ class Units(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def log_partition(self, field: Tensor) -> Tensor:
-        """log ∫ exp(f · signal(x) − base_energy(x)) dx for each variable, shape (rows, variables)."""
+        """log ∫ exp(f · signal(x) − base_energy(x)) dx for each variable, shape (rows,
+        variables)."""
 
     def base_energy(self, x: Tensor) -> Tensor:
         """The energy of x under a zero field, for each variable, shape (rows, variables)."""
@@ -72,27 +72,29 @@ class Units(nn.Module, abc.ABC):
 
     @property
     def field_unit(self) -> Tensor | None:
-        """The square of the unit in which each column's field is measured, (size,); ``None`` for fields without one.
+        """The square of the unit of each column's field, (size,); ``None`` where it has none.
 
-        A field's slope is in one over its unit. A step of bias and weights that means the same whatever the unit is the slope times this.
+        A gradient in a field is in one over its unit. A step of bias and weights that means the same
+        whatever the unit is the gradient times this.
         """
         return None
 
-    def energy_slopes(self, x: Tensor, field: Tensor, free: Tensor | bool | None = None) -> dict[str, Tensor]:
-        """The slopes of the energy in the layer's own trainable parameters, by their names: nothing for most units.
+    def energy_slopes(
+        self, x: Tensor, field: Tensor, free: Tensor | bool | None = None
+    ) -> dict[str, Tensor]:
+        """The gradient of the energy in the layer's own trainable parameters, by their names.
 
-        For a parameter θ it is the mean over rows of E[∂/∂θ (base_energy(x) − field · signal(x))], where the field, in the units of x, is
-        held. That is all of ∂E/∂θ, since the neighbours' parts do not know θ, and it may be taken at the neighbours' means.
+        For a parameter θ it is the mean over rows of E[∂/∂θ (base_energy(x) − field · signal(x))],
+        where the field, in the units of x, is held. That is all of ∂E/∂θ, since the neighbours' parts
+        do not know θ, and it may be taken at the neighbours' means.
 
         Parameters
         ----------
-        x : Tensor
-            Values, (rows, size).
-        field : Tensor
-            What the layer feels, (rows, size).
+        x, field : Tensor
+            Values, and what the layer feels, (rows, size).
         free : bool Tensor or bool, optional
-            Cells, (rows, size), where x is not a value but the mean under ``field``; the expectation then runs over their law.
-            ``True`` for all cells, ``None`` for none.
+            Cells, (rows, size), where x is not a value but the mean under ``field``; the expectation
+            then runs over their law. ``True`` for all cells, ``None`` for none.
         """
         return {}
 
@@ -102,16 +104,21 @@ class Units(nn.Module, abc.ABC):
 
     def state_at(self, index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Joint states by number, 0 ≤ index < ``states`` (int64), shape (len(index), size)."""
-        raise ValueError(f"{type(self).__name__}({self.size}) has a continuum of states and cannot be enumerated")
+        raise ValueError(
+            f"{type(self).__name__}({self.size}) has a continuum of states and cannot be enumerated"
+        )
 
     def per_variable(self, mask: Tensor) -> Tensor:
         """A mask over columns as a mask over variables."""
         return mask
 
     def check(self, x: Tensor, name: str) -> None:
-        """Raise a ``ValueError`` that names ``name`` if x is not a possible value of the layer (a mean counts as one)."""
+        """Refuse, naming ``name``, what the layer cannot take; means count as values."""
         if not bool(torch.isfinite(x).all()):
-            raise ValueError(f"{name}: expected finite numbers, found NaN or infinity; mark missing cells by a mask or take the rows out")
+            raise ValueError(
+                f"{name}: expected finite numbers, found NaN or infinity; mark missing cells by a "
+                "mask or take the rows out"
+            )
 
     def config(self) -> dict[str, Any]:
         """What :data:`UNITS` needs to build the layer again: JSON-able."""

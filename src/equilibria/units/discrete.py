@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +10,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from equilibria.check import sequence, whole
 from equilibria.random import Stream
 from equilibria.units.base import Units
 
 __all__ = ["Bernoulli", "Categorical", "Spin"]
 
+_SIZES = sequence(
+    whole(2), expected="numbers of categories, such as [3, 5], each 2 or more; [3] for one variable"
+)
 
-class Bernoulli(Units):
+
+class Binary(Units):
+    """Units with two values, ``lowest`` and 1."""
+
+    @property
+    def states(self) -> int:
+        return 2**self.size
+
+    def state_at(self, index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        bits = index.unsqueeze(1) >> torch.arange(self.size, device=index.device)
+        return bits.bitwise_and_(1).to(dtype).mul_(1 - self.lowest).add_(self.lowest)
+
+    def check(self, x: Tensor, name: str) -> None:
+        super().check(x, name)
+        low, high = float(x.min()), float(x.max())
+        if low < self.lowest or high > 1:
+            raise ValueError(
+                f"{name}: {type(self).__name__} units take values in [{self.lowest:g}, 1], found "
+                f"{low:g} to {high:g}; rescale them or use Gaussian units"
+            )
+
+
+class Bernoulli(Binary):
     """Binary units, x ∈ {0, 1}: p(x = 1) = σ(f), log partition softplus(f).
 
     Values between 0 and 1 are read as means (grey levels as probabilities).
@@ -28,37 +53,26 @@ class Bernoulli(Units):
     tensor([[0.5000, 1.0000]])
     """
 
-    @property
-    def states(self) -> int:
-        return 2**self.size
-
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
-        wide = torch.promote_types(field.dtype, torch.float32)  # a probability needs more digits than a bfloat16 field
+        # a probability needs more digits than a bfloat16 field has
+        wide = torch.promote_types(field.dtype, torch.float32)
         return stream.bernoulli_(field.detach().to(wide).sigmoid()).to(field.dtype)
 
     def mean(self, field: Tensor) -> Tensor:
         return torch.sigmoid(field)
 
     def log_partition(self, field: Tensor) -> Tensor:
-        return functional.softplus(field, threshold=50.0)  # torch's own threshold of 20 is wrong by 2e-9, too much in float64
+        # torch's own threshold of 20 is wrong by 2e-9, too much in float64
+        return functional.softplus(field, threshold=50.0)
 
     def field_of(self, mean: Tensor) -> Tensor:
         return torch.logit(mean)
 
-    def state_at(self, index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        return _bits(index, self.size).to(dtype)
 
-    def check(self, x: Tensor, name: str) -> None:
-        super().check(x, name)
-        low, high = float(x.min()), float(x.max())
-        if low < 0 or high > 1:
-            raise ValueError(f"{name}: binary units take values in [0, 1], found {low:g} to {high:g}; rescale them or use Gaussian units")
-
-
-class Spin(Units):
+class Spin(Binary):
     """Spins, x ∈ {−1, +1}: p(x) ∝ exp(f x), mean tanh(f), log partition log 2 cosh(f).
 
-    A change of variable of binary units, x = 2 v − 1 with p(v = 1) = σ(2 f): ``models.spins`` rewrites a whole machine.
+    They are a change of variable of binary units, x = 2 v − 1 with p(v = 1) = σ(2 f).
 
     Examples
     --------
@@ -67,10 +81,6 @@ class Spin(Units):
     """
 
     lowest = -1.0
-
-    @property
-    def states(self) -> int:
-        return 2**self.size
 
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
         wide = torch.promote_types(field.dtype, torch.float32)
@@ -86,18 +96,10 @@ class Spin(Units):
     def field_of(self, mean: Tensor) -> Tensor:
         return torch.atanh(mean)
 
-    def state_at(self, index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        return _bits(index, self.size).to(dtype).mul_(2).sub_(1)
-
-    def check(self, x: Tensor, name: str) -> None:
-        super().check(x, name)
-        low, high = float(x.min()), float(x.max())
-        if low < -1 or high > 1:
-            raise ValueError(f"{name}: spins take values in [-1, 1], found {low:g} to {high:g}; rescale them or use Gaussian units")
-
 
 class Categorical(Units):
-    """Groups of one-hot columns: in a group of K columns exactly one is 1, with probabilities softmax(f).
+    """Groups of one-hot columns: in a group of K columns exactly one is 1, with probabilities
+    softmax(f).
 
     Parameters
     ----------
@@ -113,28 +115,24 @@ class Categorical(Units):
     tensor([[0.3333, 0.3333, 0.3333, 0.5000, 0.5000]])
     """
 
+    column: Tensor
+    padding: Tensor
+    place: Tensor
+
     def __init__(self, sizes: Sequence[int]):
-        if isinstance(sizes, numbers.Integral):
-            raise ValueError(
-                f"sizes={sizes!r}: expected a list with the number of categories of each variable; for one variable, [{sizes}]"
-            )
-        sizes = [int(k) for k in sizes]
-        if not sizes or min(sizes) < 2:
-            raise ValueError(f"sizes={sizes!r}: a categorical layer needs at least one variable, each with two categories or more")
+        sizes = list(_SIZES("sizes", sizes))
         super().__init__(sum(sizes))
         self.sizes = sizes
-        # Groups are padded to the widest: `column` reads a (groups, widest) table out of the columns, `place` reads it back.
-        starts = [sum(sizes[:g]) for g in range(len(sizes))]
-        widest = max(sizes)
-        column = torch.tensor([[s + min(j, k - 1) for j in range(widest)] for s, k in zip(starts, sizes, strict=True)])
-        padding = torch.tensor([[j >= k for j in range(widest)] for k in sizes])
-        place = torch.tensor([g * widest + j for g, k in enumerate(sizes) for j in range(k)])
-        self.register_buffer("column", column, persistent=False)
-        self.register_buffer("padding", padding, persistent=False)
-        self.register_buffer("place", place, persistent=False)
-        self.column: Tensor
-        self.padding: Tensor
-        self.place: Tensor
+        # Groups are padded to the widest: `column` reads a (groups, widest) table out of the columns,
+        # `place` reads it back.
+        starts, widest = [sum(sizes[:g]) for g in range(len(sizes))], max(sizes)
+        column = [
+            [s + min(j, k - 1) for j in range(widest)] for s, k in zip(starts, sizes, strict=True)
+        ]
+        padding = [[j >= k for j in range(widest)] for k in sizes]
+        place = [g * widest + j for g, k in enumerate(sizes) for j in range(k)]
+        for name, table in (("column", column), ("padding", padding), ("place", place)):
+            self.register_buffer(name, torch.tensor(table), persistent=False)
 
     @property
     def variables(self) -> int:
@@ -155,9 +153,13 @@ class Categorical(Units):
             return self.sample(field.float(), stream).to(torch.bfloat16)
         cumulative = torch.softmax(self._grouped(field), -1).cumsum(-1)
         draw = stream.uniform((field.shape[0], self.variables), field.dtype, field.device)
-        # Scaling by the last sum keeps the choice inside the group whatever the rounding of the cumulative sums.
+        # Scaling by the last sum keeps the choice inside the group whatever the sums' rounding.
         chosen = (cumulative <= draw.unsqueeze(-1) * cumulative[..., -1:]).sum(-1, keepdim=True)
-        return self._columns(torch.zeros_like(cumulative).scatter_(-1, chosen.clamp_(max=cumulative.shape[-1] - 1), 1.0))
+        return self._columns(
+            torch.zeros_like(cumulative).scatter_(
+                -1, chosen.clamp_(max=cumulative.shape[-1] - 1), 1.0
+            )
+        )
 
     def mean(self, field: Tensor) -> Tensor:
         return self._columns(torch.softmax(self._grouped(field), -1))
@@ -179,21 +181,23 @@ class Categorical(Units):
         """Raises a ``ValueError`` if a variable is observed in part."""
         grouped = mask[:, self.column]
         if not bool((grouped == grouped[..., :1]).all()):
-            raise ValueError("mask: a categorical variable is observed whole or not at all; give all its columns the same mask")
+            raise ValueError(
+                "mask: a categorical variable is observed whole or not at all; give all its "
+                "columns the same mask"
+            )
         return grouped[..., 0]
 
     def check(self, x: Tensor, name: str) -> None:
         super().check(x, name)
         total = x[:, self.column].masked_fill(self.padding, 0.0).sum(-1)
         if float(x.min()) < 0 or not torch.allclose(total, torch.ones_like(total), atol=1e-5):
-            raise ValueError(f"{name}: each group of {self.sizes} columns must be non-negative and sum to 1; one-hot encode the categories")
+            raise ValueError(
+                f"{name}: each group of {self.sizes} columns must be non-negative and sum to 1; "
+                "one-hot encode the categories"
+            )
 
     def config(self) -> dict[str, Any]:
         return {"units": "Categorical", "sizes": self.sizes}
 
     def extra_repr(self) -> str:
         return f"{self.sizes}"
-
-
-def _bits(index: Tensor, size: int) -> Tensor:
-    return (index.unsqueeze(1) >> torch.arange(size, device=index.device)).bitwise_and_(1)

@@ -7,24 +7,30 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from equilibria.check import whole, widths
 from equilibria.random import Stream
 
 __all__ = ["UnrolledNetwork"]
 
-TOP_DEVIATION = 0.01  # of the class weights at first: small, so that the first gradients see the hidden layers as they are
+# of the class weights at first: small, so that the first gradients see the hidden layers as they are
+TOP_DEVIATION = 0.01
 
 
 class UnrolledNetwork(nn.Module):
-    """One pass of mean field as a network: each layer hears the one below, and the layer above as it was in the posterior.
+    """One pass of mean field as a network.
 
-    With visible signals v and q² … q^L the posterior means of the hidden layers above the first, held as part of the input,
+    Each layer hears the one below, and the layer above as it was in the posterior.
 
-        h¹ = σ(W¹ᵀ v + W² q² + b¹),  h^l = σ(W^lᵀ h^(l−1) + W^(l+1) q^(l+1) + b^l),  h^L = σ(W^Lᵀ h^(L−1) + b^L),
-        log p(class) = log softmax(Uᵀ h^L + c).
+    With visible signals v and q² … q^L the posterior means of the hidden layers above the first,
+    held as part of the input,
 
-    Where q is a fixed point of mean field, h¹ … h^L are the posterior's own means. The matrix from q^(l+1) into h^l is a parameter
-    of its own, so W² has two copies, which training moves apart. A machine with one hidden layer is σ(W¹ᵀ v + b¹) and the classes. Without
-    ``append`` the terms in q are left out: a plain network that begins with the machine's weights.
+        h¹ = σ(W¹ᵀ v + W² q² + b¹),  h^l = σ(W^lᵀ h^(l−1) + W^(l+1) q^(l+1) + b^l),
+        h^L = σ(W^Lᵀ h^(L−1) + b^L),  log p(class) = log softmax(Uᵀ h^L + c).
+
+    Where q is a fixed point of mean field, h¹ … h^L are the posterior's own means. The matrix from
+    q^(l+1) into h^l is a parameter of its own, so W² has two copies, which training moves apart. A
+    machine with one hidden layer is σ(W¹ᵀ v + b¹) and the classes. Without ``append`` the terms in
+    q are left out: a plain network that begins with the machine's weights.
 
     Parameters
     ----------
@@ -38,16 +44,12 @@ class UnrolledNetwork(nn.Module):
     Attributes
     ----------
     layers : nn.ModuleList
-        Layer l has the weight (n_l, n_(l−1) + n_(l+1)): what comes from below, then what comes from q^(l+1).
+        Layer l has the weight (n_l, n_(l−1) + n_(l+1)): what comes from below, then what comes from
+        q^(l+1).
     top : nn.Linear
         The classes' weights U ᵀ and biases c.
     masked : tuple of int
         Widths of what dropout may mask: the input and each hidden layer.
-
-    Raises
-    ------
-    ValueError
-        For sizes outside these, and in ``forward`` for an input of another width.
 
     References
     ----------
@@ -62,23 +64,26 @@ class UnrolledNetwork(nn.Module):
 
     def __init__(self, sizes: Sequence[int], classes: int, append: bool = True):
         super().__init__()
-        sizes = tuple(int(size) for size in sizes)
-        if len(sizes) < 2 or min(sizes) < 1:
-            raise ValueError(f"sizes={sizes}: expected a visible and at least one hidden width, each 1 or more")
-        if classes < 2:
-            raise ValueError(f"classes={classes!r}: expected two or more")
-        self.sizes, self.classes, self.append = sizes, int(classes), append
-        above = (*sizes[2:], 0) if append else (0,) * (len(sizes) - 1)  # of each hidden layer; the last has none
-        self.layers = nn.ModuleList(_zeros(below + over, own) for below, own, over in zip(sizes[:-1], sizes[1:], above, strict=True))
-        self.top = _zeros(sizes[-1], self.classes)
-        self.parts = (sizes[0], *(sizes[2:] if append else ()))  # columns of the input: v, q², …, q^L
-        self.masked = (sum(self.parts), *sizes[1:])
+        self.sizes: tuple[int, ...] = widths(2)("sizes", sizes)
+        self.classes, self.append = whole(2)("classes", classes), append
+        # what each hidden layer hears from above; the last has nothing there
+        above = (*self.sizes[2:], 0) if append else (0,) * (len(self.sizes) - 1)
+        self.layers = nn.ModuleList(
+            _zeros(below + over, own)
+            for below, own, over in zip(self.sizes[:-1], self.sizes[1:], above, strict=True)
+        )
+        self.top = _zeros(self.sizes[-1], self.classes)
+        # columns of the input: v, q², …, q^L
+        self.parts = (self.sizes[0], *(self.sizes[2:] if append else ()))
+        self.masked = (sum(self.parts), *self.sizes[1:])
 
     @torch.no_grad()
-    def adopt(self, weights: Sequence[Tensor], biases: Sequence[Tensor], stream: Stream) -> UnrolledNetwork:
-        """Take a stack's W¹ … W^L, each (below, above), and its hidden layers' biases; draw the classes' weights from N(0, .01²).
+    def adopt(
+        self, weights: Sequence[Tensor], biases: Sequence[Tensor], stream: Stream
+    ) -> UnrolledNetwork:
+        """Take a stack's W¹ … W^L, each (below, above), and its hidden layers' biases.
 
-        Returns the network.
+        The classes' weights are drawn from N(0, .01²). Returns the network.
         """
         for i, (layer, bias) in enumerate(zip(self.layers, biases, strict=True)):
             assert isinstance(layer, nn.Linear)
@@ -94,7 +99,8 @@ class UnrolledNetwork(nn.Module):
         Parameters
         ----------
         x : Tensor, shape (n, d + n₂ + … + n_L)
-            Visible signals, then the posterior means of the second to the last hidden layer, where they are appended.
+            Visible signals, then the posterior means of the second to the last hidden layer, where
+            they are appended.
         masks : sequence of Tensor
             One for the input and one for each hidden layer, each multiplied in; none by default.
         """
@@ -102,10 +108,6 @@ class UnrolledNetwork(nn.Module):
 
     def hidden(self, x: Tensor, masks: Sequence[Tensor] = ()) -> list[Tensor]:
         """h¹ … h^L, each (n, n_l)."""
-        if x.ndim != 2 or x.shape[1] != self.masked[0]:
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}: expected (rows, {self.masked[0]}), the columns {' + '.join(map(str, self.parts))}"
-            )
         x = x * masks[0] if masks else x
         posterior = x.split(self.parts, 1)[1:]
         heard = x

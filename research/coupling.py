@@ -1,12 +1,14 @@
 r"""An invertible generator: coupling layers, whose density is known exactly.
 
-Every layer keeps one half of the columns and moves each of the other by a rising curve that the kept half decides,
+Every layer keeps one half of the columns and moves each of the other by a rising curve that the
+kept half decides,
 
 .. math:: x_b = c(z_b; \theta(z_a)), \qquad x_a = z_a, \qquad \log|\det| = \sum \log c'(z_b; \theta(z_a)),
 
-and the halves take turns. The curve is a line, e^s z + t (Real NVP), or a spline, which can make several modes of one. Sampling and
-inversion cost the same. As a GAN's generator it is ordinary but for one thing: p_g is known, and with it the true log p_data/p_g, so what
-a critic says of it can be checked (Grover, Dhar & Ermon 2018, "Flow-GAN").
+and the halves take turns. The curve is a line, e^s z + t (Real NVP), or a spline, which can make
+several modes of one. Sampling and inversion cost the same. As a GAN's generator it is ordinary but
+for one thing: p_g is known, and with it the true log p_data/p_g, so what a critic says of it can be
+checked (Grover, Dhar & Ermon 2018, "Flow-GAN").
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from equilibria.networks.mlp import MLP
-from equilibria.networks.spline import spline
 from equilibria.random import Stream
+from research.spline import spline
 
 __all__ = ["Coupling"]
 
@@ -27,7 +29,8 @@ __all__ = ["Coupling"]
 class Coupling(nn.Module):
     r"""Noise to data and back, ``(n, size)`` both, with log p_g.
 
-    log p_g(x) = log N(z; 0, I) − log|det ∂x/∂z| at z = inverse(x). It begins as the identity: the last weights are 0.
+    log p_g(x) = log N(z; 0, I) − log|det ∂x/∂z| at z = inverse(x). It begins as the identity: the
+    last weights are 0.
 
     Parameters
     ----------
@@ -48,14 +51,10 @@ class Coupling(nn.Module):
     stream : Stream
         Where the initial weights come from.
 
-    Raises
-    ------
-    ValueError
-        For numbers outside these.
-
     References
     ----------
-    Dinh, Sohl-Dickstein & Bengio 2017, "Density estimation using Real NVP"; Durkan et al. 2019, "Neural spline flows".
+    Dinh, Sohl-Dickstein & Bengio 2017, "Density estimation using Real NVP"; Durkan et al. 2019,
+    "Neural spline flows".
 
     Examples
     --------
@@ -81,15 +80,32 @@ class Coupling(nn.Module):
         super().__init__()
         if size < 2 or layers < 2 or condition_size < 0:
             given = f"size={size!r}, layers={layers!r}, condition_size={condition_size!r}"
-            raise ValueError(f"{given}: expected at least 2 columns, 2 layers, and no negative number")
-        if not (math.isfinite(limit) and limit > 0 and math.isfinite(bound) and bound > 0) or not 0 <= bins <= 500 or bins == 1:
+            raise ValueError(
+                f"{given}: expected at least 2 columns, 2 layers, and no negative number"
+            )
+        if (
+            not (math.isfinite(limit) and limit > 0 and math.isfinite(bound) and bound > 0)
+            or not 0 <= bins <= 500
+            or bins == 1
+        ):
             given = f"limit={limit!r}, bins={bins!r}, bound={bound!r}"
-            raise ValueError(f"{given}: expected a positive limit and bound, and 2 to 500 pieces of a spline, or 0 for lines")
-        self.size, self.limit, self.bins, self.bound = int(size), float(limit), int(bins), float(bound)
+            raise ValueError(
+                f"{given}: expected a positive limit and bound, and 2 to 500 pieces of a spline, or 0 for lines"
+            )
+        self.size, self.limit, self.bins, self.bound = (
+            int(size),
+            float(limit),
+            int(bins),
+            float(bound),
+        )
         self.parts = [_halves(self.size, first=i % 2 == 0) for i in range(layers)]
         each = 3 * bins - 1 if bins else 2
         self.layers = nn.ModuleList(
-            MLP([len(kept) + condition_size, *hidden, each * len(moved)], "tanh", stream=stream.child("layer", i))
+            MLP(
+                [len(kept) + condition_size, *hidden, each * len(moved)],
+                "tanh",
+                stream=stream.child("layer", i),
+            )
             for i, (kept, moved) in enumerate(self.parts)
         )
         for network in self.layers:
@@ -127,7 +143,9 @@ class Coupling(nn.Module):
             return spline(x, parameters.view(*x.shape, -1), self.bound, inverse)
         scale, shift = parameters.chunk(2, dim=1)
         scale = self.limit * torch.tanh(scale / self.limit)
-        return ((x - shift) * (-scale).exp(), -scale) if inverse else (x * scale.exp() + shift, scale)
+        return (
+            ((x - shift) * (-scale).exp(), -scale) if inverse else (x * scale.exp() + shift, scale)
+        )
 
 
 def _halves(size: int, first: bool) -> tuple[list[int], list[int]]:

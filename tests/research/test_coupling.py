@@ -1,4 +1,5 @@
-"""The invertible generator: there and back, its determinant against autograd's Jacobian, its density against quadrature."""
+"""The invertible generator: there and back, its determinant against autograd's Jacobian, its
+density against quadrature."""
 
 from __future__ import annotations
 
@@ -9,14 +10,16 @@ import pytest
 import torch
 
 from equilibria.models.generator import Generator
-from equilibria.networks.coupling import Coupling
-from equilibria.networks.spline import spline
 from equilibria.random import Stream
+from research.coupling import Coupling
+from research.spline import spline
 
 
 def shaken(size: int, condition_size: int = 0, layers: int = 5, bins: int = 0) -> Coupling:
     """A flow with weights that are not the initial ones, in float64."""
-    flow = Coupling(size, (12, 10), layers, condition_size, bins=bins, bound=3.0, stream=Stream(0)).double()
+    flow = Coupling(
+        size, (12, 10), layers, condition_size, bins=bins, bound=3.0, stream=Stream(0)
+    ).double()
     with torch.no_grad():
         for i, parameter in enumerate(flow.parameters()):
             parameter.add_(0.4 * Stream(1).child(i).normal(parameter.shape, torch.float64))
@@ -45,24 +48,33 @@ def test_there_and_back(size: int, condition_size: int, bins: int) -> None:
 def test_the_determinant_is_that_of_autograds_jacobian(size: int, bins: int) -> None:
     flow = shaken(size, bins=bins)
     z = Stream(2).normal((7, size), torch.float64)
-    jacobians = torch.stack([torch.autograd.functional.jacobian(lambda row: flow(row[None])[0], row) for row in z])
+    jacobians = torch.stack(
+        [torch.autograd.functional.jacobian(lambda row: flow(row[None])[0], row) for row in z]
+    )
     assert torch.allclose(flow.transform(z)[1], torch.linalg.slogdet(jacobians)[1], atol=1e-10)
     assert float(flow.transform(z)[1].detach().abs().max()) > 0.1
 
 
 @pytest.mark.parametrize(("bins", "reach"), [(0, 40), (5, 8)])
 def test_the_density_integrates_to_one_and_is_that_of_its_samples(bins: int, reach: int) -> None:
-    """The integral over a fine grid, and the share of 40,000 samples right of a line beside the density's (false alarm 1e-6)."""
+    """The integral over a fine grid, and the share of 40,000 samples right of a line beside the
+    density's (false alarm 1e-6)."""
     flow = shaken(2, layers=3, bins=bins)
     side = torch.linspace(-reach, reach, 1001, dtype=torch.float64)
     grid = torch.cartesian_prod(side, side)
     with torch.no_grad():
-        mass = torch.cat([flow.log_density(part).exp() for part in grid.split(250_000)]) * (2 * reach / 1000) ** 2
+        mass = (
+            torch.cat([flow.log_density(part).exp() for part in grid.split(250_000)])
+            * (2 * reach / 1000) ** 2
+        )
         samples = Generator(flow, 2).sample(40_000, Stream(5))
     assert float(mass.sum()) == pytest.approx(1, abs=1e-3)
     centre = float((mass * grid[:, 0]).sum())
     share = float(mass[grid[:, 0] > centre].sum())
-    assert abs(float((samples[:, 0] > centre).double().mean()) - share) < 4.9 * math.sqrt(0.25 / 40_000) + 0.003
+    assert (
+        abs(float((samples[:, 0] > centre).double().mean()) - share)
+        < 4.9 * math.sqrt(0.25 / 40_000) + 0.003
+    )
 
 
 @BINS
@@ -70,7 +82,9 @@ def test_it_begins_as_the_identity(bins: int) -> None:
     flow = Coupling(4, bins=bins, stream=Stream(0))
     z = Stream(1).normal((6, 4))
     assert torch.allclose(flow(z), z, atol=1e-5)
-    assert np.allclose(flow.log_density(z).detach(), torch.distributions.Normal(0, 1).log_prob(z).sum(1), atol=1e-5)
+    assert np.allclose(
+        flow.log_density(z).detach(), torch.distributions.Normal(0, 1).log_prob(z).sum(1), atol=1e-5
+    )
 
 
 def test_every_column_is_moved_and_no_layer_stretches_beyond_the_limit() -> None:

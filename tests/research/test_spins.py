@@ -1,4 +1,5 @@
-"""Spins as a change of variable: the same distribution, energies and annealing path in both descriptions."""
+"""Spins as a change of variable: the same distribution, energies and annealing path in both
+descriptions."""
 
 from __future__ import annotations
 
@@ -8,21 +9,25 @@ import torch
 
 from equilibria.inference import annealing, exact
 from equilibria.models.boltzmann import BoltzmannMachine
-from equilibria.models.spins import to_binary, to_spins
 from equilibria.random import Stream
 from equilibria.units import Bernoulli, Gaussian, Spin
 from exact import energy, log_partition, machine_of, values_of
+from research.spins import to_binary, to_spins
 
 
 def as_binary(machine: BoltzmannMachine, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: (x + 1) / 2 if isinstance(machine.units(name), Spin) else x for name, x in state.items()}
+    return {
+        name: (x + 1) / 2 if isinstance(machine.units(name), Spin) else x
+        for name, x in state.items()
+    }
 
 
 @pytest.mark.parametrize("shape", ["spin", "learned"])
 @pytest.mark.parametrize("beta", [1.0, 0.4, 0.0])
 @torch.no_grad()
 def test_energies_and_log_z_differ_by_the_constant(shape: str, beta: float) -> None:
-    """Energies from the formula in numpy, at every β; log Z by brute force. With Gaussian neighbours too."""
+    """Energies from the formula in numpy, at every β; log Z by brute force. With Gaussian
+    neighbours too."""
     machine = machine_of(shape)
     binary, constant = to_binary(machine)
     assert not any(isinstance(binary.units(name), Spin) for name in binary.layers)
@@ -31,10 +36,14 @@ def test_energies_and_log_z_differ_by_the_constant(shape: str, beta: float) -> N
     here = energy(binary, {n: x.numpy() for n, x in as_binary(machine, state).items()}, beta)
     shift = there - here
     assert np.ptp(shift) < 1e-12
-    assert log_partition(machine, beta=beta)[0] == pytest.approx(log_partition(binary, beta=beta)[0] - shift[0], abs=1e-11)
+    assert log_partition(machine, beta=beta)[0] == pytest.approx(
+        log_partition(binary, beta=beta)[0] - shift[0], abs=1e-11
+    )
     if beta == 1.0:
         assert shift[0] == pytest.approx(constant, abs=1e-12)
-        assert exact.log_partition(machine) == pytest.approx(exact.log_partition(binary) - constant, abs=1e-11)
+        assert exact.log_partition(machine) == pytest.approx(
+            exact.log_partition(binary) - constant, abs=1e-11
+        )
 
 
 @pytest.mark.parametrize("shape", ["rbm", "dbm", "label", "towers", "spin"])
@@ -42,7 +51,9 @@ def test_energies_and_log_z_differ_by_the_constant(shape: str, beta: float) -> N
 def test_there_and_back(shape: str) -> None:
     machine = machine_of(shape)
     spins, forth = to_spins(machine)
-    assert exact.log_partition(machine) == pytest.approx(exact.log_partition(spins) - forth, abs=1e-11)
+    assert exact.log_partition(machine) == pytest.approx(
+        exact.log_partition(spins) - forth, abs=1e-11
+    )
     again, back = to_binary(spins)
     if shape != "spin":  # there a layer was a spin before
         assert forth + back == pytest.approx(0.0, abs=1e-12)
@@ -60,9 +71,12 @@ def test_the_machine_is_left_as_it_was() -> None:
 
 
 def test_the_draws_are_the_same_draws() -> None:
-    """x = 2 v − 1 cell by cell from one stream, since p(x = 1) = σ(2 f); annealing's estimates differ by the constant to rounding."""
+    """x = 2 v − 1 cell by cell from one stream, since p(x = 1) = σ(2 f); annealing's estimates
+    differ by the constant to rounding."""
     field = Stream(1).normal((50, 4), torch.float64)
-    assert torch.equal(Spin(4).sample(field, Stream(2)), 2 * Bernoulli(4).sample(2 * field, Stream(2)) - 1)
+    assert torch.equal(
+        Spin(4).sample(field, Stream(2)), 2 * Bernoulli(4).sample(2 * field, Stream(2)) - 1
+    )
     machine = machine_of("spin", std=0.5)
     binary, constant = to_binary(machine)
     first, second = (annealing.log_partition(m, chains=20, betas=20) for m in (machine, binary))

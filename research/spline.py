@@ -1,11 +1,14 @@
-r"""Monotone rational-quadratic splines: a curve from a number to a number that is known both ways, with its slope.
+r"""Monotone rational-quadratic splines: a curve from a number to a number that is known both ways,
+with its slope.
 
-Between knots (z_k, x_k) with slopes d_k, with s the mean slope of the piece, h its height and θ the place in it,
+Between knots (z_k, x_k) with slopes d_k, with s the mean slope of the piece, h its height and θ the
+place in it,
 
 .. math:: x = x_k + h \frac{s θ^2 + d_k θ(1-θ)}{s + (d_{k+1} + d_k - 2s) θ(1-θ)}
 
-rises everywhere, and its inverse is the root of a quadratic (Gregory & Delbourgo 1982; Durkan, Bekasov, Murray & Papamakarios 2019,
-"Neural spline flows"). Outside [−bound, bound] the curve is the identity.
+rises everywhere, and its inverse is the root of a quadratic (Gregory & Delbourgo 1982; Durkan,
+Bekasov, Murray & Papamakarios 2019, "Neural spline flows"). Outside [−bound, bound] the curve is
+the identity.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ _LEAST = 1e-3  # of a piece's share of the width and of the height, and of a slo
 
 
 class Piece(NamedTuple):
-    """The piece that each number is in: its left knot, its width, its height and the slopes at its ends."""
+    """The piece that each number is in: its left knot, its width, its height and the slopes at its
+    ends."""
 
     left: Tensor
     bottom: Tensor
@@ -33,14 +37,18 @@ class Piece(NamedTuple):
     next_slope: Tensor
 
 
-def spline(x: Tensor, parameters: Tensor, bound: float, inverse: bool = False) -> tuple[Tensor, Tensor]:
-    """The curve at ``x`` and the logarithm of its slope there, or the same for the inverse curve; both of the shape of ``x``.
+def spline(
+    x: Tensor, parameters: Tensor, bound: float, inverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The curve at ``x`` and the logarithm of its slope there, or the same for the inverse curve;
+    both of the shape of ``x``.
 
     Parameters
     ----------
     x : Tensor
     parameters : Tensor, shape (\\*x.shape, 3 · bins − 1)
-        Logits of the pieces' widths and heights, and what gives the inner knots' slopes: at 0 the curve is the identity.
+        Logits of the pieces' widths and heights, and what gives the inner knots' slopes: at 0 the
+        curve is the identity.
     bound : float
         Half the side of the square that the knots span.
     inverse : bool
@@ -60,14 +68,23 @@ def spline(x: Tensor, parameters: Tensor, bound: float, inverse: bool = False) -
 
 def _piece(x: Tensor, parameters: Tensor, bound: float, inverse: bool) -> Piece:
     bins = (parameters.shape[-1] + 1) // 3
-    widths, heights = (_shares(part) * 2 * bound for part in (parameters[..., :bins], parameters[..., bins : 2 * bins]))
+    widths, heights = (
+        _shares(part) * 2 * bound
+        for part in (parameters[..., :bins], parameters[..., bins : 2 * bins])
+    )
     # softplus(0 + log(e^(1 − least) − 1)) + least = 1: the identity's slope
-    slopes = functional.softplus(parameters[..., 2 * bins :] + math.log(math.expm1(1 - _LEAST))) + _LEAST
+    slopes = (
+        functional.softplus(parameters[..., 2 * bins :] + math.log(math.expm1(1 - _LEAST))) + _LEAST
+    )
     slopes = functional.pad(slopes, (1, 1), value=1.0)
-    lefts, bottoms = (functional.pad(part.cumsum(-1)[..., :-1], (1, 0)) - bound for part in (widths, heights))
+    lefts, bottoms = (
+        functional.pad(part.cumsum(-1)[..., :-1], (1, 0)) - bound for part in (widths, heights)
+    )
     knots = bottoms if inverse else lefts
     index = (knots[..., 1:] <= x[..., None]).sum(-1, keepdim=True)
-    left, bottom, width, height, slope = (part.gather(-1, index)[..., 0] for part in (lefts, bottoms, widths, heights, slopes))
+    left, bottom, width, height, slope = (
+        part.gather(-1, index)[..., 0] for part in (lefts, bottoms, widths, heights, slopes)
+    )
     return Piece(left, bottom, width, height, slope, slopes.gather(-1, index + 1)[..., 0])
 
 
@@ -79,7 +96,9 @@ def _forward(x: Tensor, p: Piece) -> tuple[Tensor, Tensor]:
     theta = (x - p.left) / p.width
     mean, between = p.height / p.width, theta * (1 - theta)
     below = mean + (p.slope + p.next_slope - 2 * mean) * between
-    return p.bottom + p.height * (mean * theta.square() + p.slope * between) / below, _log_slope(theta, p)
+    return p.bottom + p.height * (mean * theta.square() + p.slope * between) / below, _log_slope(
+        theta, p
+    )
 
 
 def _backward(y: Tensor, p: Piece) -> tuple[Tensor, Tensor]:
@@ -92,5 +111,7 @@ def _backward(y: Tensor, p: Piece) -> tuple[Tensor, Tensor]:
 
 def _log_slope(theta: Tensor, p: Piece) -> Tensor:
     mean, between = p.height / p.width, theta * (1 - theta)
-    above = mean.square() * (p.next_slope * theta.square() + 2 * mean * between + p.slope * (1 - theta).square())
+    above = mean.square() * (
+        p.next_slope * theta.square() + 2 * mean * between + p.slope * (1 - theta).square()
+    )
     return above.log() - 2 * (mean + (p.slope + p.next_slope - 2 * mean) * between).log()
