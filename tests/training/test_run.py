@@ -198,7 +198,7 @@ def test_a_damaged_or_newer_configuration_is_named(run):
     with pytest.raises(RunError, match=r"config\.json is damaged"):
         Run.open(run.path)
     path.write_text(json.dumps(run.config | {"format": FORMAT + 1, "equilibria": "9.9"}))
-    with pytest.raises(RunError, match=rf"format {FORMAT + 1}.*9\.9.*newer version"):
+    with pytest.raises(RunError, match=rf"format {FORMAT + 1}.*9\.9.*newer one"):
         Run.open(run.path)
 
 

@@ -115,12 +115,8 @@ class Processes:
 
 
 def processes(device: torch.device | str = "cpu") -> Processes:
-    """Join the processes that ``torchrun`` started (by its environment variables), or be alone.
+    """Join the processes that ``torchrun`` started, on NCCL for a GPU and gloo else, or be alone.
 
-    The backend is NCCL for models on a GPU, gloo otherwise.
-
-    Examples
-    --------
     >>> processes().world
     1
     """

@@ -32,10 +32,6 @@ _HARMLESS = {
     }.items()
     for name in names.split()
 }
-_WINS = (
-    " at the end: the generator learns little from it; lower its learning rate or k, or use the "
-    "non-saturating payoff."
-)
 Numbers = SimpleNamespace
 ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
     (
@@ -101,15 +97,12 @@ ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
         "packing or a penalty (R1 and R2).",
     ),
     (
-        lambda v: v.accuracy > 0.95,
-        "The critic told {accuracy:.0%} of real and generated rows apart" + _WINS,
+        lambda v: bool(v.won),
+        "The critic {won} at the end: the generator learns little from it; lower its learning rate "
+        "or k, or use the non-saturating payoff.",
     ),
     (
-        lambda v: v.accuracy <= 0.95 and v.critic_auc > 0.995,
-        "The critic put {critic_auc:.1%} of real rows above samples" + _WINS,
-    ),
-    (
-        lambda v: v.accuracy <= 0.95 and v.critic_auc < 0.55 and v.differs,
+        lambda v: not v.won and v.critic_auc < 0.55 and v.differs,
         "The critic puts a real row above a sample {auc_of_100:.0f} times in 100, where 50 is "
         "chance, though they differ (kernel distance {kernel_distance:.3g}): it has collapsed; raise "
         "its learning rate or k, give it more units, or lower a penalty.",
@@ -144,15 +137,14 @@ def sentences(
     Only the last stage is looked at. ``log_partition`` is the final estimate of log Z, and ``sides``
     says how its two sides differ, where they do.
 
-    Examples
-    --------
     >>> sentences([{"step": 1, "stage": "train", "dead_units": 0.6}])
     ['60 % of the hidden units are always off or always on: use fewer of them, or a smaller ...']
     """
     stage = history[-1].get("stage") if history else None
     rows = [row for row in history if row.get("stage") == stage]
     last = {name: value for row in rows for name, value in row.items()}  # of whatever was logged
-    v = Numbers(**{**_HARMLESS, **last}, sides=sides, ess=np.inf, chains=0, width=0.0)
+    unknown = {"sides": sides, "ess": np.inf, "chains": 0, "width": 0.0}
+    v = Numbers(**{**_HARMLESS, **last, **unknown})
     if log_partition is not None and not log_partition.is_exact:
         if log_partition.ess is not None:
             v.ess, v.chains = log_partition.ess, log_partition.n or 0
@@ -172,9 +164,12 @@ def sentences(
 
 
 def _circling(v: Numbers, steps: Sequence[Mapping[str, Any]]) -> None:
-    """The critic's accuracy over the last fifth of the run, and how far its margin swings there."""
+    """Whether the critic won over the last fifth of the run, and how its margin swings there."""
     tail = steps[-max(1, len(steps) // 5) :]
-    v.accuracy = float(np.mean([row["accuracy"] for row in tail])) if tail else 0.5
+    accuracy = float(np.mean([row["accuracy"] for row in tail])) if tail else 0.5
+    v.won = f"put {v.critic_auc:.1%} of real rows above samples" if v.critic_auc > 0.995 else ""
+    if accuracy > 0.95:
+        v.won = f"told {accuracy:.0%} of real and generated rows apart"
     v.swung, v.margin, v.turns = 0.0, 1.0, ""
     if len(tail) < 5:
         return
@@ -189,8 +184,7 @@ def _circling(v: Numbers, steps: Sequence[Mapping[str, Any]]) -> None:
 def swing(values: np.ndarray) -> tuple[float, float] | None:
     """The dominant period of a curve, in its own steps, and its share in the variance about a line.
 
-    None for a curve without three periods in it, or one that does not vary: a slow bend, or a random
-    walk's, is no oscillation.
+    None without three periods: a slow bend, or a random walk's, is no oscillation.
 
     Examples
     --------

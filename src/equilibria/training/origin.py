@@ -19,22 +19,12 @@ SPLIT_SEED = 0  # not the model's: runs with other seeds are compared on the sam
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loaded:
-    """The rows of a run.
-
-    Attributes
-    ----------
-    train, test : Data
-        Rows to train on and to evaluate on; one object where nothing is held out.
-    whole : Data or None
-        All rows in the order of their file, where they come from a path.
-    origin : dict
-        What :func:`collect` needs to load the same rows, with the SHA-256 of ``train``; JSON.
-    """
+    """The rows of a run."""
 
     train: Data
-    test: Data
-    whole: Data | None
-    origin: dict[str, Any]
+    test: Data  # one object with ``train`` where nothing is held out
+    whole: Data | None  # all rows in the order of their file, where they come from a path
+    origin: dict[str, Any]  # how to load the same rows, with the SHA-256 of ``train``
 
 
 def collect(
@@ -49,17 +39,9 @@ def collect(
 ) -> Loaded:
     """Load data in two parts: the official split of a named set, a random one of a path.
 
-    Parameters
-    ----------
-    source, size, colour, label
-        As in :func:`equilibria.data.load`.
-    held_out : float, optional
-        Fraction of a path's rows to keep from training, 0.1 by default. 0 trains and evaluates on
-        all of them.
-    seed : int
-        Of the random split.
-    text : bool
-        Whether the columns of a CSV file may hold text.
+    ``source``, ``size``, ``colour`` and ``label`` are as in :func:`equilibria.data.load`; ``text``
+    says that the columns of a CSV file may hold text. Of a path, the fraction ``held_out`` of the
+    rows is kept from training, 0.1 by default; 0 trains and evaluates on all of them.
 
     Examples
     --------

@@ -39,10 +39,9 @@ _SAMPLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _STEP = re.compile(r"\.?step-(\d{9,})(?:\.\d+\.(tmp|old))?")
 _ASIDE = re.compile(r"\.(config\.json|metrics\.jsonl|model\.safetensors|model\.json)\.\d+\.tmp")
 _DIGITS = "[0-9]" * 9
-_OWN = ("metrics.jsonl", "model.safetensors", "model.json", "evaluation.json", "report.html")
-_OWN += (
-    f"checkpoints/step-{_DIGITS}*",
-    f"checkpoints/.step-{_DIGITS}*",
+_OWN: tuple[str, ...] = (
+    *("metrics.jsonl", "model.safetensors", "model.json", "evaluation.json", "report.html"),
+    *(f"checkpoints/{dot}step-{_DIGITS}*" for dot in ("", ".")),
     f"samples/*-{_DIGITS}.png",
 )
 _MACHINE = "machine"  # a run within a run: the model that a fine-tuned one began from
@@ -108,14 +107,9 @@ class Run:
     def create(cls, path: Path | str, config: Mapping[str, Any], overwrite: bool = False) -> Run:
         """Make a run folder, with its parents.
 
-        Parameters
-        ----------
-        path : Path or str
-            A folder that does not exist or is empty. With ``overwrite`` it may hold a run that no
-            process is training: the files of that run are deleted, and a warning names any others,
-            which stay.
-        config : dict
-            What JSON can hold; ``format`` and ``equilibria`` (the version) are added.
+        ``path`` is a folder that does not exist or is empty. With ``overwrite`` it may hold a run
+        that no process is training: that run's files are deleted, and a warning names any others,
+        which stay. ``format`` and ``equilibria``, the version, are added to ``config``.
         """
         marks = {"format": FORMAT, "equilibria": _version()}
         run = cls(path, json.loads(durable.to_json({**config, **marks}, "config")))
@@ -168,13 +162,13 @@ class Run:
         except ValueError as error:
             what = f"{file} is damaged: it is not JSON ({error})"
             raise RunError(f"{what}; restore it from a copy") from error
-        if not _is_config(config):  # other programs write a config.json too
+        version = config.get("equilibria") if isinstance(config, dict) else None
+        ours = isinstance(version, str) and (version == "unknown" or version[:1].isdigit())
+        if not ours or type(config.get("format")) is not int:  # other programs have such a file too
             raise RunError(f"{where} is not a run: its {_CONFIG} is not one that equilibria wrote")
         if config["format"] > FORMAT:
             what = f"has format {config['format']}, written by equilibria {config['equilibria']}"
-            raise RunError(
-                f"{where} {what}; this version reads up to format {FORMAT}: use a newer version"
-            )
+            raise RunError(f"{where} {what}; this version reads up to {FORMAT}: use a newer one")
         return cls(path, migrate(config))
 
     def update_config(self, **changes: Any) -> None:
@@ -195,7 +189,11 @@ class Run:
         line = durable.to_json(row, "row")
         path = self.path / _METRICS
         with _writing(path), open(path, "a+b") as file:
-            _drop_unfinished_line(file)
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(end - 1, 0))
+            if end and file.read(1) != b"\n":  # a line that a crash cut short is cut off
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
             file.write(line + b"\n")
         if self._rows is not None:
             self._rows.append(json.loads(line))
@@ -205,7 +203,11 @@ class Run:
         if self._rows is None:
             path = self.path / _METRICS
             lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-            self._rows = [_row(line, path, number) for number, line in enumerate(lines, start=1)]
+            rows = [_row(line) for line in lines]
+            if None in rows:
+                what = f"{path} is damaged: line {rows.index(None) + 1} is not a row of metrics"
+                raise RunError(f"{what}; delete that line")
+            self._rows = [row for row in rows if row is not None]
         return list(self._rows)
 
     def truncate_metrics(self, step: int) -> None:
@@ -382,32 +384,12 @@ def _writing(path: Path, meanwhile: str = "") -> Iterator[None]:
         raise RunError(f"{path} could not be written ({error}): {advice}") from error
 
 
-def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
+def _row(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
     except ValueError:
-        row = None
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-        what = f"{path} is damaged: line {number} is not a row of metrics"
-        raise RunError(f"{what}; delete that line")
-    return row
-
-
-def _drop_unfinished_line(file: Any) -> None:
-    """Cut off a last line without an end, lest the next row be glued to it."""
-    end = file.seek(0, os.SEEK_END)
-    if end:
-        file.seek(end - 1)
-        if file.read(1) != b"\n":
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def _is_config(config: Any) -> bool:
-    if not isinstance(config, dict) or type(config.get("format")) is not int:
-        return False
-    version = config.get("equilibria")
-    return isinstance(version, str) and (version == "unknown" or version[:1].isdigit())
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 def _version() -> str:

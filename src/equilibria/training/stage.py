@@ -20,6 +20,9 @@ from equilibria.solvers import Solver
 __all__ = ["Average", "Best", "Monitor", "Source", "Stage", "finite"]
 
 
+Score = Callable[[nn.Module], Tensor | float]
+
+
 class Source(Protocol):
     """Where batches come from: an endless iterator whose whole state is ``position``."""
 
@@ -88,17 +91,9 @@ class Average:
 class Best:
     """The state of a module, of those seen at validation checks, that a score put highest.
 
-    Parameters
-    ----------
-    module : nn.Module
-        What is trained.
-    score : callable
-        module → one score a held-out row, or a single number; the higher the better.
-    name : str
-        The mean score's name in the log.
-    sure : float
-        With a score a row, by how many standard errors of the mean difference an earlier state must
-        be better than the last one to be taken for it.
+    ``score(module)`` is one score a held-out row, or a single number; the higher the better. ``name``
+    is the mean score's name in the log. Of scores a row, an earlier state must be better than the
+    last one by ``sure`` standard errors of the mean difference to be taken for it.
 
     Examples
     --------
@@ -109,11 +104,7 @@ class Best:
     """
 
     def __init__(
-        self,
-        module: nn.Module,
-        score: Callable[[nn.Module], Tensor | float],
-        name: str = "held_out_score",
-        sure: float = 2.0,
+        self, module: nn.Module, score: Score, name: str = "held_out_score", sure: float = 2.0
     ):
         self.module, self.score, self.name, self.sure = module, score, name, sure
         self.values: dict[str, Tensor] = {}

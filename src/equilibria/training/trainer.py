@@ -31,27 +31,12 @@ CHECKPOINT_SECONDS = 60.0
 
 
 class Trainer:
-    """Trains stages in order.
+    """Trains stages, which have unique names, in order; ``stream`` is the seed of every draw.
 
-    Parameters
-    ----------
-    stages : sequence of Stage
-        With unique names.
-    stream : Stream
-        The seed of every draw.
-    run : Run, optional
-        Where metrics, pictures and checkpoints go; without it nothing is written. Each of many
-        processes is given it, and the first one writes.
-    processes : Processes
-        This process's place among several.
-    checkpoint_seconds : float, optional
-        Time between checkpoints, ``CHECKPOINT_SECONDS`` by default. There is one at the end of each
-        stage too, and whenever training is stopped.
-    verbose : bool
-        Whether to show progress, where standard error is a terminal.
+    Metrics, pictures and checkpoints go to ``run``; without it nothing is written. There is a
+    checkpoint every ``checkpoint_seconds``, at the end of each stage, and when training is stopped.
+    Each of many processes is given the run, and the first one writes.
 
-    Notes
-    -----
     As a context, a trainer holds the run's lock and notes signals. :meth:`fit` enters it by itself;
     whoever has more to write when training has ended opens it around both.
 
@@ -154,10 +139,8 @@ class Trainer:
         with Progress(stage.name, stage.steps, start=self._step, verbose=shown) as progress:
             while self._step < stage.steps:
                 self._round(stage, stream.child(self._step), progress)
-                # Processes must agree on stopping and saving, and do so every few steps.
-                if self._step < stage.steps and (
-                    self.processes.world == 1 or self._step % SYNC == 0
-                ):
+                agreed = self.processes.world == 1 or self._step % SYNC == 0
+                if agreed and self._step < stage.steps:
                     self._pause(stage)
 
     def _round(self, stage: Stage, key: Stream, progress: Progress) -> None:
