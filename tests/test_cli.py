@@ -22,7 +22,7 @@ from equilibria.cli.options import PYTHON_ONLY, choice, comma_list, descriptions
 from equilibria.data import load, read_csv, read_npz
 from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators import MODELS
-from equilibria.evaluation import Metric
+from equilibria.numbers import Measure
 from equilibria.report import assessment, demo, page
 from equilibria.training.origin import collect, run_data
 from equilibria.training.run import Run
@@ -311,7 +311,7 @@ def test_resume_goes_on_where_training_was_stopped(console: Console, home: Path,
 
 
 def test_evaluate_and_report_are_handed_the_runs(console: Console, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers = [Metric("modes", 3.0, 10), Metric(f"{assessment.CLASS_SHARE}4", 0.1, 10)]
+    numbers = [Measure("modes", 3.0, n=10), Measure(f"{assessment.CLASS_SHARE}4", 0.1, n=10)]
     asked = []
     monkeypatch.setattr(assessment, "assess", lambda path: asked.append(path) or numbers)
     assert console("evaluate", home / "rbm")[:2] == (0, f"{numbers[0]}\n")  # the shares of the classes are the report's
@@ -342,7 +342,7 @@ def test_the_demo_trains_both_families_and_prints_the_report_last(
 ) -> None:
     monkeypatch.setattr(demo, "DBM_SETTINGS", {"hidden": (8, 4), "steps": 3, "pretrain_steps": 2, "ais_betas": 10, "random_state": 0})
     monkeypatch.setattr(demo, "GAN_SETTINGS", {"hidden": (8,), "steps": 3, "random_state": 0})
-    monkeypatch.setattr(demo, "assess", lambda folder: [Metric(f"assessed {folder.name}", 1.0, 2)])
+    monkeypatch.setattr(demo, "assess", lambda folder: [Measure(f"assessed {folder.name}", 1.0, n=2)])
     monkeypatch.setattr(demo.page, "write", lambda runs, out: out)
     code, text, _ = console("demo", "--out", tmp_path / "demo")
     assert code == 0

@@ -1,0 +1,1 @@
+"""What only tests and experiments use; not part of the installed package."""
