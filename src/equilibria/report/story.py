@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from equilibria.data import Data
-from equilibria.estimators import MODELS, load_generative
+from equilibria.estimators import load
+from equilibria.numbers import Measure
 from equilibria.report import assessment
-from equilibria.report.assessment import Result
 from equilibria.training.origin import run_data
 from equilibria.training.run import Run
 
@@ -23,7 +23,6 @@ _NAMES = {
     "dbn": "Deep belief network",
     "gan": "Generative adversarial network",
     "lapgan": "Laplacian pyramid of adversarial networks",
-    "fine-tuned": "Fine-tuned classifier",
 }
 _NOT_OPTIONS = ("out", "overwrite", "verbose", "random_state")
 
@@ -43,7 +42,7 @@ class Story:
         Its rows, where they are still to be had; one and the same object where nothing was held out.
     no_data : str
         Why there are no rows, else empty: a model can be shown without them.
-    results : list of Metric and Estimate, or None
+    results : list of Measure, or None
         The evaluation, if there has been one.
 
     Raises
@@ -54,24 +53,17 @@ class Story:
 
     def __init__(self, path: Path):
         self.run = Run.open(path)
-        self.model: Any = load_generative(path)
+        self.model: Any = load(path)
         self.history: list[dict[str, Any]] = self.run.metrics()
         self.train, self.test, self.no_data = _rows(self.run)
         evaluated = (self.run.path / assessment.FILE).exists()
-        self.results: list[Result] | None = assessment.read(path) if evaluated else None
+        self.results: list[Measure] | None = assessment.read(path) if evaluated else None
 
     @property
     def title(self) -> str:
         """The kind of model and the name of its data."""
         name = self.run.config["model"]
-        title = f"{_NAMES.get(name, name)} on {self.data_name}"
-        return title if self._lag is None else f"Next state, lag {self._lag}: {title}"
-
-    @property
-    def _lag(self) -> int | None:
-        """Of a next-state model."""
-        part = self.run.config.get("next_state")
-        return None if part is None else int(part["lag"])
+        return f"{_NAMES.get(name, name)} on {self.data_name}"
 
     @property
     def data_name(self) -> str:
@@ -96,8 +88,9 @@ class Story:
     def reproduction(self) -> str:
         """The command that trains the same model on the same data, where they came from a name or a path; else the Python for it."""
         origin = self.run.config.get("data")
-        if not isinstance(origin, dict) or self.run.config["model"] not in MODELS:
-            return self._python()
+        if not isinstance(origin, dict):
+            arguments = ", ".join(f"{name}={value!r}" for name, value in self._changed(("out", "overwrite", "verbose")))
+            return f"from equilibria import {type(self.model).__name__}\n{type(self.model).__name__}({arguments}).fit(X)"
         words = ["equilibria", "train", self.run.config["model"], str(origin.get("source")), "--out", "NEW_FOLDER"]
         for name in ("size", "colour", "label", "held_out"):
             if origin.get(name) not in (None, "grey"):
@@ -107,15 +100,6 @@ class Story:
             words += _option(name, value)
         resume = f"equilibria resume {shlex.quote(str(self.run.path))}"
         return f"# to train the same model again\n{shlex.join(words)}\n\n# to go on with this run, had it been stopped\n{resume}"
-
-    def _python(self) -> str:
-        """The same for a model of an array."""
-        name, without = type(self.model).__name__, ("out", "overwrite", "verbose", *(() if self._lag is None else ("kinds", "units")))
-        arguments = ", ".join(f"{parameter}={value!r}" for parameter, value in self._changed(without))
-        rows = "X, y" if getattr(self.model, "labels", False) or hasattr(self.model, "predict_proba") else "X"
-        if self._lag is None:
-            return f"from equilibria import {name}\n{name}({arguments}).fit({rows})"
-        return f"from equilibria import {name}, NextState\nNextState({name}({arguments}), lag={self._lag}).fit(X)"
 
     def _changed(self, without: Sequence[str]) -> list[tuple[str, Any]]:
         """The parameters that differ from the estimator's defaults."""
@@ -128,7 +112,7 @@ class Story:
         if self.train is None:
             return []
         told = {"value_range": (self.train.low, self.train.high), "picture_shape": self.train.shape}
-        return [name for name, value in told.items() if getattr(self.model, name, None) == value]
+        return [name for name, value in told.items() if getattr(self.model, name) == value]
 
 
 def _rows(run: Run) -> tuple[Data | None, Data | None, str]:
@@ -139,9 +123,6 @@ def _rows(run: Run) -> tuple[Data | None, Data | None, str]:
 
 
 def _anatomy(model: Any) -> str:
-    if hasattr(model, "pretrained_"):
-        first = type(model.pretrained_).__name__
-        return f"A network with layers of {_and(model.network_.sizes[1:])} units, fine-tuned from the mean field of a {first}"
     if hasattr(model, "machine_"):
         stack = getattr(model, "network_", model.machine_)
         return f"Layers of {_and([stack.units(name).size for name in stack.layers])} units"
