@@ -57,6 +57,7 @@ def collect(
         what = f"{source} is a built-in set with a test split of its own"
         raise ValueError(f"held_out={held_out!r}: {what}; leave held_out out")
     train = catalogue.load(source, split="train", **how)
+    train = dataclasses.replace(train, values=train.array())
     whole = None if named else train
     if whole is None:
         test = catalogue.load(source, split="test", **how)
