@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from equilibria.estimate import Estimate as Estimate
     from equilibria.estimators import DBM as DBM
     from equilibria.estimators import DBN as DBN
     from equilibria.estimators import GAN as GAN
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from equilibria.estimators import resume as resume
     from equilibria.models.belief_network import BeliefNetwork as BeliefNetwork
     from equilibria.models.boltzmann import BoltzmannMachine as BoltzmannMachine
+    from equilibria.numbers import Measure as Measure
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,8 @@ _HOMES = {
     "DBM": "equilibria.estimators",
     "DBN": "equilibria.estimators",
     "GAN": "equilibria.estimators",
-    "Estimate": "equilibria.estimate",
+    "Estimate": "equilibria.numbers",
+    "Measure": "equilibria.numbers",
     "FineTunedClassifier": "equilibria.estimators",
     "LAPGAN": "equilibria.estimators",
     "NextState": "equilibria.estimators",
@@ -39,13 +40,15 @@ _HOMES = {
     "resume": "equilibria.estimators",
 }
 
+_RENAMED = {"Estimate": "Measure"}
+
 __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'equilibria' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_HOMES[name]), _RENAMED.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -12,14 +12,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from equilibria.data import Batch
-from equilibria.estimate import Estimate
 from equilibria.estimators.parameters import asked_for, choice, pair, whole, widths
 from equilibria.estimators.stack import settle_game
 from equilibria.estimators.undirected import NEGATIVE, UndirectedEstimator
-from equilibria.evaluation import Metric, belief_network
+from equilibria.evaluation import likelihood
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.models.belief_network import BeliefNetwork
 from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream
 from equilibria.solvers import Simultaneous
 from equilibria.training.stages import Average, Stage
@@ -67,7 +67,7 @@ class DBN(UndirectedEstimator):
         The trained model.
     machine_ : BoltzmannMachine
         Its topmost machine.
-    log_partition_ : Estimate
+    log_partition_ : Measure
         log Z of the topmost machine with its interval.
     schema_, history_, health_
         As in :class:`RBM`.
@@ -203,15 +203,15 @@ class DBN(UndirectedEstimator):
         """
         check_is_fitted(self)
         rows = self._binary(self._table(X, reset=False))
-        return belief_network.row_bounds(self._precise_network(), rows, **self._how()).values - (
+        return likelihood.row_bounds(self._precise_network(), rows, **self._how()).values - (
             self.log_partition_.value + self.schema_.log_volume
         )
 
-    def log_likelihood(self, X: Any) -> Estimate:
-        """Mean of :meth:`score_samples` as an :class:`~equilibria.estimate.Estimate`, which says that it is a bound and how sure it is."""
+    def log_likelihood(self, X: Any) -> Measure:
+        """Mean of :meth:`score_samples` as an :class:`~equilibria.numbers.Measure`, which says that it is a bound and how sure it is."""
         check_is_fitted(self)
         rows = self._binary(self._table(X, reset=False))
-        estimate = belief_network.bound(self._precise_network(), rows, self.log_partition_, **self._how())
+        estimate = likelihood.bound(self._precise_network(), rows, self.log_partition_, **self._how())
         return estimate.shifted(-self.schema_.log_volume)
 
     def transform(self, X: Any) -> np.ndarray:
@@ -345,9 +345,9 @@ class DBN(UndirectedEstimator):
             return super()._visible_means(machine, state, stream)
         return self.network_.down(state[next(iter(machine.layers))], depth, stream.child("down"), mean=True)
 
-    def _gap(self, train: Any, held_out: Any) -> Metric:
+    def _gap(self, train: Any, held_out: Any) -> Measure:
         rows = self._binary(train), self._binary(held_out)
-        return belief_network.free_energy_gap(self._precise_network(), *rows, **self._how())
+        return likelihood.free_energy_gap(self._precise_network(), *rows, **self._how())
 
     def _forget(self) -> None:
         super()._forget()

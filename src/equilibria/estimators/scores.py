@@ -1,4 +1,4 @@
-"""What a fitted Boltzmann machine says of rows: log p of each, their mean as an `Estimate`, and log Z behind both."""
+"""What a fitted Boltzmann machine says of rows: log p of each, their mean as a `Measure`, and log Z behind both."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from equilibria.data.schema import Schema
-from equilibria.estimate import Estimate
 from equilibria.estimators.layout import split
 from equilibria.estimators.parameters import affordable, whole
-from equilibria.evaluation import Metric, likelihood
-from equilibria.evaluation.likelihood import TwoSided
+from equilibria.evaluation import likelihood
 from equilibria.games.contrastive import TEMPERED
-from equilibria.inference import exact, gibbs
+from equilibria.inference import exact, gibbs, partition
 from equilibria.inference.completion import evidence
 from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream
 
 __all__ = ["Scores"]
@@ -36,8 +35,7 @@ class Scores:
     method: str
     ais_chains: int
     ais_betas: int
-    _log_partition: Estimate | None = None
-    _sides: TwoSided | None = None
+    _log_partition: Measure | None = None
     _double: BoltzmannMachine | None = None
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -63,8 +61,8 @@ class Scores:
         """Mean of :meth:`score_samples`."""
         return float(self.score_samples(X).mean())
 
-    def log_likelihood(self, X: Any) -> Estimate:
-        """Mean log p(x) over rows as an :class:`~equilibria.estimate.Estimate`, which says whether it is a bound and how sure it is."""
+    def log_likelihood(self, X: Any) -> Measure:
+        """Mean log p(x) over rows as an :class:`~equilibria.numbers.Measure`, which says whether it is a bound and how sure it is."""
         check_is_fitted(self)
         values = self._binary(self._table(X, reset=False))
         clamp, volume = split(self.schema_.layers, values), self._log_volume(values)
@@ -74,7 +72,7 @@ class Scores:
         """What a row's log density is less in the data's own scale than in the machine's: that of its observed cells, (rows,)."""
         return ((~values.isnan()).cpu().double() @ self.schema_.log_scales).numpy()
 
-    def _gap(self, train: Any, held_out: Any) -> Metric:
+    def _gap(self, train: Any, held_out: Any) -> Measure:
         """How much better the model knows training rows than held-out ones."""
         return likelihood.free_energy_gap(self._precise(), self.clamp_of(train), self.clamp_of(held_out))
 
@@ -84,7 +82,7 @@ class Scores:
         return split(self.schema_.layers, self._binary(self._table(X, reset=False)))
 
     @property
-    def log_partition_(self) -> Estimate:
+    def log_partition_(self) -> Measure:
         """log Z with its interval: exact where the smaller colour can be enumerated, else the larger of annealing's two sides.
 
         The way up starts from the base rates, the way down from the training's chains after another thousand sweeps; the larger log Z makes
@@ -93,7 +91,7 @@ class Scores:
         check_is_fitted(self)
         return self._log_partition or self._work_out_log_partition()
 
-    def anneal(self, betas: int | None = None, chains: int | None = None, random_state: RandomState = None) -> Estimate:
+    def anneal(self, betas: int | None = None, chains: int | None = None, random_state: RandomState = None) -> Measure:
         """Work log Z out again, as ``fit`` does at its end: ``log_partition_`` and all that rests on it are then by this estimate.
 
         A model file is left as it is; :meth:`save` writes the new one.
@@ -107,14 +105,14 @@ class Scores:
 
         Returns
         -------
-        Estimate
+        Measure
             The new ``log_partition_``; both sides are in ``log_partition_sides_``.
 
         Examples
         --------
         >>> from equilibria import RBM
         >>> model = RBM(20, n_iter=1, ais_betas=20, random_state=0).fit(np.eye(24, dtype=np.float32))
-        >>> before = model.log_partition_sides_.forward
+        >>> before = model.log_partition_["forward AIS"]
         >>> after = model.anneal(betas=500)
         >>> after.high - after.low < before.high - before.low
         True
@@ -127,38 +125,39 @@ class Scores:
         affordable("chains", chains, float(chains) * sum(self.machine_.units(name).size for name in self.machine_.layers))
         return self._estimate_log_partition(betas, chains, self._draws(random_state, "log partition"))
 
-    def _work_out_log_partition(self, progress: Callable[[int, int], None] | None = None) -> Estimate:
+    def _work_out_log_partition(self, progress: Callable[[int, int], None] | None = None) -> Measure:
         return self._estimate_log_partition(self.ais_betas, self.ais_chains, self._draws(None, "log partition"), progress)
 
     def _estimate_log_partition(
         self, betas: int, chains: int, stream: Stream, progress: Callable[[int, int], None] | None = None
-    ) -> Estimate:
-        small = exact.enumerable(self.machine_, max_states=likelihood.MAX_STATES)
+    ) -> Measure:
+        small = exact.enumerable(self.machine_, max_states=partition.MAX_STATES)
         options: dict[str, Any] = {"betas": betas, "chains": chains, "random_state": stream}
         if small or not self.chains_:
             machine = self._precise() if small else self.machine_
-            self._log_partition, self._sides = likelihood.log_partition(machine, **options, progress=progress), None
+            self._log_partition = partition.log_partition(machine, **options, progress=progress)
             return self._log_partition
         start = self._first_state(chains, stream.child("samples"))
         samples = gibbs.run(self.machine_, start, SETTLING_SWEEPS, stream.child("settling"))
         source = "tempering" if self.method in TEMPERED else "chains"
-        self._sides = likelihood.both_sides(self.machine_, samples, source=source, ladder=False, **options, progress=_both_ways(progress))
-        self._log_partition = self._sides.worse
+        options |= {"source": source, "ladder": False, "progress": _both_ways(progress)}
+        self._log_partition = partition.both_sides(self.machine_, samples, **options)
         return self._log_partition
 
     @property
-    def log_partition_sides_(self) -> TwoSided | None:
-        """Both sides of log Z; None where it was enumerated, or there are no chains to come down from."""
-        self.log_partition_  # noqa: B018  works them out
-        return self._sides
+    def log_partition_sides_(self) -> Measure | None:
+        """``log_partition_`` where it has both sides as its parts; None where there are none."""
+        return self.log_partition_ if self.log_partition_.parts else None
 
     def _log_partition_data(self) -> dict[str, Any]:
         """For the model file."""
-        return {"log_partition": self.log_partition_.to_json(), "sides": None if self._sides is None else self._sides.to_json()}
+        return {"log_partition": self.log_partition_.to_json()}
 
     def _restore_log_partition(self, metadata: dict[str, Any]) -> None:
-        self._log_partition = Estimate.from_json(metadata["log_partition"])
-        self._sides = TwoSided.from_json(metadata["sides"]) if metadata.get("sides") else None
+        found = Measure.from_json(metadata["log_partition"])
+        if metadata.get("sides"):  # of version 0.1.0
+            found = partition.from_sides(metadata["sides"])
+        self._log_partition = found
 
     def _precise(self) -> BoltzmannMachine:
         """The machine in float64, so that a row's answer does not depend on the rows beside it."""

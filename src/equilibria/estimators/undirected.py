@@ -315,11 +315,11 @@ class UndirectedEstimator(Queries, Scores, Greys, Watching, LabelledEstimator):
         self._work_out_log_partition(progress)
 
     def _facts(self) -> dict[str, Any]:
-        return {"log_partition": self._log_partition, "sides": self._sides}
+        return {"log_partition": self._log_partition}
 
     def _forget(self) -> None:
         """Drop what was derived from parameters that have changed."""
-        self._log_partition = self._sides = self._double = None
+        self._log_partition = self._double = None
 
     # ---------------------------------------------------------------- the model file
 

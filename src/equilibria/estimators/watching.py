@@ -61,7 +61,7 @@ class Watching:
         if seen is not None and kept is not None:
             parts = [split(self.schema_.layers, self._binary(rows).to(self.machine_.dtype)) for rows in (seen, kept)]
             gap = likelihood.free_energy_gap(self.machine_, *parts, tolerance=1e-3, max_steps=50)
-            found |= {"free_energy_gap": gap.value, "free_energy_gap_floor": float(gap.floor or 0.0)}
+            found |= {"free_energy_gap": gap.value, "free_energy_gap_floor": float(gap.chance or 0.0)}
             if game.best is not None:
                 found |= game.best.consider(self._ending(average), functools.partial(self._scores, kept))
         return found

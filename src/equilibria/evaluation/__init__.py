@@ -6,12 +6,13 @@ from equilibria.evaluation.coverage import Coverage, CoverageReport
 from equilibria.evaluation.distances import frechet, kernel
 from equilibria.evaluation.divergence import jensen_shannon
 from equilibria.evaluation.features import PIXELS, Features, inception, network_features
-from equilibria.evaluation.likelihood import TwoSided, both_sides, bound, free_energy_gap, log_partition
+from equilibria.evaluation.likelihood import bound, free_energy_gap
 from equilibria.evaluation.metric import Metric
 from equilibria.evaluation.modes import Modes, modes
 from equilibria.evaluation.neighbours import Neighbours, neighbours
 from equilibria.evaluation.parzen import parzen
 from equilibria.evaluation.two_sample import two_sample
+from equilibria.inference.partition import both_sides, log_partition
 
 __all__ = [
     "PIXELS",
@@ -24,7 +25,6 @@ __all__ = [
     "Modes",
     "Neighbours",
     "Reliability",
-    "TwoSided",
     "both_sides",
     "bound",
     "calibration",

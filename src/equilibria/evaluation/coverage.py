@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC
 
-from equilibria.estimate import Estimate
 from equilibria.evaluation.metric import Metric
 from equilibria.evaluation.rows import as_rows
 from equilibria.evaluation.statistics import kl_divergence, kl_floor, wilson
+from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream, as_stream
 
 __all__ = ["Coverage", "CoverageReport"]
@@ -35,7 +35,7 @@ class CoverageReport:
         average for as many samples drawn with those frequencies. The classifier's own errors come on top.
     confident, confident_real : float
         Share of the samples classified with confidence, and the same of the held-out real rows.
-    accuracy : Estimate
+    accuracy : Measure
         The classifier's accuracy on held-out real rows, with its binomial interval.
     samples : int
         Number of samples.
@@ -52,7 +52,7 @@ class CoverageReport:
     kl_floor: float
     confident: float
     confident_real: float
-    accuracy: Estimate
+    accuracy: Measure
     samples: int
     features: str = FEATURES
     claimed: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -90,7 +90,7 @@ class Coverage:
         The labels.
     frequencies : ndarray
         Share of each class among the labelled rows.
-    accuracy : Estimate
+    accuracy : Measure
         On held-out rows, with its binomial interval.
     confident : float
         Share of the held-out rows that are classified with confidence.
@@ -107,7 +107,7 @@ class Coverage:
 
     classes: np.ndarray
     frequencies: np.ndarray
-    accuracy: Estimate
+    accuracy: Measure
     confident: float
     columns: int
     _machines: Any = dataclasses.field(repr=False)
@@ -216,6 +216,7 @@ def _classify(machines: OneVsRestClassifier, rows: np.ndarray) -> tuple[np.ndarr
     return margins.argmax(axis=1), (margins > 0).sum(axis=1) == 1
 
 
-def _accuracy(right: int, trials: int) -> Estimate:
+def _accuracy(right: int, trials: int) -> Measure:
     low, high = wilson(right, trials)
-    return Estimate(right / trials, low, high, f"{trials} held-out real rows, Wilson's interval", "classifier accuracy", samples=trials)
+    method = f"{trials} held-out real rows, Wilson's interval"
+    return Measure("classifier accuracy", right / trials, low, high, n=trials, method=method)

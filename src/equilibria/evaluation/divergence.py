@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
-from equilibria.estimate import Estimate
+from equilibria.numbers import Measure
 
 __all__ = ["as_log_ratios", "jensen_shannon"]
 
@@ -18,7 +18,7 @@ CAVEAT = (
 )
 
 
-def jensen_shannon(real: Any, fake: Any, level: float = 0.95) -> Estimate:
+def jensen_shannon(real: Any, fake: Any, level: float = 0.95) -> Measure:
     r"""A lower bound on JSD(p_data ‖ p_g) in nats, from log p_data/p_g at held-out real rows and at samples.
 
     .. math::
@@ -35,7 +35,7 @@ def jensen_shannon(real: Any, fake: Any, level: float = 0.95) -> Estimate:
 
     Returns
     -------
-    Estimate
+    Measure
         It may fall below 0, where the critic does worse than no critic.
 
     Raises
@@ -59,15 +59,15 @@ def jensen_shannon(real: Any, fake: Any, level: float = 0.95) -> Estimate:
     value = math.log(2) + sum(float(part.mean()) for part in parts) / 2
     error = math.sqrt(sum(float(part.var(ddof=1)) / len(part) for part in parts)) / 2
     half = float(stats.norm.ppf(0.5 + level / 2)) * error
-    return Estimate(
+    return Measure(
+        "lower bound on JSD, nats",
         value,
         value - half,
         min(value + half, math.log(2)),
-        f"log 2 less the critic's cross-entropy on {len(parts[0]):,} held-out real rows and {len(parts[1]):,} samples",
-        "lower bound on JSD, nats",
+        method=f"log 2 less the critic's cross-entropy on {len(parts[0]):,} held-out real rows and {len(parts[1]):,} samples",
         level=level,
-        samples=len(parts[0]) + len(parts[1]),
-        caveat=CAVEAT,
+        n=len(parts[0]) + len(parts[1]),
+        note=CAVEAT,
     )
 
 

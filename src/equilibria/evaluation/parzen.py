@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from equilibria.estimate import Estimate
 from equilibria.evaluation.rows import as_rows
+from equilibria.numbers import Measure
 
 __all__ = ["SIGMAS", "parzen", "parzen_scores"]
 
@@ -24,7 +24,7 @@ CAVEAT = (
 _BLOCK = 1000  # rows of the distance matrix at a time
 
 
-def parzen(rows: Any, samples: Any, validation: Any, sigmas: Sequence[float] = SIGMAS) -> Estimate:
+def parzen(rows: Any, samples: Any, validation: Any, sigmas: Sequence[float] = SIGMAS) -> Measure:
     """Mean log-likelihood in nats of ``rows`` under normal windows around ``samples``, their width chosen on ``validation``.
 
     Protocol of Goodfellow et al. (2014) on MNIST, with pixels in [0, 1]: 10,000 samples; widths ``logspace(-1, 0, 10)``, chosen on
@@ -43,7 +43,7 @@ def parzen(rows: Any, samples: Any, validation: Any, sigmas: Sequence[float] = S
 
     Returns
     -------
-    Estimate
+    Measure
         With a 95 % interval from the standard error over ``rows``, which the choice of the width and of the samples are not part of.
 
     Raises
@@ -58,7 +58,8 @@ def parzen(rows: Any, samples: Any, validation: Any, sigmas: Sequence[float] = S
 
     Examples
     --------
-    >>> from equilibria.random import Stream
+    >>> from equilibria.numbers import Measure
+from equilibria.random import Stream
     >>> noise = Stream(0).normal((1500, 1))
     >>> estimate = parzen(noise[:500], noise[500:1000], noise[1000:])
     >>> estimate.low < -0.5 * math.log(2 * math.pi * math.e) < estimate.high
@@ -73,14 +74,14 @@ def parzen(rows: Any, samples: Any, validation: Any, sigmas: Sequence[float] = S
     value, half = float(scores.mean()), 1.96 * float(scores.std(ddof=1)) / math.sqrt(len(scores))
     edge = len(widths) > 1 and sigma in (min(widths), max(widths))
     warning = f"The chosen width {sigma:.3g} is at the end of those tried: try others. " if edge else ""
-    return Estimate(
+    return Measure(
+        "Parzen log-likelihood, nats",
         value,
         value - half,
         value + half,
-        f"normal windows of width {sigma:.3g} on {len(centres):,} samples, the width chosen on {len(held):,} validation rows",
-        "Parzen log-likelihood, nats",
-        samples=len(table),
-        caveat=warning + CAVEAT,
+        method=f"normal windows of width {sigma:.3g} on {len(centres):,} samples, the width chosen on {len(held):,} validation rows",
+        n=len(table),
+        note=CAVEAT,
         warning=warning.strip(),
     )
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
-from equilibria.estimate import Estimate
 from equilibria.evaluation.rows import as_rows
 from equilibria.evaluation.statistics import wilson
+from equilibria.numbers import Measure
 from equilibria.random import RandomState, as_stream
 
 __all__ = ["two_sample"]
@@ -18,7 +18,7 @@ CAVEAT = "0.5 is chance; where this forest sees no difference, another classifie
 _TREES = 100
 
 
-def two_sample(real: Any, fake: Any, random_state: RandomState = 0, *, max_rows: int = 5000) -> Estimate:
+def two_sample(real: Any, fake: Any, random_state: RandomState = 0, *, max_rows: int = 5000) -> Measure:
     """Held-out accuracy of a random forest that tells ``fake`` rows from ``real`` ones: 0.5 where it cannot, 1 where it always can.
 
     As many rows of each are used; half of them teach the forest, the other half test it.
@@ -35,7 +35,7 @@ def two_sample(real: Any, fake: Any, random_state: RandomState = 0, *, max_rows:
 
     Returns
     -------
-    Estimate
+    Measure
         The accuracy with Wilson's 95 % interval; ``samples`` counts the held-out rows of both kinds.
 
     Raises
@@ -72,4 +72,5 @@ def two_sample(real: Any, fake: Any, random_state: RandomState = 0, *, max_rows:
     method = (
         f"random forest of {_TREES} trees on the raw columns, {learn.sum()} rows to learn from and {trials} to judge; Wilson's interval"
     )
-    return Estimate(right / trials, low, high, method, "accuracy at telling samples from real rows", samples=trials, caveat=CAVEAT)
+    name = "accuracy at telling samples from real rows"
+    return Measure(name, right / trials, low, high, n=trials, method=method, note=CAVEAT)

@@ -14,9 +14,9 @@ import numpy as np
 from equilibria.data import Data, binarise
 from equilibria.data.columns import missing_cells
 from equilibria.errors import RunError
-from equilibria.estimate import Estimate
 from equilibria.estimators import load
 from equilibria.evaluation import Coverage, CoverageReport, Metric, modes, nearest, two_sample
+from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.report.likeness import comparable, has_classes, likeness
 from equilibria.training.files import replace_file
@@ -25,7 +25,7 @@ from equilibria.training.run import Run
 
 __all__ = ["CLASS_SHARE", "FILE", "Result", "assess", "read", "remarks"]
 
-Result = Metric | Estimate
+Result = Metric | Measure
 
 FILE = "evaluation.json"
 CLASS_SHARE = "share of samples in class "
@@ -33,7 +33,7 @@ _HELD_OUT_ROWS = 2000
 _TRAINING_ROWS = 20_000  # a copy of a training row is found only among the rows that are looked at
 _MODE_SAMPLES = 2500  # the published protocol
 _COPIES = {True: "The samples copy training rows.", False: "No sign that the samples copy training rows."}
-_KINDS: dict[str, type[Metric] | type[Estimate]] = {"metric": Metric, "estimate": Estimate}
+_KINDS: dict[str, type[Metric] | type[Measure]] = {"metric": Metric, "estimate": Measure}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def assess(path: str | Path, *, samples: int = 1000) -> list[Result]:
 
     Returns
     -------
-    list of Metric and Estimate
+    list of Metric and Measure
 
     Raises
     ------
@@ -108,11 +108,16 @@ def read(path: str | Path) -> list[Result]:
     file = Run.open(path).path / FILE
     try:
         entries = json.loads(file.read_bytes())
-        return [_KINDS[entry["type"]].from_json({k: v for k, v in entry.items() if k != "type"}) for entry in entries]
+        return [_read(**entry) for entry in entries]
     except FileNotFoundError as error:
         raise RunError(f"run={str(path)!r} has not been evaluated yet: equilibria evaluate {path}") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{file} is damaged ({error!r}): make it anew with equilibria evaluate {path}") from error
+
+
+def _read(type: str, **entry: Any) -> Result:
+    gap = entry["name"].endswith("free energy gap, nats")  # a Metric in 0.1.0
+    return Measure.from_json(entry) if gap else _KINDS[type].from_json(entry)
 
 
 def remarks(results: Sequence[Result]) -> list[str]:
@@ -125,12 +130,10 @@ def remarks(results: Sequence[Result]) -> list[str]:
     """
     sentences = []
     for result in results:
-        if isinstance(result, Estimate):
+        if isinstance(result, Measure):
             sentences += _estimate_remarks(result)
         elif result.name.endswith(" found") and result.best is not None:
             sentences.append(_found(result.name.removesuffix(" found"), int(result.value), int(result.best)))
-        elif result.name.endswith("free energy gap, nats") and result.floor is not None:
-            sentences.append(_gap(result.value, result.floor))
         elif result.note.startswith(tuple(_COPIES.values())):
             sentences.append(result.note)
         else:
@@ -160,7 +163,9 @@ def _share_remarks(metric: Metric) -> list[str]:
     return [f"Only {100 * metric.value:.0f} % of the {near}, where a perfect sampler reaches {100 * metric.best:.0f} %: {meaning}."]
 
 
-def _estimate_remarks(estimate: Estimate) -> list[str]:
+def _estimate_remarks(estimate: Measure) -> list[str]:
+    if estimate.name.endswith("free energy gap, nats") and estimate.chance is not None:
+        return [_gap(estimate.value, estimate.chance)]
     if not estimate.name.startswith("accuracy at telling samples"):
         return []
     share = f"{100 * estimate.value:.0f} % of samples and real rows are told apart by a random forest, where 50 % would be chance"
@@ -262,7 +267,7 @@ def _told_apart(case: _Case, drawn: np.ndarray, gaps: int) -> list[Result]:
         estimate = two_sample(comparable(model, real), comparable(model, drawn))
     caveat = "" if case.unseen else " Nothing was held out, so copies of training rows pass for real."
     caveat += f" {gaps} of {gaps + len(real)} rows have gaps and are left out." if gaps else ""
-    return [dataclasses.replace(estimate, caveat=f"{estimate.caveat}{caveat}")]
+    return [estimate.replace(note=f"{estimate.note}{caveat}")]
 
 
 def _copying(case: _Case, drawn: np.ndarray) -> list[Result]:

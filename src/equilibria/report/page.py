@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from equilibria.errors import RunError
-from equilibria.estimate import Estimate
+from equilibria.numbers import Measure
 from equilibria.report import assessment, panels
 from equilibria.report.assessment import CLASS_SHARE, Result
 from equilibria.report.story import Story
@@ -157,7 +157,7 @@ def _table(results: Sequence[Result]) -> str:
 
 
 def _value(result: Result) -> str:
-    if isinstance(result, Estimate):
+    if isinstance(result, Measure):
         return f"{result.value:.3f}"
     if math.isnan(result.value):
         return "not defined"
@@ -166,12 +166,15 @@ def _value(result: Result) -> str:
 
 def _how(result: Result) -> str:
     """Interval or floor, best, sample count, method and caveat, as sentences."""
-    if isinstance(result, Estimate):
-        parts = [] if result.exact else [f"{100 * result.level:g} % interval {result.low:.3f} to {result.high:.3f}"]
+    if isinstance(result, Measure):
+        parts = []
+        if result.low is not None and not result.is_exact:
+            parts.append(f"{100 * result.level:g} % interval {result.low:.3f} to {result.high:.3f}")
+        parts += [f"Chance alone gives {result.chance:.4g}"] if result.chance is not None else []
         parts.append(result.method[:1].upper() + result.method[1:])
         if result.ess is not None:
-            parts.append(f"Effective sample size {result.ess:.0f}" + (f" of {result.samples}" if result.samples else ""))
-        parts.append(result.caveat)
+            parts.append(f"Effective sample size {result.ess:.0f}" + (f" of {result.n}" if result.n else ""))
+        parts += [result.warning, result.note]
     else:
         between = result.low is not None and result.high is not None
         parts = [f"95 % interval {result.low:.4g} to {result.high:.4g}"] if between else []

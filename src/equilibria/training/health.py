@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from equilibria.estimate import Estimate
+from equilibria.numbers import Measure
 from equilibria.training import play
 
 __all__ = ["sentences"]
@@ -19,7 +19,7 @@ def sentences(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any] | N
     history : sequence of mapping
         Rows of ``metrics.jsonl``.
     facts : mapping, optional
-        ``log_partition``: the final Estimate of log Z; ``sides``: both sides of it (``agree``, ``warning``); ``rotation``: the
+        ``log_partition``: the final Measure of log Z; ``sides``: both sides of it (``agree``, ``warning``); ``rotation``: the
         :class:`~equilibria.training.rotation.Rotation` of a small game.
 
     Examples
@@ -32,7 +32,6 @@ def sentences(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any] | N
     found = [
         *_boltzmann(_last(history)),
         *_log_partition(facts.get("log_partition")),
-        *_sides(facts.get("sides")),
         *play.sentences(history),
         *([str(rotation)] if rotation is not None and rotation.circles else []),
     ]
@@ -95,19 +94,16 @@ def _units(last: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _log_partition(estimate: Estimate | None) -> list[str]:
-    if estimate is None or estimate.exact:
+def _log_partition(estimate: Measure | None) -> list[str]:
+    if estimate is None or estimate.is_exact:
         return []
-    found = []
-    if estimate.ess is not None and estimate.samples and estimate.ess < 0.1 * estimate.samples:
+    apart = "nats apart" in estimate.warning
+    found = [f"Both sides of log Z do not meet. {estimate.warning}"] if apart else []
+    if estimate.ess is not None and estimate.n and estimate.ess < 0.1 * estimate.n:
         found.append(
-            f"Only {estimate.ess:.0f} of {estimate.samples} AIS chains carry the estimate of log Z: "
+            f"Only {estimate.ess:.0f} of {estimate.n} AIS chains carry the estimate of log Z: "
             "raise ais_betas, and take the log-likelihood as optimistic until then."
         )
     if estimate.high - estimate.low > 2:
         found.append(f"log Z is known to no better than {estimate.high - estimate.low:.1f} nats: raise ais_betas or ais_chains.")
     return found
-
-
-def _sides(sides: Any) -> list[str]:
-    return [] if sides is None or sides.agree else [f"Both sides of log Z do not meet. {sides.warning}"]
