@@ -207,7 +207,7 @@ def test_the_page_lists_the_same_layers() -> None:
     [
         ("from equilibria.training import trainer", "equilibria.training"),
         ("import equilibria.cli", "equilibria.cli"),
-        ("from .solvers import Rule", "equilibria.solvers"),
+        ("from .solvers import Optimiser", "equilibria.solvers"),
         ("def late():\n    from equilibria import estimators", "equilibria.estimators"),
         ("import importlib\nimportlib.import_module('equilibria.report')", "equilibria.report"),
         ("from equilibria import load", "equilibria"),

@@ -1,43 +1,33 @@
 """Deep generative models that are trained to an equilibrium: Boltzmann machines and adversarial networks.
 
-The names below are imported on first use, so that ``import equilibria`` and the command line's help stay quick.
+The names below are imported on first use, so that ``import equilibria`` and the command line's help
+stay quick.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from equilibria.estimate import Estimate as Estimate
-    from equilibria.estimators import DBM as DBM
-    from equilibria.estimators import DBN as DBN
-    from equilibria.estimators import GAN as GAN
-    from equilibria.estimators import LAPGAN as LAPGAN
-    from equilibria.estimators import RBM as RBM
-    from equilibria.estimators import FineTunedClassifier as FineTunedClassifier
-    from equilibria.estimators import NextState as NextState
-    from equilibria.estimators import load as load
-    from equilibria.estimators import resume as resume
-    from equilibria.models.belief_network import BeliefNetwork as BeliefNetwork
-    from equilibria.models.boltzmann import BoltzmannMachine as BoltzmannMachine
-
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
-    "BeliefNetwork": "equilibria.models.belief_network",
-    "BoltzmannMachine": "equilibria.models.boltzmann",
-    "DBM": "equilibria.estimators",
-    "DBN": "equilibria.estimators",
-    "GAN": "equilibria.estimators",
-    "Estimate": "equilibria.estimate",
-    "FineTunedClassifier": "equilibria.estimators",
-    "LAPGAN": "equilibria.estimators",
-    "NextState": "equilibria.estimators",
-    "RBM": "equilibria.estimators",
-    "load": "equilibria.estimators",
-    "resume": "equilibria.estimators",
+    "DBM": "estimators.dbm",
+    "DBN": "estimators.dbn",
+    "MADE": "estimators.made",
+    "RBM": "estimators.rbm",
+    "load": "estimators",
+    "resume": "estimators",
+    "BeliefNetwork": "models.belief_network",
+    "BoltzmannMachine": "models.boltzmann",
+    "Generator": "models.generator",
+    "Model": "models.model",
+    "capabilities": "models.model",
+    "Measure": "numbers",
+    "Stream": "random",
+    "Table": "data.table",
 }
+"""Public name → the module that has it. An estimator in ``estimators`` is on the command line too."""
 
 __all__ = [*_HOMES, "__version__"]
 
@@ -45,8 +35,13 @@ __all__ = [*_HOMES, "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'equilibria' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(f"equilibria.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
+
+
+def homes() -> dict[str, str]:
+    """Public names and the modules that have them."""
+    return dict(_HOMES)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Measure"]
+__all__ = ["Measure", "migrate"]
 
 _FLOATS = ("value", "low", "high", "level", "chance", "ideal", "ess")
 
@@ -139,10 +139,37 @@ class Measure:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measure:
-        """The inverse of :meth:`to_json`."""
+        """The inverse of :meth:`to_json`; files of version 0.1.0 are read too."""
+        data = migrate(data)
         data = {k: float(v) if k in _FLOATS and v is not None else v for k, v in data.items()}
         data["parts"] = tuple(cls.from_json(part) for part in data.get("parts", ()))
         return cls(**data)
+
+
+_RENAMED = {
+    "samples": "n",
+    "caveat": "note",
+    "floor": "chance",
+    "best": "ideal",
+    "features": "method",
+}
+
+
+def migrate(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields under the names of today from a dictionary of version 0.1.0 (or of today).
+
+    A caveat began with the warning, which is a field of its own now.
+
+    Examples
+    --------
+    >>> migrate({"name": "log Z", "value": 2.0, "samples": 9, "caveat": "Few. Low.", "warning": "Few."})
+    {'name': 'log Z', 'value': 2.0, 'n': 9, 'note': 'Low.', 'warning': 'Few.'}
+    """
+    found = {_RENAMED.get(name, name): value for name, value in data.items()}
+    note, said = found.get("note") or "", found.get("warning") or ""
+    if "caveat" in data:
+        found["note"] = note.removeprefix(said).strip()
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _plain(value: Any) -> Any:

@@ -198,7 +198,7 @@ def demo(
 def _anneal_anew(estimator: Any, betas: int) -> None:
     """Work log Z out again, and say what it was and what it is."""
     say(f"log Z in the run: {estimator.log_partition_}")
-    if estimator.log_partition_.exact:
+    if estimator.log_partition_.is_exact:
         say("It is exact, and needs no annealing.")
         return
     anew = estimator.anneal(betas)

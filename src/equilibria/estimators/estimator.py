@@ -452,12 +452,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """Mean log p(x) over rows with its interval; it says whether it is a bound."""
         check_is_fitted(self)
         values = self._values(self._validated(X, reset=False))
-        scores = self._log_prob(values) - self._log_volume(values)
+        scores, volume = self._log_prob(values), self._log_volume(values)
         normalised = "normaliser" not in self.capabilities_
         gaps = bool(values[:, : self.table_.size].isnan().any())
         exact = "bound" not in self.capabilities_ and (normalised or not gaps)
         log_z = Measure.exact("log Z", 0.0, "") if normalised else self.log_partition_
-        return likelihood.mean_of(scores, log_z, exact=exact)
+        found = likelihood.RowBounds(scores, exact, np.zeros(len(scores)))
+        return likelihood.mean_of(found, log_z, volume)
 
     @property
     def log_partition_(self) -> Measure:

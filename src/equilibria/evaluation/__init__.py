@@ -8,13 +8,8 @@ from equilibria.evaluation.calibration import (
 )
 from equilibria.evaluation.coverage import Coverage
 from equilibria.evaluation.features import PIXELS, Features, network_features
-from equilibria.evaluation.likelihood import (
-    TwoSided,
-    both_sides,
-    bound,
-    free_energy_gap,
-    log_partition,
-)
+from equilibria.evaluation.likelihood import bound, free_energy_gap
+from equilibria.inference.partition import both_sides, log_partition
 from equilibria.evaluation.modes import modes
 from equilibria.evaluation.monitor import ChainMonitor, GameMonitor, cluster_coverage, mixing
 from equilibria.evaluation.parzen import parzen
@@ -27,7 +22,6 @@ __all__ = [
     "Coverage",
     "Features",
     "GameMonitor",
-    "TwoSided",
     "both_sides",
     "bound",
     "calibration",

@@ -1,293 +1,241 @@
-"""Likelihood of undirected models: log Z, the bound on held-out log-likelihood, and the gap to the training rows."""
+r"""Likelihood of held-out rows: its mean or a bound on it with an interval, and the gap to training
+rows.
+
+The functions serve every model with a likelihood: a ``log_prob(x)``, a ``log_prob_bound(x, stream,
+samples)``, or ``log_weights`` of draws from Q(h | v), as a belief network has; a Boltzmann
+machine's is exact or mean field's bound. log Z is that of :mod:`equilibria.inference.partition`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
+from torch import Tensor
 
-from equilibria.estimate import Estimate
-from equilibria.evaluation.bounds import described, gap, less_log_z, refuse_few
-from equilibria.inference import annealing, bennett, exact
-from equilibria.inference.clamp import Clamp, count_of, parse
-from equilibria.inference.completion import Evidence, evidence
+from equilibria.check import whole
+from equilibria.inference.clamp import Clamp
+from equilibria.inference.completion import evidence
+from equilibria.inference.partition import log_partition
+from equilibria.models.belief_network import BeliefNetwork, tightened
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.numbers import Measure
-from equilibria.random import RandomState, as_stream
+from equilibria.random import RandomState, Stream, as_stream
 
-__all__ = ["MAX_STATES", "TwoSided", "both_sides", "bound", "free_energy_gap", "log_partition"]
+__all__ = ["RowBounds", "bound", "free_energy_gap", "mean_of", "row_bounds"]
 
-MAX_STATES = 2**16
-"""The largest number of states for which log Z is enumerated rather than annealed: about a second's work."""
+MISSED = "Chains that miss a mode make log Z too small and this too large, outside the interval."
 
-WIDE = 1.0
-"""How many nats the sides of log Z may be apart before that is said, however wide their intervals."""
+_DRAWS = 4000  # draws of the hidden layers at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class TwoSided:
-    """log Z from both sides, and from a ladder where one was run.
+class RowBounds:
+    """log p(v) + log Z of each row, or a lower bound on it, in nats.
 
     Attributes
     ----------
-    forward : Estimate
-        Annealing from the base rates up, which tends to fall short.
-    reverse : Estimate
-        Annealing from the model's samples down, which tends to overshoot, if they are the model's.
-    ladder : Estimate or None
-        Bennett's ratio over a ladder of temperatures.
-
-    Examples
-    --------
-    >>> low = Estimate(99.0, 98.9, 99.1, "AIS", "log Z")
-    >>> both = TwoSided(low, Estimate(100.5, 100.2, 100.8, "reverse AIS", "log Z"))
-    >>> both.gap, both.agree, both.worse.value
-    (1.5, False, 100.5)
-    >>> TwoSided.from_json(both.to_json()) == both
-    True
+    values : ndarray of shape (rows,)
+        In nats.
+    exact : bool
+        Whether no value is a mere bound.
+    variances : ndarray of shape (rows,)
+        Of each value, from its Monte Carlo draws; 0 where nothing is drawn.
+    error : float
+        Standard error of the values' mean from the draws; equal rows share their draws.
+    draws : str
+        What was drawn for a value, in words.
+    note : str
+        What to beware of.
     """
 
-    forward: Estimate
-    reverse: Estimate
-    ladder: Estimate | None = None
-
-    @property
-    def sides(self) -> tuple[Estimate, ...]:
-        """All estimates that there are."""
-        return (self.forward, self.reverse) if self.ladder is None else (self.forward, self.reverse, self.ladder)
-
-    @property
-    def gap(self) -> float:
-        """Reverse minus forward, in nats: how much log Z is open, where the samples were the model's."""
-        return self.reverse.value - self.forward.value
-
-    @property
-    def spread(self) -> float:
-        """The largest estimate minus the smallest, in nats."""
-        return max(e.value for e in self.sides) - min(e.value for e in self.sides)
-
-    @property
-    def agree(self) -> bool:
-        """Whether every two intervals meet and no two values are more than a nat apart."""
-        return max(e.low for e in self.sides) <= min(e.high for e in self.sides) and self.spread <= WIDE
-
-    @property
-    def worse(self) -> Estimate:
-        """The largest estimate, which makes the likelihood smallest; its interval takes in the intervals of all sides."""
-        largest = max(self.sides, key=lambda e: e.value)
-        return dataclasses.replace(
-            largest,
-            low=min(e.low for e in self.sides),
-            high=max(e.high for e in self.sides),
-            method=f"the larger of {' and '.join(e.method for e in self.sides)}",
-            caveat=self.warning or "Both sides agree; modes that none of them has met are not in the interval.",
-            warning=self.warning,
-        )
-
-    @property
-    def warning(self) -> str:
-        """What does not fit, in sentences: the sides apart, or weights degenerate; empty where nothing was seen."""
-        named = {"Forward AIS": self.forward, "Reverse AIS": self.reverse, "The ladder": self.ladder}
-        sentences = [f"{name}: {e.warning}" for name, e in named.items() if e is not None and e.warning]
-        if not self.agree:
-            values = ", ".join(f"{name[0].lower() + name[1:]} {e.value:.2f}" for name, e in named.items() if e is not None)
-            sentences.insert(0, f"The estimates of log Z are {self.spread:.2f} nats apart ({values}): {self._cure()}")
-        return " ".join(sentences)
-
-    def _cure(self) -> str:
-        if self.reverse.value < self.forward.value:
-            return "the reverse side is the lower one, so its samples are not the model's: sample longer, or from a tempering ladder."
-        return "anneal through more temperatures, and take the larger one until they meet."
-
-    def __str__(self) -> str:
-        parts = [str(e) for e in self.sides]
-        return "\n".join([*parts, self.warning or f"The sides agree: {self.spread:.2f} nats apart."])
-
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary for a run folder."""
-        return {name: None if e is None else e.to_json() for name, e in vars(self).items()}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> TwoSided:
-        """The inverse of :meth:`to_json`."""
-        ladder = data.get("ladder")
-        return cls(Estimate.from_json(data["forward"]), Estimate.from_json(data["reverse"]), ladder and Estimate.from_json(ladder))
+    values: np.ndarray
+    exact: bool
+    variances: np.ndarray
+    error: float = 0.0
+    draws: str = ""
+    note: str = ""
 
 
-def log_partition(
-    machine: BoltzmannMachine,
-    random_state: RandomState = 0,
-    betas: annealing.Betas = 1000,
-    chains: int = 100,
-    max_states: int = MAX_STATES,
-    progress: Callable[[int, int], None] | None = None,
-) -> Estimate:
-    """log Z in nats: enumerated where the machine is small enough, else by annealed importance sampling.
-
-    Parameters
-    ----------
-    machine : BoltzmannMachine
-        The model.
-    random_state, betas, chains, progress
-        For annealing: see :func:`equilibria.inference.annealing.log_partition`.
-    max_states : int
-        A machine whose smaller all-discrete colour has at most so many states is enumerated.
-
-    Examples
-    --------
-    >>> from equilibria.units import Bernoulli
-    >>> print(log_partition(BoltzmannMachine.stack(Bernoulli(3), Bernoulli(2))))
-    log Z = 3.466 (exact enumeration)
-    """
-    if exact.enumerable(machine, max_states=max_states):
-        value = float(exact.log_partition(machine, max_states=max_states))
-        return Estimate(value, value, value, "exact enumeration", "log Z")
-    return annealing.log_partition(machine, chains=chains, betas=betas, random_state=random_state, progress=progress)
-
-
-def both_sides(
-    machine: BoltzmannMachine,
-    samples: Mapping[str, Any] | None = None,
-    *,
-    source: str = "chains",
-    betas: annealing.Betas = "adaptive",
-    chains: int = 100,
-    ladder: bool | Mapping[str, Any] | None = None,
-    random_state: RandomState = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> TwoSided:
-    """log Z by annealing up from the base rates and down from the model's samples, through the same temperatures.
-
-    The way down is an upper side only where ``samples`` really are the model's, in its modes' proportions: from a tempering ladder,
-    or from chains much longer than they need to go between modes. Chains that have met some modes only make both sides
-    too small together, and nothing can tell; where no samples are given they are therefore drawn by a ladder.
-
-    Parameters
-    ----------
-    machine : BoltzmannMachine
-        The model, of any units.
-    samples : mapping of str to array, optional
-        States of every layer, (rows, size), one annealing run each; by default the ladder's.
-    source : {"chains", "tempering", "exact"}
-        Where ``samples`` come from: the caveat says so.
-    betas, chains, random_state, progress
-        Of annealing: see :func:`equilibria.inference.annealing.log_partition`. The temperatures are adaptive by default.
-    ladder : bool or mapping, optional
-        Whether log Z is taken from a ladder as well (by default where no samples are given), or its options: see
-        :func:`equilibria.inference.bennett.ladder`.
-
-    Examples
-    --------
-    >>> from equilibria.units import Bernoulli
-    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=2.0)
-    >>> both = both_sides(machine, betas=200, ladder={"betas": 5, "chains": 50, "sweeps": 100})
-    >>> both.agree, both.warning
-    (True, '')
-    """
-    stream = as_stream(random_state)
-    steps = annealing.temperatures(machine, betas, stream)
-    found = None
-    if ladder or (ladder is None and samples is None):
-        options: dict[str, Any] = {"chains": chains, "random_state": stream, **(ladder if isinstance(ladder, Mapping) else {})}
-        found = bennett.ladder(machine, **options)
-    if samples is None:
-        if found is None:
-            raise ValueError("samples: none came and ladder=False; give the model's samples, or let the ladder draw them")
-        samples, source = found.samples, "tempering"
-    forward = annealing.log_partition(machine, chains=chains, betas=steps, random_state=stream, progress=progress)
-    reverse = annealing.reverse_log_partition(machine, samples, betas=steps, source=source, random_state=stream, progress=progress)
-    return TwoSided(forward, reverse, None if found is None else found.estimate)
-
-
-def bound(
-    machine: BoltzmannMachine,
+def row_bounds(
+    model: Any,
     values: Any,
-    log_z: Estimate | TwoSided | None = None,
     *,
-    log_volume: Any = 0.0,
+    samples: int = 10,
+    importance: int = 1,
     random_state: RandomState = 0,
     tolerance: float = 1e-6,
     max_steps: int = 1000,
-) -> Estimate:
-    r"""Mean over rows of the variational lower bound on log p(v), in nats.
+) -> RowBounds:
+    r"""log p(v) + log Z of each row: exact where a sum over classes is enough, else a bound.
 
-    .. math:: \frac1n \sum_i \left( E_Q[-E(v_i, h)] + H(Q_i) \right) - \log Z
-
-    Where all free layers are of one colour (a restricted Boltzmann machine) Q is the posterior itself, and where a layer of labels is free
-    besides, the sum over the classes is exact (:func:`equilibria.inference.completion.evidence`): given log Z the value is the mean
-    log-likelihood, and is called so.
+    For a Boltzmann machine it is :math:`E_Q[-E(v, h)] + H(Q)` at mean field's Q, exact where Q is
+    the posterior (an RBM). For a belief network it is :math:`E_Q[\log p(v \mid h^1) + \dots + \log
+    p^*(h^{L-1})] + H(Q)` by Monte Carlo, the topmost layer summed out; a network of one hidden
+    layer has nothing to draw.
 
     Parameters
     ----------
-    machine : BoltzmannMachine
+    model : Module
         The model.
     values : array or tensor, shape (n, size), or mapping
-        Held-out rows of the first layer, or a clamp: layer → values or (values, mask).
-    log_z : Estimate or TwoSided, optional
-        By default :func:`log_partition` with ``random_state``. Of two sides the worse one counts: the one that makes the bound smaller.
-    log_volume : float or array of shape (n,)
-        What is taken from each row's value: log |dx / d(encoded)| of its observed cells, for a density in another scale than the machine's.
-    random_state : int, Stream or numpy generator
-        For log Z where it is not given.
+        Rows of the first layer, or, for a Boltzmann machine, a clamp: layer → values or (values,
+        mask).
+    samples, importance, random_state : int, int, RandomState
+        Of Monte Carlo bounds: ``importance`` draws make one importance-weighted bound (Burda,
+        Grosse & Salakhutdinov 2016), of which ``samples``, 2 or more, are averaged. A belief
+        network's draws are keyed by the row's content: a row has the same bound in any company.
     tolerance, max_steps
-        Of mean field: see :func:`equilibria.inference.mean_field`. A row that stops early has a lower bound all the same.
+        Of mean field. A row that stops early has a lower bound all the same.
+    """
+    if isinstance(model, BoltzmannMachine):
+        first = next(iter(model.layers))
+        clamp: Clamp = values if isinstance(values, Mapping) else {first: _rows(model, values)}
+        found = evidence(model, clamp, tolerance=tolerance, max_steps=max_steps)
+        n, late = len(found.values), int((~found.converged).sum())
+        said = f"Mean field had not converged on {late} of {n} rows." if late else ""
+        lower, exact = found.values.double().cpu().numpy(), bool(found.exact.all())
+        return RowBounds(lower, exact, np.zeros(n), note=said)
+    if not hasattr(model, "log_weights") and hasattr(model, "log_prob"):
+        with torch.no_grad():
+            lower = model.log_prob(torch.as_tensor(values)).double().cpu().numpy()
+        return RowBounds(lower, True, np.zeros(len(lower)))
+    samples, importance = whole(2)("samples", samples), whole(1)("importance", importance)
+    said = f"{samples} draws each"
+    if importance > 1:
+        said = f"{samples} importance-weighted means of {importance} draws each"
+    stream, exact = as_stream(random_state), False
+    if hasattr(model, "log_weights"):
+        if exact := model.exact:
+            samples, importance, said = 1, 1, ""  # there is nothing to draw
+        drawn, place, counts = _keyed_draws(
+            model, _rows(model, values), samples, importance, stream
+        )
+    else:
+        keys, x = [stream.child(i) for i in range(samples)], torch.as_tensor(values)
+        with torch.no_grad():
+            drawn = torch.stack([model.log_prob_bound(x, key, importance) for key in keys], 1)
+        drawn, place, counts = drawn.double().cpu(), torch.arange(len(x)), torch.ones(len(x))
+    variance = drawn.var(1) / samples if samples > 1 else torch.zeros(len(drawn)).double()
+    error = math.sqrt(float((counts.double().square() * variance).sum())) / len(place)
+    means, spread = drawn.mean(1)[place].numpy(), variance[place].numpy()
+    return RowBounds(means, exact, spread, error, said)
+
+
+def _keyed_draws(
+    model: BeliefNetwork, table: Tensor, samples: int, importance: int, stream: Stream
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(bounds of the distinct rows (distinct, samples), each row's place among them, their counts)."""
+    distinct, place, counts = torch.unique(table, dim=0, return_inverse=True, return_counts=True)
+    contents = (row.tobytes() for row in distinct.double().cpu().numpy())
+    keys = [hashlib.blake2b(content, digest_size=8).hexdigest() for content in contents]
+    parts, size = [], max(1, _DRAWS // (samples * importance))
+    for start in range(0, len(keys), size):
+        part = slice(start, start + size)
+        logs = model.log_weights(distinct[part], samples * importance, stream, keys[part])
+        parts.append(tightened(logs, importance).double().cpu())
+    return torch.cat(parts), place.cpu(), counts.cpu()
+
+
+def bound(
+    model: Any, values: Any, log_z: Measure | None = None, *, log_volume: Any = 0.0, **how: Any
+) -> Measure:
+    """Mean over rows of log p(v), or of a lower bound on it, in nats: its name says which.
+
+    Parameters
+    ----------
+    model, values
+        As in :func:`row_bounds`, which also has the options in ``how``.
+    log_z : Measure, optional
+        By default :func:`equilibria.inference.partition.log_partition` with ``random_state`` of the
+        machine, or of the topmost one of a belief network; 0 for a model whose likelihood is
+        normalised. The conservative one of both sides makes the bound smallest.
+    log_volume : float or array of shape (n,)
+        Taken from each row's value: log |dx / d(encoded)| of its observed cells, for a density in
+        another scale than the model's.
 
     Returns
     -------
-    Estimate
-        Its interval joins the standard error over the rows (of one row there is none) and log Z's interval in quadrature; the caveat says
-        what the interval of an estimated log Z does not cover.
-
-    Raises
-    ------
-    ValueError
-        For no rows, a wrong shape, or values that the layer cannot take.
+    Measure
+        Its interval joins in quadrature the standard error over the rows (of one row there is
+        none), that of the draws, and log Z's interval; the note tells what it does not cover.
 
     References
     ----------
-    Salakhutdinov and Hinton 2009, "Deep Boltzmann machines", section 3.2; *Deep Learning*, section 20.4.2.
+    Salakhutdinov and Hinton 2009, "Deep Boltzmann machines", section 3.2; Salakhutdinov and Murray
+    2008, "On the quantitative analysis of deep belief networks", section 4.
 
     Examples
     --------
     >>> from equilibria.units import Bernoulli
     >>> machine = BoltzmannMachine.stack(Bernoulli(4), Bernoulli(3)).double()
     >>> print(bound(machine, torch.eye(4)))
-    mean log-likelihood = -2.773 (4 rows, log Z by exact enumeration)
+    mean log-likelihood = -2.77259 (exact; n = 4; 4 rows, log Z by exact enumeration)
+    >>> network = BeliefNetwork.stack(Bernoulli(4), Bernoulli(3), Bernoulli(2)).double()
+    >>> bound(network, torch.eye(4)).name
+    'mean bound on log-likelihood'
     """
-    found = _evidence(machine, values, "values", tolerance, max_steps, least=1)
-    log_z = log_partition(machine, random_state) if log_z is None else log_z.worse if isinstance(log_z, TwoSided) else log_z
-    level = log_z.level
-    lower = _numbers(found) - np.asarray(log_volume)
-    n, late = len(lower), int((~found.converged).sum())
-    error = 0.0 if n == 1 else float(stats.t.ppf(0.5 + level / 2, n - 1)) * float(lower.std(ddof=1)) / math.sqrt(n)
-    said = f"Mean field had not converged on {late} of {n} rows, whose bound could be tighter." if late else ""
-    return less_log_z(float(lower.mean()), error, log_z, described(n, log_z, error), exact=bool(found.exact.all()), rows=n, said=said)
+    machine = model if isinstance(model, BoltzmannMachine) else getattr(model, "top", None)
+    if log_z is None and machine is not None:
+        log_z = log_partition(machine, how.get("random_state", 0))
+    log_z = log_z or Measure.exact("log Z", 0.0, "")
+    return mean_of(row_bounds(model, values, **how), log_z, log_volume)
 
 
-def free_energy_gap(machine: BoltzmannMachine, train: Any, held_out: Any, *, tolerance: float = 1e-6, max_steps: int = 1000) -> Measure:
-    """Mean free energy of held-out rows minus that of training rows, in nats: how much better the model knows the latter.
+def mean_of(found: RowBounds, log_z: Measure, log_volume: Any = 0.0) -> Measure:
+    """The mean of rows' values less log Z, with its interval: what :func:`bound` returns."""
+    lower, n, level = found.values - np.asarray(log_volume), len(found.values), log_z.level
+    quantile, over_rows = float(stats.norm.ppf(0.5 + level / 2)), 0.0
+    if n > 1:
+        quantile = float(stats.t.ppf(0.5 + level / 2, n - 1))
+        # what the draws add to the spread of the rows
+        noise = n / (n - 1) * (float(found.variances.mean()) - found.error**2)
+        over_rows = max(0.0, float(lower.var(ddof=1)) - noise) / n
+    error, value = (
+        quantile * math.sqrt(over_rows + found.error**2),
+        float(lower.mean()) - log_z.value,
+    )
+    low, high = (log_z.value if end is None else end for end in (log_z.low, log_z.high))
+    parts = [f"{n} rows" if n > 1 else "1 row, whose spread is not known"]
+    parts += [found.draws] if found.draws else []
+    parts += [f"log Z by {log_z.method}"] if log_z.method else []
+    sources = ["the standard error over rows"] if over_rows else []
+    sources += [f"that of the draws ({found.error:.2g})"] if found.error else []
+    sources += [] if log_z.is_exact else ["log Z's interval"]
+    if sources:
+        end = " in quadrature" if len(sources) > 1 else ""
+        parts.append(f"interval: {' and '.join(sources)}{end}")
+    notes = (found.note, "" if log_z.is_exact else MISSED)
+    return Measure(
+        "mean log-likelihood" if found.exact else "mean bound on log-likelihood",
+        value,
+        value - math.hypot(error, high - log_z.value),
+        value + math.hypot(error, log_z.value - low),
+        level,
+        n,
+        ", ".join(parts),
+        note=" ".join(note for note in notes if note),
+        warning=log_z.warning,
+    )
 
-    It is the gap in mean log-likelihood, and needs no log Z. Where hidden layers depend on each other the variational
-    free energy, minus the mean-field bound, takes the free energy's place.
 
-    Parameters
-    ----------
-    machine : BoltzmannMachine
-        The model.
-    train, held_out : array or tensor, shape (m, size), (n, size), or mappings
-        Rows of the first layer, or clamps.
-    tolerance, max_steps
-        Of mean field.
+def free_energy_gap(model: Any, train: Any, held_out: Any, **how: Any) -> Measure:
+    """Mean free energy of held-out rows minus that of training rows, in nats: a measure of overfitting.
+
+    It is the gap in mean log-likelihood, and needs no log Z. Where hidden layers depend on each
+    other the variational free energy, minus the bound, takes the free energy's place. ``how`` are
+    the options of :func:`row_bounds`.
 
     Returns
     -------
     Measure
-        Near 0 without overfitting and growing with it; its floor is 1.96 standard errors.
+        Near 0 without overfitting and growing with it; chance alone gives 1.96 standard errors.
 
     Examples
     --------
@@ -296,29 +244,31 @@ def free_energy_gap(machine: BoltzmannMachine, train: Any, held_out: Any, *, tol
     >>> free_energy_gap(machine, torch.eye(4), torch.ones(5, 4)).value
     0.0
     """
-    both = [_evidence(machine, rows, name, tolerance, max_steps) for name, rows in (("train", train), ("held_out", held_out))]
-    seen, unseen = (_numbers(found) for found in both)
-    return gap(seen, unseen, exact=bool(both[0].exact.all()))
+    found = [row_bounds(model, rows, **how) for rows in (train, held_out)]
+    seen, unseen = (part.values for part in found)
+    for name, rows in (("train", seen), ("held_out", unseen)):
+        whole(2)(f"rows of {name}", len(rows))
+    error = math.sqrt(seen.var(ddof=1) / len(seen) + unseen.var(ddof=1) / len(unseen))
+    kind = "free energy" if found[0].exact else "variational free energy"
+    return Measure(
+        f"{kind} gap, nats",
+        float(seen.mean() - unseen.mean()),
+        n=len(unseen),
+        chance=1.96 * error,
+        ideal=0.0,
+        note=f"Held-out minus {len(seen)} training rows; up to 1.96 standard errors may be chance.",
+    )
 
 
-def _evidence(machine: BoltzmannMachine, values: Any, name: str, tolerance: float, max_steps: int, least: int = 2) -> Evidence:
-    """Of rows of the first layer or a clamp, ``least`` or more."""
-    clamp: Clamp = values if isinstance(values, Mapping) else _first_layer(machine, values, name, least)
-    held = parse(machine, clamp)
-    refuse_few(count_of(held), name, least)
-    return evidence(machine, held, tolerance=tolerance, max_steps=max_steps)
-
-
-def _numbers(found: Evidence) -> np.ndarray:
-    return found.values.double().cpu().numpy()
-
-
-def _first_layer(machine: BoltzmannMachine, values: Any, name: str, least: int) -> dict[str, torch.Tensor]:
-    layer = next(iter(machine.layers))
-    units = machine.units(layer)
-    tensor = torch.as_tensor(values, dtype=machine.dtype, device=machine.device)
-    if tensor.ndim != 2 or tensor.shape[1] != units.size:
-        raise ValueError(f"{name}: expected shape (rows, {units.size}) for layer {layer!r}, found {tuple(tensor.shape)}")
-    refuse_few(len(tensor), name, least)
-    units.check(tensor, name)
-    return {layer: tensor}
+def _rows(model: Any, values: Any) -> Tensor:
+    """Rows of the first layer, checked."""
+    name = next(iter(model.layers))
+    units = model.units(name)
+    table = torch.as_tensor(values, dtype=model.dtype, device=model.device)
+    if table.ndim != 2 or table.shape[1] != units.size or not len(table):
+        found = (
+            f"(rows, {units.size}) of layer {name!r}, one row or more, found {tuple(table.shape)}"
+        )
+        raise ValueError(f"values: expected {found}")
+    units.check(table, "values")
+    return table

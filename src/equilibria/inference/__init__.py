@@ -1,6 +1,6 @@
-"""Inference in undirected models: Gibbs sampling, tempering, mean field, annealed importance sampling, exact enumeration."""
+"""Inference: Gibbs sampling, replica exchange, mean field, exact sums, log Z, density ratios."""
 
-from equilibria.inference import annealing, bennett, diagnostics, exact, gibbs, tempering
+from equilibria.inference import diagnostics, exact, gibbs, ladder, partition
 from equilibria.inference.mean_field import MeanField, mean_field
 
-__all__ = ["MeanField", "annealing", "bennett", "diagnostics", "exact", "gibbs", "mean_field", "tempering"]
+__all__ = ["MeanField", "diagnostics", "exact", "gibbs", "ladder", "mean_field", "partition"]

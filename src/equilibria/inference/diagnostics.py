@@ -1,11 +1,12 @@
 r"""Whether chains have mixed: autocorrelation time, split R̂, effective sample size, frozen chains.
 
-Pure functions of numbers that were written down while chains ran: a scalar of the state (its energy, the mean of a layer, one cell) as an
-array (draws, chains). They can show that chains have *not* mixed; no number computed from chains can show that they have met every mode.
+Pure functions of a scalar of the state (its energy, the mean of a layer, one cell) over draws and
+chains. They can show that chains have *not* mixed; no number can show that they have met every
+mode.
 
-Sources: Sokal 1997, "Monte Carlo methods in statistical mechanics" (the window); Geyer 1992, "Practical Markov chain Monte Carlo" (the
-initial monotone sequence); Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021, "Rank-normalization, folding, and localization: an improved
-R̂".
+Sources: Sokal 1997, "Monte Carlo methods in statistical mechanics" (the window); Geyer 1992,
+"Practical Markov chain Monte Carlo" (the initial monotone sequence); Vehtari, Gelman, Simpson,
+Carpenter & Bürkner 2021, "Rank-normalization, folding, and localization: an improved R̂".
 """
 
 from __future__ import annotations
@@ -22,22 +23,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def autocorrelation(draws: Any) -> Array:
-    r"""The autocorrelation at every lag, averaged over chains, (draws,).
+    r"""The autocorrelation at every lag, averaged over chains, (draws,); NaN where nothing varies.
 
-    .. math:: \rho_t = \frac{1}{\sigma^2 M (N - t)} \sum_{m=1}^{M} \sum_{n=1}^{N - t} (x_{n,m} - \bar x)(x_{n+t,m} - \bar x)
+    .. math:: \rho_t = \frac{1}{\sigma^2 M (N - t)} \sum_{m, n} (x_{n,m} - \bar x)(x_{n+t,m} - \bar x)
 
-    The mean :math:`\bar x` and the variance σ² are those of all chains together: chains that are stuck in different places then show up as
-    correlated for ever, where their own means would hide it.
-
-    Parameters
-    ----------
-    draws : array
-        (draws, chains), or (draws,) for one chain; numpy or torch.
-
-    Returns
-    -------
-    numpy.ndarray
-        Lags 0 … draws − 1; NaN where nothing ever varies. At large lags there is little to average over, and the values are noise.
+    ``draws`` are (draws, chains), or (draws,) for one chain. The mean and the variance are those of
+    all chains together, so chains that are stuck in different places show up as correlated for
+    ever.
 
     Examples
     --------
@@ -45,32 +37,20 @@ def autocorrelation(draws: Any) -> Array:
     array([ 1., -1.,  1., -1.])
     """
     x = _table(draws)
-    n = len(x)
-    variance = x.var()
+    n, variance = len(x), x.var()
     if variance == 0:
         return np.full(n, np.nan)
     return _autocovariance(x - x.mean()).mean(1) / (variance * (n - np.arange(n)))
 
 
 def autocorrelation_time(draws: Any, window: float = 5.0) -> float:
-    r"""The integrated autocorrelation time, in draws: that many draws of a chain are worth one independent one.
+    r"""The integrated autocorrelation time τ, in draws: so many are worth one independent draw.
 
     .. math:: \tau = 1 + 2 \sum_{t=1}^{T} \rho_t,
 
-    T being the first lag with T ≥ ``window`` · τ(T) (Sokal's rule, which keeps the noise of large lags out).
-
-    Parameters
-    ----------
-    draws : array
-        (draws, chains), or (draws,) for one chain.
-    window : float
-        Sokal's c. The part of τ that is cut off is about e^(−c) of it.
-
-    Returns
-    -------
-    float
-        τ ≥ 1 for positively correlated chains; infinite where no window closes (chains too short for their own τ, or stuck), NaN where
-        nothing varies. Runs shorter than 50 τ say little about τ itself.
+    T being the first lag with T ≥ ``window`` · τ(T): Sokal's rule cuts off about e^(−window) of τ.
+    Infinite where no window closes (chains too short, or stuck), NaN where nothing varies. Runs
+    shorter than 50 τ say little about τ itself.
 
     Examples
     --------
@@ -79,35 +59,26 @@ def autocorrelation_time(draws: Any, window: float = 5.0) -> float:
     >>> autocorrelation_time([[0.0, 1.0]] * 20)
     inf
     """
-    if not window > 0:
-        raise ValueError(f"window={window!r}: expected a positive number of autocorrelation times")
     rho = autocorrelation(draws)
     if np.isnan(rho).any():
         return float("nan")
     tau = 2.0 * np.cumsum(rho) - 1.0
-    closed = np.flatnonzero(np.arange(len(tau)) >= window * np.maximum(tau, 0.1))  # against a negative sum, which closes at once
+    # at least .1: a negative sum would close at once
+    closed = np.flatnonzero(np.arange(len(tau)) >= window * np.maximum(tau, 0.1))
     return float(tau[closed[0]]) if len(closed) else float("inf")
 
 
 def r_hat(draws: Any) -> float:
-    r"""Split R̂ with ranks (Vehtari et al. 2021): the spread of all chains together over that within each, ideally 1.
+    r"""Split R̂ with ranks (Vehtari et al. 2021) of 4 or more draws: 1 for mixed chains.
 
-    Every chain is cut in two, values are replaced by the normal scores of their ranks z, and with W the mean variance within the halves
-    and B that of their means,
+    Every chain is cut in two, values are replaced by the normal scores of their ranks z, and with W
+    the mean variance within the halves and B that of their means,
 
     .. math:: \hat R = \sqrt{\frac{(N - 1) / N \cdot W + B}{W}} .
 
-    The larger one of R̂ of the values and R̂ of their distances from the median is returned: the latter sees chains of different width.
-
-    Parameters
-    ----------
-    draws : array
-        (draws, chains) with at least 4 draws.
-
-    Returns
-    -------
-    float
-        Above 1.01 the chains have not mixed. Infinite for chains that stand still in different places; NaN where nothing varies at all.
+    The larger of R̂ of the values and of their distances from the median is returned: the latter
+    sees chains of different width. Above 1.01 the chains have not mixed. Infinite for chains that
+    stand still in different places, NaN where nothing varies.
 
     Examples
     --------
@@ -115,35 +86,26 @@ def r_hat(draws: Any) -> float:
     >>> r_hat(still) < 1.01, r_hat(still + np.arange(4)) > 1.5
     (True, True)
     """
-    halves = _split(_table(draws, least=4))
-    values, widths = _spread(_scores(halves)), _spread(_scores(np.abs(halves - np.median(halves))))
-    return values if np.isnan(widths) else max(values, widths)  # of two values all distances from the median may be the same
+    halves = _halves(_table(draws, least=4))
+    values = _spread(_scores(halves))
+    widths = _spread(_scores(np.abs(halves - np.median(halves))))
+    return values if np.isnan(widths) else max(values, widths)  # two values: equal distances
 
 
 def effective_sample_size(draws: Any, ranks: bool = True) -> float:
-    r"""How many independent draws the mean over all draws of all chains is worth (Vehtari et al. 2021).
+    r"""How many independent draws the mean over all chains is worth (Vehtari et al. 2021).
 
-    The chains are cut in two, and the sum over lags runs over pairs of neighbouring lags as long as these are positive, each no larger
-    than the one before (Geyer 1992), so that the noise of large lags stays out.
-
-    Parameters
-    ----------
-    draws : array
-        (draws, chains) with at least 4 draws.
-    ranks : bool
-        Whether values are replaced by their ranks' normal scores: the *bulk* effective sample size, which long tails cannot spoil.
-
-    Returns
-    -------
-    float
-        At most draws · chains · log₁₀(draws · chains); NaN where nothing varies.
+    The chains are cut in two, and the sum over lags runs over pairs of neighbouring lags as long as
+    these are positive, each no larger than the one before (Geyer 1992). With ``ranks`` values are
+    replaced by their ranks' normal scores: the *bulk* effective sample size, which long tails
+    cannot spoil. At most draws · chains · log₁₀(draws · chains); NaN where nothing varies.
 
     Examples
     --------
     >>> 3000 < effective_sample_size(np.random.default_rng(0).normal(size=(1000, 4))) < 5000
     True
     """
-    halves = _split(_table(draws, least=4))
+    halves = _halves(_table(draws, least=4))
     x = _scores(halves) if ranks else halves
     n, chains = x.shape
     if x.var() == 0:
@@ -161,12 +123,7 @@ def effective_sample_size(draws: Any, ranks: bool = True) -> float:
 
 
 def frozen(history: Any) -> float:
-    """The share of chains that never moved.
-
-    Parameters
-    ----------
-    history : array
-        (draws, chains, …): states, or a scalar of them, at least 2 draws.
+    """The share of chains that never moved, of states or a scalar of them (draws, chains, …).
 
     Examples
     --------
@@ -174,8 +131,6 @@ def frozen(history: Any) -> float:
     0.5
     """
     x = _array(history)
-    if x.ndim < 2 or len(x) < 2 or not x.shape[1]:
-        raise ValueError(f"history: expected shape (draws, chains, ...) with at least 2 draws and a chain, found {x.shape}")
     return float((x == x[:1]).reshape(len(x), x.shape[1], -1).all((0, 2)).mean())
 
 
@@ -186,22 +141,21 @@ def _array(given: Any) -> Array:
 def _table(draws: Any, least: int = 2) -> Array:
     x = _array(draws).astype(np.float64)
     x = x[:, None] if x.ndim == 1 else x
-    if x.ndim != 2 or len(x) < least or not x.shape[1]:
-        raise ValueError(f"draws: expected shape (draws, chains) with at least {least} draws and a chain, found {_array(draws).shape}")
-    if not np.isfinite(x).all():
-        raise ValueError("draws: found NaN or infinity; a chain that diverged has no autocorrelation")
+    if x.ndim != 2 or len(x) < least or not x.shape[1] or not np.isfinite(x).all():
+        wanted = f"(draws, chains) with at least {least} draws and a chain"
+        raise ValueError(f"draws: expected finite numbers {wanted}, found shape {x.shape}")
     return x
 
 
 def _autocovariance(x: Array) -> Array:
-    """Σ_n x_n x_{n+t} for every lag t and chain, by a Fourier transform that is padded so that it does not wrap round."""
+    """Σ_n x_n x_{n+t} for every lag t and chain, by a Fourier transform, padded against wrap-round."""
     n = len(x)
     size = 2 ** int(np.ceil(np.log2(2 * n)))
     spectrum = np.fft.rfft(x, size, axis=0)
     return np.fft.irfft(spectrum * spectrum.conj(), size, axis=0)[:n]
 
 
-def _split(x: Array) -> Array:
+def _halves(x: Array) -> Array:
     """Each chain as two, the middle draw of an odd number left out."""
     half = len(x) // 2
     return np.concatenate([x[:half], x[-half:]], 1)

@@ -1,7 +1,8 @@
-"""Two-colour block Gibbs sampling.
+"""Two-colour block Gibbs sampling, and the sum over one colour given the other.
 
-All layers of one colour are independent given the other, so a sweep is two block draws, whatever the depth
-(*Deep Learning*, section 20.4: "odd" and "even" layers).
+All layers of one colour are independent given the other, so a sweep is two block draws, whatever
+the depth (*Deep Learning*, section 20.4: "odd" and "even" layers), and one colour sums out in
+closed form.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from equilibria.check import whole
 from equilibria.inference.clamp import Clamp, Held, parse
 from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import RandomState, Stream, as_stream
 
-__all__ = ["anneal", "block", "run", "start", "sweep"]
+__all__ = ["anneal", "block", "log_marginal", "run", "start", "sweep"]
 
 
 def run(
@@ -27,7 +29,7 @@ def run(
     clamp: Clamp | None = None,
     beta: float = 1.0,
 ) -> dict[str, Tensor]:
-    """Run block Gibbs sweeps and return the new state; ``state`` is left as it was, and shares no memory with it.
+    """Run block Gibbs sweeps and return the new state, which shares no memory with ``state``.
 
     Parameters
     ----------
@@ -42,37 +44,41 @@ def run(
     clamp : mapping, optional
         layer → values, or layer → (values, mask), held throughout.
     beta : float
-        Inverse temperature: scales the couplings and moves the biases from the base rates to the machine's own.
+        Inverse temperature: scales the couplings and moves the biases from the base rates (β = 0)
+        to the machine's own (β = 1).
 
     Examples
     --------
     >>> from equilibria.units import Bernoulli
     >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5), Bernoulli(4)).initialise(0)
-    >>> state = run(machine, start(machine, rows=3), steps=10, random_state=1, clamp={"hidden2": torch.ones(3, 4)})
+    >>> state = run(machine, start(machine, rows=3), steps=10, clamp={"hidden2": torch.ones(3, 4)})
     >>> state["visible"].shape, float(state["hidden2"].min())
     (torch.Size([3, 6]), 1.0)
     """
-    if isinstance(steps, bool) or int(steps) != steps or steps < 0:
-        raise ValueError(f"steps={steps!r}: expected a whole number of sweeps, 0 or more")
+    steps = whole()("steps", steps)
     values = machine.as_state(state)
     held = parse(machine, clamp, rows=next(iter(values.values())).shape[0])
     values.update({name: h.fill(values[name]) for name, h in held.items()})
     stream = as_stream(random_state)
     with torch.no_grad():
-        for step in range(int(steps)):
+        for step in range(steps):
             values, _ = sweep(machine, values, stream.child(step), held, beta)
     return {name: x.clone() if name in held or not steps else x for name, x in values.items()}
 
 
-def start(machine: BoltzmannMachine, rows: int, random_state: RandomState = 0, clamp: Clamp | None = None) -> dict[str, Tensor]:
+def start(
+    machine: BoltzmannMachine, rows: int, random_state: RandomState = 0, clamp: Clamp | None = None
+) -> dict[str, Tensor]:
     """A first state for ``rows`` chains: every layer drawn from its base rates, independently."""
     stream = as_stream(random_state)
     held = parse(machine, clamp, rows)
+    values = {}
     with torch.no_grad():
-        values = {
-            name: machine.units(name).sample(machine.base(name).expand(rows, -1), stream.child("start", name)) for name in machine.layers
-        }
-    return {name: held[name].fill(x) if name in held else x for name, x in values.items()}
+        for name in machine.layers:
+            base = machine.base(name).expand(rows, -1)
+            x = machine.units(name).sample(base, stream.child("start", name))
+            values[name] = held[name].fill(x) if name in held else x
+    return values
 
 
 def anneal(
@@ -82,24 +88,12 @@ def anneal(
     random_state: RandomState = 0,
     clamp: Clamp | None = None,
 ) -> dict[str, Tensor]:
-    """Fresh chains, independent of each other: drawn from the base rates and cooled to β = 1, a sweep at each of
-    ``steps`` inverse temperatures 1/steps, 2/steps, …, 1.
+    """Independent fresh chains, cooled from the base rates (β = 0) to β = 1 in ``steps`` sweeps.
 
-    At a low β a chain crosses between the modes that it must choose from at β = 1, so that the chains' shares of the
-    modes are about the model's own, the nearer the slower they are cooled. Chains that are merely swept from
-    :func:`start` stay in the mode whose basin they began in (Kirkpatrick, Gelatt & Vecchi 1983; as a step of annealed
-    importance sampling, Neal 2001).
-
-    Parameters
-    ----------
-    machine : BoltzmannMachine
-        The model.
-    rows : int
-        Number of chains.
-    steps : int
-        Sweeps of each, at rising inverse temperatures.
-    random_state, clamp
-        As in :func:`run`.
+    At a low β a chain crosses between the modes that it must choose from at β = 1, so the chains'
+    shares of the modes are about the model's own, the nearer the slower they are cooled. Chains that
+    are merely swept from :func:`start` stay in the mode whose basin they began in (Kirkpatrick, Gelatt
+    & Vecchi 1983; as a step of annealed importance sampling, Neal 2001).
 
     Examples
     --------
@@ -127,8 +121,9 @@ def sweep(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """One sweep: ``colours[0]`` given ``colours[1]``, then the reverse.
 
-    Returns the new state and the field that each layer was drawn under; those of ``colours[1]`` belong to the final state of
-    ``colours[0]``, so their means are the Rao–Blackwellised negative statistics at no further product.
+    Returns the new state and the field that each layer was drawn under. The fields of
+    ``colours[1]`` belong to the final state of ``colours[0]``: their means are the
+    Rao–Blackwellised negative statistics at no further product.
     """
     first, fields_0 = block(machine, 0, state, stream, held, beta, gain)
     second, fields_1 = block(machine, 1, {**state, **first}, stream, held, beta, gain)
@@ -146,7 +141,7 @@ def block(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Draw every layer of one colour given the other: (new values, their fields).
 
-    ``gain`` multiplies the field of the layers that it names: the doubled input of layer-wise pretraining.
+    ``gain`` multiplies the field of the layers that it names: the doubled input of pretraining.
     """
     values: dict[str, Tensor] = {}
     fields: dict[str, Tensor] = {}
@@ -162,3 +157,35 @@ def block(
         values[name] = drawn if hold is None else hold.fill(drawn)
         fields[name] = field
     return values, fields
+
+
+def log_marginal(
+    machine: BoltzmannMachine,
+    colour: int,
+    state: State,
+    fields: State,
+    beta: float = 1.0,
+    held: Mapping[str, Held] | None = None,
+) -> Tensor:
+    """log Σ exp(−E_β) over what is free in the other colour, given ``colour``: (rows,), float64.
+
+    ``fields`` are what the layers of the other colour feel at β. What a clamp observes of them is
+    not summed over. Energies run to thousands of nats, so the sums are double precision whatever
+    the machine's is.
+    """
+    total, wide = torch.zeros((), dtype=torch.float64), torch.float64
+    for name in machine.colours[colour]:
+        units, x = machine.units(name), state[name]
+        own = units.signal(x) * machine.bias_at(name, beta)
+        total = total + own.sum(1, dtype=wide) - units.base_energy(x).sum(1, dtype=wide)
+    for name, field in fields.items():
+        units, hold = machine.units(name), held.get(name) if held else None
+        if hold is None:
+            total = total + units.log_partition(field).sum(1, dtype=wide)
+            continue
+        pull, own = field * units.signal(hold.values), -units.base_energy(hold.values)
+        if hold.mask is not None and hold.variables is not None:
+            pull = torch.where(hold.mask, pull, torch.zeros_like(pull))
+            own = torch.where(hold.variables, own, units.log_partition(field))
+        total = total + pull.sum(1, dtype=wide) + own.sum(1, dtype=wide)
+    return total

@@ -1,7 +1,6 @@
 """Mean field: the factorial Q(h | v) nearest to the posterior, by coordinate ascent in two blocks.
 
-With s the layers' mean signals, f the fields that the free layers' means came from and A their log partition functions, the
-variational bound is
+The variational bound is
 
     L(v) = E_Q[−E(v, h)] + H(Q) ≤ log Σ_h exp(−E(v, h)),
 
@@ -13,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,9 +23,8 @@ from equilibria.models.boltzmann import BoltzmannMachine, State
 __all__ = ["MeanField", "bounds_of_states", "mean_field", "update"]
 
 
-@dataclasses.dataclass(frozen=True)
-class MeanField:
-    """What :func:`mean_field` found.
+class MeanField(NamedTuple):
+    """The fixed points of :func:`mean_field`.
 
     Attributes
     ----------
@@ -34,7 +33,7 @@ class MeanField:
     bound : Tensor
         L in nats, (rows,): a lower bound on log Σ exp(−E) over the free cells.
     trace : Tensor
-        The bound after each step, (steps + 1, rows), the starting point first; a row that has converged keeps its value.
+        The bound after each step, (steps + 1, rows), from the starting point on.
     steps : Tensor
         Updates of both blocks that each row took, (rows,).
     converged : Tensor
@@ -49,10 +48,10 @@ class MeanField:
 
 
 @torch.no_grad()
-def mean_field(machine: BoltzmannMachine, clamp: Clamp, *, tolerance: float = 1e-6, max_steps: int = 1000) -> MeanField:
-    """Coordinate ascent to a fixed point, row by row.
-
-    A row stops when no mean moved by more than ``tolerance`` in a step; what it gets does not depend on the rows beside it.
+def mean_field(
+    machine: BoltzmannMachine, clamp: Clamp, *, tolerance: float = 1e-6, max_steps: int = 1000
+) -> MeanField:
+    """Coordinate ascent to a fixed point; the result of a row does not depend on the rows beside it.
 
     Parameters
     ----------
@@ -61,49 +60,47 @@ def mean_field(machine: BoltzmannMachine, clamp: Clamp, *, tolerance: float = 1e
     clamp : mapping
         What is observed: layer → values, or layer → (values, mask).
     tolerance : float
-        Largest change of a mean at convergence, in the units of the layer.
+        A row stops when no mean moves by more in a step, in the units of the layer.
     max_steps : int
         Limit on the steps of a row.
 
     Examples
     --------
     >>> from equilibria.units import Bernoulli
-    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5), Bernoulli(4)).initialise(0, std=1.0)
+    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5), Bernoulli(4)).initialise(0, 1.0)
     >>> q = mean_field(machine, {"visible": torch.ones(2, 6)})
     >>> bool((q.trace.diff(dim=0) > -1e-5).all()), bool(q.converged.all())
     (True, True)
     """
     held = observed(machine, clamp)
-    return _solved(_Problem.build(machine, held, count_of(held)), tolerance, max_steps)
+    return _solved(_Problem.build(machine, held), tolerance, max_steps)
 
 
 @torch.no_grad()
 def bounds_of_states(
-    machine: BoltzmannMachine, held: Mapping[str, Held], layer: str, states: Tensor, *, tolerance: float = 1e-6, max_steps: int = 1000
+    machine: BoltzmannMachine,
+    held: Mapping[str, Held],
+    layer: str,
+    states: Tensor,
+    *,
+    tolerance: float = 1e-6,
+    max_steps: int = 1000,
 ) -> Tensor:
-    """The bound with a free layer held in each of some states in turn, (rows, states): the other layers' products are made once.
+    """The bound with a free layer held in each of ``states`` (states, size) in turn, (rows, states).
 
-    Parameters
-    ----------
-    machine, tolerance, max_steps
-        As in :func:`mean_field`.
-    held : mapping
-        What is observed of the other layers, checked.
-    layer : str
-        The layer.
-    states : Tensor
-        Its values, (states, size).
+    ``held`` is a parsed clamp of the other layers, whose products are made once.
     """
-    problem = _Problem.build(machine, held, count_of(held))
-    return torch.stack([_solved(problem.holding(layer, state), tolerance, max_steps).bound for state in states], 1)
+    problem = _Problem.build(machine, held)
+    found = [_solved(problem.holding(layer, x), tolerance, max_steps).bound for x in states]
+    return torch.stack(found, 1)
 
 
 def _solved(problem: _Problem, tolerance: float, max_steps: int) -> MeanField:
     machine, rows = problem.machine, len(problem.constant)
     means = problem.start()
     fields = {name: machine.bias[name].expand(rows, -1) for name in problem.free}
-    first = problem.bound(means, fields)
-    result, bound, trace = {name: x.clone() for name, x in means.items()}, first.clone(), [first]
+    bound = problem.bound(means, fields)
+    result, trace = {name: x.clone() for name, x in means.items()}, [bound.clone()]
     steps, converged = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, dtype=torch.bool)
     active = torch.arange(rows, device=machine.device)
     for _ in range(max_steps):
@@ -118,7 +115,7 @@ def _solved(problem: _Problem, tolerance: float, max_steps: int) -> MeanField:
                 result[name][active[done]] = means[name][done]
             left = ~done
             active, problem = active[left], problem.rows(left)
-            means, fields = {n: x[left] for n, x in means.items()}, {n: f[left] for n, f in fields.items()}
+            means, fields = ({n: x[left] for n, x in part.items()} for part in (means, fields))
             if not len(active):
                 break
     for name in result:
@@ -127,19 +124,29 @@ def _solved(problem: _Problem, tolerance: float, max_steps: int) -> MeanField:
 
 
 def update(
-    machine: BoltzmannMachine, held: Mapping[str, Held], steps: int, gain: Mapping[str, float] | None = None, start: State | None = None
+    machine: BoltzmannMachine,
+    held: Mapping[str, Held],
+    steps: int,
+    gain: Mapping[str, float] | None = None,
+    start: State | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """A fixed number of steps without a look at convergence: what learning uses, since it copies nothing from the device.
+    """A fixed number of steps without a test of convergence, which would copy from the device.
 
-    ``start`` has the means to start from; by default they are those that the biases alone give. Returns the means, the fields of the free
-    layers, and the largest change of the last step (0-d; zero where one update is exact).
+    ``start`` has the means to start from; by default they are those of the biases alone. Returns
+    the means, the fields of the free layers, and the largest change of the last step (0-d; 0 where
+    one is exact).
     """
-    problem = _Problem.build(machine, held, count_of(held), gain, bound=False)
+    problem = _Problem.build(machine, held, gain, bound=False)
     if one_block(machine, held):
-        return *problem.only_block(), torch.zeros(())
-    means = problem.start() if start is None else {**start, **{name: h.fill(start[name]) for name, h in held.items()}}
-    fields: dict[str, Tensor] = {}
-    change = torch.zeros(())
+        fields = {name: problem.field(name, {}) for name in problem.free}
+        means = {name: h.values for name, h in held.items()}
+        for name, field in fields.items():
+            means[name] = problem.fill(name, machine.units(name).mean(field))
+        return means, fields, torch.zeros(())
+    means = problem.start()
+    if start is not None:
+        means = {**start, **{name: h.fill(start[name]) for name, h in held.items()}}
+    fields, change = {}, torch.zeros(())
     for _ in range(steps):
         means, fields, change = problem.step(means, fields)
     return means, fields, change.max()
@@ -147,7 +154,7 @@ def update(
 
 @dataclasses.dataclass(frozen=True)
 class _Problem:
-    """A machine with a clamp: what the free layers feel from the layers that are wholly observed, computed once."""
+    """A machine with a clamp: the input from wholly observed layers is computed once."""
 
     machine: BoltzmannMachine
     held: Mapping[str, Held]
@@ -158,61 +165,66 @@ class _Problem:
 
     @classmethod
     def build(
-        cls, machine: BoltzmannMachine, held: Mapping[str, Held], rows: int, gain: Mapping[str, float] | None = None, bound: bool = True
+        cls,
+        machine: BoltzmannMachine,
+        held: Mapping[str, Held],
+        gain: Mapping[str, float] | None = None,
+        bound: bool = True,
     ) -> _Problem:
-        """``bound`` False leaves out what only :meth:`bound` needs."""
+        """``bound`` False leaves out what only :meth:`bound` needs: −E of the observed layers."""
         fixed = {name: h.values for name, h in held.items() if h.mask is None}
-        free = tuple(name for name in machine.layers if name not in fixed)
+        free, rows = tuple(name for name in machine.layers if name not in fixed), count_of(held)
         static = {name: machine.field(name, fixed, among=fixed).expand(rows, -1) for name in free}
-        constant = torch.zeros(rows, dtype=machine.dtype, device=machine.device)
-        if bound:
-            constant = _constant(machine, fixed, constant)
-        return cls(machine, held, free, static, constant, gain or {})
-
-    def only_block(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The exact update where one is enough: (means, fields)."""
-        fields = {name: self.field(name, {}) for name in self.free}
-        means = {name: h.values for name, h in self.held.items()}
-        means.update({name: self._fill(name, self.machine.units(name).mean(field)) for name, field in fields.items()})
-        return means, fields
+        total = torch.zeros(rows, dtype=machine.dtype, device=machine.device)
+        for name, x in fixed.items() if bound else ():
+            units = machine.units(name)
+            total = total + units.signal(x) @ machine.bias[name] - units.base_energy(x).sum(1)
+        for a, b in machine.edges if bound else ():
+            if a in fixed and b in fixed:
+                total = total + _coupling(machine, a, b, fixed)
+        return cls(machine, held, free, static, total, gain or {})
 
     def rows(self, index: Tensor) -> _Problem:
-        return dataclasses.replace(
-            self, held=take(self.held, index), static={n: f[index] for n, f in self.static.items()}, constant=self.constant[index]
-        )
+        static = {name: field[index] for name, field in self.static.items()}
+        held, constant = take(self.held, index), self.constant[index]
+        return dataclasses.replace(self, held=held, static=static, constant=constant)
 
     def holding(self, name: str, state: Tensor) -> _Problem:
         """The same with a free layer held in one state, (size,), in every row."""
-        machine, x = self.machine, state.unsqueeze(0)
-        signal, static = machine.units(name).signal(x), dict(self.static)
-        constant = self.constant + (static.pop(name) * signal).sum(1) - machine.units(name).base_energy(x).sum(1)
+        machine, x, static = self.machine, state.unsqueeze(0), dict(self.static)
+        units, signal = machine.units(name), machine.units(name).signal(x)
+        constant = self.constant + (static.pop(name) * signal).sum(1) - units.base_energy(x).sum(1)
         for other, _ in machine.neighbours(name):
             if other in static:
-                weight = next(weight for beside, weight in machine.neighbours(other) if beside == name)
+                weight = next(w for beside, w in machine.neighbours(other) if beside == name)
                 static[other] = static[other] + signal @ weight
         held = {**self.held, name: Held(x.expand(len(constant), -1))}
-        return dataclasses.replace(self, held=held, free=tuple(static), static=static, constant=constant)
+        return dataclasses.replace(
+            self, held=held, free=tuple(static), static=static, constant=constant
+        )
 
     def start(self) -> dict[str, Tensor]:
         """Observed cells at their values, free ones at the mean that their bias alone gives."""
         means = {name: h.values for name, h in self.held.items()}
         for name in self.free:
-            alone = self.machine.units(name).mean(self.machine.bias[name].expand_as(self.static[name]))
-            means[name] = self._fill(name, alone)
+            bias = self.machine.bias[name].expand_as(self.static[name])
+            means[name] = self.fill(name, self.machine.units(name).mean(bias))
         return means
 
-    def step(self, means: State, fields: State) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-        """Both blocks once, the one beside the first layer's first: (means, fields, largest change of each row)."""
+    def step(
+        self, means: State, fields: State
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Both blocks once, ``colours[1]`` first: (means, fields, largest change of each row)."""
         means, fields = dict(means), dict(fields)
         changes = []
-        for colour in (1, 0):
-            for name in self.machine.colours[colour]:
-                if name in self.free:
-                    fields[name] = self.field(name, means)
-                    new = self._fill(name, self.machine.units(name).mean(fields[name]))
-                    changes.append((new - means[name]).abs().amax(1))
-                    means[name] = new
-        return means, fields, torch.stack(changes).amax(0) if changes else torch.zeros_like(self.constant)
+        for name in (*self.machine.colours[1], *self.machine.colours[0]):
+            if name in self.free:
+                fields[name] = self.field(name, means)
+                new = self.fill(name, self.machine.units(name).mean(fields[name]))
+                changes.append((new - means[name]).abs().amax(1))
+                means[name] = new
+        change = torch.stack(changes).amax(0) if changes else torch.zeros_like(self.constant)
+        return means, fields, change
 
     def field(self, name: str, means: State) -> Tensor:
         field = self.static[name]
@@ -224,36 +236,29 @@ class _Problem:
     def bound(self, means: State, fields: State) -> Tensor:
         """L for means that came from ``fields``.
 
-        Each free variable adds log_partition(f) − f · s (its entropy, up to the base energy that cancels), each observed one
-        its own −base_energy; then E_Q of the couplings, by the static fields and the edges between free layers.
+        Each free variable adds log_partition(f) − f · s (its entropy, up to the base energy that
+        cancels), each observed one its own −base_energy; then E_Q of the couplings, by the static
+        fields and the edges between free layers.
         """
         total = self.constant
         for name in self.free:
             units, field, x = self.machine.units(name), fields[name], means[name]
-            signal = units.signal(x)
-            own, hold = units.log_partition(field), self.held.get(name)
-            missing = field
+            own, hold, missing = units.log_partition(field), self.held.get(name), field
             if hold is not None and hold.mask is not None and hold.variables is not None:
                 own = torch.where(hold.variables, -units.base_energy(x), own)
                 missing = torch.where(hold.mask, torch.zeros_like(field), field)
-            total = total + own.sum(1) + ((self.static[name] - missing) * signal).sum(1)
+            coupled = ((self.static[name] - missing) * units.signal(x)).sum(1)
+            total = total + own.sum(1) + coupled
         for a, b in self.machine.edges:
             if a in self.free and b in self.free:
-                pull = self.machine.units(a).signal(means[a]) @ self.machine.weight[f"{a}-{b}"]
-                total = total + (pull * self.machine.units(b).signal(means[b])).sum(1)
+                total = total + _coupling(self.machine, a, b, means)
         return total
 
-    def _fill(self, name: str, x: Tensor) -> Tensor:
+    def fill(self, name: str, x: Tensor) -> Tensor:
         return self.held[name].fill(x) if name in self.held else x
 
 
-def _constant(machine: BoltzmannMachine, fixed: State, start: Tensor) -> Tensor:
-    """``start`` plus −E of the layers that are wholly observed, row by row."""
-    total = start
-    for name, x in fixed.items():
-        total = total + (machine.units(name).signal(x) @ machine.bias[name]) - machine.units(name).base_energy(x).sum(1)
-    for a, b in machine.edges:
-        if a in fixed and b in fixed:
-            pull = machine.units(a).signal(fixed[a]) @ machine.weight[f"{a}-{b}"]
-            total = total + (pull * machine.units(b).signal(fixed[b])).sum(1)
-    return total
+def _coupling(machine: BoltzmannMachine, a: str, b: str, values: State) -> Tensor:
+    """s_aᵀ W s_b of each row, (rows,)."""
+    pull = machine.units(a).signal(values[a]) @ machine.weight[f"{a}-{b}"]
+    return (pull * machine.units(b).signal(values[b])).sum(1)

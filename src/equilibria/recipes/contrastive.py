@@ -27,7 +27,7 @@ from equilibria.inference.completion import evidence
 from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.solvers import Rule, Simultaneous
+from equilibria.solvers import Optimiser, Simultaneous
 from equilibria.training.stage import Average, Best, Stage
 from equilibria.units import Bernoulli, Categorical, Rectified, Spin, Units
 from equilibria.units.columns import LABEL, VISIBLE
@@ -186,7 +186,7 @@ def unbounded(table: Any) -> bool:
     return any(layer.kind in ("real", "positive") for layer in table.layers)
 
 
-def optimiser(how: Any, table: Any, rate: float, steps: int) -> Rule:
+def optimiser(how: Any, table: Any, rate: float, steps: int) -> Optimiser:
     """Gradient steps whose rate falls linearly to zero; constant without ``steps``."""
     momentum = how.momentum
     if momentum is None:
@@ -197,8 +197,8 @@ def optimiser(how: Any, table: Any, rate: float, steps: int) -> Rule:
     shared: dict[str, Any] = {"weight_decay": how.weight_decay, "steps": steps}
     shared["schedule"] = "linear" if steps else "constant"
     if getattr(how, "optimiser", "sgd") == "adam":
-        return Rule("adam", rate, betas=(momentum, 0.999), **shared)
-    return Rule("sgd", rate, momentum=momentum, **shared)
+        return Optimiser("adam", rate, betas=(momentum, 0.999), **shared)
+    return Optimiser("sgd", rate, momentum=momentum, **shared)
 
 
 def game_of(
@@ -497,7 +497,7 @@ def _beside(seen: Mapping[str, tuple[Tensor, Tensor | None]], names: Sequence[st
     return Batch(torch.cat(values, 1), torch.cat(filled, 1))
 
 
-def _pretraining_optimiser(how: Any, table: Any) -> Rule:
+def _pretraining_optimiser(how: Any, table: Any) -> Optimiser:
     """Momentum is at most ½ for the first tenth."""
     rate = how.pretrain_learning_rate
     if rate is None:
@@ -506,7 +506,7 @@ def _pretraining_optimiser(how: Any, table: Any) -> Rule:
     momentum = how.momentum
     if momentum is None:
         momentum = 0.5 if unbounded(table) else 0.9
-    return Rule(
+    return Optimiser(
         "sgd",
         whole.rate,
         momentum=min(0.5, momentum),

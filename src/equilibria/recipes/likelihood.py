@@ -11,7 +11,7 @@ from equilibria.data.rows import Labels, Rows, with_labels
 from equilibria.games.likelihood import Likelihood
 from equilibria.models.model import Model
 from equilibria.random import Stream
-from equilibria.solvers import Rule, Simultaneous
+from equilibria.solvers import Optimiser, Simultaneous
 from equilibria.training.stage import Average, Stage
 
 __all__ = ["maximum_likelihood"]
@@ -39,7 +39,7 @@ class maximum_likelihood:  # noqa: N801 - a recipe is called like a function
         self.rate, self.average = rate, average
 
     def __call__(self, rows: Rows) -> list[Stage]:
-        optimiser = Rule("adam", self.rate, schedule="linear", steps=self.steps)
+        optimiser = Optimiser("adam", self.rate, schedule="linear", steps=self.steps)
         average = Average(self.model, self.average) if self.average else None
         view = Labels(rows.table.classes) if rows.table.classes else None
         batches = rows.batches("fit", self.batch_size)

@@ -1,0 +1,722 @@
+r"""log Z of a Boltzmann machine: enumerated, or by annealed importance sampling and Bennett's
+ratio.
+
+**Annealing** (Neal 2001; Salakhutdinov & Murray 2008) draws chains from the independent base rates,
+where Z is known, and carries them through inverse temperatures 0 = β₀ < … < β_K = 1 by Gibbs
+sweeps; the importance weights average to Z/Z₀. From the model's own samples down to the base rates
+they average to Z₀/Z. By Jensen's inequality the way up tends to underestimate log Z and the way
+down to overestimate it: together they bracket it, if those samples are the model's (Burda, Grosse &
+Salakhutdinov 2015; Grosse, Ghahramani & Adams 2015). **Bennett's acceptance ratio** (Bennett 1976;
+Shirts & Chodera 2008) of neighbours on a ladder (:mod:`.ladder`) is the intercept of a logistic
+regression that tells their samples apart, with the least variance of all such estimates. Annealing
+needs chains that keep up with β, Bennett's ratio needs equilibrium at every replica, so the two
+fail differently. One colour is always summed out: a weight is a ratio of marginals, and varies less
+than one of joint states.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import optimize, special, stats
+from torch import Tensor
+
+from equilibria.check import choice, whole
+from equilibria.inference import exact, gibbs
+from equilibria.inference import ladder as exchanges
+from equilibria.inference.ladder import Replica, kept_colour
+from equilibria.models.boltzmann import BoltzmannMachine, State
+from equilibria.numbers import Measure
+from equilibria.random import RandomState, Stream, as_stream
+
+__all__ = [
+    "Betas",
+    "adaptive_schedule",
+    "bennett",
+    "both_sides",
+    "conservative",
+    "forward_ais",
+    "from_weights",
+    "ladder_draws",
+    "log_partition",
+    "reverse_ais",
+    "schedule",
+]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Progress = Callable[[int, int], None]
+Betas = int | str | Iterable[float]
+"""A number of steps (:func:`schedule`), "adaptive" (:func:`adaptive_schedule`), or the temperatures."""
+
+MAX_STATES = 2**16
+"""The largest number of states for which log Z is enumerated: about a second's work."""
+WIDE = 1.0
+"""The sides of log Z may be so many nats apart without a warning, if their intervals meet."""
+SOURCES = {
+    "chains": "They come from plain chains: where those miss a mode, this side is too small as well.",
+    "tempering": "They come from a tempering ladder.",
+    "exact": "They are exact draws.",
+}
+"""Where the samples of reverse annealing come from, with its note."""
+MISSED = "Modes that no chain has met are not in the interval."
+UNSTABLE = "a parameter may be infinite or a Gaussian layer unstable"
+_FEW_WEIGHTS = 0.1  # share of the samples below which the effective sample size is degenerate
+_FEW_DRAWS = 20  # effective sample size below which two replicas hardly overlap
+_FRESH = 0.9  # share of the last replica's draws that should have been at β = 0
+
+
+def log_partition(
+    machine: BoltzmannMachine,
+    random_state: RandomState = 0,
+    betas: Betas = 1000,
+    chains: int = 100,
+    max_states: int = MAX_STATES,
+    progress: Progress | None = None,
+) -> Measure:
+    """log Z in nats: enumerated if a colour has at most ``max_states`` states, else :func:`forward_ais`.
+
+    Examples
+    --------
+    >>> from equilibria.units import Bernoulli
+    >>> print(log_partition(BoltzmannMachine.stack(Bernoulli(3), Bernoulli(2))))
+    log Z = 3.46574 (exact; exact enumeration)
+    """
+    if exact.enumerable(machine, max_states=max_states):
+        value = float(exact.log_partition(machine, max_states=max_states))
+        return Measure.exact("log Z", value, "exact enumeration")
+    found = forward_ais(
+        machine, betas=betas, chains=chains, random_state=random_state, progress=progress
+    )
+    return found.replace(name="log Z")
+
+
+def both_sides(
+    machine: BoltzmannMachine,
+    samples: Mapping[str, Any] | None = None,
+    *,
+    source: str = "chains",
+    betas: Betas = "adaptive",
+    chains: int = 100,
+    ladder: bool | Mapping[str, Any] | None = None,
+    random_state: RandomState = 0,
+    progress: Progress | None = None,
+) -> Measure:
+    """log Z by forward and reverse annealing through the same temperatures: see :func:`conservative`.
+
+    Parameters
+    ----------
+    machine : BoltzmannMachine
+        The model, of any units.
+    samples : mapping of str to array, optional
+        States of every layer, (rows, size), one reverse run each. They must be the model's, in its
+        modes' proportions: chains that have met only some modes make both sides too small together,
+        and no test can tell. By default they are drawn by a ladder.
+    source : {"chains", "tempering", "exact"}
+        Where ``samples`` come from: the note says so.
+    betas, chains, random_state, progress
+        Of annealing: see :func:`forward_ais`.
+    ladder : bool or mapping, optional
+        Whether log Z is taken from a ladder as well (by default where no samples are given), or the
+        options of :func:`ladder_draws`, and ``betas``: a number of steps (40) or temperatures.
+
+    Examples
+    --------
+    >>> from equilibria.units import Bernoulli
+    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=2.0)
+    >>> z = both_sides(machine, betas=200, ladder={"betas": 5, "chains": 50, "sweeps": 100})
+    >>> [part.name for part in z.parts], z.warning
+    (['forward AIS', 'reverse AIS', 'ladder'], '')
+    """
+    if samples is None and ladder is False:
+        raise ValueError(
+            "samples: none came and ladder=False; give the model's samples or allow a ladder"
+        )
+    stream = as_stream(random_state)
+    steps = _temperatures(machine, betas, stream)
+    found = []
+    if ladder or (ladder is None and samples is None):
+        options = {"chains": chains, **(ladder if isinstance(ladder, Mapping) else {})}
+        key = stream.child("ladder")
+        levels = _temperatures(machine, options.pop("betas", 40), key, adaptive=True)
+        replicas = exchanges.temperatures(machine, levels)
+        draws = ladder_draws(replicas, random_state=key, **options)
+        found = [bennett(replicas, draws)]
+        if samples is None:
+            samples, source = draws.samples, "tempering"
+    up = forward_ais(machine, betas=steps, chains=chains, random_state=stream, progress=progress)
+    down = reverse_ais(
+        machine, samples or {}, betas=steps, source=source, random_state=stream, progress=progress
+    )
+    return conservative(up, down, *found)
+
+
+def conservative(forward: Measure, reverse: Measure, *others: Measure) -> Measure:
+    """The largest estimate of log Z, which makes the likelihood smallest, with all of them as its parts.
+
+    Its interval covers those of all parts. The warning says by how much they disagree and what to
+    do: where intervals do not meet, or values are more than a nat apart.
+
+    Examples
+    --------
+    >>> up = Measure("forward AIS", 99.0, 98.9, 99.1)
+    >>> z = conservative(up, Measure("reverse AIS", 100.5, 100.2, 100.8))
+    >>> z.value, z.low, z["reverse AIS"].value - z["forward AIS"].value
+    (100.5, 98.9, 1.5)
+    >>> z.warning
+    'The estimates of log Z are 1.50 nats apart (forward AIS 99.00, reverse AIS 100.50): use more
+    temperatures.'
+    """
+    parts = (forward, reverse, *others)
+    low, high = zip(*((float(p.low), float(p.high)) for p in parts), strict=True)  # type: ignore[arg-type]
+    largest = max(parts, key=lambda part: part.value)
+    apart = largest.value - min(part.value for part in parts)
+    sentences = [f"{part.name}: {part.warning}" for part in parts if part.warning]
+    if max(low) > min(high) or apart > WIDE:
+        values = ", ".join(f"{part.name} {part.value:.2f}" for part in parts)
+        cure = "use more temperatures."
+        if reverse.value < forward.value:
+            cure = "the reverse samples are not the model's: sample longer, or from a tempering ladder."
+        sentences.insert(0, f"The estimates of log Z are {apart:.2f} nats apart ({values}): {cure}")
+    method = f"the larger of {' and '.join(part.method for part in parts)}"
+    return largest.replace(
+        name="log Z", low=min(low), high=max(high), method=method, note=MISSED, parts=parts,
+        warning=" ".join(sentences),
+    )  # fmt: skip
+
+
+def from_sides(data: Mapping[str, Any]) -> Measure:
+    """Both sides of log Z from the JSON of version 0.1.0: forward, reverse and perhaps ladder."""
+    names = {"forward": "forward AIS", "reverse": "reverse AIS", "ladder": "ladder"}
+    sides = [{**data[key], "name": name} for key, name in names.items() if data.get(key)]
+    return conservative(*(Measure.from_json(side) for side in sides))
+
+
+# ------------------------------------------------------------------ annealing
+
+
+@torch.no_grad()
+def forward_ais(
+    machine: BoltzmannMachine,
+    *,
+    chains: int = 100,
+    betas: Betas = 1000,
+    random_state: RandomState = 0,
+    progress: Progress | None = None,
+) -> Measure:
+    """log Z by annealing from the machine's base rates: those of the data where ``set_base`` stored them.
+
+    Parameters
+    ----------
+    machine : BoltzmannMachine
+        The model.
+    chains : int
+        Number of independent runs, at least 2.
+    betas : int, "adaptive" or sequence of float
+        Number of temperatures (:func:`schedule`), 1,000 of them placed by
+        :func:`adaptive_schedule`, or the inverse temperatures, from 0 to 1.
+    random_state : int, Stream or numpy generator
+        The same value gives the same estimate.
+    progress : callable, optional
+        ``progress(done, total)`` after each temperature.
+
+    Returns
+    -------
+    Measure
+        In nats, with the 95 % interval of :func:`interval` and effective sample size (Σw)² / Σw².
+
+    Examples
+    --------
+    >>> from equilibria.units import Bernoulli
+    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=0.5)
+    >>> z = forward_ais(machine, random_state=0)
+    >>> z.low - 0.05 < exact.log_partition(machine) < z.high + 0.05
+    True
+    """
+    chains, parent = whole(2)("chains", chains), as_stream(random_state)
+    steps, stream = _temperatures(machine, betas, parent), parent.child("annealing")
+    logs = annealed(machine, steps, gibbs.start(machine, chains, stream), stream, progress)
+    method = f"AIS, {chains} chains, {_described(steps, betas)}"
+    note = "Forward AIS tends to underestimate log Z, which flatters the model."
+    return from_weights(logs + base_log_partition(machine), method, note, name="forward AIS")
+
+
+@torch.no_grad()
+def reverse_ais(
+    machine: BoltzmannMachine,
+    samples: Mapping[str, Any],
+    *,
+    betas: Betas = 1000,
+    source: str = "chains",
+    random_state: RandomState = 0,
+    progress: Progress | None = None,
+) -> Measure:
+    """log Z by annealing from the model's own samples down to the base rates.
+
+    ``samples`` are states of every layer, (rows, size), two or more; ``source`` as in
+    :func:`both_sides`, the rest as in :func:`forward_ais`.
+
+    Examples
+    --------
+    >>> from equilibria.units import Bernoulli
+    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=0.5)
+    >>> samples = gibbs.run(machine, gibbs.start(machine, rows=100), steps=100)
+    >>> abs(reverse_ais(machine, samples).value - forward_ais(machine).value) < 0.1
+    True
+    """
+    source, state = choice(*SOURCES)("source", source), machine.as_state(samples)
+    rows, parent = (
+        whole(2)("rows of samples", len(next(iter(state.values())))),
+        as_stream(random_state),
+    )
+    steps, stream = _temperatures(machine, betas, parent), parent.child("reverse annealing")
+    logs = annealed(machine, steps[::-1], state, stream, progress)
+    method = f"reverse AIS, {rows} chains, {_described(steps, betas)}"
+    note = "Reverse AIS tends to overestimate log Z, if its samples really are the model's."
+    logs, note = logs - base_log_partition(machine), f"{note} {SOURCES[source]}"
+    return from_weights(logs, method, note, name="reverse AIS", sign=-1.0)
+
+
+def annealed(
+    machine: BoltzmannMachine,
+    betas: Sequence[float],
+    state: State,
+    stream: Stream,
+    progress: Progress | None = None,
+    trace: list[Tensor] | None = None,
+) -> Tensor:
+    """log w of each chain along ``betas``, up or down, float64 (chains,); ``trace`` takes each step's part.
+
+    A move draws the summed colour, then the kept one. As a chain on the kept colour it is
+    reversible, so the way down may use the moves of the way up.
+    """
+    kept, state = kept_colour(machine), dict(state)
+    rows = len(next(iter(state.values())))
+    total = torch.zeros(rows, dtype=torch.float64, device=machine.device)
+    for step, (before, after) in enumerate(itertools.pairwise(betas)):
+        # one product serves both marginals and the draw
+        pull = {name: machine.pull(name, state) for name in machine.colours[1 - kept]}
+        felt = [
+            {n: machine.bias_at(n, b) + b * x for n, x in pull.items()} for b in (before, after)
+        ]
+        part = gibbs.log_marginal(machine, kept, state, felt[1], after)
+        part = part - gibbs.log_marginal(machine, kept, state, felt[0], before)
+        total += part
+        if trace is not None:
+            trace.append(part)
+        if step + 2 < len(betas):
+            key = stream.child(step)
+            for name, field in felt[1].items():
+                state[name] = machine.units(name).sample(field, key.child(name))
+            state.update(gibbs.block(machine, kept, state, key, beta=after)[0])
+        if progress is not None:
+            progress(step + 1, len(betas) - 1)
+    return total
+
+
+@torch.no_grad()
+def base_log_partition(machine: BoltzmannMachine) -> float:
+    """log Z at β = 0, in closed form."""
+    fields = ((machine.units(name), machine.base(name)[None]) for name in machine.layers)
+    return sum(float(units.log_partition(field).double().sum()) for units, field in fields)
+
+
+def schedule(steps: int) -> list[float]:
+    """Inverse temperatures, denser towards 1, in the proportions of Salakhutdinov & Murray (2008).
+
+    A thirtieth of the steps goes to [0, 0.5], four fifteenths to [0.5, 0.9], the rest to [0.9, 1];
+    below 300 steps they are even.
+
+    Examples
+    --------
+    >>> betas = schedule(1000)
+    >>> len(betas), betas[0], betas[-1]
+    (1001, 0.0, 1.0)
+    """
+    steps = whole(1)("betas", steps)
+    if steps < 300:
+        return torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
+    first, second = steps // 30 + 1, 4 * steps // 15
+    parts = [(0.0, 0.5, first), (0.5, 0.9, second), (0.9, 1.0, steps - first - second)]
+    betas = [torch.linspace(a, b, n + 1, dtype=torch.float64)[:-1] for a, b, n in parts]
+    return [*torch.cat(betas).tolist(), 1.0]
+
+
+@torch.no_grad()
+def adaptive_schedule(
+    machine: BoltzmannMachine,
+    steps: int = 1000,
+    *,
+    chains: int = 50,
+    pilot: int = 200,
+    random_state: RandomState = 0,
+) -> list[float]:
+    r"""Inverse temperatures that share the variance of the log weights out evenly, by a pilot run.
+
+    A step Δβ adds about Δβ² g(β) to the variance, g being the variance of d log f_β/dβ at β. For a
+    given number of steps the sum is least where each has the same part of the thermodynamic length
+    :math:`\int_0^1 \sqrt{g(\beta)} \, d\beta` (Gelman & Meng 1998; Crooks 2007). Two annealing runs
+    of ``chains`` and at most ``pilot`` temperatures measure it, the second at the temperatures that
+    the first proposes. A tenth of the steps is spread evenly, in case the pilot has missed
+    something.
+
+    Examples
+    --------
+    >>> from equilibria.units import Bernoulli
+    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=3.0)
+    >>> betas = adaptive_schedule(machine, 100)
+    >>> len(betas), betas[0], betas[-1]
+    (101, 0.0, 1.0)
+    """
+    steps, stream = whole(1)("betas", steps), as_stream(random_state).child("pilot")
+    betas = schedule(min(pilot, 299))  # even temperatures
+    for turn in range(2):
+        key, trace = stream.child(turn), []  # type: tuple[Stream, list[Tensor]]
+        annealed(machine, betas, gibbs.start(machine, chains, key), key, trace=trace)
+        lengths = torch.stack(trace).std(1).cpu().numpy()
+        if not np.isfinite(lengths).all():
+            raise ValueError(f"machine: its annealed weights are not finite; {UNSTABLE}")
+        total, share = lengths.sum(), 0.1 if lengths.any() else 1.0
+        rates = share * np.diff(betas) + (0.9 * lengths / total if total > 0 else 0.0)
+        reached = np.concatenate([[0.0], np.cumsum(rates)])
+        count = steps if turn else len(betas) - 1
+        inner = np.interp(np.linspace(0, reached[-1], count + 1), reached, betas)[1:-1]
+        betas = [0.0, *inner.tolist(), 1.0]
+    return betas
+
+
+def _temperatures(
+    machine: BoltzmannMachine, betas: Betas, stream: Stream, adaptive: bool = False
+) -> list[float]:
+    """``betas`` as a list; with ``adaptive`` a number of steps is placed adaptively too."""
+    if isinstance(betas, str):
+        choice("adaptive")("betas", betas)
+        return adaptive_schedule(machine, random_state=stream)
+    if not isinstance(betas, Iterable):
+        return (
+            adaptive_schedule(machine, betas, random_state=stream) if adaptive else schedule(betas)
+        )
+    steps = [float(beta) for beta in betas]
+    rising = all(a <= b for a, b in itertools.pairwise(steps))
+    if len(steps) < 2 or steps[0] != 0.0 or steps[-1] != 1.0 or not rising:
+        raise ValueError("betas: expected inverse temperatures that rise from 0 to 1")
+    return steps
+
+
+def _described(steps: Sequence[float], betas: Betas) -> str:
+    even = list(steps) == schedule(len(steps) - 1)
+    kind = "adaptive " if isinstance(betas, str) else "" if even else "given "
+    return f"{len(steps) - 1} {kind}temperatures"
+
+
+# ------------------------------------------------------------------ importance weights
+
+
+def from_weights(
+    log_weights: Tensor | Array, method: str, note: str = "", *, name: str = "log Z", sign: float = 1.0,
+    level: float = 0.95,
+) -> Measure:  # fmt: skip
+    """``sign`` · log of the mean of independent weights; −1 where they average to 1/Z.
+
+    Examples
+    --------
+    >>> print(from_weights(np.array([0.0, 0.1, -0.1, 0.0]), "four weights"))
+    log Z = 0.00249896 (95 % interval -0.131275 to 0.133545; n = 4, effectively 4; four weights)
+    """
+    logs = log_weights.cpu().numpy() if isinstance(log_weights, Tensor) else log_weights
+    if not np.isfinite(logs).all():
+        raise ValueError(f"machine: its annealed weights are not finite; {UNSTABLE}")
+    value, *ends = (sign * end for end in interval(logs, level))
+    return Measure(
+        name, value, min(ends), max(ends), level, len(logs), method, ess=effective(logs), note=note,
+        warning=warning(logs),
+    )  # fmt: skip
+
+
+def effective(log_weights: Array) -> float:
+    """(Σw)² / Σw²: the number of equal weights with the same variance of the mean."""
+    relative = np.exp(log_weights - log_weights.max())
+    return float(relative.sum() ** 2 / np.square(relative).sum())
+
+
+def interval(log_weights: Array, level: float = 0.95) -> tuple[float, float, float]:
+    r"""(log of the mean weight, lower end, upper end), in closed form.
+
+    Student's interval covers 80 % instead of 95 % of log-normal weights at σ = 2, so two
+    corrections are made. With g the sample skewness, the pivot of the ends is Hall's monotone cubic
+    in t, t + g t²/3√n + g² t³/27n + g/6√n, solved for ± t_{n−1} (Hall 1992, "On the removal of
+    skewness by transformation"). Where the log weights pass for normal (Shapiro and Wilk at 1 %)
+    the interval is widened to Cox's for a log-normal mean, which knows of the tail that n weights
+    have not shown yet,
+
+    .. math:: \bar\ell + \tfrac12 s_\ell^2 \pm t_{n-1} \sqrt{s_\ell^2 / n + s_\ell^4 / 2(n - 1)}.
+
+    The lower end is at least log((1 − level)/2) below the value: by Markov's inequality an average
+    of positive weights with mean Z exceeds a multiple c of Z with probability at most 1/c.
+
+    Examples
+    --------
+    >>> interval(np.zeros(10))
+    (0.0, 0.0, 0.0)
+    """
+    n, top = len(log_weights), log_weights.max()
+    value = float(top + math.log(np.exp(log_weights - top).mean()))
+    relative = np.exp(log_weights - value)
+    t = float(stats.t.ppf(0.5 + level / 2, n - 1))
+    low = high = 0.0
+    if (deviation := float(relative.std(ddof=1))) >= 1e-12:
+        slope = float(((relative - 1.0) ** 3).mean()) / deviation**3 / 3  # a third of the skewness
+        targets = np.array([t, -t]) / math.sqrt(n)
+        if abs(slope) >= 1e-9:
+            cubic = 1 + 3 * slope * (targets - slope / (2 * n))
+            targets = (np.cbrt(cubic) - 1) / slope
+        low, high = (math.log(end) if end > 0 else -math.inf for end in 1 - targets * deviation)
+    if 3 <= n <= 2000 and np.ptp(log_weights) >= 1e-9 and stats.shapiro(log_weights).pvalue > 0.01:
+        variance = float(log_weights.var(ddof=1))
+        centre = float(log_weights.mean()) + variance / 2 - value
+        half = t * math.sqrt(variance / n + variance**2 / (2 * (n - 1)))
+        low, high = min(low, centre - half), max(high, centre + half)
+    return value, value + max(low, -math.log(2 / (1 - level))), value + high
+
+
+def pareto_shape(log_weights: Array) -> float:
+    """k̂, the shape of a generalised Pareto fitted to the largest weights; moments above 1/k do not exist.
+
+    The tail holds min(n/5, 3√n) weights; the fit is that of Zhang and Stephens (2009) with the weak
+    prior of Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling".
+    NaN where fewer than five weights are in the tail or they are all equal.
+
+    Examples
+    --------
+    >>> tail = np.log(stats.pareto(1.25).ppf((np.arange(4000) + 0.5) / 4000))  # k = 0.8
+    >>> round(pareto_shape(tail), 1)
+    0.8
+    """
+    n, ordered = len(log_weights), np.sort(log_weights)
+    if (size := int(min(n / 5, 3 * math.sqrt(n)))) < 5:
+        return math.nan
+    excess = np.exp(ordered[-size:] - ordered[-1]) - math.exp(ordered[-size - 1] - ordered[-1])
+    if excess[-1] <= 1e-12 or excess[0] <= 0:
+        return math.nan
+    grid = 30 + int(math.sqrt(size))
+    places = np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))
+    theta = 1 / excess[-1] + (1 - places) / (3 * excess[size // 4])
+    shape = np.log1p(-theta[:, None] * excess).mean(1)
+    weight = special.softmax(size * (np.log(-theta / shape) - shape - 1))
+    fitted = float(np.log1p(-float((theta * weight).sum()) * excess).mean())
+    return (fitted * size + 5.0) / (size + 10)
+
+
+def warning(log_weights: Array) -> str:
+    """A sentence where the weights' mean is not to be trusted; else nothing.
+
+    Signs are an effective sample size below 10 %, or a tail whose mean converges too slowly for any
+    n at hand, k̂ > 0.7. The tail counts only where the effective sample size is below 50 %, since
+    k̂ of a hundred weights is known to about ± 0.3.
+    """
+    n, few = len(log_weights), effective(log_weights)
+    if few < _FEW_WEIGHTS * n or few < 3:
+        said, cure = f"Few chains carry the estimate ({few:.0f} of {n})", "temperatures"
+    elif few < 0.5 * n and (shape := pareto_shape(log_weights)) > 0.7:
+        said = f"The largest weights have a heavy tail (Pareto shape {shape:.2f})"
+        cure = "temperatures or chains"
+    else:
+        return ""
+    return f"{said}: use more {cure}, and read the interval as too narrow."
+
+
+# ------------------------------------------------------------------ Bennett's ratio over a ladder
+
+
+class Draws(NamedTuple):
+    """Draws of a ladder.
+
+    ``up`` and ``down`` are log f_{i+1}/f_i at draws of replica i and of replica i + 1, (pairs,
+    draws, chains); ``fresh`` (draws, chains) tells whether the last replica's state has been at the
+    first; ``samples`` are the last replica's states at the end.
+    """
+
+    up: Array
+    down: Array
+    fresh: Array
+    samples: Mapping[str, Tensor]
+
+
+@torch.no_grad()
+def ladder_draws(
+    replicas: Sequence[Replica],
+    *,
+    states: Sequence[Mapping[str, Any]] | None = None,
+    chains: int = 100,
+    sweeps: int = 500,
+    every: int = 5,
+    random_state: RandomState = 0,
+    progress: Progress | None = None,
+) -> Draws:
+    """Sample a ladder for :func:`bennett`; a third of the sweeps is thrown away, every ``every``-th used.
+
+    Where no ``states`` are given the chains of each replica start where annealing through the
+    ladder brings them, with a sweep at each replica.
+    """
+    chains, sweeps, every = (
+        whole(2)("chains", chains),
+        whole(1)("sweeps", sweeps),
+        whole(1)("every", every),
+    )
+    stream, found, fresh = as_stream(random_state), [], []
+    if states is None:
+        states = [gibbs.start(replicas[0].machine, chains, stream.child("start"))]
+        for i, (machine, beta) in enumerate(replicas[1:]):
+            states.append(gibbs.sweep(machine, states[-1], stream.child("start", i), beta=beta)[0])
+
+    def visit(step: int, now: Sequence[State], been: Tensor) -> None:
+        if step >= sweeps // 3 and (sweeps - 1 - step) % every == 0:
+            found.append(log_ratios(replicas, now))
+            fresh.append(been.cpu().numpy())
+        if progress is not None:
+            progress(step + 1, sweeps)
+
+    last, _ = exchanges.run(replicas, sweeps, states=states, random_state=stream, visit=visit)
+    up, down = (np.stack(part, 1) for part in zip(*found, strict=True))
+    return Draws(up, down, np.stack(fresh), last[-1])
+
+
+@torch.no_grad()
+def log_ratios(replicas: Sequence[Replica], states: Sequence[State]) -> tuple[Array, Array]:
+    """log f_{i+1}/f_i at the states of replica i and of replica i + 1, each (pairs, rows)."""
+    kept, up, down = kept_colour(replicas[0].machine), [], []
+    for i, state in enumerate(states):
+        pulls: dict[
+            int, dict[str, Tensor]
+        ] = {}  # one product for all replicas that share a machine
+        logs = {}
+        for j in range(max(i - 1, 0), min(i + 2, len(replicas))):
+            machine, beta = replicas[j]
+            if id(machine) not in pulls:
+                names = machine.colours[1 - kept]
+                pulls[id(machine)] = {name: machine.pull(name, state) for name in names}
+            pull = pulls[id(machine)]
+            fields = {name: machine.bias_at(name, beta) + beta * x for name, x in pull.items()}
+            logs[j] = gibbs.log_marginal(machine, kept, state, fields, beta).cpu().numpy()
+        up += [logs[i + 1] - logs[i]] if i + 1 in logs else []
+        down += [logs[i] - logs[i - 1]] if i else []
+    return np.stack(up), np.stack(down)
+
+
+def bennett(replicas: Sequence[Replica], draws: Draws, level: float = 0.95) -> Measure:
+    """log Z of the last replica by the sum of :func:`bennett_ratio` along the ladder, the first at β = 0.
+
+    The interval is Student's over the chains, so it holds for draws that are correlated in time and
+    between replicas; ``ess`` is the worst pair's. The warning names pairs that hardly overlap,
+    pairs whose samples contradict each other, drift, and states that have not travelled. Each of
+    its tests gives one false alarm in a thousand ladders.
+
+    Examples
+    --------
+    >>> from equilibria.units import Bernoulli
+    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=2.0)
+    >>> replicas = exchanges.temperatures(machine, 8)
+    >>> z = bennett(replicas, ladder_draws(replicas, chains=50, sweeps=50))
+    >>> z.low - 0.1 < exact.log_partition(machine) < z.high + 0.1
+    True
+    """
+    pairs = [bennett_ratio(up, down) for up, down in zip(draws.up, draws.down, strict=True)]
+    chains = draws.up.shape[2]
+    value = base_log_partition(replicas[0].machine) + sum(pair.value for pair in pairs)
+    together = _spread(np.sum([pair.influence for pair in pairs], axis=0))
+    error = together if all(math.isfinite(pair.error) for pair in pairs) else math.inf
+    half = float(stats.t.ppf(0.5 + level / 2, chains - 1)) * error
+    worst = min(range(len(pairs)), key=lambda i: pairs[i].ess)
+    odd = max(range(len(pairs)), key=lambda i: abs(pairs[i].consistency))
+    drift = np.sum([pair.drift for pair in pairs], axis=0)
+    said, t = [], pairs[odd].consistency
+    if (few := pairs[worst].ess) < _FEW_DRAWS:
+        where = f"Replicas {worst} and {worst + 1} hardly overlap (effective sample size {few:.0f})"
+        said.append(f"{where}: put one between them or draw more.")
+    if abs(t) > stats.t.isf(0.5e-3 / len(pairs), chains - 1):
+        where = f"The samples of replicas {odd} and {odd + 1} contradict each other (t = {t:.1f})"
+        said.append(f"{where}: one of them is not in equilibrium, sweep longer.")
+    if abs(moved := drift.sum()) > stats.t.isf(0.5e-3, chains - 1) * _spread(drift) > 0:
+        said.append(
+            f"log Z moved by {moved:.2f} nats between the halves of the draws: sweep longer."
+        )
+    if (share := float(draws.fresh.mean())) < _FRESH:
+        where = f"Only {100 * share:.0f} % of the last replica's draws have been at β = 0"
+        said.append(f"{where}: sweep longer, or use fewer replicas.")
+    method = f"Bennett's ratio, {len(replicas)} replicas, {chains} chains, {draws.up.shape[1]} draws each"
+    note = "The ladder needs equilibrium at every replica: modes that all miss are not in its interval."
+    return Measure(
+        "ladder", value, value - half, value + half, level, method=method, ess=few, note=note,
+        warning=" ".join(said),
+    )  # fmt: skip
+
+
+class Ratio(NamedTuple):
+    """log Z of one replica minus that of the one below.
+
+    ``error`` is its standard error, each chain being one observation however correlated its draws;
+    ``overlap`` is 1 for equal distributions and 0 for disjoint ones; ``ess`` is the number of
+    independent draws that would give this error at the largest distance at which replicas still
+    overlap; ``consistency`` is Student's t of the test that the log-odds rise with slope 1 in log
+    f_b/f_a, as they do in equilibrium. ``influence`` and ``drift`` (chains,) are each chain's part
+    of the value, and of the difference between the values of the later and the earlier half of the
+    draws.
+    """
+
+    value: float
+    error: float
+    overlap: float
+    ess: float
+    consistency: float
+    influence: Array
+    drift: Array
+
+
+def bennett_ratio(up: Array, down: Array) -> Ratio:
+    """Bennett's ratio from log f_b/f_a at samples of a (``up``) and of b (``down``), (draws, chains).
+
+    With p(x) = σ(log f_b/f_a − r + log n_b/n_a), the probability that x came from b, r solves
+    Σ_a p = Σ_b (1 − p).
+    """
+    if not (np.isfinite(up).all() and np.isfinite(down).all()):
+        raise ValueError(f"samples: the log-ratios are not finite there; {UNSTABLE}")
+    offset = math.log(down.size / up.size)
+    reach = abs(offset) + 40.0
+
+    def excess(r: float) -> float:
+        taken, missed = special.expit(up - r + offset), special.expit(r - down - offset)
+        return float(taken.sum() - missed.sum())
+
+    low, high = min(up.min(), down.min()) - reach, max(up.max(), down.max()) + reach
+    value = float(optimize.brentq(excess, low, high, xtol=1e-12, rtol=1e-14))
+    p, q = special.expit(up - value + offset), special.expit(value - down - offset)
+    weight_a, weight_b = p * (1 - p), q * (1 - q)
+    information = float(weight_a.sum() + weight_b.sum())
+    harmonic = 1 / up.size + 1 / down.size
+    if information < 1e-12:
+        return Ratio(value, math.inf, 0.0, 0.0, 0.0, *np.zeros((2, up.shape[1])))
+    influence = (p.sum(0) - q.sum(0)) / information
+    error = _spread(influence)
+    drift = (_later(p) - _later(q)) / information
+    centre = float((weight_a * up).sum() + (weight_b * down).sum()) / information
+    score = ((down - centre) * q).sum(0) - ((up - centre) * p).sum(0)
+    # Where a few states decide that only one replica has shown, the scores' own spread is too small.
+    told = float((weight_a * (up - centre) ** 2).sum() + (weight_b * (down - centre) ** 2).sum())
+    t = float(score.sum()) / max(_spread(score), math.sqrt(told)) if told > 0 else 0.0
+    ess = 2 / (error**2 + harmonic)
+    return Ratio(value, error, information * harmonic, ess, t, influence, drift)
+
+
+def _later(x: Array) -> Array:
+    """Twice the sum over the later half of the draws minus that over the earlier half, (chains,)."""
+    half = len(x) // 2
+    return 2 * (x[len(x) - half :].sum(0) - x[:half].sum(0))
+
+
+def _spread(parts: Array) -> float:
+    """The standard error of a sum over chains."""
+    return math.sqrt(len(parts)) * float(parts.std(ddof=1))
