@@ -34,6 +34,7 @@ __all__ = [
     "folder",
     "number",
     "optional",
+    "seed",
     "sequence",
     "whole",
     "widths",
@@ -164,6 +165,17 @@ def folder() -> Check:
         return value if isinstance(value, str | os.PathLike) else None
 
     return Check("the name of a folder", accept)
+
+
+def seed() -> Check:
+    """A whole number, a numpy generator, or None."""
+
+    def accept(value: Any) -> Any:
+        if isinstance(value, np.random.RandomState | np.random.Generator):
+            return value
+        return whole().accept(value)
+
+    return optional(Check("a whole number, a numpy generator or None", accept, int))
 
 
 def device() -> Check:

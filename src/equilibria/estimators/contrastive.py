@@ -129,29 +129,29 @@ class Contrastive(Estimator):
         fitted = self.checked() if first else self
         rows = fitted.first_batch(X, y) if first else fitted.next_batch(X, y)
         fitted.update(rows)
-        return self._adopt(fitted) if first else self
+        return self.adopt(fitted) if first else self
 
     def first_batch(self, X: Any, y: Any) -> Rows:
         """The rows of a first batch; the model is built from them."""
-        X, y, _ = self._opened(X, y)
-        X = self._validated(X)
+        X, y, _ = self.opened(X, y)
+        X = self.validated(X)
         table = self.tabulate(X, y)
         self.seed_ = as_seed(self.random_state)
-        rows = Rows(table, X, self._codes(table, y, len(X)), self.stream, device=self.device)
+        rows = Rows(table, X, self.codes(table, y, len(X)), self.stream, device=self.device)
         self.table_ = table.with_grey(rows.statistics.grey)
         rows = dataclasses.replace(rows, table=self.table_)
         plan = self.build(self.table_, self.stream)
         self.model_ = plan.model.to(self.device)
         plan.recipe(rows)
-        self.n_steps_, self.history_, self.health_ = 0, [], []
+        self.n_steps_, self.history_, self.health_, self.numbers_ = 0, [], [], {}
         return rows
 
     def next_batch(self, X: Any, y: Any) -> Rows:
         """The rows of a later batch, under the table that the first one made."""
-        X, y, _ = self._opened(X, y)
-        X = self._validated(X, reset=False)
+        X, y, _ = self.opened(X, y)
+        X = self.validated(X, reset=False)
         table, settings = self.table_, self.settings_
-        rows = Rows(table, X, self._codes(table, y, len(X)), self.stream, device=settings.device)
+        rows = Rows(table, X, self.codes(table, y, len(X)), self.stream, device=settings.device)
         self.table_ = table.with_grey(sorted({*table.grey, *rows.statistics.grey}))
         return dataclasses.replace(rows, table=self.table_)
 
@@ -174,8 +174,8 @@ class Contrastive(Estimator):
             )
         self.model_.keep(game.chains)
         self.n_steps_ += 1
-        for name in ("_log_z_", "_precise"):
-            self.__dict__.pop(name, None)
+        self.numbers_ = {}
+        self.__dict__.pop("_precise", None)
 
     def _revived(self) -> tuple[ContrastiveGame, Solver]:
         """The last stage's game, its chains where training left them, with a constant rate."""

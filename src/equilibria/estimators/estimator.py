@@ -24,6 +24,7 @@ from equilibria.data.batches import BINARISE
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.table import Table
 from equilibria.errors import RunError
+from equilibria.estimators import all_estimators
 from equilibria.estimators.migrate import migrated
 from equilibria.estimators.params import estimator, param, parameters
 from equilibria.evaluation import likelihood
@@ -85,8 +86,8 @@ CANNOT: Mapping[str, str] = {
 
 
 @estimator
-class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Base of the estimators: a subclass has parameters, class attributes and ``build``.
+class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Base of everything that is trained into a run: parameters, class attributes and ``build``.
 
     Attributes
     ----------
@@ -94,6 +95,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         The trained model, over encoded rows.
     table_ : Table
         What the columns are: encodes rows, decodes samples.
+    numbers_ : dict of str to Measure
+        What was worked out when it was first asked for: log Z.
     history_ : list of dict
         What was logged while training.
     health_ : list of str
@@ -112,34 +115,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     kept: ClassVar[tuple[str, ...]] = ()
     """Attributes that a run keeps beside the parameters and has back before ``build``."""
 
-    kinds: Any = param(
-        "auto",
-        "What the columns are: one of binary, categorical, real, positive, spin, picture for all; a list "
-        "or a mapping (by name or place) for some of them; mixed, each by what it holds. Auto takes a "
-        "table with text as mixed; else binary where all values are in [0, 1] or value_range is given, "
-        "which are then probabilities; else real.",
-        check.anything("a kind, or kinds by column"),
-    )
-    value_range: Any = param(
-        None,
-        "Smallest and largest value that the data can have, such as (0, 255).",
-        optional(sequence(number(), 2, "two numbers", length=2)),
-    )
-    picture_shape: Any = param(
-        None,
-        "(height, width), or (height, width, 3) for colours, where rows are flattened pictures.",
-        optional(sequence(whole(1), 2, "(height, width), or (height, width, 3) for colours")),
-    )
-    labels: bool = param(False, "Whether y is learnt too, beside the columns.", flag())
-    missing_label: Any = param(
-        None, "What stands for a missing label beside NaN and None.", check.anything("a label")
-    )
-    binarise: Any = param(
-        "resample",
-        "How grey values of binary columns become zeros and ones: by a new draw in every batch, by one "
-        "fixed draw, by a threshold of .5; None leaves them as they are.",
-        optional(choice(*BINARISE)),
-    )
+    # parameters of Estimator; here they are what they are for everything else
+    kinds, value_range, picture_shape = "auto", None, None
+    labels, missing_label, binarise = False, None, None
+
     validation_fraction: float = param(
         0.0,
         "Share of the rows that is kept from training: by these training is monitored, the best kept, "
@@ -152,7 +131,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     random_state: Any = param(
         None,
         "Seed of every draw: the same value gives the same model.",
-        check.anything("a whole number, a numpy generator or None"),
+        check.seed(),
     )
     device: str = param("cpu", "Where torch computes.", check.device())
     out: Any = param(
@@ -204,17 +183,14 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         equilibria.errors.TrainingInterrupted
             When SIGINT or SIGTERM came; with ``out`` the state has been saved.
         """
-        fitted = self.checked()
-        X, y, origin = fitted._opened(X, y)
-        X = fitted._validated(X)
-        table = fitted.tabulate(X, y)
-        return self._adopt(fitted._trained(table, X, fitted._codes(table, y, len(X)), origin))
+        return self.adopt(self.checked().learn(X, y))
 
-    def fit_rows(self, table: Table, X: Any, y: Any = None) -> Any:
-        """Train on rows under a table that is known already: columns of windows, of another model."""
-        fitted = self.checked()
-        X = fitted._validated(X)
-        return self._adopt(fitted._trained(table, X, fitted._codes(table, y, len(X)), None))
+    def learn(self, X: Any, y: Any = None) -> Any:
+        """Train this very estimator, whose parameters have been checked."""
+        X, y, origin = self.opened(X, y)
+        X = self.validated(X)
+        table = self.tabulate(X, y)
+        return self.train(table, X, self.codes(table, y, len(X)), origin)
 
     def checked(self) -> Any:
         """A copy that is not fitted, each parameter checked and in Python's own type."""
@@ -245,7 +221,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             )
         return table.with_labels(LabelCoding.infer(y, self.missing_label))
 
-    def _opened(self, X: Any, y: Any) -> tuple[Any, Any, Any]:
+    def opened(self, X: Any, y: Any) -> tuple[Any, Any, Any]:
         """Rows, labels and origin; a ``Data`` brings all of them, and what is known of its values."""
         if not hasattr(X, "digest"):
             return X, y, None
@@ -253,10 +229,14 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             self.value_range = (X.low, X.high)
         if self.picture_shape is None:
             self.picture_shape = X.shape
-        values = X.frame() if X.columns is not None else X.values
+        values = X.values
+        if X.columns is not None and not hasattr(values, "iloc"):
+            import pandas as pd
+
+            values = pd.DataFrame(values, columns=list(X.columns))
         return values, (X.labels if y is None else y), X.origin
 
-    def _validated(self, X: Any, reset: bool = True) -> Any:
+    def validated(self, X: Any, reset: bool = True) -> Any:
         """Rows as scikit-learn wants them; a frame stays a frame."""
         least = 2 if reset else 1
         if hasattr(X, "iloc"):
@@ -270,7 +250,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         options = {"dtype": dtype, "ensure_min_samples": least, "ensure_all_finite": finite}
         return validate_data(self, X, reset=reset, **options)
 
-    def _codes(self, table: Table, y: Any, rows: int) -> np.ndarray | None:
+    def codes(self, table: Table, y: Any, rows: int) -> np.ndarray | None:
         """Class numbers, −1 where missing; None where the model learns no labels."""
         if table.labels is None:
             return None
@@ -290,10 +270,15 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                     f"{', '.join(sorted(self.takes))} columns; say kinds=, or leave it out"
                 )
 
-    def _trained(
-        self, table: Table, X: Any, codes: np.ndarray | None, origin: Any, run: Run | None = None
+    def train(
+        self,
+        table: Table,
+        X: Any,
+        codes: np.ndarray | None = None,
+        origin: Any = None,
+        run: Run | None = None,
     ) -> Any:
-        """Play the recipe's stages; ``run`` is one to go on with."""
+        """Play the recipe's stages on rows under a table; ``run`` is one to go on with."""
         group, resume = processes(self.device), run is not None
         if run is None and self.out is not None and group.writes:
             Run.refuse_taken(self.out, self.overwrite)
@@ -305,7 +290,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         table = table.with_grey(rows.statistics.grey)
         binarise = self.binarise if table.grey else None
         rows = dataclasses.replace(rows, table=table, binarise=binarise)
-        self.table_ = table
+        self.table_, self.numbers_ = table, {}
         plan = self.build(self.table_, self.stream)
         plan.model.to(self.device)
         stages = plan.recipe(rows)
@@ -321,8 +306,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             self.n_steps_, self.history_ = trainer.step, trainer.history
             self.health_ = [*trainer.warnings, *health.sentences(self.history_)]
             if run is not None and group.writes:
-                self._write(run)
-        self._run = run
+                self.write(run)
+        self.run_ = run
         return self
 
     def _split(
@@ -345,7 +330,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             table, take(X, train), parts[0], held=take(X, held), held_codes=parts[1], **shared
         )
 
-    def _adopt(self, fitted: Any) -> Any:
+    def adopt(self, fitted: Any) -> Any:
         """Take over what a copy has learnt; parameters stay as the user gave them."""
         own = {field.name for field in parameters(self)}
         for name in [name for name in vars(self) if name not in own and not name.startswith("_sk")]:
@@ -422,7 +407,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         rows = None if given is None else self._given_rows(given, n)
         held = self._held(rows, y, n)
         with torch.no_grad():
-            drawn = self.model_.sample(n, self._draws(random_state, "sample"), held, **options)
+            drawn = self.model_.sample(n, self.draws(random_state, "sample"), held, **options)
         decoded = self.table_.decode(drawn[:, : self.table_.size].cpu(), like=rows)
         return decoded if rows is None else self.table_.put_back(decoded, rows)
 
@@ -439,7 +424,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        values = self._values(self._validated(X, reset=False))
+        values = self.values(self.validated(X, reset=False))
         return self._log_prob(values) - self._log_z() - self._log_volume(values)
 
     @available_if(can("score"))
@@ -451,7 +436,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def log_likelihood(self, X: Any) -> Measure:
         """Mean log p(x) over rows with its interval; it says whether it is a bound."""
         check_is_fitted(self)
-        values = self._values(self._validated(X, reset=False))
+        values = self.values(self.validated(X, reset=False))
         scores, volume = self._log_prob(values), self._log_volume(values)
         normalised = "normaliser" not in self.capabilities_
         gaps = bool(values[:, : self.table_.size].isnan().any())
@@ -465,9 +450,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """log Z in nats with its interval: worked out when it is first asked for, then kept."""
         check_is_fitted(self)
         can("normaliser")(self)
-        if "_log_z_" not in vars(self):
-            self._keep_log_z(self._work_out(None, self._draws(None, "log partition")))
-        return self._log_z_
+        if "log_partition" not in self.numbers_:
+            self._keep("log_partition", self._work_out(None, self.draws(None, "log partition")))
+        return self.numbers_["log_partition"]
 
     @available_if(can("normaliser"))
     def anneal(self, random_state: RandomState = None, **options: Any) -> Measure:
@@ -481,15 +466,16 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             Of the model's ``log_normaliser``: ``betas`` temperatures, ``chains`` annealing runs.
         """
         check_is_fitted(self)
-        self._keep_log_z(self._work_out(options, self._draws(random_state, "log partition")))
-        return self._log_z_
+        return self._keep(
+            "log_partition", self._work_out(options, self.draws(random_state, "log partition"))
+        )
 
     @available_if(can("features"))
     def transform(self, X: Any) -> np.ndarray:
         """The model's representation of each row, shape (n_samples, n_features_out)."""
         check_is_fitted(self)
-        X = self._validated(X, reset=False)
-        values = self._values(X, binary=False)
+        X = self.validated(X, reset=False)
+        values = self.values(X, binary=False)
         found = self._chunks(values, lambda model, rows: model.features(rows)).numpy()
         return found.astype(np.float32) if getattr(X, "dtype", None) == np.float32 else found
 
@@ -533,9 +519,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             raise ValueError(
                 f"n={n!r}: with how={how!r} there is one completion; leave n at 1, or draw several"
             )
-        X = self._validated(X, reset=False)
-        values = self._values(X, binary=False).to(self.model_.dtype).to(self.device)
-        observed, stream = ~values.isnan(), self._draws(random_state, "impute")
+        X = self.validated(X, reset=False)
+        values = self.values(X, binary=False).to(self.model_.dtype).to(self.device)
+        observed, stream = ~values.isnan(), self.draws(random_state, "impute")
         if how == "draw":
             with torch.no_grad():
                 drawn = self.model_.complete(values, observed, stream, n, **options).cpu()
@@ -552,7 +538,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """log p(class | row), shape (rows, classes), in the order of ``classes_``."""
         check_is_fitted(self)
-        values, stream = self._values(self._validated(X, reset=False)), self._draws(None, "classes")
+        values, stream = self.values(self.validated(X, reset=False)), self.draws(None, "classes")
         return self._chunks(values, lambda m, rows: m.class_log_prob(rows, stream)).numpy()
 
     @available_if(can("classify"))
@@ -575,7 +561,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     # ------------------------------------------------------------ details of these
 
-    def _values(self, X: Any, binary: bool = True) -> Tensor:
+    def values(self, X: Any, binary: bool = True) -> Tensor:
         """Encoded rows in float64 with the label's columns free; greys as one fixed draw each."""
         how = self.settings_.binarise if binary else None
         values = fixed_draw(self.table_, X, how, self.stream)
@@ -615,12 +601,14 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         with Work("log Z", verbose=bool(self.settings_.verbose)) as progress:
             return self.model_.log_normaliser(stream, progress, **(options or {}))
 
-    def _keep_log_z(self, found: Measure) -> None:
-        self._log_z_ = found
-        run = vars(self).get("_run")
-        if run is not None:
+    def _keep(self, name: str, found: Measure) -> Measure:
+        """Keep a number that took seconds, in the run folder too where there is one."""
+        self.numbers_[name] = found
+        if vars(self).get("run_") is not None:
+            numbers = {name: one.to_json() for name, one in self.numbers_.items()}
             with contextlib.suppress(RunError):  # a folder that may only be read
-                run.update_config(log_partition=found.to_json())
+                self.run_.update_config(numbers=numbers)
+        return found
 
     def _given_rows(self, given: Any, n: int) -> Any:
         """Given cells as ``n`` rows with the table's columns."""
@@ -669,7 +657,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 others = ", ".join(list(known)[3:]) or "none"
                 raise ValueError(f"{name}: no option of this model's samples; there are: {others}")
 
-    def _draws(self, random_state: RandomState, name: str) -> Stream:
+    def draws(self, random_state: RandomState, name: str) -> Stream:
         """The stream of a method: by its own ``random_state``, else by the model's seed."""
         return (self.stream if random_state is None else as_stream(random_state)).child(name)
 
@@ -681,50 +669,67 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         run = Run.create(path, self._config(), overwrite=overwrite)
         for row in self.history_:
             run.log(row)
-        self._write(run)
+        self.write_beside(run)
+        self.write(run)
 
     @classmethod
     def from_run(cls, run: Run, device: str | None = None) -> Any:
         """A fitted estimator from a run folder whose training has ended."""
-        fitted = cls._configured(run, device)
-        with _damage_named(run):
-            plan = fitted.build(fitted.table_, fitted.stream)
-            tensors, metadata = run.load_model()
-            _fill(plan.model, tensors)
-            fitted.model_ = plan.model.to(fitted.device).eval()
-            fitted.n_steps_ = int(metadata["steps"])
-            fitted.history_, fitted.health_ = run.metrics(), list(run.config.get("health", []))
-        fitted._run = run
-        return fitted._handed_over()
+        return cls.configured(run, device).restore(run).handed_over()
 
     @classmethod
     def go_on(cls, run: Run, X: Any, y: Any = None) -> Any:
         """Go on with a run that was stopped; the data must be those it was started with."""
+        return cls.configured(run).proceed(run, X, y).handed_over()
+
+    def restore(self, run: Run) -> Any:
+        """Build the model and load what a run has of it."""
+        with damage_named(run):
+            plan = self.build(self.table_, self.stream)
+            tensors, metadata = run.load_model()
+            _fill(plan.model, self.migrated_tensors(tensors))
+            self.model_ = plan.model.to(self.device).eval()
+            self.n_steps_ = int(metadata["steps"])
+            self.history_, self.health_ = run.metrics(), list(run.config.get("health", []))
+        self.run_ = run
+        return self
+
+    def proceed(self, run: Run, X: Any, y: Any) -> Any:
+        """Go on with a training from its last checkpoint."""
         if "data_digest" not in run.config:
             raise RunError(
                 f"run={str(run.path)!r} holds a model that was saved, and no training to go on with: "
                 "use equilibria.load"
             )
-        fitted = cls._configured(run, None)
-        X, y, origin = fitted._opened(X, y)
-        X, table = fitted._validated(X, reset=False), fitted.table_
-        codes = fitted._codes(table, y, len(X))
+        X, y, origin = self.opened(X, y)
+        X = self.validated(X, reset=False)
+        codes = self.codes(self.table_, y, len(X))
         if digest(X, codes) != run.config["data_digest"]:
             raise ValueError(
                 "X: these are not the data that the run was started with (their SHA-256 differs); "
                 "give it the same rows in the same order"
             )
-        return fitted._trained(table, X, codes, origin, run)._handed_over()
+        return self.train(self.table_, X, codes, origin, run)
 
-    def _handed_over(self) -> Any:
+    def migrated_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a model file by the names of this version."""
+        return tensors
+
+    def attach(self, run: Run) -> None:
+        """Take up what a run folder holds beside config and model; nothing by default."""
+
+    def write_beside(self, run: Run) -> None:
+        """Write what :meth:`attach` takes up; nothing by default."""
+
+    def handed_over(self) -> Any:
         """The model in an estimator of its own, whose parameters the user may change."""
         names = [field.name for field in parameters(self)]
-        return type(self)(**{name: getattr(self, name) for name in names})._adopt(self)
+        return type(self)(**{name: getattr(self, name) for name in names}).adopt(self)
 
     @classmethod
-    def _configured(cls, run: Run, device: str | None) -> Any:
+    def configured(cls, run: Run, device: str | None = None) -> Any:
         """The estimator as it was before training: parameters, table, seed."""
-        with _damage_named(run):
+        with damage_named(run):
             config = migrated(cls, run)
             params, known = config["params"], {field.name for field in parameters(cls)}
             unknown = [name for name in params if name not in known]
@@ -738,12 +743,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             fitted.table_ = Table.from_json(config["table"])
             for name, value in config.get("kept", {}).items():
                 setattr(fitted, name, from_plain(value))
-            if config.get("log_partition"):
-                fitted._log_z_ = Measure.from_json(config["log_partition"])
+            numbers = config.get("numbers", {})
+            fitted.numbers_ = {k: Measure.from_json(value) for k, value in numbers.items()}
             fitted.n_features_in_ = fitted.table_.width
             if fitted.table_.names is not None:
                 fitted.feature_names_in_ = np.array(fitted.table_.names, dtype=object)
         fitted.device = check.device()("device", fitted.device if device is None else device)
+        fitted.attach(run)
         return fitted
 
     def _create_run(
@@ -754,7 +760,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         if not group.writes:
             return Run(self.out, self._config())
         source = {"data_digest": digest(X, codes), "data": origin}
-        return Run.create(self.out, {**self._config(), **source}, overwrite=self.overwrite)
+        run = Run.create(self.out, {**self._config(), **source}, overwrite=self.overwrite)
+        self.write_beside(run)
+        return run
 
     def _config(self) -> dict[str, Any]:
         used = self.settings_
@@ -762,32 +770,68 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         params.update(random_state=self.seed_, out=None, overwrite=False)
         kept = {name: plain(getattr(self, name)) for name in self.kept}
         table = self.table_.to_json()
-        config = {"model": self.name, "params": params, "seed": self.seed_, "table": table, "kept": kept}
-        if "_log_z_" in vars(self):
-            config["log_partition"] = self._log_z_.to_json()
-        return config
+        numbers = {name: found.to_json() for name, found in self.numbers_.items()}
+        config = {"model": self.name, "params": params, "seed": self.seed_, "table": table}
+        return {**config, "kept": kept, "numbers": numbers}
 
-    def _write(self, run: Run) -> None:
+    def write(self, run: Run) -> None:
         kept = {name: plain(getattr(self, name)) for name in self.kept}
         run.update_config(health=self.health_, kept=kept)
         run.save_model(self.model_.state_dict(), {"steps": self.n_steps_})
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return {name: value for name, value in state.items() if name not in ("_precise", "_run")}
+        return {name: value for name, value in state.items() if name not in ("_precise", "run_")}
+
+
+@estimator
+class Estimator(Trained):
+    """Base of the generative models: what the columns are is found in the data, or said."""
+
+    kinds: Any = param(
+        "auto",
+        "What the columns are: one of binary, categorical, real, positive, spin, picture for all; a list "
+        "or a mapping (by name or place) for some of them; mixed, each by what it holds. Auto takes a "
+        "table with text as mixed; else binary where all values are in [0, 1] or value_range is given, "
+        "which are then probabilities; else real.",
+        check.anything("a kind, or kinds by column"),
+    )
+    value_range: Any = param(
+        None,
+        "Smallest and largest value that the data can have, such as (0, 255).",
+        optional(sequence(number(), 2, "two numbers", length=2)),
+    )
+    picture_shape: Any = param(
+        None,
+        "(height, width), or (height, width, 3) for colours, where rows are flattened pictures.",
+        optional(sequence(whole(1), 2, "(height, width), or (height, width, 3) for colours")),
+    )
+    labels: bool = param(False, "Whether y is learnt too, beside the columns.", flag())
+    missing_label: Any = param(
+        None, "What stands for a missing label beside NaN and None.", check.anything("a label")
+    )
+    binarise: Any = param(
+        "resample",
+        "How grey values of binary columns become zeros and ones: by a new draw in every batch, by one "
+        "fixed draw, by a threshold of .5; None leaves them as they are.",
+        optional(choice(*BINARISE)),
+    )
 
 
 _BLANK = -(2.0**60)  # in place of NaN, whose rows torch.unique would not find equal
 
 
 def plain(value: Any) -> Any:
-    """A parameter as JSON knows it."""
+    """A parameter as JSON knows it; an estimator by its name and its own parameters."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, tuple | list | range):
         return [plain(entry) for entry in value]
     if isinstance(value, Mapping):  # in pairs, since JSON knows no keys but text
         return {"pairs": [[plain(key), plain(entry)] for key, entry in value.items()]}
+    if isinstance(value, Trained):
+        own = {field.name: plain(getattr(value, field.name)) for field in parameters(value)}
+        return {"estimator": value.name, "params": own}
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
@@ -795,6 +839,9 @@ def from_plain(value: Any) -> Any:
     """The inverse of :func:`plain`, but that a list has become a tuple."""
     if isinstance(value, list):
         return tuple(from_plain(entry) for entry in value)
+    if isinstance(value, dict) and "estimator" in value:
+        own = {name: from_plain(entry) for name, entry in value["params"].items()}
+        return all_estimators()[value["estimator"]](**own)
     if isinstance(value, dict):
         return {from_plain(key): from_plain(entry) for key, entry in value["pairs"]}
     return value
@@ -825,7 +872,7 @@ def _holds_text(X: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _damage_named(run: Run) -> Iterator[None]:
+def damage_named(run: Run) -> Iterator[None]:
     """What a damaged configuration or model makes go wrong, as one sentence."""
     try:
         yield

@@ -37,13 +37,13 @@ def migrated(cls: Any, run: Run) -> dict[str, Any]:
     if labels is not None:
         table = table.with_labels(LabelCoding.from_json(labels))
     grey = metadata.get("grey_layers", ["visible"] if metadata.get("grey") else [])
-    table = table.with_grey("visible" if name == "visible" else name for name in grey)
+    table = table.with_grey(grey)
     found = metadata.get("sides") or {}
     parts = [side for side in found.values() if side]
     log_z = metadata.get("log_partition")
     if log_z is not None:
         whole = Measure.from_json(log_z).replace(parts=tuple(map(Measure.from_json, parts)))
-        config["log_partition"] = whole.to_json()
+        config["numbers"] = {"log_partition": whole.to_json()}
     params = _params(cls, config["params"])
     config["kept"] = cls.kept_of(config, metadata)
     return {**config, "params": params, "table": table.to_json()}
