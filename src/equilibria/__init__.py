@@ -16,6 +16,8 @@ _HOMES = {
     "DBN": "estimators.dbn",
     "MADE": "estimators.made",
     "RBM": "estimators.rbm",
+    "FineTunedClassifier": "estimators.fine_tuned",
+    "NextState": "estimators.next_state",
     "load": "estimators",
     "resume": "estimators",
     "BeliefNetwork": "models.belief_network",

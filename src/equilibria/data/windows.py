@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from equilibria.check import whole
+from equilibria.data.layer import Layer
+from equilibria.data.table import Table
 
-__all__ = ["windows"]
+__all__ = ["window_table", "windows"]
 
 
 def windows(X: Any, lag: int, groups: Any = None) -> np.ndarray:
@@ -75,3 +78,44 @@ def _starts(groups: np.ndarray, n: int, lag: int) -> np.ndarray:
     sequence[change] = 1
     sequence = sequence.cumsum()
     return np.flatnonzero(sequence[lag:] == sequence[:-lag])  # both ends in one sequence
+
+
+def window_table(row: Table, lag: int, names: tuple[str, str] | None) -> Table:
+    """The table of windows of lag + 1 rows side by side.
+
+    Categories, scales and ranges are the row's own in each, so that past and future mean the same.
+
+    Parameters
+    ----------
+    row : Table
+        Of one row, all of whose columns are of one kind.
+    lag : int
+        Rows of the past.
+    names : pair of str or None
+        Names of two layers, the past and the future; None for one layer, which is a pile of pictures
+        where a row is a picture.
+    """
+    if len(row.layers) != 1:
+        kinds = ", ".join(layer.kind for layer in row.layers)
+        raise ValueError(f"kinds: a state's columns must be of one kind, found {kinds}; say which")
+    types = row.types if len(row.types) == 1 else row.types * (lag + 1)
+    shared: dict[str, Any] = {"names": None, "is_frame": False, "types": types, "grey": ()}
+    shared["width"] = (lag + 1) * row.width
+    if names is None:
+        shape = None if row.shape is None else ((lag + 1) * row.shape[0], *row.shape[1:])
+        layers = (_repeated(row, lag + 1, "visible", 0),)
+        return dataclasses.replace(row, layers=layers, shape=shape, **shared)
+    past, future = names
+    layers = (_repeated(row, lag, past, 0), _repeated(row, 1, future, lag * row.width))
+    return dataclasses.replace(row, layers=layers, shape=None, **shared)
+
+
+def _repeated(row: Table, count: int, name: str, first: int) -> Layer:
+    """A row's layer ``count`` times side by side, from column ``first`` on."""
+    layer, width = row.layers[0], row.width
+    many = {
+        field: None if getattr(layer, field) is None else getattr(layer, field) * count
+        for field in ("categories", "offset", "scale", "origin")
+    }
+    source = tuple(first + i * width + place for i in range(count) for place in layer.source)
+    return dataclasses.replace(layer, name=name, source=source, **many)

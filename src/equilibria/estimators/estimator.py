@@ -77,6 +77,7 @@ def can(capability: str) -> Callable[[Any], bool]:
 
 
 CANNOT: Mapping[str, str] = {
+    "sample": "predicts, and draws no rows",
     "score": "has no density, and so no score_samples; compare samples by equilibria.evaluation",
     "normaliser": "needs no log Z: its density is normalised, or it has none",
     "complete": "cannot fill cells in given others: use DBM or RBM, or a GAN with condition=",
@@ -371,6 +372,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """The end of a sentence that begins with the estimator's name."""
         return CANNOT[capability]
 
+    @available_if(can("sample"))
     def sample(
         self,
         n: int = 1,
@@ -476,14 +478,14 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         X = self.validated(X, reset=False)
         values = self.values(X, binary=False)
-        found = self._chunks(values, lambda model, rows: model.features(rows)).numpy()
+        found = self.in_chunks(values, lambda model, rows: model.features(rows)).numpy()
         return found.astype(np.float32) if getattr(X, "dtype", None) == np.float32 else found
 
     @property
     def _n_features_out(self) -> int:
         blank = torch.zeros(1, self.table_.size + self.table_.classes, dtype=torch.float64)
         blank[:, self.table_.size :] = torch.nan
-        return int(self._chunks(blank, lambda model, rows: model.features(rows)).shape[1])
+        return int(self.in_chunks(blank, lambda model, rows: model.features(rows)).shape[1])
 
     @available_if(can("complete"))
     def impute(
@@ -539,7 +541,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """log p(class | row), shape (rows, classes), in the order of ``classes_``."""
         check_is_fitted(self)
         values, stream = self.values(self.validated(X, reset=False)), self.draws(None, "classes")
-        return self._chunks(values, lambda m, rows: m.class_log_prob(rows, stream)).numpy()
+        return self.in_chunks(values, lambda m, rows: m.class_log_prob(rows, stream)).numpy()
 
     @available_if(can("classify"))
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -578,9 +580,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         def score(model: Any, part: Tensor) -> Tensor:
             return model.log_prob_bound(part, stream, samples) if bound else model.log_prob(part)
 
-        return self._chunks(rows, score)[places].numpy()
+        return self.in_chunks(rows, score)[places].numpy()
 
-    def _chunks(self, values: Tensor, ask: Callable[[Any, Tensor], Tensor]) -> Tensor:
+    def in_chunks(self, values: Tensor, ask: Callable[[Any, Tensor], Tensor]) -> Tensor:
         """Answers of the model in float64, so that a row's does not depend on the rows beside it."""
         if "_precise" not in vars(self):
             self._precise = copy.deepcopy(self.model_).double().eval()
