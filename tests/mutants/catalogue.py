@@ -395,8 +395,8 @@ MUTANTS = (
     Mutant(
         "the levels of a pyramid share their noise",
         "models.pyramid:PyramidGenerator.sample",
-        "_drawn(generator, n, stream.child(\"level\", at), given)",
-        "_drawn(generator, n, stream.child(\"level\", self.pyramid.levels), given)",
+        'draw = stream.child("level", at)',
+        'draw = stream.child("level", self.pyramid.levels)',
         "noise_of_a_pyramid()",
     ),
     Mutant(
