@@ -26,7 +26,7 @@ from typing import Any
 PAGE = Path(__file__).with_name("api.md")
 INSIDE = ("__main__", "cli", "data", "estimators", "evaluation.rows", "evaluation.statistics", "fast", "report", "training")
 """Packages and modules whose own modules a user never imports; what a package hands on is described all the same."""
-SHOWN = ("data", "estimators", "training.health", "training.rotation", "training.run", "training.stages", "training.trainer")
+SHOWN = ("data", "estimators", "training.health", "training.rotation", "training.run", "training.stage", "training.trainer")
 """The exceptions."""
 ORDER = (
     *("", "estimators", "estimate", "errors", "random", "data", "units", "models", "inference"),

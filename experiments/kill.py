@@ -26,7 +26,7 @@ from sklearn.datasets import load_digits
 
 import equilibria
 from equilibria.errors import TrainingInterrupted
-from equilibria.training import checkpoint, trainer
+from equilibria.training import durable, trainer
 from equilibria.training.run import Run
 
 __all__ = ["FAMILIES", "STEPS", "data", "differences", "estimator", "finish", "kill", "reference", "start", "wait"]
@@ -73,7 +73,7 @@ def start(family: str, out: Path) -> subprocess.Popen[bytes]:
 def wait(process: subprocess.Popen[bytes], out: Path, step: int) -> None:
     """Return when the run has a checkpoint of ``step`` or later."""
     until = time.monotonic() + TIMEOUT
-    while process.poll() is None and max(checkpoint.steps(out / "checkpoints"), default=-1) < step:
+    while process.poll() is None and max(Run(out, {}).steps(), default=-1) < step:
         if time.monotonic() > until:
             process.kill()
             raise TimeoutError(f"{out} did not reach step {step} in {TIMEOUT:g} s")
@@ -91,14 +91,14 @@ def kill(process: subprocess.Popen[bytes], out: Path, step: int, saving: bool, d
     process.kill()
     code = process.wait()
     left = sorted(path.name for path in (out / "checkpoints").glob(".step-*"))
-    newest = max(checkpoint.steps(out / "checkpoints"), default=None)
+    newest = max(Run(out, {}).steps(), default=None)
     dead = "killed" if code == -signal.SIGKILL else f"already ended with code {code}"
     return f"{dead} at checkpoint {newest} of {step}+" + (f", leaving {', '.join(left)}" if left else "")
 
 
 def _writing(folder: Path) -> bool:
     """Whether a checkpoint later than all complete ones is being written; an earlier number is one being deleted."""
-    newest = max(checkpoint.steps(folder), default=-1)
+    newest = max(Run(folder.parent, {}).steps(), default=-1)
     return any(int(path.name.split(".")[1].removeprefix("step-")) > newest for path in folder.glob(".step-*.tmp"))
 
 
@@ -107,7 +107,7 @@ def differences(left: Path, right: Path) -> list[str]:
     runs = [Run.open(path) for path in (left, right)]
     found = []
     models, ends = [run.load_model() for run in runs], [run.load_checkpoint() for run in runs]
-    states = [checkpoint.pack({name: value for name, value in end.state.items() if name != "seconds"}) for end in ends]
+    states = [durable.pack({name: value for name, value in end.state.items() if name != "seconds"}) for end in ends]
     metrics = [[{name: value for name, value in row.items() if name != "seconds"} for row in run.metrics()] for run in runs]
     found += [f"model {name}" for name in _unequal(models[0][0], models[1][0])]
     found += [f"checkpoint {name}" for name in _unequal(states[0][0], states[1][0])]

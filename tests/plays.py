@@ -16,7 +16,7 @@ from equilibria.models.generator import Generator
 from equilibria.networks.mlp import MLP
 from equilibria.random import Stream
 from equilibria.solvers import Alternating, Rule, Simultaneous
-from equilibria.training.stages import Average, Stage
+from equilibria.training.stage import Average, Stage
 from equilibria.units import Bernoulli
 
 SIZE = 9

@@ -1,20 +1,24 @@
 """The draw as one compiled loop, where Numba is installed: the extra ``[fast]``.
 
-Plain torch makes about a dozen passes over a binary draw (:mod:`equilibria.random`); compiled, the hash, the comparison and the
-result are one pass, which leaves the sigmoid as the larger part. Both paths read the same probabilities and compute the same
-integers, so **the draws are the same bit for bit** and nothing about a run depends on whether the extra is there.
+Plain torch makes about a dozen passes over a binary draw (:mod:`equilibria.random`); compiled,
+hash, comparison and result are one pass. Both read the same probabilities and compute the same
+integers, so **the draws are the same bit for bit** and nothing about a run depends on whether the
+extra is there.
 
-Two consequences are used. The kernel is compiled only once plain torch has spent about as long on draws as compiling takes, so a short
-fit never waits for it and a long one loses at most as much again. And it runs on the calling thread alone: at some 10¹⁰ cells a second it
-waits for memory, not for arithmetic, so there is no second pool of threads to hang beside torch's, nor after a fork.
-
-The environment variable ``EQUILIBRIA_FAST`` says ``0`` for never and ``1`` for from the first draw on.
+Two consequences are used. The kernel is compiled only once plain torch has spent about as long on
+draws as compiling takes, so a short fit never waits for it. And it runs on the calling thread
+alone: at some 10¹⁰ cells a second it waits for memory, so there is no second pool of threads to
+hang beside torch's, nor after a fork. ``EQUILIBRIA_FAST`` in the environment says ``0`` for never,
+``1`` for at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import importlib.util
+import itertools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -32,8 +36,8 @@ _CALL = 20e-6  # what a draw costs in plain torch, however small it is, in secon
 _CELL = 1.2e-9  # what each of its cells adds on one thread
 _COMPILING = 1.0  # what importing Numba and compiling costs
 
-# glibc gives a large block back to the system as soon as it is freed, and every page of the next one is then a fault: 440 of them and
-# 5 % of a sweep of 1000 chains. The largest block that was ever freed sets from where on it does so (up to 32 MB), so one is freed here.
+# glibc gives a large block back as soon as it is freed, and every page of the next one is then a
+# fault: 5 % of a sweep of 1000 chains. The largest block ever freed sets the limit, up to 32 MB.
 torch.empty(2**25 - 2**14, dtype=torch.uint8)
 
 _Kernel = Callable[..., None]
@@ -41,7 +45,7 @@ _Kernel = Callable[..., None]
 
 @dataclasses.dataclass
 class _State:
-    """What this process has spent on draws in plain torch, in seconds, and the kernels by type once they are compiled."""
+    """Seconds that this process has spent on draws in plain torch, and the compiled kernels."""
 
     spent: float = 0.0
     kernels: dict[torch.dtype, _Kernel] | None = None
@@ -51,25 +55,27 @@ _STATE = _State()
 
 
 def available() -> bool:
-    """Whether the compiled draw can be used: Numba is installed and ``EQUILIBRIA_FAST`` is not 0."""
-    return os.environ.get("EQUILIBRIA_FAST", "") != "0" and importlib.util.find_spec("numba") is not None
+    """Whether the compiled draw can be used: Numba is there and ``EQUILIBRIA_FAST`` is not 0."""
+    wanted = os.environ.get("EQUILIBRIA_FAST", "") != "0"
+    return wanted and importlib.util.find_spec("numba") is not None
 
 
 def load() -> bool:
-    """Compile the kernels now, about a second's work, and say whether they are there.
-
-    Draws do it by themselves when it pays; a benchmark calls it so that its first round is like the others.
-    """
+    """Compile the kernels now, about a second's work, and say whether they are there."""
     if _STATE.kernels is None:
-        _STATE.kernels = _compile() if available() else {}
+        _STATE.kernels = {}
+        with contextlib.suppress(
+            Exception
+        ):  # where Numba does not work, plain torch draws the same
+            _STATE.kernels = _kernels() if available() else {}
     return bool(_STATE.kernels)
 
 
 def bernoulli_(probability: Tensor, *progressions: Progression) -> bool:
-    """Draw in place of ``probability`` (contiguous) by the kernel of its type; ``False``, nothing done, where plain torch must.
+    """Draw in place of ``probability`` (contiguous) by the kernel of its type, if there is one.
 
-    A cell becomes 1 where its hash, as a number in [−½, ½), is below its probability − ½, else 0. float32 takes one progression,
-    float64 two: of the high 24 bits and the low 29.
+    A cell becomes 1 where its hash, as a number in [−½, ½), is below its probability − ½, else 0.
+    float32 takes one progression, float64 two: of the high 24 bits and the low 29.
     """
     if probability.device.type != "cpu":
         return False
@@ -78,23 +84,14 @@ def bernoulli_(probability: Tensor, *progressions: Progression) -> bool:
         if _STATE.spent < _COMPILING and os.environ.get("EQUILIBRIA_FAST") != "1":
             return False
         load()
-    kernel = _STATE.kernels.get(probability.dtype) if _STATE.kernels else None
-    if kernel is None:
-        return False
-    kernel(probability.view(-1).numpy(), *(number for progression in progressions for number in progression))
-    return True
-
-
-def _compile() -> dict[torch.dtype, _Kernel]:
-    """The kernels by type; none where Numba does not work here, since plain torch gives the same draws."""
-    try:
-        return _kernels()
-    except Exception:
-        return {}
+    kernel = (_STATE.kernels or {}).get(probability.dtype)
+    if kernel is not None:
+        kernel(probability.view(-1).numpy(), *itertools.chain(*progressions))
+    return kernel is not None
 
 
 def _kernels() -> dict[torch.dtype, _Kernel]:
-    # Every constant has its width: one 64-bit operand would widen the loop and take it out of the vector unit.
+    # Every constant has its width: one 64-bit operand would take the loop out of the vector unit.
     # Compiled anew in each process: Numba's cache on disk is pickled.
     import numba
     from numba import float32, int32, uint32
@@ -112,13 +109,15 @@ def _kernels() -> dict[torch.dtype, _Kernel]:
         x = uint32((x ^ (x >> shift_16)) * multiply_1)
         return int32(uint32((x ^ (x >> shift_15)) * multiply_2))
 
-    @numba.njit(["void(float32[::1], uint32, uint32)"], nogil=True, error_model="numpy")  # type: ignore[misc, unused-ignore]
+    compiled = functools.partial(numba.njit, nogil=True, error_model="numpy")
+
+    @compiled(["void(float32[::1]" + 2 * ", uint32" + ")"])  # type: ignore[misc, unused-ignore]
     def single(p: Any, stride: Any, base: Any) -> None:
         for cell in range(p.shape[0]):
             draw = float32(hashed(cell, stride, base) >> int32(shift_8))
             p[cell] = float32(1.0) if draw < (p[cell] - half) * scale else float32(0.0)
 
-    @numba.njit(["void(float64[::1], uint32, uint32, uint32, uint32)"], nogil=True, error_model="numpy")  # type: ignore[misc, unused-ignore]
+    @compiled(["void(float64[::1]" + 4 * ", uint32" + ")"])  # type: ignore[misc, unused-ignore]
     def double(p: Any, stride: Any, base: Any, low_stride: Any, low_base: Any) -> None:
         for cell in range(p.shape[0]):
             high = (hashed(cell, stride, base) >> int32(shift_8)) * high_scale

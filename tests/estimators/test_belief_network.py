@@ -20,7 +20,7 @@ from equilibria.evaluation import belief_network
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference import exact
 from equilibria.random import Stream
-from equilibria.training.engine import Processes
+from equilibria.training.distributed import Processes
 from equilibria.training.run import Run
 from equilibria.training.trainer import Trainer
 from equilibria.units import Categorical, Gaussian

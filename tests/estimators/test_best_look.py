@@ -14,7 +14,7 @@ from equilibria.errors import TrainingInterrupted
 from equilibria.games.best import Best
 from equilibria.inference import exact
 from equilibria.models.boltzmann import BoltzmannMachine
-from equilibria.training.interrupts import Interrupts
+from equilibria.training.progress import Interrupts
 from equilibria.units import Bernoulli
 
 ROWS = np.random.RandomState(0).randint(0, 2, (24, 8)).astype(float)

@@ -55,7 +55,7 @@ def test_a_stop_while_log_z_is_estimated_is_resumed_to_the_same_model(tmp_path: 
     with monkeypatch.context() as patch:
         patch.setattr(annealing, "log_partition", interrupted)
         model = RBM(**settings, out=str(tmp_path / "run"))
-        with pytest.raises(TrainingInterrupted, match=r"result was being worked out.*equilibria resume") as stopped:
+        with pytest.raises(TrainingInterrupted, match=r"log Z was being worked out.*equilibria resume") as stopped:
             model.fit(X)
     assert stopped.value.signal == signal.SIGTERM
     with pytest.raises(Exception, match="not fitted"):

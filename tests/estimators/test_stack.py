@@ -13,7 +13,7 @@ from equilibria.inference import mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.solvers import Rule
-from equilibria.training.engine import Processes
+from equilibria.training.distributed import Processes
 from equilibria.training.trainer import Trainer
 from equilibria.units import Bernoulli, Categorical
 

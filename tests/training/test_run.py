@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -15,8 +16,8 @@ import pytest
 import torch
 
 from equilibria.errors import RunError
-from equilibria.training import files
-from equilibria.training.run import FORMAT, Run
+from equilibria.training import durable
+from equilibria.training.run import FORMAT, Run, migrate
 
 WRITER = """
 import itertools, sys, torch
@@ -41,7 +42,11 @@ def run(tmp_path) -> Run:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_a_new_run_is_what_is_opened(tmp_path):
@@ -50,7 +55,7 @@ def test_a_new_run_is_what_is_opened(tmp_path):
     opened = Run.open(str(tmp_path / "deep" / "run"))
     assert opened.config == created.config
     assert opened.config["hidden"] == [20, 10]
-    assert opened.config["format"] == FORMAT == 1
+    assert opened.config["format"] == FORMAT == 2
     assert isinstance(opened.config["equilibria"], str)
     assert [path.name for path in opened.path.iterdir()] == ["config.json"]
 
@@ -66,28 +71,37 @@ def test_the_configuration_is_updated(run):
     assert run.config | {"steps": 5, "model": "dbm"} == run.config
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_file_is_not_a_place_for_a_run(tmp_path, overwrite):
+def test_a_file_is_not_a_place_for_a_run(tmp_path):
     (tmp_path / "x").write_text("mine")
-    with pytest.raises(RunError, match=r"^out='.*x' is a file"):
-        Run.create(tmp_path / "x", {}, overwrite)
-    with pytest.raises(RunError, match=r"^out='.*run' cannot be written"):
-        Run.create(tmp_path / "x" / "run", {}, overwrite)
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match=r"^out='.*x' is a file"):
+            Run.create(tmp_path / "x", {}, overwrite)
+        with pytest.raises(RunError, match=r"^out='.*run' cannot be written"):
+            Run.create(tmp_path / "x" / "run", {}, overwrite)
     assert (tmp_path / "x").read_text() == "mine"
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize(
-    "config", [None, "{}", "[1]", "{", '{"architectures": ["Bert"], "format": "pt"}', '{"format": 2, "equilibria": "9.0"}']
-)
-def test_a_foreign_folder_is_never_touched(tmp_path, overwrite, config):
-    (tmp_path / "thesis.tex").write_text("mine")
-    if config is not None:
-        (tmp_path / "config.json").write_text(config)
-    before = contents(tmp_path)
-    with pytest.raises(RunError, match=r"^out=.*untouched.*choose a new or an empty folder"):
-        Run.create(tmp_path, {}, overwrite)
-    assert contents(tmp_path) == before
+FOREIGN = [
+    *(None, "{}", "[1]", "{"),
+    '{"architectures": ["Bert"], "format": "pt"}',
+    '{"format": 1, "equilibria": "reached"}',
+    '{"format": 3, "equilibria": "9.0"}',
+]
+
+
+def test_a_foreign_folder_is_never_touched(tmp_path):
+    for number, config in enumerate(FOREIGN):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "thesis.tex").write_text("mine")
+        if config is not None:
+            (folder / "config.json").write_text(config)
+        before = contents(folder)
+        for overwrite in (False, True):
+            said = r"^out=.*untouched.*choose a new or an empty folder"
+            with pytest.raises(RunError, match=said):
+                Run.create(folder, {}, overwrite)
+        assert contents(folder) == before, config
 
 
 def test_an_earlier_run_is_kept_unless_overwriting_is_asked_for(run):
@@ -95,7 +109,9 @@ def test_an_earlier_run_is_kept_unless_overwriting_is_asked_for(run):
     run.save_checkpoint({}, 1)
     run.save_model({"w": torch.ones(1)}, {})
     before = contents(run.path)
-    with pytest.raises(RunError, match=r"^out=.*holds a run.*another folder.*equilibria resume.*overwrite"):
+    with pytest.raises(
+        RunError, match=r"^out=.*holds a run.*another folder.*equilibria resume.*overwrite"
+    ):
         Run.create(run.path, {"model": "gan"})
     assert contents(run.path) == before
     again = Run.create(run.path, {"model": "gan"}, overwrite=True)
@@ -112,14 +128,28 @@ def test_a_run_in_training_is_not_overwritten(run):
     assert {**contents(run.path), "lock": b""} == {**before, "lock": b""}
 
 
-def test_overwriting_follows_a_link_and_deletes_none(tmp_path, run):
+def test_overwriting_deletes_what_a_run_writes_and_names_the_rest(tmp_path, run):
+    """Whatever its name, a file that no run writes stays, also in the folders of a run."""
+    for name in ("evaluation.json", "report.html", "model.json", "samples/joint-000000005.png"):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).write_text("a run's")
+    run.save_checkpoint({}, 5)
+    Run.create(run.path / "machine", {}).save_model({"w": torch.ones(1)}, {})
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "data").write_text("mine")
     (run.path / "data").symlink_to(tmp_path / "elsewhere")
+    mine = ["thesis.tex", "samples/best.png", "checkpoints/step-000000005.txt", "notes/report.html"]
+    for name in mine:
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).write_text("mine")
     (tmp_path / "link").symlink_to(run.path)
-    Run.create(tmp_path / "link", {"model": "gan"}, overwrite=True)
+    named = "checkpoints, data, notes, samples, thesis.tex belong to no run and were left"
+    with pytest.warns(UserWarning, match=named):
+        Run.create(tmp_path / "link", {"model": "gan"}, overwrite=True)
     assert (tmp_path / "elsewhere" / "data").read_text() == "mine"
     assert Run.open(run.path).config["model"] == "gan"
+    left = set(contents(run.path)) - {"config.json", "lock"}
+    assert left == set(mine)
 
 
 def test_an_unwritable_place_is_named(tmp_path, monkeypatch):
@@ -131,11 +161,25 @@ def test_an_unwritable_place_is_named(tmp_path, monkeypatch):
         Run.create(tmp_path / "run", {})
 
 
-@pytest.mark.parametrize("value", [torch.ones(1), {1, 2}, object()])
-def test_a_configuration_that_json_cannot_hold_is_named(tmp_path, value):
-    with pytest.raises(ValueError, match=r"config\['weights'\]"):
-        Run.create(tmp_path / "run", {"weights": value})
+def test_a_configuration_that_json_cannot_hold_is_named(tmp_path):
+    for value in (torch.ones(1), {1, 2}, object()):
+        with pytest.raises(ValueError, match=r"config\['weights'\]"):
+            Run.create(tmp_path / "run", {"weights": value})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_an_earlier_format_is_opened_in_the_present_one(tmp_path):
+    """In memory only: the folder is as it was, so the version that wrote it can still read it."""
+    former = {"model": "rbm", "params": {"rungs": 8}, "format": 1, "equilibria": "0.1.0"}
+    (tmp_path / "config.json").write_text(json.dumps(former))
+    run = Run.open(tmp_path)
+    assert run.config == {**former, "format": 2}
+    assert json.loads((tmp_path / "config.json").read_text()) == former
+    run.update_config(health=[])
+    assert json.loads((tmp_path / "config.json").read_text())["format"] == 2
+    renamed = {"rbm": {"rungs": "replicas"}, "gan": {"k": "critic_steps"}}
+    assert migrate(former, renamed)["params"] == {"replicas": 8}
+    assert migrate({**former, "format": 2}, renamed)["params"] == {"rungs": 8}
 
 
 def test_what_is_not_a_run_is_not_opened(tmp_path):
@@ -158,60 +202,64 @@ def test_a_damaged_or_newer_configuration_is_named(run):
     with pytest.raises(RunError, match=r"config\.json is damaged"):
         Run.open(run.path)
     path.write_text(json.dumps(run.config | {"format": FORMAT + 1, "equilibria": "9.9"}))
-    with pytest.raises(RunError, match=r"format 2.*9\.9.*newer version"):
+    with pytest.raises(RunError, match=rf"format {FORMAT + 1}.*9\.9.*newer one"):
         Run.open(run.path)
 
 
-def test_metrics_come_back_in_order(run):
-    rows = [{"step": step, "cost": 1 / (step + 1), "stage": "joint", "far": float("inf")} for step in range(5)]
-    for row in rows:
+def test_metrics_come_back_in_order_and_are_read_once(run, monkeypatch):
+    rows = [{"step": s, "cost": 1 / (s + 1), "far": float("inf"), "at": (s,)} for s in range(5)]
+    for row in rows[:3]:
         run.log(row)
-    assert run.metrics() == rows
+    expected = [row | {"at": list(row["at"])} for row in rows]
+    assert run.metrics() == expected[:3]
+    run.metrics().clear()
+    for row in rows[3:]:
+        run.log(row)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", None)
+        assert run.metrics() == expected
+    assert Run.open(run.path).metrics() == expected
     assert (run.path / "metrics.jsonl").read_text().count("\n") == 5
 
 
-@pytest.mark.parametrize("row", [{}, {"step": 1.0}, {"step": True}, {"step": 1, "cost": torch.tensor(1.0)}])
-def test_a_row_that_is_none_is_refused(run, row):
-    with pytest.raises(ValueError, match="row"):
-        run.log(row)
+def test_a_row_that_is_none_is_refused(run):
+    for row in ({}, {"step": 1.0}, {"step": True}, {"step": 1, "cost": torch.tensor(1.0)}):
+        with pytest.raises(ValueError, match="row"):
+            run.log(row)
     assert run.metrics() == []
 
 
 def test_a_line_cut_short_is_no_row_and_spoils_none(run):
+    def logged() -> list[int]:
+        return [row["step"] for row in Run.open(run.path).metrics()]
+
     for step in (1, 2):
         run.log({"step": step})
     path = run.path / "metrics.jsonl"
     os.truncate(path, path.stat().st_size - 1)  # even where the cut line reads as JSON
-    assert run.metrics() == [{"step": 1}]
+    assert logged() == [1]
     run.log({"step": 3})
-    assert run.metrics() == [{"step": 1}, {"step": 3}]
+    assert logged() == [1, 3]
     path.write_text('{"step"')
-    assert run.metrics() == []
+    assert logged() == []
     run.log({"step": 4})
-    assert run.metrics() == [{"step": 4}]
+    assert logged() == [4]
 
 
-@pytest.mark.parametrize("line", ['{"step": ', "[1]", '{"cost": 1}', "\0\0", '{"step": "1"}'])
-def test_a_damaged_line_in_the_middle_is_named(run, line):
-    (run.path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 3}}\n')
-    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged: line 2"):
-        run.metrics()
+def test_a_damaged_line_in_the_middle_is_named(run):
+    for line in ('{"step": ', "[1]", '{"cost": 1}', "\0\0", '{"step": "1"}'):
+        (run.path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 3}}\n')
+        with pytest.raises(RunError, match=r"metrics\.jsonl is damaged: line 2"):
+            run.metrics()
 
 
 def test_rows_after_a_step_are_forgotten(run):
     for step in range(6):
         run.log({"step": step, "cost": 0.1})
     run.truncate_metrics(3)
-    assert [row["step"] for row in run.metrics()] == [0, 1, 2, 3]
     run.log({"step": 4})
-    assert [row["step"] for row in run.metrics()] == [0, 1, 2, 3, 4]
-
-
-def test_a_checkpoint_comes_back(run):
-    for step in (10, 20, 30):
-        run.save_checkpoint({"at": step}, step)
-    assert run.load_checkpoint().state == {"at": 30}
-    assert len(list((run.path / "checkpoints").iterdir())) == 2
+    for reader in (run, Run.open(run.path)):
+        assert [row["step"] for row in reader.metrics()] == [0, 1, 2, 3, 4]
 
 
 def test_the_model_comes_back(run):
@@ -226,65 +274,78 @@ def test_the_model_comes_back(run):
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
     with pytest.raises(ValueError, match=r"metadata\['scaler'\]"):
         run.save_model(tensors, {"scaler": torch.ones(1)})
-    with pytest.raises(TypeError, match=r"tensors\['w'\]"):
+    with pytest.raises(TypeError, match=r"w is a tensor of"):
         run.save_model({"w": torch.eye(2).to_sparse()}, {})
     assert run.load_model()[1] == {"layers": [3, 2]}
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
-def test_damage_to_the_model_is_named(run, name):
-    run.save_model({"w": torch.ones(3)}, {"layers": [3]})
-    path = run.path / name
-    intact = path.read_bytes()
-    for byte in range(len(intact)):
-        path.write_bytes(intact[:byte] + bytes([intact[byte] ^ 1 << byte % 8]) + intact[byte + 1 :])
-        with pytest.raises(RunError, match=name.replace(".", r"\.")):
+def test_damage_to_the_model_is_named(run):
+    for name in ("model.safetensors", "model.json"):
+        run.save_model({"w": torch.ones(3)}, {"layers": [3]})
+        path, said = run.path / name, name.replace(".", r"\.")
+        intact = path.read_bytes()
+        flipped = (
+            intact[:byte] + bytes([intact[byte] ^ 1 << byte % 8]) + intact[byte + 1 :]
+            for byte in range(len(intact))
+        )
+        for data in (*flipped, intact[:-1], b""):
+            path.write_bytes(data)
+            with pytest.raises(RunError, match=said):
+                run.load_model()
+        path.unlink()
+        with pytest.raises(RunError, match=f"{said} is missing"):
             run.load_model()
-    for data in (intact[:-1], b""):
-        path.write_bytes(data)
-        with pytest.raises(RunError, match=name.replace(".", r"\.")):
-            run.load_model()
-    path.unlink()
-    with pytest.raises(RunError, match=name.replace(".", r"\.") + " is missing"):
-        run.load_model()
 
 
-@pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("at", [1, 2, 3])
-def test_a_failure_while_the_model_is_replaced_leaves_one_of_the_two(run, monkeypatch, first, at):
-    if not first:
-        run.save_model({"w": torch.ones(2)}, {"version": 1})
-    calls = [0]
+def test_a_failure_while_the_model_is_replaced_leaves_one_of_the_two(tmp_path, monkeypatch):
     replace = os.replace
+    for at, first in itertools.product((1, 2, 3), (True, False)):
+        count = itertools.count(1)
 
-    def broken(*arguments):
-        calls[0] += 1
-        if calls[0] == at:
-            raise OSError(28, "No space left on device")
-        replace(*arguments)
+        def broken(*arguments, calls=count, at=at):
+            if next(calls) == at:
+                raise OSError(28, "No space left on device")
+            replace(*arguments)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", broken)
-        with pytest.raises(RunError, match="No space left"):
-            run.save_model({"w": torch.full((2,), 2.0)}, {"version": 2})
-    if first and at < 3:
-        with pytest.raises(RunError, match="missing"):
-            run.load_model()
-    else:
-        tensors, metadata = run.load_model()
-        assert metadata["version"] == (2 if at == 3 else 1)
-        assert torch.equal(tensors["w"], torch.full((2,), float(metadata["version"])))
-    run.save_model({"w": torch.full((2,), 3.0)}, {"version": 3})
-    assert run.load_model()[1] == {"version": 3}
-    assert not list(run.path.glob(".*"))
+        run = Run.create(tmp_path / f"{at}-{first}", {})
+        if not first:
+            run.save_model({"w": torch.ones(2)}, {"version": 1})
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", broken)
+            with pytest.raises(RunError, match="No space left"):
+                run.save_model({"w": torch.full((2,), 2.0)}, {"version": 2})
+        if first and at < 3:
+            with pytest.raises(RunError, match="missing"):
+                run.load_model()
+        else:
+            tensors, metadata = run.load_model()
+            assert metadata["version"] == (2 if at == 3 else 1)
+            assert torch.equal(tensors["w"], torch.full((2,), float(metadata["version"])))
+        run.save_model({"w": torch.full((2,), 3.0)}, {"version": 3})
+        assert run.load_model()[1] == {"version": 3}
+        assert not list(run.path.glob(".*"))
+
+
+def test_the_model_of_version_0_1_0_is_read():
+    """Its file, its record and its configuration, as that version wrote them."""
+    run = Run.open(Path(__file__).parents[1] / "estimators" / "runs" / "rbm-0.1.0")
+    tensors, metadata = run.load_model()
+    assert tensors["machine.weight.visible-hidden1"].shape == (4, 3)
+    assert metadata["machine"]
+    assert run.config["format"] == FORMAT
+    assert run.metrics()[-1]["step"] > 0
 
 
 def test_a_full_disk_is_a_sentence(run, monkeypatch):
     def refuse(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "replace", refuse)
-    for write in (lambda: run.update_config(a=1), lambda: run.truncate_metrics(1), lambda: run.save_model({}, {})):
+    monkeypatch.setattr(durable.os, "replace", refuse)
+    for write in (
+        lambda: run.update_config(a=1),
+        lambda: run.truncate_metrics(1),
+        lambda: run.save_model({}, {}),
+    ):
         with pytest.raises(RunError, match="No space left"):
             write()
     assert [path.name for path in run.path.iterdir()] == ["config.json"]
@@ -304,9 +365,7 @@ def test_the_lock_admits_one_and_is_given_back(run):
     with run.lock():
         with pytest.raises(RunError, match=f"process {os.getpid()}"), Run.open(run.path).lock():
             pass
-        with run.lock():  # inside itself it is held already
-            pass
-        with pytest.raises(RunError, match="being trained"), Run.open(run.path).lock():
+        with pytest.raises(RunError, match="being trained"), run.lock():
             pass
     (run.path / ".model.safetensors.99.tmp").write_text("left by a killed process")
     with pytest.raises(ZeroDivisionError), run.lock():
@@ -324,7 +383,9 @@ def check_after_kill(run: Run, reached: int) -> int:
     tensors, metadata = run.load_model()
     for found, step in ((loaded.state["tensors"], loaded.step), (tensors, metadata["step"])):
         assert len(found) == 20
-        assert all(torch.equal(tensor, torch.full((200,), float(step))) for tensor in found.values())
+        assert all(
+            torch.equal(tensor, torch.full((200,), float(step))) for tensor in found.values()
+        )
     logged = [row["step"] for row in run.metrics()]
     assert logged == list(range(len(logged)))
     assert loaded.step <= logged[-1]
@@ -335,7 +396,11 @@ def check_after_kill(run: Run, reached: int) -> int:
 def test_a_writer_killed_at_random_moments_leaves_a_whole_run(run):
     step = -1
     for _ in range(2):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(run.path), str(step + 1)], stdout=subprocess.PIPE, text=True)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(run.path), str(step + 1)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             reached = int(writer.stdout.readline())
             time.sleep(random.uniform(0.0, 0.15))

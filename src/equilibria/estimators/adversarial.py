@@ -24,7 +24,7 @@ from equilibria.estimators.queries import _put_back
 from equilibria.models.generator import Generator
 from equilibria.random import RandomState, Stream
 from equilibria.training.run import Run
-from equilibria.training.stages import Stage
+from equilibria.training.stage import Stage
 
 __all__ = ["GAN"]
 

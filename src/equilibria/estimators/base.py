@@ -18,15 +18,14 @@ from torch import Tensor
 
 from equilibria.data import Schema
 from equilibria.data.columns import is_frame
-from equilibria.errors import RunError, TrainingInterrupted
+from equilibria.errors import RunError
 from equilibria.estimators.parameters import pair, usable_device
 from equilibria.random import RandomState, Stream, as_seed, as_stream
 from equilibria.training import health
-from equilibria.training.engine import Processes, processes
-from equilibria.training.interrupts import Interrupts
-from equilibria.training.progress import Progress
+from equilibria.training.distributed import Processes, processes
+from equilibria.training.progress import Work
 from equilibria.training.run import Run
-from equilibria.training.stages import Stage
+from equilibria.training.stage import Stage
 from equilibria.training.trainer import Trainer
 
 __all__ = ["GenerativeEstimator"]
@@ -102,31 +101,16 @@ class GenerativeEstimator(BaseEstimator):
         """Play the stages, work out what is worked out once, save."""
         shown = bool(self.verbose) or run is not None
         trainer = Trainer(stages, self._stream().child("train"), run, group, verbose=shown)
-        # The lock is held until the model is written: what is worked out at the end may take minutes.
-        with run.lock() if run is not None and group.writes else contextlib.nullcontext():
+        advice = "" if run is None else f"The state is saved; go on with: equilibria resume {run.path}"
+        with trainer:  # until the model is written: what is worked out at the end may take minutes
             trainer.fit(resume=resume)
-            self._conclude(stages, run, shown and group.writes)
+            with Work("log Z", shown and group.writes, advice) as progress:
+                self._finish(stages, progress)
             self.n_steps_, self.history_ = trainer.step, trainer.history
-            self.health_ = [*trainer.warnings, *health.sentences(self.history_, self._facts())]
+            self.health_ = [*trainer.warnings, *health.sentences(self.history_, **self._facts())]
             if run is not None and group.writes:
                 self._write(run)
         return self
-
-    def _conclude(self, stages: list[Stage], run: Run | None, shown: bool) -> None:
-        """Work out what is worked out once; a signal is met as in training, and the last checkpoint is there to go on from."""
-        with Interrupts() as interrupts, contextlib.ExitStack() as stack:
-            bars: list[Progress] = []
-
-            def progress(done: int, total: int) -> None:
-                if interrupts.requested:
-                    where = "Training had ended, and its result was being worked out."
-                    how = "" if run is None else f" Its state is saved; go on with: equilibria resume {run.path}"
-                    raise TrainingInterrupted(interrupts.signal or 0, f"Stopped by signal {interrupts.signal}. {where}{how}")
-                if not bars:
-                    bars.append(stack.enter_context(Progress("log Z", total, verbose=shown)))
-                bars[0].advance(done)
-
-            self._finish(stages, progress)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the fitted model as a run folder that :func:`equilibria.load` reads.

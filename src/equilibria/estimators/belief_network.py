@@ -22,7 +22,7 @@ from equilibria.models.belief_network import BeliefNetwork
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import RandomState, Stream
 from equilibria.solvers import Simultaneous
-from equilibria.training.stages import Average, Stage
+from equilibria.training.stage import Average, Stage
 from equilibria.units import Bernoulli
 
 __all__ = ["DBN"]

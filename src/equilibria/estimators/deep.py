@@ -14,7 +14,7 @@ from equilibria.estimators.undirected import UndirectedEstimator
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.random import RandomState
 from equilibria.solvers import Rule
-from equilibria.training.stages import Stage
+from equilibria.training.stage import Stage
 
 __all__ = ["DBM"]
 

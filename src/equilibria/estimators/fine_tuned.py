@@ -27,9 +27,9 @@ from equilibria.networks.unrolled import UnrolledNetwork
 from equilibria.random import RandomState
 from equilibria.solvers import Rule, Simultaneous
 from equilibria.solvers.rule import ENDING_AT_ZERO
-from equilibria.training.engine import Processes
+from equilibria.training.distributed import Processes
 from equilibria.training.run import Run
-from equilibria.training.stages import Average, Stage
+from equilibria.training.stage import Average, Stage
 
 __all__ = ["FineTunedClassifier"]
 

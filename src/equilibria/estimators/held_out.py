@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from equilibria.games.supervised import SupervisedGame
 from equilibria.random import Stream
-from equilibria.training.stages import Stage
+from equilibria.training.stage import Stage
 
 __all__ = ["kept_back", "watch"]
 

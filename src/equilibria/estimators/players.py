@@ -28,9 +28,9 @@ from equilibria.networks.precision import PRECISIONS
 from equilibria.random import Stream
 from equilibria.solvers import SOLVERS, Alternating, Rule, Solver
 from equilibria.solvers.rule import ENDING_AT_ZERO
-from equilibria.training.engine import Processes
+from equilibria.training.distributed import Processes
 from equilibria.training.run import Run
-from equilibria.training.stages import Average, Stage
+from equilibria.training.stage import Average, Stage
 
 __all__ = ["PORTRAITS", "AdversarialEstimator", "View"]
 

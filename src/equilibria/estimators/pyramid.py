@@ -19,7 +19,7 @@ from equilibria.models.generator import Generator
 from equilibria.models.pyramid import DetailCritic, DetailNetwork, LaplacianPyramid, PyramidGenerator
 from equilibria.networks.pictures import halvings
 from equilibria.random import RandomState, Stream
-from equilibria.training.stages import Stage
+from equilibria.training.stage import Stage
 
 __all__ = ["LAPGAN"]
 

@@ -16,7 +16,7 @@ from equilibria.estimators.undirected import UndirectedEstimator
 from equilibria.inference import gibbs
 from equilibria.inference.completion import class_log_prob
 from equilibria.random import RandomState, as_stream
-from equilibria.training.stages import Stage
+from equilibria.training.stage import Stage
 
 __all__ = ["RBM"]
 

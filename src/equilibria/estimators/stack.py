@@ -22,7 +22,7 @@ from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.solvers import Rule, Simultaneous
-from equilibria.training.stages import Stage
+from equilibria.training.stage import Stage
 from equilibria.units import Units
 
 __all__ = ["LABEL", "Levels", "pretraining", "settle_game", "with_labels"]

@@ -24,10 +24,11 @@ from equilibria.estimators.stack import LABEL, with_labels
 from equilibria.estimators.watching import Watching
 from equilibria.games.contrastive import PRECISION, TEMPERED, ContrastiveGame
 from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.solvers import Rule, Simultaneous, Solver
-from equilibria.training.engine import Processes
-from equilibria.training.stages import Average, Stage
+from equilibria.training.distributed import Processes
+from equilibria.training.stage import Average, Stage
 
 __all__ = ["UndirectedEstimator"]
 
@@ -315,7 +316,9 @@ class UndirectedEstimator(Queries, Scores, Greys, Watching, LabelledEstimator):
         self._work_out_log_partition(progress)
 
     def _facts(self) -> dict[str, Any]:
-        return {"log_partition": self._log_partition, "sides": self._sides}
+        z, sides = self._log_partition, self._sides
+        found = None if z is None else Measure(z.name, z.value, z.low, z.high, n=z.samples, ess=z.ess)
+        return {"log_partition": found, "sides": "" if sides is None or sides.agree else sides.warning}
 
     def _forget(self) -> None:
         """Drop what was derived from parameters that have changed."""

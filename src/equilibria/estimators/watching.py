@@ -20,7 +20,7 @@ from equilibria.inference import gibbs
 from equilibria.inference.completion import evidence
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.training.stages import Average
+from equilibria.training.stage import Average
 
 __all__ = ["Watching"]
 

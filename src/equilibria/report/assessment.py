@@ -19,7 +19,7 @@ from equilibria.estimators import load
 from equilibria.evaluation import Coverage, CoverageReport, Metric, modes, nearest, two_sample
 from equilibria.random import Stream
 from equilibria.report.likeness import comparable, has_classes, likeness
-from equilibria.training.files import replace_file
+from equilibria.training import durable
 from equilibria.training.origin import run_data
 from equilibria.training.run import Run
 
@@ -282,7 +282,7 @@ def _write(file: Path, results: Sequence[Result]) -> None:
     kinds = {cls: name for name, cls in _KINDS.items()}
     entries = [{"type": kinds[type(result)], **{k: _plain(v) for k, v in result.to_json().items()}} for result in results]
     try:
-        replace_file(file, (json.dumps(entries, indent=1, allow_nan=False) + "\n").encode())
+        durable.replace(file, (json.dumps(entries, indent=1, allow_nan=False) + "\n").encode())
     except OSError as error:
         raise RunError(f"{file} could not be written ({error}): free some space, or see that you may write there") from error
 

@@ -13,7 +13,7 @@ from equilibria.estimate import Estimate
 from equilibria.report import assessment, panels
 from equilibria.report.assessment import CLASS_SHARE, Result
 from equilibria.report.story import Story
-from equilibria.training.files import replace_file
+from equilibria.training import durable
 
 __all__ = ["write"]
 
@@ -83,7 +83,7 @@ def write(runs: Sequence[str | Path], out: str | Path | None = None) -> Path:
     page = _page(stories).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(target, page)
+        durable.replace(target, page)
     except OSError as error:
         raise RunError(f"out={str(target)!r} cannot be written ({error}): name a file that you may write") from error
     return target

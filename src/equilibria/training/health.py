@@ -1,113 +1,218 @@
-"""Numbers a person can act on: the curves of a run as sentences."""
+"""Numbers a person can act on: the curves of a run as sentences.
+
+What can be wrong is a table, :data:`ROWS`: a condition on the numbers of a run's last stage, and
+what is said where it holds. A number that was not logged has a value that nothing is wrong with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
-from equilibria.estimate import Estimate
-from equilibria.training import play
+import numpy as np
 
-__all__ = ["sentences"]
+from equilibria.numbers import Measure
+
+__all__ = ["FINE", "ROWS", "sentences", "swing"]
+
+FINE = "Nothing in the curves of this run looks wrong."
+_ERRORS = 6.0  # standard errors, from which on a difference is spoken of
+_PERIODIC = 0.6  # share of one frequency in the variance: noise of 40 rows has it once in a million
+_HARMLESS = {
+    name: harmless
+    for harmless, names in {
+        0.0: "dead_units mean_field_change frozen_chains free_energy_gap free_energy_gap_floor "
+        "held_out_loss kernel_distance kernel_distance_error logit_error sampled_logit train_logit "
+        "classes classes_found",
+        0.6: "critic_auc",
+        1.0: "r_hat swap_acceptance spread",
+        float("inf"): "held_out_logit",
+    }.items()
+    for name in names.split()
+}
+Numbers = SimpleNamespace
+ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
+    (
+        lambda v: v.dead_units > 0.3,
+        "{dead_units:.0%} of the hidden units are always off or always on: use fewer of them, or a "
+        "smaller learning rate.",
+    ),
+    (
+        lambda v: v.mean_field_change > 0.1,
+        "Mean field still moved by {mean_field_change:.2f} in its last training step: raise "
+        "mean_field_steps (of a DBM), or lower the learning rate.",
+    ),
+    (
+        lambda v: v.frozen_chains > 0.01,
+        "{frozen_chains:.0%} of the chains stood still at the end: use a smaller learning rate, or "
+        "method='tempered'.",
+    ),
+    (
+        lambda v: v.r_hat > 1.5,
+        "The chains keep to places of their own (R̂ of the energy is {r_hat:.1f}, ideally 1): "
+        "samples depend on where they start; use more chains, method='tempered' or 'trajectory', "
+        "or more sweeps when sampling.",
+    ),
+    (
+        lambda v: v.swap_acceptance < 0.05,
+        "Only {swap_acceptance:.0%} of swaps are accepted at the ladder's narrowest place: use "
+        "more rungs.",
+    ),
+    (
+        lambda v: v.free_energy_gap > max(v.free_energy_gap_floor, 0.5),
+        "Training rows fit better than held-out ones by {free_energy_gap:.1f} nats a row (chance: "
+        "{free_energy_gap_floor:.1f}): the machine overfits; use a weight decay, fewer hidden "
+        "units, or fewer updates.",
+    ),
+    (
+        lambda v: v.held_out_loss > 0,
+        "An earlier machine fitted held-out rows better than the last one, by {held_out_loss:.2g} "
+        "nats a row, and is the one that was kept: use fewer updates, or a smaller learning rate.",
+    ),
+    (
+        lambda v: v.ess < 0.1 * v.chains,
+        "Only {ess:.0f} of {chains} AIS chains carry the estimate of log Z: raise ais_betas, and "
+        "take the log-likelihood as optimistic until then.",
+    ),
+    (
+        lambda v: v.width > 2,
+        "log Z is known to no better than {width:.1f} nats: raise ais_betas or ais_chains.",
+    ),
+    (lambda v: bool(v.sides), "Both sides of log Z do not meet. {sides}"),
+    (
+        lambda v: v.spread < 0.3,
+        "The samples vary only {spread:.0%} as much as the data: the generator has collapsed; use "
+        "packing, R1 and R2 with the relativistic payoff, or a smaller learning rate.",
+    ),
+    (
+        lambda v: v.classes_found < v.most,
+        "Modes were lost: the samples covered {most:.0f} of {classes:.0f} clusters {most_at} and "
+        "{classes_found:.0f} at the end; use packing, a penalty (R1 and R2), or stop earlier.",
+    ),
+    (
+        lambda v: v.most <= v.classes_found < v.classes,
+        "The samples miss {missed:.0f} of {classes:.0f} clusters of the data: train longer, or use "
+        "packing or a penalty (R1 and R2).",
+    ),
+    (
+        lambda v: bool(v.won),
+        "The critic {won} at the end: the generator learns little from it; lower its learning rate "
+        "or k, or use the non-saturating payoff.",
+    ),
+    (
+        lambda v: not v.won and v.critic_auc < 0.55 and v.differs,
+        "The critic puts a real row above a sample {auc_of_100:.0f} times in 100, where 50 is "
+        "chance, though they differ (kernel distance {kernel_distance:.3g}): it has collapsed; "
+        "raise its learning rate or k, give it more units, or lower a penalty.",
+    ),
+    (  # Karras et al. 2020: where held-out rows stand between samples and training rows
+        lambda v: (
+            v.overfit >= max(_ERRORS * v.logit_error, 0.4 * (v.train_logit - v.sampled_logit))
+        ),
+        "The critic knows the training rows by heart: its logit is {train_logit:.2f} on them, "
+        "{held_out_logit:.2f} on held-out rows and {sampled_logit:.2f} on samples; give it more "
+        "data, fewer units, instance noise or a penalty (R1), or stop earlier.",
+    ),
+    (
+        lambda v: v.swung > 4 * v.margin or bool(v.turns),
+        "The critic's margin swung by {swung:.1f} over the last fifth of the run{turns}: the "
+        "players circle; lower both learning rates, or use a penalty (R1), an optimistic or "
+        "extragradient solver, or averaging.",
+    ),
+    (
+        lambda v: v.nearest is not None,
+        "The samples were nearest to the data {nearest_at} (kernel distance {nearest:.3g}, at the "
+        "end {kernel_distance:.3g}): stop there, or lower the learning rates.",
+    ),
+)
 
 
-def sentences(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any] | None = None) -> list[str]:
-    """What the logged rows and the final facts say, the gravest first; one reassuring sentence if nothing is wrong.
+def sentences(
+    history: Sequence[Mapping[str, Any]], log_partition: Measure | None = None, sides: str = ""
+) -> list[str]:
+    """What the logged rows say, the gravest first; one reassuring sentence if nothing is wrong.
 
-    Parameters
-    ----------
-    history : sequence of mapping
-        Rows of ``metrics.jsonl``.
-    facts : mapping, optional
-        ``log_partition``: the final Estimate of log Z; ``sides``: both sides of it (``agree``, ``warning``); ``rotation``: the
-        :class:`~equilibria.training.rotation.Rotation` of a small game.
+    Only the last stage is looked at. ``log_partition`` is the final estimate of log Z, and
+    ``sides`` says how its two sides differ, where they do.
+
+    >>> sentences([{"step": 1, "stage": "train", "dead_units": 0.6}])
+    ['60 % of the hidden units are always off or always on: use fewer of them, or a smaller ...']
+    """
+    stage = history[-1].get("stage") if history else None
+    rows = [row for row in history if row.get("stage") == stage]
+    last = {name: value for row in rows for name, value in row.items()}  # of whatever was logged
+    unknown = {"sides": sides, "ess": np.inf, "chains": 0, "width": 0.0}
+    v = Numbers(**{**_HARMLESS, **last, **unknown})
+    if log_partition is not None and not log_partition.is_exact:
+        if log_partition.ess is not None:
+            v.ess, v.chains = log_partition.ess, log_partition.n or 0
+        if log_partition.low is not None and log_partition.high is not None:
+            v.width = log_partition.high - log_partition.low
+    counted = [row for row in rows if row.get("classes", 0) > 0] or [_HARMLESS]
+    most = max(counted, key=lambda row: row["classes_found"])
+    v.classes, v.classes_found = counted[-1]["classes"], counted[-1]["classes_found"]
+    v.most, v.most_at, v.missed = most["classes_found"], _when(most), v.classes - v.classes_found
+    v.differs = v.kernel_distance > _ERRORS * v.kernel_distance_error
+    v.auc_of_100, v.overfit = 100 * v.critic_auc, v.train_logit - v.held_out_logit
+    best = _left_behind([row for row in rows if "kernel_distance" in row])
+    v.nearest, v.nearest_at = best and best["kernel_distance"], best and _when(best)
+    _circling(v, [row for row in rows if "accuracy" in row])
+    found = [text.format(**vars(v)) for wrong, text in ROWS if wrong(v)]
+    return [re.sub(r"(?<=[0-9])%", " %", sentence) for sentence in found] or [FINE]
+
+
+def _circling(v: Numbers, steps: Sequence[Mapping[str, Any]]) -> None:
+    """Whether the critic won over the last fifth of the run, and how its margin swings there."""
+    tail = steps[-max(1, len(steps) // 5) :]
+    accuracy = float(np.mean([row["accuracy"] for row in tail])) if tail else 0.5
+    v.won = f"put {v.critic_auc:.1%} of real rows above samples" if v.critic_auc > 0.995 else ""
+    if accuracy > 0.95:
+        v.won = f"told {accuracy:.0%} of real and generated rows apart"
+    v.swung, v.margin, v.turns = 0.0, 1.0, ""
+    if len(tail) < 5:
+        return
+    margin = np.array([row["real_logit"] - row["fake_logit"] for row in tail], dtype=float)
+    v.swung, v.margin = float(np.ptp(margin)), max(1.0, abs(float(margin.mean())))
+    period, share = swing(margin) or (0.0, 0.0)
+    if len(margin) >= 20 and share > _PERIODIC and v.swung > v.margin:
+        apart = tail[-1].get("step", len(tail)) - tail[0].get("step", 1)
+        v.turns = f", once in about {period * apart / (len(tail) - 1):.0f} rounds"
+
+
+def swing(values: np.ndarray) -> tuple[float, float] | None:
+    """The dominant period of a curve, in its own steps, and its share in the variance about a line.
+
+    None without three periods: a slow bend, or a random walk's, is no oscillation.
 
     Examples
     --------
-    >>> sentences([{"step": 1, "stage": "train", "dead_units": 0.6}])
-    ['60 % of the hidden units are always off or always on: use fewer of them, or a smaller learning rate.']
+    >>> period, share = swing(np.sin(2 * np.pi * np.arange(40) / 8) + 0.1 * np.arange(40))
+    >>> period, share > 0.95
+    (8.0, True)
     """
-    facts = facts or {}
-    rotation = facts.get("rotation")
-    found = [
-        *_boltzmann(_last(history)),
-        *_log_partition(facts.get("log_partition")),
-        *_sides(facts.get("sides")),
-        *play.sentences(history),
-        *([str(rotation)] if rotation is not None and rotation.circles else []),
-    ]
-    return found or ["Nothing in the curves of this run looks wrong."]
+    steps, least = np.arange(len(values)), 1e-20 * len(values) * np.square(values).sum()
+    if len(values) < 4:
+        return None
+    rest = values - np.polyval(np.polyfit(steps, values, 1), steps)
+    power = np.square(np.abs(np.fft.rfft(rest)))[1:]
+    if not power.sum() > least or power.argmax() < 2:
+        return None
+    return len(values) / float(power.argmax() + 1), float(power.max() / power.sum())
 
 
-def _last(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The last value of everything that was logged in the last stage: some rows hold what is watched, others what is paid."""
-    stage = history[-1].get("stage") if history else None
-    return {name: value for row in history if row.get("stage") == stage for name, value in row.items()}
+def _left_behind(checks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The best of several validation checks, where it was long ago and the last two are worse."""
+    best = min(checks, key=lambda row: row["kernel_distance"], default=None)
+    if best is None or len(checks) < 5 or checks.index(best) > 0.7 * (len(checks) - 1):
+        return None
+    for row in checks[-2:]:
+        error = np.hypot(row["kernel_distance_error"], best["kernel_distance_error"])
+        if row["kernel_distance"] - best["kernel_distance"] < _ERRORS * error:
+            return None
+    return best
 
 
-def _boltzmann(last: Mapping[str, Any]) -> list[str]:
-    return [*_units(last), *_chains(last), *_gap(last)]
-
-
-def _chains(last: Mapping[str, Any]) -> list[str]:
-    found = []
-    frozen = last.get("frozen_chains", 0.0)
-    if frozen > 0.01:
-        found.append(f"{100 * frozen:.0f} % of the chains stood still at the end: use a smaller learning rate, or method='tempered'.")
-    r_hat = last.get("r_hat", 1.0)
-    if r_hat > 1.5:
-        found.append(
-            f"The chains keep to places of their own (R̂ of the energy is {r_hat:.1f}, ideally 1): samples depend on where they start; "
-            "use more chains, method='tempered' or 'trajectory', or more sweeps when sampling."
-        )
-    swaps = last.get("swap_acceptance", 1.0)
-    if swaps < 0.05:
-        found.append(f"Only {100 * swaps:.0f} % of swaps are accepted at the ladder's narrowest place: use more rungs.")
-    return found
-
-
-def _gap(last: Mapping[str, Any]) -> list[str]:
-    gap, floor = last.get("free_energy_gap", 0.0), last.get("free_energy_gap_floor", 0.0)
-    found = []
-    if gap > max(floor, 0.5):
-        found.append(
-            f"Training rows fit better than held-out ones by {gap:.1f} nats a row (chance: {floor:.1f}): the machine overfits; "
-            "use a weight decay, fewer hidden units, or fewer updates."
-        )
-    loss = last.get("held_out_loss", 0.0)
-    if loss:
-        found.append(
-            f"An earlier machine fitted held-out rows better than the last one, by {loss:.2g} nats a row, and is the one that was kept: "
-            "use fewer updates, or a smaller learning rate."
-        )
-    return found
-
-
-def _units(last: Mapping[str, Any]) -> list[str]:
-    found = []
-    dead = last.get("dead_units", 0.0)
-    if dead > 0.3:
-        found.append(f"{100 * dead:.0f} % of the hidden units are always off or always on: use fewer of them, or a smaller learning rate.")
-    change = last.get("mean_field_change", 0.0)
-    if change > 0.1:
-        remedy = "raise mean_field_steps (of a DBM), or lower the learning rate"
-        found.append(f"Mean field still moved by {change:.2f} in its last training step: {remedy}.")
-    return found
-
-
-def _log_partition(estimate: Estimate | None) -> list[str]:
-    if estimate is None or estimate.exact:
-        return []
-    found = []
-    if estimate.ess is not None and estimate.samples and estimate.ess < 0.1 * estimate.samples:
-        found.append(
-            f"Only {estimate.ess:.0f} of {estimate.samples} AIS chains carry the estimate of log Z: "
-            "raise ais_betas, and take the log-likelihood as optimistic until then."
-        )
-    if estimate.high - estimate.low > 2:
-        found.append(f"log Z is known to no better than {estimate.high - estimate.low:.1f} nats: raise ais_betas or ais_chains.")
-    return found
-
-
-def _sides(sides: Any) -> list[str]:
-    return [] if sides is None or sides.agree else [f"Both sides of log Z do not meet. {sides.warning}"]
+def _when(row: Mapping[str, Any]) -> str:
+    return f"at step {row['step']:,}" if "step" in row else "earlier"

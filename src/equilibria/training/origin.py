@@ -1,9 +1,8 @@
-"""Where a run's data came from, so that the same rows can be loaded again."""
+"""The provenance of a run's data: what is needed to load the same rows again."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,12 @@ SPLIT_SEED = 0  # not the model's: runs with other seeds are compared on the sam
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loaded:
-    """The rows of a run.
-
-    Attributes
-    ----------
-    train, test : Data
-        What is trained on and what is evaluated on; one and the same object where nothing is held out.
-    whole : Data or None
-        All rows in the order of their file, where they come from a path.
-    origin : dict
-        What JSON can hold and :func:`collect` needs to load the same rows again, with the SHA-256 of ``train``.
-    """
+    """The rows of a run."""
 
     train: Data
-    test: Data
-    whole: Data | None
-    origin: dict[str, Any]
+    test: Data  # one object with ``train`` where nothing is held out
+    whole: Data | None  # all rows in the order of their file, where they come from a path
+    origin: dict[str, Any]  # how to load the same rows, with the SHA-256 of ``train``
 
 
 def collect(
@@ -50,21 +39,9 @@ def collect(
 ) -> Loaded:
     """Load data in two parts: the official split of a named set, a random one of a path.
 
-    Parameters
-    ----------
-    source, size, colour, label
-        As in :func:`equilibria.data.load`.
-    held_out : float, optional
-        Share of a path's rows to keep back from training, 0.1 by default. 0 trains on all of them, and evaluates on the same.
-    seed : int
-        Of the random split.
-    text : bool
-        Whether the columns of a CSV file may hold text.
-
-    Raises
-    ------
-    ValueError
-        For data that cannot be loaded, or a ``held_out`` that does not apply.
+    ``source``, ``size``, ``colour`` and ``label`` are as in :func:`equilibria.data.load`; ``text``
+    says that the columns of a CSV file may hold text. Of a path, the fraction ``held_out`` of the
+    rows is kept from training, 0.1 by default; 0 trains and evaluates on all of them.
 
     Examples
     --------
@@ -73,15 +50,18 @@ def collect(
     (1437, 360, 'digits')
     """
     named = isinstance(source, str) and source in catalogue.names()
-    text = text and not named and Path(source).suffix.lower() == ".csv"
-    how: dict[str, Any] = {"size": size, "colour": colour, "label": label, **({"text": True} if text else {})}
+    how: dict[str, Any] = {"size": size, "colour": colour, "label": label}
+    if text and not named and Path(source).suffix.lower() == ".csv":
+        how["text"] = True
     if named and held_out is not None:
-        raise ValueError(f"held_out={held_out!r}: {source} is a built-in set with a test split of its own; leave held_out out")
+        what = f"{source} is a built-in set with a test split of its own"
+        raise ValueError(f"held_out={held_out!r}: {what}; leave held_out out")
     train = catalogue.load(source, split="train", **how)
     whole = None if named else train
     if whole is None:
         test = catalogue.load(source, split="test", **how)
-        test = train if len(test) == len(train) and test.digest() == train.digest() else test  # a set with no split of its own
+        if len(test) == len(train) and test.digest() == train.digest():
+            test = train  # a set with no split of its own
     else:
         held_out = HELD_OUT if held_out is None else held_out
         train, test = (whole, whole) if held_out == 0 else divide(whole, held_out, seed)
@@ -97,9 +77,10 @@ def collect(
 
 
 def attach(estimator: Any, loaded: Loaded) -> None:
-    """Tell an estimator, before ``fit``, what is known of its data: range and picture shape unless it has them, and their origin.
+    """Tell an estimator, before ``fit``, what is known of its data and where they came from.
 
-    Columns that it names as its ``condition`` become numbers.
+    It gets the values' range and the pictures' shape unless it has them; columns that it names as
+    its ``condition`` become numbers.
 
     Examples
     --------
@@ -109,57 +90,37 @@ def attach(estimator: Any, loaded: Loaded) -> None:
     >>> model.value_range, model.picture_shape
     ((0.0, 16.0), (8, 8))
     """
-    data = loaded.train
-    known = {"value_range": None if data.low is None else (data.low, data.high), "picture_shape": data.shape}
-    given = estimator.get_params(deep=False)
-    estimator.set_params(**{name: value for name, value in known.items() if value is not None and given[name] is None})
-    if given.get("condition") is not None and data.columns is not None:  # by name, and fit is handed an array, which has none
+    data, given = loaded.train, estimator.get_params(deep=False)
+    known: dict[str, Any] = {"picture_shape": data.shape}
+    known["value_range"] = None if data.low is None else (data.low, data.high)
+    known = {name: value for name, value in known.items() if given[name] is None}
+    estimator.set_params(**known)
+    if given.get("condition") is not None and data.columns is not None:  # fit gets a bare array
         numbers = {name: place for place, name in enumerate(data.columns)}
-        estimator.set_params(condition=[numbers.get(column, column) for column in given["condition"]])
+        estimator.set_params(condition=[numbers.get(name, name) for name in given["condition"]])
     estimator._data_origin = loaded.origin
 
 
 def run_data(run: Run) -> tuple[Data, Data]:
-    """The rows that a run was trained on, and those to evaluate it on.
-
-    They are one and the same object where the run held nothing out.
-
-    Raises
-    ------
-    RunError
-        When the run does not say where its data came from, or the data there are not what they were.
-    ValueError
-        When the data can no longer be loaded.
-    """
-    origin = run.config.get("data")
+    """The rows that a run was trained on, and those to evaluate it on, which may be the same."""
+    origin, where = run.config.get("data"), f"run={str(run.path)!r}"
     if origin is None:
         raise RunError(
-            f"run={str(run.path)!r} does not say where its data came from, since it was trained on an array: "
-            "go on in Python, with equilibria.load(run), or equilibria.resume(run, X) if its training was stopped"
+            f"{where} does not say where its data came from, since it was trained on an array: go "
+            "on in Python, with equilibria.load(run), or equilibria.resume(run, X) if its training "
+            "was stopped"
         )
-    loaded = collect(**_arguments(run, origin))
+    try:
+        names = ("source", "size", "colour", "label", "held_out", "seed")
+        how = {**{name: origin[name] for name in names}, "text": bool(origin.get("text", False))}
+        how["size"] = tuple(how["size"]) if isinstance(how["size"], list) else how["size"]
+    except (KeyError, TypeError) as error:
+        what = f"{run.path / 'config.json'} is damaged: its entry 'data' is incomplete ({error!r})"
+        raise RunError(f"{what}; restore it from a copy") from error
+    loaded = collect(**how)
     if loaded.origin["digest"] != origin["digest"]:
         raise RunError(
-            f"run={str(run.path)!r} was trained on other rows than {origin['source']} holds now (their SHA-256 differs): "
-            "put the former data back in their place"
+            f"{where} was trained on other rows than {origin['source']} holds now (their SHA-256 "
+            "differs): put the former data back in their place"
         )
     return loaded.train, loaded.test
-
-
-def _arguments(run: Run, origin: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        size = origin["size"]
-        named = origin["source"] in catalogue.names()
-        return {
-            "source": origin["source"],
-            "size": tuple(size) if isinstance(size, list) else size,
-            "colour": origin["colour"],
-            "label": origin["label"],
-            "held_out": None if named else origin["held_out"],
-            "seed": origin["seed"],
-            "text": bool(origin.get("text", False)),
-        }
-    except (KeyError, TypeError) as error:
-        raise RunError(
-            f"{run.path / 'config.json'} is damaged: its entry 'data' is incomplete ({error!r}); restore it from a copy"
-        ) from error

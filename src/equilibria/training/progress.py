@@ -1,35 +1,32 @@
-"""One line that shows a person how far training is, how fast it goes and when it ends."""
+"""What a person sees and sends while something long runs: a progress line, SIGINT and SIGTERM."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 import time
-from types import TracebackType
+from types import FrameType
+from typing import Any, ClassVar
 
 import rich.progress as bar
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["Progress"]
+from equilibria.errors import TrainingInterrupted
+
+__all__ = ["Interrupts", "Progress", "Work"]
 
 _SECONDS_BETWEEN_DRAWINGS = 0.25
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Progress:
-    """A progress line on standard error: stage, bar, step, rate, time left and a few metrics.
+    """A line on standard error: stage, bar, step, rate, time left and a few metrics.
 
-    It prints nothing at all where standard error is not a terminal.
-
-    Parameters
-    ----------
-    stage : str
-        What is being done.
-    total : int
-        The step at which it ends.
-    start : int
-        The step at which it begins: not 0 after a resume.
-    verbose : bool
-        Whether anything is shown.
+    Nothing is printed where standard error is not a terminal. ``start`` is the step at which the
+    line begins, not 0 after a resume, and ``total`` the one at which it ends.
 
     Examples
     --------
@@ -55,16 +52,17 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
     def due(self) -> bool:
-        """Whether :meth:`advance` would draw now: at most four times a second, never where nothing is shown."""
-        return self._bar is not None and time.monotonic() - self._drawn_at >= _SECONDS_BETWEEN_DRAWINGS
+        """Whether :meth:`advance` would draw now: at most four times a second."""
+        waited = time.monotonic() - self._drawn_at >= _SECONDS_BETWEEN_DRAWINGS
+        return self._bar is not None and waited
 
     def advance(self, step: int, **values: float) -> None:
-        """Show that ``step`` is done, with ``values``; does nothing unless drawing is due or ``step`` is the last one."""
+        """Show that ``step`` is done, with ``values``, where drawing is due or it is the last."""
         if self._bar is None or not (self.due() or step >= self._total):
             return
         self._drawn_at = time.monotonic()
@@ -91,3 +89,95 @@ def _line() -> bar.Progress:
         auto_refresh=False,  # no thread: the line moves when a step is done
         redirect_stdout=sys.stdout.isatty(),  # what is piped to a file must go on going there
     )
+
+
+class Interrupts:
+    """Inside this context SIGINT and SIGTERM raise nothing: they are noted, to be polled.
+
+    So no step is ever cut in two. A second SIGINT raises ``KeyboardInterrupt`` at once, for whoever
+    cannot wait. On leaving, the former handlers are back. A context within another one is that
+    other one: whatever is worked out within a training hears the same signal. Python lets only the
+    main thread set handlers; in another thread this context does nothing.
+
+    Attributes
+    ----------
+    signal : int or None
+        The number of the first signal that came.
+
+    Examples
+    --------
+    >>> with Interrupts() as interrupts:
+    ...     signal.raise_signal(signal.SIGTERM)
+    ...     interrupts.requested, interrupts.signal == signal.SIGTERM
+    (True, True)
+    """
+
+    _installed: ClassVar[Interrupts | None] = None
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._interrupted = False
+        self._former: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether someone asked to stop."""
+        return self.signal is not None
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        if Interrupts._installed is not None:
+            return Interrupts._installed
+        Interrupts._installed, self.signal, self._interrupted = self, None, False
+        self._former = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._former:
+            Interrupts._installed = None
+        for number, handler in self._former.items():
+            # None stands for a handler that Python did not set and cannot set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._former = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = self._interrupted or number == signal.SIGINT
+        self.signal = number if self.signal is None else self.signal
+
+
+class Work:
+    """One long computation beside training: the ``progress(done, total)`` that it calls.
+
+    A call moves a progress line, and raises ``TrainingInterrupted`` if a signal has come;
+    ``advice`` then says how to go on.
+
+    Examples
+    --------
+    >>> with Work("log Z", verbose=False) as progress:
+    ...     for step in range(100):
+    ...         progress(step + 1, 100)
+    """
+
+    def __init__(self, name: str, verbose: bool = True, advice: str = ""):
+        self.name, self.verbose, self.advice = name, verbose, advice
+        self._stack = contextlib.ExitStack()
+        self._line: Progress | None = None
+
+    def __enter__(self) -> Work:
+        self._interrupts = self._stack.enter_context(Interrupts())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._interrupts.requested:
+            number = self._interrupts.signal or 0
+            what = f"Stopped by signal {number} while {self.name} was being worked out."
+            raise TrainingInterrupted(number, f"{what} {self.advice}".rstrip())
+        if self._line is None:
+            self._line = self._stack.enter_context(Progress(self.name, total, verbose=self.verbose))
+        self._line.advance(done)

@@ -1,8 +1,8 @@
-"""The trainer: plays rounds over data, stage after stage, into a run folder.
+"""The trainer: plays stages over data into a run folder.
 
-It knows no model by name. A checkpoint holds every stage's game (chains and centring offsets included), solver, averages and place
-in the data; random streams are keyed by stage and step. That is the whole state, so a resumed run is bit for bit the run that
-was never stopped.
+It knows no model by name. A checkpoint holds every stage's game (chains and centring offsets
+included), solver, average, best state and place in the data; random streams are keyed by stage and
+step. That is the whole state, so a resumed run is bit for bit the run that was never stopped.
 """
 
 from __future__ import annotations
@@ -17,39 +17,28 @@ from typing import Any
 from equilibria.data import save_grid
 from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.random import Stream
-from equilibria.training import checkpoint
-from equilibria.training.engine import Processes
-from equilibria.training.interrupts import Interrupts
-from equilibria.training.progress import Progress
+from equilibria.training.distributed import Processes
+from equilibria.training.progress import Interrupts, Progress
 from equilibria.training.run import Run
-from equilibria.training.stages import Stage, finite
+from equilibria.training.stage import Stage, finite
 
 __all__ = ["Trainer"]
 
-ROWS_PER_STAGE = 200  # lines of metrics.jsonl
-PICTURES_PER_STAGE = 10
-SYNC = 20  # with many processes, rounds between two looks at the clock and at signals, which they must agree on
+ROWS_PER_STAGE = 200  # of the metrics
+CHECKS_PER_STAGE = 10  # validation checks, each with its pictures
+SYNC = 20  # steps after which many processes agree on the clock and on signals
 CHECKPOINT_SECONDS = 60.0
 
 
 class Trainer:
-    """Trains stages in order.
+    """Trains stages, which have unique names, in order; ``stream`` is the seed of every draw.
 
-    Parameters
-    ----------
-    stages : sequence of Stage
-        With unique names.
-    stream : Stream
-        The seed of every draw.
-    run : Run, optional
-        Where metrics, pictures and checkpoints go; without it nothing is written. Of many processes each is given it, and the first writes.
-    processes : Processes
-        This process's place among several.
-    checkpoint_seconds : float, optional
-        Time between checkpoints, ``CHECKPOINT_SECONDS`` by default; there is one at the end of each stage too, and whenever training
-        is stopped.
-    verbose : bool
-        Whether to show progress, where standard error is a terminal.
+    Metrics, pictures and checkpoints go to ``run``; without it nothing is written. There is a
+    checkpoint every ``checkpoint_seconds``, at the end of each stage, and when training is stopped.
+    Each of many processes is given the run, and the first one writes.
+
+    As a context, a trainer holds the run's lock and notes signals. :meth:`fit` enters it by itself;
+    whoever has more to write when training has ended opens it around both.
 
     Examples
     --------
@@ -59,9 +48,10 @@ class Trainer:
     >>> from equilibria.solvers import Rule, Simultaneous
     >>> from equilibria.units import Bernoulli
     >>> import torch
-    >>> game = ContrastiveGame(BoltzmannMachine.stack(Bernoulli(3), Bernoulli(2)).initialise(0), chains=4)
+    >>> machine = BoltzmannMachine.stack(Bernoulli(3), Bernoulli(2)).initialise(0)
+    >>> game, solver = ContrastiveGame(machine, chains=4), Simultaneous(Rule("sgd", rate=0.1))
     >>> batches = Batches(torch.ones(8, 3), batch_size=4, stream=Stream(0))
-    >>> Trainer([Stage("joint", game, Simultaneous(Rule("sgd", rate=0.1)), batches, steps=5)], Stream(0)).fit()
+    >>> Trainer([Stage("joint", game, solver, batches, steps=5)], Stream(0)).fit()
     5
     """
 
@@ -79,73 +69,90 @@ class Trainer:
             raise ValueError(f"stages: expected at least one, with unique names, found {names}")
         self.stages, self.stream, self.run = list(stages), stream, run
         self.processes = processes or Processes()
-        self.checkpoint_seconds = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
-        self.verbose = verbose
+        every = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
+        self.checkpoint_seconds, self.verbose = every, verbose
         self.history: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self._stage, self._step, self._seconds = 0, 0, 0.0
         self._saved_at: tuple[int, int] | None = None
         self._began, self._checkpoint_at = 0.0, 0.0
+        self._held, self._interrupts = contextlib.ExitStack(), Interrupts()
+        self._entered = False
         for stage in self.stages:
             stage.solver.reduce = self.processes.average
             stage.solver.bind(stage.game)
             self.processes.share(stage.game)
 
-    @property
-    def step(self) -> int:
-        """Rounds played so far, over all stages."""
-        return sum(stage.steps for stage in self.stages[: self._stage]) + self._step
-
-    def fit(self, resume: bool = False) -> int:
-        """Play every stage to its end; returns the number of rounds.
-
-        Parameters
-        ----------
-        resume : bool
-            Go on from the run folder's last good checkpoint (from the start if it has none yet).
-
-        Raises
-        ------
-        DivergedError
-            When a cost or a parameter is not finite. The checkpoints saved before are left as they are.
-        TrainingInterrupted
-            When SIGINT or SIGTERM came; the state has been saved.
-        """
+    def __enter__(self) -> Trainer:
         with contextlib.ExitStack() as stack:
             if self.run is not None and self.processes.writes:
                 stack.enter_context(self.run.lock())
-            if resume:
-                self._resume()
-            interrupts = stack.enter_context(Interrupts())
-            self._began = time.monotonic() - self._seconds
-            self._checkpoint_at = time.monotonic() + self.checkpoint_seconds
-            while self._stage < len(self.stages):
-                stage = self.stages[self._stage]
-                self._play(stage, interrupts)
-                self._end(stage)
-                if self.processes.any(interrupts.requested):
-                    self._stop(stage, interrupts.signal)
+            self._interrupts = stack.enter_context(Interrupts())
+            self._held, self._entered = stack.pop_all(), True
+        return self
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        self._entered = False
+        self._held.close()
+        number = self._interrupts.signal
+        if kind is None and number is not None:  # it came when nothing was left to stop
+            raise TrainingInterrupted(number, f"Signal {number} came when training had ended.")
+
+    @property
+    def step(self) -> int:
+        """Steps played so far, over all stages."""
+        return sum(stage.steps for stage in self.stages[: self._stage]) + self._step
+
+    def fit(self, resume: bool = False) -> int:
+        """Play every stage to its end; returns the number of steps.
+
+        With ``resume`` it goes on from the run folder's last good checkpoint, or from the start if
+        there is none yet. A cost or a parameter that is not finite is a ``DivergedError``, and the
+        checkpoints saved before stay; SIGINT or SIGTERM is a ``TrainingInterrupted`` once the state
+        has been saved.
+        """
+        if not self._entered:
+            with self:
+                return self.fit(resume)
+        if resume:
+            self._resume()
+        self._began = time.monotonic() - self._seconds
+        self._checkpoint_at = time.monotonic() + self.checkpoint_seconds
+        while self._stage < len(self.stages):
+            stage = self.stages[self._stage]
+            self._play(stage)
+            self._check(stage)
+            stage.end()
+            self._stage, self._step = self._stage + 1, 0
+            self._save()
+            if self.processes.any(self._interrupts.requested):
+                self._stop(stage)
         for stage in self.stages:
             self.processes.collect(stage.game)
         return self.step
 
     # ---------------------------------------------------------------- one stage
 
-    def _play(self, stage: Stage, interrupts: Interrupts) -> None:
+    def _play(self, stage: Stage) -> None:
         stream = self.stream.child("stage", stage.name)
-        with Progress(stage.name, stage.steps, start=self._step, verbose=self.verbose and self.processes.writes) as progress:
+        shown = self.verbose and self.processes.writes
+        with Progress(stage.name, stage.steps, start=self._step, verbose=shown) as progress:
             while self._step < stage.steps:
                 self._round(stage, stream.child(self._step), progress)
-                self._pause(stage, interrupts)
+                agreed = self.processes.world == 1 or self._step % SYNC == 0
+                if agreed and self._step < stage.steps:
+                    self._pause(stage)
 
     def _round(self, stage: Stage, key: Stream, progress: Progress) -> None:
-        """One round, and what is reported of it."""
-        own, logged = key.shard(self.processes.rank), _falls_due(self._step, stage.steps, ROWS_PER_STAGE, first=True)
-        info = stage.solver.step(stage.game, stage.source(own), own, measure=logged or progress.due())
+        """One step, and what is reported of it."""
+        own = key.shard(self.processes.rank)
+        logged = _falls_due(self._step, stage.steps, ROWS_PER_STAGE) or self._step == 0
+        checked = _falls_due(self._step, stage.steps, CHECKS_PER_STAGE)
+        measured = logged or progress.due()
+        info = stage.solver.step(stage.game, stage.source(own), own, measure=measured)
         if stage.average is not None:
             stage.average.update()
         values = {name: float(value) for name, value in info.items()}
-        shown = _falls_due(self._step, stage.steps, PICTURES_PER_STAGE)
         self._step += 1
         self._seconds = time.monotonic() - self._began
         if logged:
@@ -153,54 +160,52 @@ class Trainer:
             self._log(stage, values)
         if values:
             progress.advance(self._step, **values)
-        if shown:
-            self._show(stage, key)
+        if checked:
+            self._validate(stage, key)
 
-    def _pause(self, stage: Stage, interrupts: Interrupts) -> None:
-        """Between two rounds: save if it is time, stop if that was asked; processes agree on both every few rounds."""
-        if self._step == stage.steps or (self.processes.world > 1 and self._step % SYNC):
-            return
-        if self.run is not None and self.processes.any(time.monotonic() >= self._checkpoint_at):
+    def _pause(self, stage: Stage) -> None:
+        """Between two steps: save if it is time, stop if that was asked."""
+        late = time.monotonic() >= self._checkpoint_at
+        if self.run is not None and self.processes.any(late):
             self._check(stage)
             self._save()
             self._checkpoint_at = time.monotonic() + self.checkpoint_seconds
-        if self.processes.any(interrupts.requested):
-            self._stop(stage, interrupts.signal)
+        if self.processes.any(self._interrupts.requested):
+            self._stop(stage)
 
-    def _stop(self, stage: Stage, signal: int | None) -> None:
-        number = signal or int(SIGTERM)  # another process's
-        where = f"Stopped by signal {number} at step {self.step} of {sum(stage.steps for stage in self.stages)}."
+    def _stop(self, stage: Stage) -> None:
+        number = self._interrupts.signal or int(SIGTERM)  # another process's
+        total = sum(stage.steps for stage in self.stages)
+        where = f"Stopped by signal {number} at step {self.step} of {total}."
         if self.run is None:
-            raise TrainingInterrupted(number, f"{where} Nothing was saved: give `out` a folder to be able to resume.")
+            what = "Nothing was saved: give `out` a folder to be able to resume."
+            raise TrainingInterrupted(number, f"{where} {what}")
         self._check(stage)
         self._save()
-        raise TrainingInterrupted(number, f"{where} The state is saved; go on with: equilibria resume {self.run.path}")
-
-    def _end(self, stage: Stage) -> None:
-        self._check(stage)
-        if stage.average is not None:
-            stage.average.apply()
-        if stage.on_end is not None:
-            stage.on_end()
-        self._stage, self._step = self._stage + 1, 0
-        self._save()
+        what = f"The state is saved; go on with: equilibria resume {self.run.path}"
+        raise TrainingInterrupted(number, f"{where} {what}")
 
     # ---------------------------------------------------------------- what is written
 
     def _log(self, stage: Stage, values: dict[str, float]) -> None:
-        row = {"step": self.step, "stage": stage.name, "stage_step": self._step, "seconds": round(self._seconds, 3), **values}
-        if not all(math.isfinite(value) for value in values.values()):
-            self._diverged(stage, f"{', '.join(k for k, v in values.items() if not math.isfinite(v))} is not finite")
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        if wrong:
+            self._diverged(stage, f"{', '.join(wrong)} is not finite")
+        place = {"step": self.step, "stage": stage.name, "stage_step": self._step}
+        row = {**place, "seconds": round(self._seconds, 3), **values}
         self.history.append(row)
         if self.run is not None and self.processes.writes:
             self.run.log(row)
 
-    def _show(self, stage: Stage, key: Stream) -> None:
+    def _validate(self, stage: Stage, key: Stream) -> None:
         self._check(stage)
-        if stage.monitor is not None:
-            self._log(stage, stage.monitor(key.child("monitor")))
-        if stage.pictures is not None and self.run is not None and self.processes.writes:
-            save_grid(self.run.sample_path(self.step, stage.name.replace(" ", "-")), stage.pictures(key.child("pictures")))
+        if stage.monitor is not None or stage.best is not None:
+            self._log(stage, stage.measure(key.child("monitor")))
+        if self.run is not None and self.processes.writes:
+            pictures = stage.show(key.child("pictures"))
+            if pictures is not None:
+                name = stage.name.replace(" ", "-")
+                save_grid(self.run.sample_path(self.step, name), pictures)
 
     def _check(self, stage: Stage) -> None:
         if not bool(finite(stage.game)):
@@ -208,11 +213,11 @@ class Trainer:
 
     def _diverged(self, stage: Stage, what: str) -> None:
         kept = "Nothing was saved."
-        if self.run is not None and checkpoint.steps(self.run.path / "checkpoints"):
+        if self.run is not None and self.run.steps():
             kept = f"The last good checkpoint in {self.run.path} is kept."
         raise DivergedError(
-            f"Stage {stage.name!r} diverged at step {self._step}: {what}. {kept} "
-            "Try a learning rate three to ten times smaller, or look for values far from the rest in the data."
+            f"Stage {stage.name!r} diverged at step {self._step}: {what}. {kept} Try a learning "
+            "rate three to ten times smaller, or look for values far from the rest in the data."
         )
 
     # ---------------------------------------------------------------- checkpoints
@@ -230,9 +235,10 @@ class Trainer:
             "step": self._step,
             "seconds": self._seconds,
             "games": games,
-            "solvers": {stage.name: stage.solver.state_dict() for stage in self.stages},
-            "positions": {stage.name: stage.batches.position for stage in self.stages},
-            "averages": {stage.name: stage.average.state_dict() for stage in self.stages if stage.average is not None},
+            "solvers": {s.name: s.solver.state_dict() for s in self.stages},
+            "positions": {s.name: s.batches.position for s in self.stages},
+            "averages": {s.name: s.average.state_dict() for s in self.stages if s.average},
+            "best": {s.name: s.best.state_dict() for s in self.stages if s.best},
         }
         self.run.save_checkpoint(state, self.step)
 
@@ -240,24 +246,30 @@ class Trainer:
         if self.run is None:
             raise ValueError("resume=True needs a run folder; give `out`")
         # A run that was stopped before its first checkpoint begins again.
-        loaded = self.run.load_checkpoint() if checkpoint.steps(self.run.path / "checkpoints") else None
+        loaded = self.run.load_checkpoint() if self.run.steps() else None
         if loaded is not None:
             state = loaded.state
             self.warnings += loaded.skipped
-            self._stage, self._step, self._seconds = state["stage"], state["step"], state["seconds"]
+            self._stage, self._step, self._seconds = (
+                state[k] for k in ("stage", "step", "seconds")
+            )
             for stage in self.stages:
                 self.processes.restore(stage.game, state["games"][stage.name])
                 stage.solver.load_state_dict(state["solvers"][stage.name])
                 stage.batches.position = state["positions"][stage.name]
                 if stage.average is not None:
                     stage.average.load_state_dict(state["averages"][stage.name])
+                if stage.best is not None:
+                    stage.best.load_state_dict(state["best"][stage.name])
             self._saved_at = (self._stage, self._step)
         if self.processes.writes:
             self.run.truncate_metrics(self.step)
         self.history = [row for row in self.run.metrics() if row["step"] <= self.step]
 
 
-def _falls_due(step: int, steps: int, times: int, first: bool = False) -> bool:
-    """Whether something done at most ``times`` times in ``steps`` rounds, the last one included, is done after round ``step``."""
-    every = math.ceil(steps / times)
-    return step + 1 == steps or (step + 1) % every == 0 or (first and step == 0)
+def _falls_due(step: int, steps: int, times: int) -> bool:
+    """Whether what is done at most ``times`` times in ``steps`` steps comes after this one.
+
+    The last step is always among them.
+    """
+    return step + 1 == steps or (step + 1) % math.ceil(steps / times) == 0

@@ -1,7 +1,8 @@
 """Many processes: the same trainer under ``torchrun``, on torch.distributed.
 
-Every process holds the whole model and an equal share of the batch's rows and of the chains. Random numbers are keyed by global
-row, so the shares together are what one process would have drawn; gradients are averaged once per update.
+Every process holds the whole model and an equal share of the batch's rows and of the chains. Random
+numbers are keyed by global row, so the shares together are what one process would have drawn;
+gradients are averaged once per update.
 """
 
 from __future__ import annotations
@@ -21,13 +22,7 @@ __all__ = ["Processes", "processes"]
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """This process's place among the processes of a run.
-
-    Attributes
-    ----------
-    rank, world : int
-        Number of this process and of all.
-    """
+    """This process's place among the processes of a run: its number ``rank`` of ``world``."""
 
     rank: int = 0
     world: int = 1
@@ -41,13 +36,14 @@ class Processes:
         """Average tensors over processes in place: one all-reduce, whatever their number."""
         if self.world == 1 or not tensors:
             return
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        # Each is flattened in the order of its own memory, as a channels-last gradient lies.
+        laid = [_in_memory_order(tensor) for tensor in tensors]
+        flat = torch.cat([tensor.reshape(-1) for tensor in laid])
         dist.all_reduce(flat)
         flat /= self.world
-        first = 0
-        for tensor in tensors:
-            tensor.copy_(flat[first : first + tensor.numel()].view_as(tensor))
-            first += tensor.numel()
+        parts = flat.split([tensor.numel() for tensor in laid])
+        for tensor, part in zip(laid, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
         """Each number's average over processes, the same on all of them."""
@@ -58,7 +54,7 @@ class Processes:
         return dict(zip(values, (tensor / self.world).tolist(), strict=True))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in some process: how a signal to one stops all at the same step."""
+        """Whether the flag is set in some process: a signal to one stops all at the same step."""
         if self.world == 1:
             return flag
         tensor = torch.tensor(float(flag), device=_transport())
@@ -74,41 +70,38 @@ class Processes:
         return int(tensor)
 
     def share(self, game: Game) -> None:
-        """Keep this process's rows of the game's sharded buffers (persistent chains).
-
-        Raises
-        ------
-        ValueError
-            Where the buffers have no equal shares, or the game looks across the rows of a batch.
-        """
+        """Keep this process's rows of the game's sharded buffers (persistent chains)."""
         if self.world > 1 and game.across_rows:
             raise ValueError(
-                f"game: {type(game).__name__} has a network that looks across the rows of a batch (batch norm, minibatch deviation), and "
-                f"each of {self.world} processes would show it its own share alone; take it out, or use one process"
+                f"game: {type(game).__name__} has a network that looks across the rows of a batch "
+                f"(batch norm, minibatch deviation), and each of {self.world} processes would show "
+                "it its own share alone; take it out, or use one process"
             )
-        for name in game.sharded if self.world > 1 else ():
+        for name in self._sharded(game):
             rows = getattr(game, name)
             if len(rows) % self.world:
                 raise ValueError(
-                    f"chains: {len(rows)} cannot be shared equally among {self.world} processes; choose a multiple of {self.world}"
+                    f"chains: {len(rows)} cannot be shared equally among {self.world} processes; "
+                    f"choose a multiple of {self.world}"
                 )
             size = len(rows) // self.world
             setattr(game, name, rows[self.rank * size : (self.rank + 1) * size].clone())
 
     def gathered(self, game: Game) -> dict[str, Any]:
-        """The game's state with the sharded buffers whole again: the same on every process."""
+        """The game's state, its sharded buffers whole again: the same on every process."""
         state = dict(game.state_dict())
-        for name in game.sharded if self.world > 1 else ():
+        for name in self._sharded(game):
             parts = [torch.empty_like(state[name]) for _ in range(self.world)]
             dist.all_gather(parts, state[name].contiguous())
             state[name] = torch.cat(parts)
         return state
 
     def collect(self, game: Game) -> None:
-        """Make the game's sharded buffers whole again on every process: the end of :meth:`share`."""
-        state = self.gathered(game)
-        for name in game.sharded if self.world > 1 else ():
-            setattr(game, name, state[name])
+        """Make the game's sharded buffers whole again on every process: the end of sharing."""
+        if self._sharded(game):
+            state = self.gathered(game)
+            for name in self._sharded(game):
+                setattr(game, name, state[name])
 
     def restore(self, game: Game, state: dict[str, Any]) -> None:
         """Load a gathered state: each process takes its share of the sharded buffers."""
@@ -117,14 +110,13 @@ class Processes:
         game.load_state_dict(state)
         self.share(game)
 
+    def _sharded(self, game: Game) -> tuple[str, ...]:
+        return tuple(game.sharded) if self.world > 1 else ()
+
 
 def processes(device: torch.device | str = "cpu") -> Processes:
-    """Join the processes that ``torchrun`` started (by its environment variables), or be alone.
+    """Join the processes that ``torchrun`` started, on NCCL for a GPU and gloo else, or be alone.
 
-    The backend is NCCL for models on a GPU, gloo otherwise.
-
-    Examples
-    --------
     >>> processes().world
     1
     """
@@ -133,10 +125,15 @@ def processes(device: torch.device | str = "cpu") -> Processes:
         return Processes()
     if not dist.is_initialized():
         on_gpu = torch.device(device).type == "cuda"
-        if on_gpu:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # else all of a machine's processes would share its first GPU
+        if on_gpu:  # else all of a machine's processes would share its first GPU
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl" if on_gpu else "gloo")
     return Processes(dist.get_rank(), dist.get_world_size())
+
+
+def _in_memory_order(tensor: Tensor) -> Tensor:
+    """A view whose dimensions are sorted as they lie in memory, the slowest first."""
+    return tensor.permute(sorted(range(tensor.dim()), key=tensor.stride, reverse=True))
 
 
 def _transport() -> str:

@@ -1,4 +1,5 @@
-"""One process among several: shares and gatherings, without starting any (see test_processes.py for two real ones)."""
+"""One process among several: shares and gatherings, without starting any (see test_processes.py for
+two real ones)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import torch.distributed as dist
 
 import plays
 from equilibria.random import Stream
-from equilibria.training.engine import Processes, processes
+from equilibria.training.distributed import Processes, processes
 from equilibria.training.trainer import Trainer
 
 
@@ -66,18 +67,33 @@ def test_nothing_to_average_is_no_exchange(monkeypatch):
     assert calls == []
 
 
-def test_a_transposed_tensor_is_averaged_in_place(monkeypatch):
-    with_sum(monkeypatch, torch.arange(6.0))
-    base = torch.zeros(3, 2)
-    Processes(1, 2).average([base.T])
-    assert base.T.tolist() == [[0.0, 0.5, 1.0], [1.5, 2.0, 2.5]]
+def test_tensors_are_averaged_as_they_lie_in_memory(monkeypatch):
+    """Transposed, channels-last, sliced and expanded: each is sent in the order of its own memory,
+    where it has one, and keeps its layout."""
+    sent = []
+
+    def all_reduce(tensor: torch.Tensor) -> None:
+        sent.append(tensor.clone())
+        tensor += tensor
+
+    monkeypatch.setattr(dist, "all_reduce", all_reduce)
+    images = torch.arange(48.0).reshape(2, 3, 2, 4).to(memory_format=torch.channels_last)
+    base, sliced = torch.arange(6.0).reshape(3, 2), torch.arange(8.0)[::2]
+    tensors = [base.T, images, sliced, torch.arange(3.0).view(1, 1, 3)]
+    before = [tensor.clone() for tensor in tensors]
+    Processes(1, 2).average(tensors)
+    assert len(sent) == 1
+    assert sent[0][:6].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert torch.equal(sent[0][6:54], before[1].permute(0, 2, 3, 1).reshape(-1))
+    assert all(torch.equal(tensor, old) for tensor, old in zip(tensors, before, strict=True))
+    assert tensors[1].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("others", [0.0, 1.0])
-def test_one_flag_is_enough(monkeypatch, others):
-    with_sum(monkeypatch, torch.tensor(others))
-    assert Processes(0, 2).any(True)
-    assert Processes(0, 2).any(False) is (others > 0)
+def test_one_flag_is_enough(monkeypatch):
+    for others in (0.0, 1.0):
+        with_sum(monkeypatch, torch.tensor(others))
+        assert Processes(0, 2).any(True)
+        assert Processes(0, 2).any(False) is (others > 0)
 
 
 def test_chains_are_shared_out_and_come_back_whole(monkeypatch):
@@ -93,7 +109,11 @@ def test_chains_are_shared_out_and_come_back_whole(monkeypatch):
         assert getattr(games[0], name).data_ptr() != whole[name].data_ptr()
 
     def all_gather(parts: list[torch.Tensor], mine: torch.Tensor) -> None:
-        name = next(name for name in games[1].sharded if getattr(games[1], name).data_ptr() == mine.data_ptr())
+        name = next(
+            name
+            for name in games[1].sharded
+            if getattr(games[1], name).data_ptr() == mine.data_ptr()
+        )
         for part, game in zip(parts, games, strict=True):
             part.copy_(getattr(game, name))
 
@@ -103,17 +123,21 @@ def test_chains_are_shared_out_and_come_back_whole(monkeypatch):
     assert all(torch.equal(gathered[name], whole[name]) for name in whole)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_share_is_taken_of_a_restored_state(rank):
-    state = {name: value + 1 for name, value in plays.boltzmann(pretrain=0)[0].game.state_dict().items()}
-    game = plays.boltzmann(pretrain=0)[0].game
-    group = Processes(rank, 2)
-    group.share(game)
-    group.restore(game, state)
-    assert torch.equal(game.chain_hidden1, state["chain_hidden1"][4 * rank : 4 * rank + 4])
-    assert torch.equal(game.machine.weight["visible-hidden1"], state["machine.weight.visible-hidden1"])
+def test_a_share_is_taken_of_a_restored_state():
+    whole = plays.boltzmann(pretrain=0)[0].game.state_dict()
+    state = {name: value + 1 for name, value in whole.items()}
+    for rank in (0, 1):
+        game, group = plays.boltzmann(pretrain=0)[0].game, Processes(rank, 2)
+        group.share(game)
+        group.restore(game, state)
+        assert torch.equal(game.chain_hidden1, state["chain_hidden1"][4 * rank : 4 * rank + 4])
+        weight = "machine.weight.visible-hidden1"
+        assert torch.equal(game.state_dict()[weight], state[weight])
 
 
 def test_chains_that_cannot_be_shared_are_refused():
-    with pytest.raises(ValueError, match="chains: 8 cannot be shared equally among 3 processes; choose a multiple of 3"):
+    with pytest.raises(
+        ValueError,
+        match="chains: 8 cannot be shared equally among 3 processes; choose a multiple of 3",
+    ):
         Trainer(plays.boltzmann(), Stream(0), processes=Processes(0, 3))
