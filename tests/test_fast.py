@@ -1,4 +1,4 @@
-"""The compiled draw: bit for bit what plain torch draws, on the calling thread, loaded when it pays."""
+"""The compiled draw: bit for bit what plain torch draws, on the calling thread, when it pays."""
 
 from __future__ import annotations
 
@@ -155,7 +155,8 @@ def test_a_first_draw_in_inference_mode_spoils_no_later_one() -> None:
 
 
 def test_compiling_waits_until_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small draws never load it; once their estimated cost reaches the cost of compiling, the next draw does."""
+    """Small draws never load it; once their estimated cost reaches the cost of compiling, the next
+    draw does."""
     asked = []
     monkeypatch.delenv("EQUILIBRIA_FAST", raising=False)
     monkeypatch.setattr(fast, "_STATE", fast._State())
@@ -200,7 +201,7 @@ def test_a_forked_process_draws_on() -> None:
         import os, torch
         from equilibria import fast
         from equilibria.random import Stream
-        torch.set_num_threads(1)  # torch's own pool does not outlive a fork: here it is the draw's turn
+        torch.set_num_threads(1)  # torch's own pool does not outlive a fork
         assert fast.load()
         draw = lambda: int(Stream(0).bernoulli_(torch.full((1000, 784), 0.5)).sum())
         mine = draw()

@@ -1,7 +1,8 @@
-"""The streams: statistical quality, exactness at the ends, and draws that know nothing of how the work is shared out.
+"""The streams: statistical quality, exactness at the ends, and draws that know nothing of how the
+work is shared out.
 
-Every statistical test here fails for a sound generator with probability below ``ALARM`` (per p-value taken); the seeds are
-fixed, so a failure is repeatable.
+Every statistical test here fails for a sound generator with probability below ``ALARM`` (per
+p-value taken); the seeds are fixed, so a failure is repeatable.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def pair_counts(a: Tensor, b: Tensor, cells: int = 16) -> np.ndarray:
 
 
 def assert_independent(a: Tensor, b: Tensor) -> None:
-    """Correlation and a 16 × 16 chi-square: with n = 2¹⁸ pairs a correlation of 0.02 is caught almost surely."""
+    """Correlation and a 16 × 16 chi-square: with n = 2¹⁸ pairs a correlation of 0.02 is caught
+    almost surely."""
     n = a.numel()
     correlation = float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]).double())[0, 1])
     assert abs(correlation) < stats.norm.isf(ALARM / 2) / math.sqrt(n)
@@ -76,7 +78,8 @@ def test_neighbouring_cells_rows_and_children_are_independent(dtype: torch.dtype
 
 @pytest.mark.parametrize(("seed", "byte"), [(0, 8), (1, 16), (2, 24)])
 def test_cells_a_power_of_two_apart_are_independent(seed: int, byte: int) -> None:
-    """In each byte that is used, over gaps at which a weak mixing of an arithmetic progression shows first."""
+    """In each byte that is used, over gaps at which a weak mixing of an arithmetic progression
+    shows first."""
     draw = ((Stream(seed).child("gaps").bits((2**18,)) >> byte) & 0xFF) / 256.0
     for power in range(18):
         gap = 2**power
@@ -92,7 +95,8 @@ def test_three_neighbours_fill_the_cube(seed: int) -> None:
 
 
 def test_the_same_cell_of_successive_steps_is_independent() -> None:
-    """A Gibbs chain reads one cell of each of many children: its own sequence must be uniform and unrelated to itself."""
+    """A Gibbs chain reads one cell of each of many children: its own sequence must be uniform and
+    unrelated to itself."""
     stream = Stream(9)
     sequence = torch.stack([stream.child("sweep", step).uniform((64,)) for step in range(1025)])
     assert uniformity(np.bincount((sequence * 64).long().flatten().numpy(), minlength=64)) > ALARM
@@ -212,7 +216,8 @@ def test_normal_moments_and_distribution(dtype: torch.dtype) -> None:
 def test_the_tails_of_the_inverse_distribution_function(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, half_cell: float, end: float
 ) -> None:
-    """The outermost cells are finite, mirror each other and agree with scipy's inverse error function."""
+    """The outermost cells are finite, mirror each other and agree with scipy's inverse error
+    function."""
     centre = torch.tensor(
         [-0.5, -0.5 + 2 * half_cell, -0.25, 0.25, 0.5 - 4 * half_cell, 0.5 - 2 * half_cell],
         dtype=dtype,

@@ -1,14 +1,15 @@
 """The draw as one compiled loop, where Numba is installed: the extra ``[fast]``.
 
-Plain torch makes about a dozen passes over a binary draw (:mod:`equilibria.random`); compiled, hash,
-comparison and result are one pass. Both read the same probabilities and compute the same integers, so
-**the draws are the same bit for bit** and nothing about a run depends on whether the extra is there.
+Plain torch makes about a dozen passes over a binary draw (:mod:`equilibria.random`); compiled,
+hash, comparison and result are one pass. Both read the same probabilities and compute the same
+integers, so **the draws are the same bit for bit** and nothing about a run depends on whether the
+extra is there.
 
 Two consequences are used. The kernel is compiled only once plain torch has spent about as long on
-draws as compiling takes, so a short fit never waits for it. And it runs on the calling thread alone:
-at some 10¹⁰ cells a second it waits for memory, so there is no second pool of threads to hang beside
-torch's, nor after a fork. ``EQUILIBRIA_FAST`` in the environment says ``0`` for never, ``1`` for at
-once.
+draws as compiling takes, so a short fit never waits for it. And it runs on the calling thread
+alone: at some 10¹⁰ cells a second it waits for memory, so there is no second pool of threads to
+hang beside torch's, nor after a fork. ``EQUILIBRIA_FAST`` in the environment says ``0`` for never,
+``1`` for at once.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _CELL = 1.2e-9  # what each of its cells adds on one thread
 _COMPILING = 1.0  # what importing Numba and compiling costs
 
 # glibc gives a large block back as soon as it is freed, and every page of the next one is then a
-# fault: 5 % of a sweep of 1000 chains. The largest block ever freed sets from where on (up to 32 MB).
+# fault: 5 % of a sweep of 1000 chains. The largest block ever freed sets the limit, up to 32 MB.
 torch.empty(2**25 - 2**14, dtype=torch.uint8)
 
 _Kernel = Callable[..., None]

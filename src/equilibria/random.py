@@ -5,11 +5,11 @@ for any thread count, any sharding over processes and after any resume.
 
 The hash. A stream's 64-bit key gives an odd stride a and a base b; cell c is mapped to
 x = a·c + b (mod 2³²), a different arithmetic progression for every key, and then through two rounds
-of xor-shift and multiply with the constants of C. Wellons' ``lowbias32`` (public domain), whose last
-xor-shift is left out because only the high bits are used. Random numbers, not matrix products, slow
-the usual samplers down on a CPU, so draws work in place on 32-bit integers, in parts that stay in a
-core's cache; binary draws are one compiled loop where Numba is installed (:mod:`equilibria.fast`),
-the same draws bit for bit.
+of xor-shift and multiply with the constants of C. Wellons' ``lowbias32`` (public domain), whose
+last xor-shift is left out because only the high bits are used. Random numbers, not matrix products,
+slow the usual samplers down on a CPU, so draws work in place on 32-bit integers, in parts that stay
+in a core's cache; binary draws are one compiled loop where Numba is installed
+(:mod:`equilibria.fast`), the same draws bit for bit.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ __all__ = ["RandomState", "Stream", "as_seed", "as_stream"]
 Shape = Sequence[int]
 Device = torch.device | str
 FLOAT = torch.float32
-# (shift, mask, factor): torch shifts arithmetically, and the masks take the copies of the sign away;
-# the second factor has the same bits as a signed 32-bit integer.
+# (shift, mask, factor): torch shifts arithmetically, and the masks take the copies of the sign
+# away; the second factor has the same bits as a signed 32-bit integer.
 _ROUNDS = ((16, 0xFFFF, 0x7FEB352D), (15, 0x1FFFF, 0x846CA68B - 2**32))
 _CELLS = 2**32  # a stream's period in cells
 _PART = 2**17
@@ -44,8 +44,8 @@ _PART = 2**17
 class Stream:
     """Random numbers keyed by (seed, names, cell); different seeds are independent.
 
-    Asking the same stream twice gives the same numbers twice. Every use therefore derives a child of
-    its own: ``stream.child("gibbs", step)``.
+    Asking the same stream twice gives the same numbers twice. Every use therefore derives a child
+    of its own: ``stream.child("gibbs", step)``.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class Stream:
         return f"Stream(key={self._key.hex()}, first_row={self._first}, rank={self._rank})"
 
     def child(self, *names: str | int) -> Stream:
-        """The stream below this one that belongs to ``names`` (strings, layer names, step numbers)."""
+        """The stream below this one that belongs to ``names``, words and numbers of steps."""
         key = self._key
         for name in names:
             key = _digest(key, name)
@@ -156,7 +156,7 @@ class Stream:
         return once[torch.arange(shape[0], device=once.device) % max(len(once), 1)]
 
     def progression(self, shape: Shape) -> fast.Progression:
-        """Stride and base (mod 2³²) of the cells of a draw of this shape, its first cell being 0."""
+        """Stride and base (mod 2³²) of the cells of a draw of this shape, counted from 0."""
         columns, count = math.prod(shape[1:]), math.prod(shape)
         first = (self._first + self._rank * (shape[0] if shape else 1)) * columns
         if first + count > _CELLS:
@@ -211,8 +211,8 @@ RandomState = int | np.integer | np.random.RandomState | np.random.Generator | S
 def as_stream(random_state: RandomState) -> Stream:
     """A stream from what scikit-learn calls ``random_state``.
 
-    An integer gives the same stream each time, ``None`` a fresh one, a numpy generator one seeded by
-    its next number.
+    An integer gives the same stream each time, ``None`` a fresh one, a numpy generator one seeded
+    by its next number.
     """
     return Stream(as_seed(random_state)) if not isinstance(random_state, Stream) else random_state
 

@@ -1,4 +1,5 @@
-"""One process among several: shares and gatherings, without starting any (see test_processes.py for two real ones)."""
+"""One process among several: shares and gatherings, without starting any (see test_processes.py for
+two real ones)."""
 
 from __future__ import annotations
 

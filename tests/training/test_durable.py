@@ -19,7 +19,6 @@ from equilibria.training import durable
 from equilibria.training.run import Run
 
 FILES = ("state.safetensors", "state.json", "manifest.json")
-FSYNCS = [("fsync", 2, at) for at in range(1, 6)]
 
 
 def same(left, right) -> bool:
@@ -180,9 +179,6 @@ def test_any_nested_state_survives_json():
         state = random_state(random.Random(seed), 5)
         tensors, tree = durable.pack(state)
         assert same(durable.unpack(tensors, json.loads(json.dumps(tree))), state), seed
-
-
-def test_an_ordered_dict_comes_back_as_a_dict():
     assert type(durable.unpack(*durable.pack(OrderedDict(a=1)))) is dict
 
 
@@ -236,16 +232,16 @@ def test_unfinished_folders_are_cleared_and_foreign_ones_left(run):
     assert names(run) == ["notes", "step-000000004", "step-by-step"]
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_every_flipped_bit_is_found_and_named(run, name):
-    path = run.save_checkpoint({"weight": torch.ones(2), "rate": 0.1}, 3) / name
-    intact = path.read_bytes()
-    for byte in range(len(intact)):
-        flip(path, byte, byte % 8)
-        with pytest.raises(RunError, match=name):
-            durable.load(path.parent)
-        path.write_bytes(intact)
-    durable.load(path.parent)
+def test_every_flipped_bit_is_found_and_named(run):
+    folder = run.save_checkpoint({"weight": torch.ones(2), "rate": 0.1}, 3)
+    for name in FILES:
+        intact = (folder / name).read_bytes()
+        for byte in range(len(intact)):
+            flip(folder / name, byte, byte % 8)
+            with pytest.raises(RunError, match=name):
+                durable.load(folder)
+            (folder / name).write_bytes(intact)
+    durable.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +296,8 @@ def test_a_newer_format_is_refused(run, monkeypatch):
 
 
 class Killed(BaseException):
-    """Stands for death at that instruction; the clearing-up that follows an error raises it as well, since the dead do none."""
+    """Stands for death at that instruction; the clearing-up that follows an error raises it as
+    well, since the dead do none."""
 
 
 def break_call(patch, name: str, at: int, error: BaseException) -> None:
@@ -325,12 +322,14 @@ def break_call(patch, name: str, at: int, error: BaseException) -> None:
 
 # Saving step 2 again renames twice (the old one aside, the new one in), saving step 3 once; each
 # calls fsync five times.
-@pytest.mark.parametrize(
-    ("name", "step", "call"), [("rename", 2, 1), ("rename", 2, 2), ("rename", 3, 1), *FSYNCS]
-)
-def test_a_failure_at_any_call_leaves_what_was_saved(tmp_path, monkeypatch, name, step, call):
-    for error in (OSError(28, "No space left on device"), Killed()):
-        run = Run(tmp_path / type(error).__name__, {})
+CALLS = {"rename": [(2, 1), (2, 2), (3, 1)], "fsync": [(2, at) for at in range(1, 6)]}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Killed()], ids=repr)
+def test_a_failure_at_any_call_leaves_what_was_saved(tmp_path, monkeypatch, name, error):
+    for step, call in CALLS[name]:
+        run = Run(tmp_path / f"{step}-{call}", {})
         for earlier in (1, 2):
             run.save_checkpoint(state_at(earlier), earlier)
         new = state_at(step) | {"new": True}
@@ -340,14 +339,14 @@ def test_a_failure_at_any_call_leaves_what_was_saved(tmp_path, monkeypatch, name
             with pytest.raises((RunError, Killed), match=said):
                 run.save_checkpoint(new, step)
         loaded = run.load_checkpoint()
-        assert loaded.skipped == []
+        assert loaded.skipped == [], (step, call)
         arrived = (name, call) == ("fsync", 5)
-        assert same(loaded.state, new if arrived else state_at(2))
-        assert same(durable.load(at(run, 1))[0], state_at(1))
+        assert same(loaded.state, new if arrived else state_at(2)), (step, call)
+        assert same(durable.load(at(run, 1))[0], state_at(1)), (step, call)
 
         run.save_checkpoint(state_at(4), 4)
         assert run.load_checkpoint().step == 4
-        assert len(names(run)) == 2
+        assert len(names(run)) == 2, (step, call)
 
 
 def test_a_step_whose_replacement_was_cut_short_is_still_found(run):

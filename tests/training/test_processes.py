@@ -1,6 +1,8 @@
-"""Two processes follow one: the same numbers, one all-reduce an update, checkpoints that either can resume.
+"""Two processes follow one: the same numbers, one all-reduce an update, checkpoints that either can
+resume.
 
-One pair of gloo processes does everything once for the whole file (this file, run as a script); the tests compare what it leaves.
+One pair of gloo processes does everything once for the whole file (this file, run as a script); the
+tests compare what it leaves.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ def whole_state(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {name: value.contiguous() for name, value in plays.state_of(trainer.stages).items()}
 
 
-# ---------------------------------------------------------------- what each of the two processes does
+# ---------------------------------------------------------------- what each process does
 
 
 def counted(calls: list[int]) -> None:
@@ -215,7 +217,8 @@ def distance(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> f
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_two_follow_one_in_float64(pair, family):
-    """100 rounds; the DBM's are pretraining by CD and the joint stage from chains at the data's posterior. Chains agree exactly."""
+    """100 rounds; the DBM's are pretraining by CD and the joint stage from chains at the data's
+    posterior. Chains agree exactly."""
     found = part(pair, f"{family}/long/")
     assert all(value.dtype == torch.float64 for value in found.values())
     assert distance(found, alone(family)) < 1e-10
@@ -259,7 +262,8 @@ def test_the_rows_of_metrics_are_averages_over_processes(pair, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_all_reduce_an_update(pair, family):
-    """Beside one for each logged row and two at each pause and stage's end, about signals (there is no run, so none about checkpoints)."""
+    """Beside one for each logged row and two at each pause and stage's end, about signals (there is
+    no run, so none about checkpoints)."""
     inside, outside = facts(pair)[f"{family} calls"]
     rows = len(facts(pair)[f"{family} history"])
     lengths = [stage.steps for stage in train(family, Processes()).stages]
@@ -280,7 +284,8 @@ def test_what_one_process_saved_two_can_resume(pair, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_two_processes_saved_one_can_resume(pair, family):
-    """The signal came to the second process alone; both stopped at the same later step, and the chains were saved whole."""
+    """The signal came to the second process alone; both stopped at the same later step, and the
+    chains were saved whole."""
     assert facts(pair)[f"{family} stopped"] % SYNC == 0
     run = Run.open(pair / f"{family}-two")
     loaded = run.load_checkpoint()

@@ -1,4 +1,5 @@
-"""The progress line: shown on a terminal, silent elsewhere, and never drawn more often than four times a second."""
+"""The progress line: shown on a terminal, silent elsewhere, and never drawn more often than four
+times a second."""
 
 from __future__ import annotations
 
@@ -79,16 +80,15 @@ def test_the_last_step_is_always_drawn(monkeypatch, clock):
     assert "cost 1.5" in terminal.getvalue()
 
 
-@pytest.mark.parametrize("where", ["no terminal", "not verbose"])
-def test_elsewhere_nothing_is_printed(monkeypatch, where):
-    screen = Terminal() if where == "not verbose" else io.StringIO()
-    monkeypatch.setattr(sys, "stderr", screen)
-    with Progress("joint", total=2, verbose=where == "no terminal") as line:
-        assert not line.due()
-        line.advance(1, cost=1.0)
-        line.advance(2, cost=0.5)
-        assert not line.due()
-    assert screen.getvalue() == ""
+def test_elsewhere_nothing_is_printed(monkeypatch):
+    for screen, verbose in ((Terminal(), False), (io.StringIO(), True)):
+        monkeypatch.setattr(sys, "stderr", screen)
+        with Progress("joint", total=2, verbose=verbose) as line:
+            assert not line.due()
+            line.advance(1, cost=1.0)
+            line.advance(2, cost=0.5)
+            assert not line.due()
+        assert screen.getvalue() == ""
 
 
 def test_an_error_passes_through_and_the_cursor_comes_back(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -88,16 +89,19 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize("config", FOREIGN)
-def test_a_foreign_folder_is_never_touched(tmp_path, config):
-    (tmp_path / "thesis.tex").write_text("mine")
-    if config is not None:
-        (tmp_path / "config.json").write_text(config)
-    before = contents(tmp_path)
-    for overwrite in (False, True):
-        with pytest.raises(RunError, match=r"^out=.*untouched.*choose a new or an empty folder"):
-            Run.create(tmp_path, {}, overwrite)
-    assert contents(tmp_path) == before
+def test_a_foreign_folder_is_never_touched(tmp_path):
+    for number, config in enumerate(FOREIGN):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "thesis.tex").write_text("mine")
+        if config is not None:
+            (folder / "config.json").write_text(config)
+        before = contents(folder)
+        for overwrite in (False, True):
+            said = r"^out=.*untouched.*choose a new or an empty folder"
+            with pytest.raises(RunError, match=said):
+                Run.create(folder, {}, overwrite)
+        assert contents(folder) == before, config
 
 
 def test_an_earlier_run_is_kept_unless_overwriting_is_asked_for(run):
@@ -134,7 +138,7 @@ def test_overwriting_deletes_what_a_run_writes_and_names_the_rest(tmp_path, run)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "data").write_text("mine")
     (run.path / "data").symlink_to(tmp_path / "elsewhere")
-    mine = ["thesis.tex", "samples/best.png", "checkpoints/step-by-step.txt", "notes/report.html"]
+    mine = ["thesis.tex", "samples/best.png", "checkpoints/step-000000005.txt", "notes/report.html"]
     for name in mine:
         (run.path / name).parent.mkdir(exist_ok=True)
         (run.path / name).write_text("mine")
@@ -275,35 +279,35 @@ def test_the_model_comes_back(run):
     assert run.load_model()[1] == {"layers": [3, 2]}
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
-def test_damage_to_the_model_is_named(run, name):
-    run.save_model({"w": torch.ones(3)}, {"layers": [3]})
-    path = run.path / name
-    intact = path.read_bytes()
-    for byte in range(len(intact)):
-        path.write_bytes(intact[:byte] + bytes([intact[byte] ^ 1 << byte % 8]) + intact[byte + 1 :])
-        with pytest.raises(RunError, match=name.replace(".", r"\.")):
+def test_damage_to_the_model_is_named(run):
+    for name in ("model.safetensors", "model.json"):
+        run.save_model({"w": torch.ones(3)}, {"layers": [3]})
+        path, said = run.path / name, name.replace(".", r"\.")
+        intact = path.read_bytes()
+        flipped = (
+            intact[:byte] + bytes([intact[byte] ^ 1 << byte % 8]) + intact[byte + 1 :]
+            for byte in range(len(intact))
+        )
+        for data in (*flipped, intact[:-1], b""):
+            path.write_bytes(data)
+            with pytest.raises(RunError, match=said):
+                run.load_model()
+        path.unlink()
+        with pytest.raises(RunError, match=f"{said} is missing"):
             run.load_model()
-    for data in (intact[:-1], b""):
-        path.write_bytes(data)
-        with pytest.raises(RunError, match=name.replace(".", r"\.")):
-            run.load_model()
-    path.unlink()
-    with pytest.raises(RunError, match=name.replace(".", r"\.") + " is missing"):
-        run.load_model()
 
 
-@pytest.mark.parametrize("at", [1, 2, 3])
-def test_a_failure_while_the_model_is_replaced_leaves_one_of_the_two(tmp_path, monkeypatch, at):
-    def broken(*arguments):
-        calls[0] += 1
-        if calls[0] == at:
-            raise OSError(28, "No space left on device")
-        replace(*arguments)
-
+def test_a_failure_while_the_model_is_replaced_leaves_one_of_the_two(tmp_path, monkeypatch):
     replace = os.replace
-    for first in (True, False):
-        run, calls = Run.create(tmp_path / str(first), {}), [0]
+    for at, first in itertools.product((1, 2, 3), (True, False)):
+        count = itertools.count(1)
+
+        def broken(*arguments, calls=count, at=at):
+            if next(calls) == at:
+                raise OSError(28, "No space left on device")
+            replace(*arguments)
+
+        run = Run.create(tmp_path / f"{at}-{first}", {})
         if not first:
             run.save_model({"w": torch.ones(2)}, {"version": 1})
         with monkeypatch.context() as patch:

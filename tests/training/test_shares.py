@@ -1,4 +1,5 @@
-"""Adversarial play by several processes, as threads that wait for each other: all solvers follow one process that sees every row."""
+"""Adversarial play by several processes, as threads that wait for each other: all solvers follow
+one process that sees every row."""
 
 from __future__ import annotations
 

@@ -39,15 +39,6 @@ def test_an_average_is_the_recursion():
     assert module.weight.item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_an_average_without_decay_is_the_parameter_itself():
-    module = nn.Linear(2, 2)
-    average = Average(module, 0.0)
-    with torch.no_grad():
-        module.weight.add_(1.0)
-    average.update()
-    assert torch.equal(average.values["weight"], module.weight)
-
-
 def test_an_average_goes_on_from_its_state():
     modules = [nn.Linear(2, 2) for _ in range(2)]
     modules[1].load_state_dict(modules[0].state_dict())
@@ -233,13 +224,8 @@ def test_a_view_stands_between_batches_and_game():
     assert all(torch.equal(values, rows) for (values, _), rows in zip(seen, expected, strict=True))
     assert len({float(draw) for _, draw in seen}) == 3, "each batch of a round has draws of its own"
     assert source.position == 3
-
-
-def test_without_a_view_batches_come_as_they_are():
-    stage = Stage(
-        "plain", XYGame(1.0, 1.0), Simultaneous(Optimiser("sgd", 0.1)), plays.batches("plain"), 1
-    )
-    assert torch.equal(next(stage.source(Stream(0))).values, plays.batches("plain").at(0).values)
+    stage.view = None
+    assert torch.equal(next(stage.source(Stream(0))).values, plays.batches("view").at(3).values)
 
 
 def test_finite_sees_every_number():
@@ -252,15 +238,12 @@ def test_finite_sees_every_number():
             assert not bool(finite(game)), (place, value)
 
 
-def test_infinities_do_not_cancel():
+def test_finite_neither_cancels_infinities_nor_overflows():
     game = XYGame(1.0, 1.0)
     with torch.no_grad():
         game.x.fill_(math.inf)
         game.y.fill_(-math.inf)
     assert not bool(finite(game))
-
-
-def test_finite_numbers_do_not_overflow():
     game = plays.boltzmann(pretrain=0)[0].game
     with torch.no_grad():
         game.machine.bias["visible"].fill_(3e38)

@@ -1,9 +1,9 @@
 """Files that survive a crash: written aside, synced, swapped in whole, and checked when read.
 
 A process may be killed, and a machine may lose power, between any two instructions. What is written
-here is therefore either absent or complete under its final name, and later damage (a truncated file,
-a flipped bit) is found before a single number of it is used. Nothing goes through pickle: a state is
-a file of tensors (safetensors), a JSON tree, and a manifest with the SHA-256 of both.
+here is therefore either absent or complete under its final name, and later damage (a truncated
+file, a flipped bit) is found before a single number of it is used. Nothing goes through pickle: a
+state is a file of tensors (safetensors), a JSON tree, and a manifest with the SHA-256 of both.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Numbers a person can act on: the curves of a run as sentences.
 
-What can be wrong is a table, :data:`ROWS`: a condition on the numbers of a run's last stage, and what
-is said where it holds. A number that was not logged has a value that nothing is wrong with.
+What can be wrong is a table, :data:`ROWS`: a condition on the numbers of a run's last stage, and
+what is said where it holds. A number that was not logged has a value that nothing is wrong with.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
     ),
     (
         lambda v: v.r_hat > 1.5,
-        "The chains keep to places of their own (R̂ of the energy is {r_hat:.1f}, ideally 1): samples "
-        "depend on where they start; use more chains, method='tempered' or 'trajectory', or more "
-        "sweeps when sampling.",
+        "The chains keep to places of their own (R̂ of the energy is {r_hat:.1f}, ideally 1): "
+        "samples depend on where they start; use more chains, method='tempered' or 'trajectory', "
+        "or more sweeps when sampling.",
     ),
     (
         lambda v: v.swap_acceptance < 0.05,
-        "Only {swap_acceptance:.0%} of swaps are accepted at the ladder's narrowest place: use more "
-        "rungs.",
+        "Only {swap_acceptance:.0%} of swaps are accepted at the ladder's narrowest place: use "
+        "more rungs.",
     ),
     (
         lambda v: v.free_energy_gap > max(v.free_energy_gap_floor, 0.5),
         "Training rows fit better than held-out ones by {free_energy_gap:.1f} nats a row (chance: "
-        "{free_energy_gap_floor:.1f}): the machine overfits; use a weight decay, fewer hidden units, "
-        "or fewer updates.",
+        "{free_energy_gap_floor:.1f}): the machine overfits; use a weight decay, fewer hidden "
+        "units, or fewer updates.",
     ),
     (
         lambda v: v.held_out_loss > 0,
@@ -104,27 +104,27 @@ ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
     (
         lambda v: not v.won and v.critic_auc < 0.55 and v.differs,
         "The critic puts a real row above a sample {auc_of_100:.0f} times in 100, where 50 is "
-        "chance, though they differ (kernel distance {kernel_distance:.3g}): it has collapsed; raise "
-        "its learning rate or k, give it more units, or lower a penalty.",
+        "chance, though they differ (kernel distance {kernel_distance:.3g}): it has collapsed; "
+        "raise its learning rate or k, give it more units, or lower a penalty.",
     ),
     (  # Karras et al. 2020: where held-out rows stand between samples and training rows
         lambda v: (
             v.overfit >= max(_ERRORS * v.logit_error, 0.4 * (v.train_logit - v.sampled_logit))
         ),
         "The critic knows the training rows by heart: its logit is {train_logit:.2f} on them, "
-        "{held_out_logit:.2f} on held-out rows and {sampled_logit:.2f} on samples; give it more data, "
-        "fewer units, instance noise or a penalty (R1), or stop earlier.",
+        "{held_out_logit:.2f} on held-out rows and {sampled_logit:.2f} on samples; give it more "
+        "data, fewer units, instance noise or a penalty (R1), or stop earlier.",
     ),
     (
         lambda v: v.swung > 4 * v.margin or bool(v.turns),
-        "The critic's margin swung by {swung:.1f} over the last fifth of the run{turns}: the players "
-        "circle; lower both learning rates, or use a penalty (R1), an optimistic or extragradient "
-        "solver, or averaging.",
+        "The critic's margin swung by {swung:.1f} over the last fifth of the run{turns}: the "
+        "players circle; lower both learning rates, or use a penalty (R1), an optimistic or "
+        "extragradient solver, or averaging.",
     ),
     (
         lambda v: v.nearest is not None,
-        "The samples were nearest to the data {nearest_at} (kernel distance {nearest:.3g}, at the end "
-        "{kernel_distance:.3g}): stop there, or lower the learning rates.",
+        "The samples were nearest to the data {nearest_at} (kernel distance {nearest:.3g}, at the "
+        "end {kernel_distance:.3g}): stop there, or lower the learning rates.",
     ),
 )
 
@@ -134,8 +134,8 @@ def sentences(
 ) -> list[str]:
     """What the logged rows say, the gravest first; one reassuring sentence if nothing is wrong.
 
-    Only the last stage is looked at. ``log_partition`` is the final estimate of log Z, and ``sides``
-    says how its two sides differ, where they do.
+    Only the last stage is looked at. ``log_partition`` is the final estimate of log Z, and
+    ``sides`` says how its two sides differ, where they do.
 
     >>> sentences([{"step": 1, "stage": "train", "dead_units": 0.6}])
     ['60 % of the hidden units are always off or always on: use fewer of them, or a smaller ...']

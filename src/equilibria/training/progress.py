@@ -151,8 +151,8 @@ class Interrupts:
 class Work:
     """One long computation beside training: the ``progress(done, total)`` that it calls.
 
-    A call moves a progress line, and raises ``TrainingInterrupted`` if a signal has come; ``advice``
-    then says how to go on.
+    A call moves a progress line, and raises ``TrainingInterrupted`` if a signal has come;
+    ``advice`` then says how to go on.
 
     Examples
     --------

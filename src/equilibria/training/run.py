@@ -38,11 +38,9 @@ _MODEL, _RECORD = "model.safetensors", "model.json"
 _SAMPLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _STEP = re.compile(r"\.?step-(\d{9,})(?:\.\d+\.(tmp|old))?")
 _ASIDE = re.compile(r"\.(config\.json|metrics\.jsonl|model\.safetensors|model\.json)\.\d+\.tmp")
-_DIGITS = "[0-9]" * 9
 _OWN: tuple[str, ...] = (
     *("metrics.jsonl", "model.safetensors", "model.json", "evaluation.json", "report.html"),
-    *(f"checkpoints/{dot}step-{_DIGITS}*" for dot in ("", ".")),
-    f"samples/*-{_DIGITS}.png",
+    *("checkpoints/*step-*", f"samples/*-{'[0-9]' * 9}.png"),
 )
 _MACHINE = "machine"  # a run within a run: the model that a fine-tuned one began from
 
@@ -357,6 +355,8 @@ class Run:
                 own += [f"{_MACHINE}/{name}" for name in (*_OWN, _CONFIG, _LOCK)]
                 folders += [f"{_MACHINE}/{name}" for name in folders] + [_MACHINE]
             for path in [path for pattern in own for path in self.path.glob(pattern)]:
+                if path.parent.name == "checkpoints" and not _STEP.fullmatch(path.name):
+                    continue
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             for name in folders:
                 with contextlib.suppress(OSError):  # it is not there, or holds files of others

@@ -91,9 +91,9 @@ class Average:
 class Best:
     """The state of a module, of those seen at validation checks, that a score put highest.
 
-    ``score(module)`` is one score a held-out row, or a single number; the higher the better. ``name``
-    is the mean score's name in the log. Of scores a row, an earlier state must be better than the
-    last one by ``sure`` standard errors of the mean difference to be taken for it.
+    ``score(module)`` is one score a held-out row, or a single number; the higher the better.
+    ``name`` is the mean score's name in the log. Of scores a row, an earlier state must be better
+    than the last one by ``sure`` standard errors of the mean difference to be taken for it.
 
     Examples
     --------
