@@ -21,7 +21,7 @@ from record import RESULTS, record
 
 from equilibria import GAN, LAPGAN
 from equilibria.data import Data, divide, load, save_grid
-from equilibria.evaluation import copying, distances, features
+from equilibria.evaluation import features, frechet, memorisation
 
 NETWORKS = ("dcgan", "residual", "lapgan", "mlp")
 DATA = ("digits", "mnist", "fashion-mnist", "emoji32", "emoji64")
@@ -86,10 +86,10 @@ def measured(samples: np.ndarray, train: Data, test: Data, seen: features.Featur
     assert shape is not None
     if seen is None:
         seen = features.Features("pixels shrunk to 8 × 8, in grey", lambda rows: small(np.asarray(rows), shape))
-    distance = distances.frechet(real, fake, seen)
-    report = copying.nearest(samples[:1000], train.values, test.values)
-    print(f"  {distance}\n  copies of training rows: {report.copies}", flush=True)
-    return {"frechet": distance.value, "floor": distance.floor, "features": distance.features, "copies": bool(report.copies)}
+    distance = frechet(real, fake, seen)
+    copies = memorisation(samples[:1000], train.values, test.values)
+    print(f"  {distance}\n  {copies}", flush=True)
+    return {"frechet": distance.value, "floor": distance.chance, "features": distance.method, "copies": bool(copies.warning)}
 
 
 def run(network: str, name: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import dataclasses
 import math
 import sys
 import time
@@ -27,9 +26,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from equilibria.data import Batch, Batches, GaussianMixture
-from equilibria.evaluation import modes
-from equilibria.evaluation.calibration import reliability
-from equilibria.evaluation.divergence import jensen_shannon
+from equilibria.evaluation import jensen_shannon, modes, reliability
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.game import Game
 from equilibria.inference.density_ratio import LinearRatio, fit_ratio
@@ -134,7 +131,7 @@ def main() -> None:
             "log-ratio error on data": rmse(real, ratio["truth"][0], -math.inf),
             "log-ratio error on samples above −8": rmse(generated, ratio["truth"][1], -8.0),
             "log-ratio error on all samples": rmse(generated, ratio["truth"][1], -math.inf),
-            "calibration": dataclasses.asdict(reliability(real, generated)),
+            "calibration": reliability(real, generated).to_json(),
             "JSD bound": jensen_shannon(real, generated).to_json(),
         }
         for name, (real, generated) in ratio.items()
@@ -181,8 +178,9 @@ def refine_row(generator: Generator, noise: Tensor, mixture: GaussianMixture, se
     """The samples' measures beside those of a perfect sampler."""
     with torch.no_grad():
         found = modes(generator(noise), mixture, SIGMAS)
-    numbers = {"high_quality": found.high_quality, "perfect": found.best_high_quality, "modes": found.found, "std_ratio": found.std_ratio}
-    return {**numbers, "kl": found.kl, "kl_floor": found.kl_floor, "seconds": round(seconds, 1), "report": said}
+    quality, width, kl = found.parts
+    numbers = {"high_quality": quality.value, "perfect": quality.ideal, "modes": int(found.value), "std_ratio": width.value}
+    return {**numbers, "kl": kl.value, "kl_floor": kl.chance, "seconds": round(seconds, 1), "report": said}
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from record import RESULTS, record
 from equilibria import GAN
 from equilibria.data import load
 from equilibria.estimators.families import FAMILIES, SHARP
-from equilibria.evaluation import modes, nearest
+from equilibria.evaluation import memorisation, modes
 from equilibria.random import Stream
 
 PUBLISHED = {
@@ -45,20 +45,20 @@ def fit(name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     seconds = time.monotonic() - began
     samples = model.sample(SAMPLES)
     found = modes(samples, data.density)
-    copying = nearest(samples, data.values, data.density.sample(len(data.values), Stream(seed).child("fresh")))
+    copying = memorisation(samples, data.values, data.density.sample(len(data.values), Stream(seed).child("fresh")))
     print(f"{name} seed {seed}: {found}; {copying}; {seconds:.0f} s", flush=True)
     return {
         "data": name,
         "seed": seed,
         "settings": settings,
         "defaults": DEFAULTS,
-        "modes": found.found,
-        "of": found.total,
-        "high_quality": found.high_quality,
-        "width": found.std_ratio,
-        "kl": found.kl,
-        "kl_floor": found.kl_floor,
-        "copies": bool(copying.copies),
+        "modes": int(found.value),
+        "of": len(data.density.centres),
+        "high_quality": found["share of high-quality samples"].value,
+        "width": found["sampled width over true width"].value,
+        "kl": found["KL over modes"].value,
+        "kl_floor": found["KL over modes"].chance,
+        "copies": bool(copying.warning),
         "copying": str(copying),
         "seconds": round(seconds, 1),
         "health": model.health_,

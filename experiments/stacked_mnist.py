@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from equilibria import GAN
 from equilibria.data import load, save_grid
 from equilibria.evaluation import features
-from equilibria.evaluation.statistics import kl_divergence, kl_floor
+from equilibria.evaluation.statistics import kl_chance, kl_divergence
 from equilibria.random import Stream
 
 PUBLISHED = {
@@ -62,7 +62,7 @@ class Reader:
 def found(triples: np.ndarray) -> dict[str, float]:
     """Modes and KL from the uniform law over the 1,000."""
     counts, uniform = np.bincount(triples, minlength=1000), np.full(1000, 1e-3)
-    kl, floor = kl_divergence(counts, uniform), kl_floor(uniform, len(triples))
+    kl, floor = kl_divergence(counts, uniform), kl_chance(uniform, len(triples))
     return {"modes": int((counts > 0).sum()), "kl": kl, "kl_floor": floor, "samples": len(triples)}
 
 

@@ -27,19 +27,21 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from record import RESULTS, record
 
 from equilibria.data import Batches, GaussianMixture
-from equilibria.evaluation import Modes, modes
+from equilibria.evaluation import modes
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.models.generator import Generator
 from equilibria.networks import MLP
+from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.solvers import Alternating, Optimiser
 
 DATA = GaussianMixture.ring(8, radius=2.0, std=0.05)
 GAMES = {"plain": {"payoff": "non-saturating"}, "relativistic + R1 + R2": {"payoff": "relativistic", "penalties": {"r1": 0.05, "r2": 0.05}}}
 SHARES = (0.02, 0.08, 0.2, 0.45, 1.0)
+QUALITY, KL = "share of high-quality samples", "KL over modes"
 
 
-def strip(name: str, steps: int, rate: float, seed: int) -> list[tuple[int, np.ndarray, Modes]]:
+def strip(name: str, steps: int, rate: float, seed: int) -> list[tuple[int, np.ndarray, Measure]]:
     """2,500 samples at some moments of a game, and what they are worth."""
     stream = Stream(seed)
     generator = Generator(MLP((16, 128, 128, 2), stream=stream.child("generator")), 16)
@@ -68,7 +70,7 @@ def main() -> None:
     for row, (name, seen) in zip(panels, strips.items(), strict=True):
         for panel, (step, samples, found) in zip(row, seen, strict=False):
             panel.scatter(*samples.T, s=2, alpha=0.25, color="tab:blue", lw=0)
-            panel.set_title(f"{step} steps: {found.found} of 8, {100 * found.high_quality:.0f} %", fontsize=8)
+            panel.set_title(f"{step} steps: {found.value:.0f} of 8, {100 * found[QUALITY].value:.0f} %", fontsize=8)
         row[-1].scatter(*DATA.sample(2500, Stream(1)).T, s=2, alpha=0.25, color="tab:red", lw=0)
         row[-1].set_title("data", fontsize=8)
         row[0].set_ylabel(name)
@@ -78,7 +80,14 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     figure.savefig(folder / "collapse.png", dpi=110)
     rows = [
-        {"game": name, "steps": step, "modes": found.found, "high_quality": found.high_quality, "kl": found.kl, "kl_floor": found.kl_floor}
+        {
+            "game": name,
+            "steps": step,
+            "modes": int(found.value),
+            "high_quality": found[QUALITY].value,
+            "kl": found[KL].value,
+            "kl_floor": found[KL].chance,
+        }
         for name, seen in strips.items()
         for step, _, found in seen
     ]

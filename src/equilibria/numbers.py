@@ -106,8 +106,8 @@ class Measure:
         return self.value
 
     def __getitem__(self, name: str) -> Measure:
-        """The part of that name; ``KeyError`` names those that there are."""
-        for part in self.parts:
+        """The part of that name, or the number itself; ``KeyError`` names the parts that there are."""
+        for part in (self, *self.parts):
             if part.name == name:
                 return part
         raise KeyError(f"{name!r}: {self.name} has the parts {[part.name for part in self.parts]}")
@@ -134,7 +134,7 @@ class Measure:
         """A dictionary for a run folder; a number that is not finite becomes text, as JSON needs."""
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         data["parts"] = [part.to_json() for part in self.parts]
-        empty = (None, "", [])
+        empty: tuple[Any, ...] = (None, "", [])
         return {k: _plain(v) for k, v in data.items() if v not in empty}
 
     @classmethod

@@ -166,11 +166,13 @@ def test_langevin_knows_the_prior():
 
 def test_a_ratio_is_calibrated_or_not():
     right, sure = (known(factor=factor).calibration(HELD_OUT) for factor in (1.0, 3.0))
-    assert right.calibrated
-    assert abs(right.before.mean_ratio - 1) < 4.9 * right.before.ratio_error
-    assert not sure.calibrated
+    assert not right.measure.warning
+    mean = right.measure["mean ratio over samples"]
+    assert abs(mean.value - 1) < 2.5 * (mean.high - mean.value)
+    assert sure.measure.warning
     assert sure.slope == pytest.approx(1 / 3, abs=0.05)
-    assert sure.after.error < 2.5 * sure.after.floor
+    after = sure.measure["calibration error after recalibration"]
+    assert after.value < 2.5 * after.chance
 
 
 LABELS = np.where(X[:, 0] > 0, "right", "left")
@@ -202,7 +204,7 @@ def test_every_kind_of_critic_is_read(options, tmp_path):
         assert rows.shape == (6, 2)
         assert given is None or (rows[:, 1] == 0.25).all()
     assert model.encode(X[:3], None if y is None else y[:3], steps=5).shape == (3, 2)
-    assert model.jsd(X[:50], None if y is None else LABELS[:50]).samples == 100
+    assert model.jsd(X[:50], None if y is None else LABELS[:50]).n == 100
     model.save(tmp_path / "run")
     assert np.array_equal(load(tmp_path / "run").log_ratio(X[:30], y), ratio)
     if y is not None:
@@ -216,7 +218,7 @@ def test_the_divergence_is_bounded_from_below():
     error = (found.high - found.low) / 3.92
     assert abs(found.value - 0.1106) < 4.9 * error + 2e-4
     assert known(factor=-1.0).jsd(HELD_OUT).value < 0
-    assert "lower bound" in found.caveat
+    assert "lower bound" in found.note
 
 
 def test_codes_and_back():

@@ -119,7 +119,7 @@ def test_the_gap_is_the_difference_of_the_bounds():
     bounds = [belief_network.bound(network, rows).value for rows in (train, held_out)]
     assert gap.value == pytest.approx(bounds[0] - bounds[1], abs=1e-9)
     assert gap.name == "variational free energy gap, nats"
-    assert gap.floor > 0
+    assert gap.chance > 0
 
 
 def test_bad_arguments_are_named():

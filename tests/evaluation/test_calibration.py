@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import integrate, special, stats
 
-from equilibria.evaluation.calibration import calibration, ratio_rmse, recalibration, reliability
-from equilibria.evaluation.divergence import jensen_shannon
+from equilibria.evaluation import calibration, jensen_shannon, reliability
+from equilibria.numbers import Measure
 from equilibria.random import Stream
 
 Z = float(stats.norm.ppf(1 - 0.5e-6))
@@ -47,12 +47,14 @@ def test_with_the_true_ratio_the_bound_is_the_divergence() -> None:
     estimate = jensen_shannon(REAL, FAKE)
     assert abs(estimate.value - exact_jsd()) < Z * error_of(estimate)
     assert error_of(estimate) < 0.005
-    assert estimate.samples == 2 * N
+    assert estimate.n == 2 * N
     assert "lower bound" in str(estimate)
-    assert "no proof" in estimate.caveat
+    assert "no proof" in estimate.note
 
 
-@pytest.mark.parametrize("wrong", [lambda r: 3 * r, lambda r: r + 1, lambda r: 0 * r, lambda r: -r, lambda r: np.sign(r)])
+@pytest.mark.parametrize(
+    "wrong", [lambda r: 3 * r, lambda r: r + 1, lambda r: 0 * r, lambda r: -r, lambda r: np.sign(r)]
+)
 def test_with_any_other_ratio_the_bound_is_below_it(wrong) -> None:
     estimate = jensen_shannon(wrong(REAL), wrong(FAKE))
     assert estimate.value < exact_jsd() - 0.005
@@ -66,77 +68,101 @@ def test_the_bound_by_hand_and_in_discrete_laws() -> None:
     p, q = np.array([0.7, 0.3]), np.array([0.2, 0.8])
     log_ratio, m = np.log(p / q), (p + q) / 2
     real, fake = np.repeat(log_ratio, [700, 300]), np.repeat(log_ratio, [200, 800])
-    assert jensen_shannon(real, fake).value == pytest.approx((p @ np.log(p / m) + q @ np.log(q / m)) / 2, rel=1e-12)
+    assert jensen_shannon(real, fake).value == pytest.approx(
+        (p @ np.log(p / m) + q @ np.log(q / m)) / 2, rel=1e-12
+    )
 
 
-def test_a_true_ratio_is_calibrated_to_its_floors() -> None:
+MEAN, BRIER, AFTER = (
+    "mean ratio over samples",
+    "Brier score of D",
+    "calibration error after recalibration",
+)
+
+
+def half_width(measure: Measure) -> float:
+    return (measure.high - measure.low) / 2
+
+
+def test_a_true_ratio_is_calibrated_to_its_chance_level() -> None:
     found = reliability(REAL, FAKE)
-    # The error is a sum of ten half-normal variables with mean `floor`: its deviation is floor/√10 · √(π/2 − 1)
-    assert abs(found.error - found.floor) < 6 * found.floor / math.sqrt(10) * math.sqrt(math.pi / 2 - 1)
-    assert abs(found.mean_ratio - 1) < Z * found.ratio_error
-    assert found.ratio_error == pytest.approx(math.sqrt((math.e - 1) / N), rel=0.2)  # Var_g ratio = e^{μ²} − 1
-    assert found.ess == pytest.approx(N / math.e, rel=0.2)
+    # The error is a sum of ten half-normal variables with mean `chance`: its standard deviation is
+    # chance / √10 · √(π/2 − 1)
+    deviation = found.chance / math.sqrt(10) * math.sqrt(math.pi / 2 - 1)
+    assert abs(found.value - found.chance) < 6 * deviation
+    mean = found[MEAN]
+    error = half_width(mean) / 1.96
+    assert abs(mean.value - 1) < Z * error
+    assert error == pytest.approx(math.sqrt((math.e - 1) / N), rel=0.2)  # Var_g ratio = e^{μ²} − 1
+    assert mean.ess == pytest.approx(N / math.e, rel=0.2)
     spread = np.square(special.expit(REAL) - 1).std() + np.square(special.expit(FAKE)).std()
-    assert abs(found.brier - found.best_brier) < Z * spread / math.sqrt(N)
+    assert abs(found[BRIER].value - found[BRIER].ideal) < Z * spread / math.sqrt(N)
 
 
-def test_the_floor_is_the_mean_over_calibrated_draws() -> None:
-    drawn = [reliability(true_ratio(rows(1, 100 + i, 400)), true_ratio(rows(0, 600 + i, 400))) for i in range(300)]
-    errors, floors = (np.array([getattr(d, name) for d in drawn]) for name in ("error", "floor"))
-    assert errors.mean() == pytest.approx(floors.mean(), rel=0.1)  # draws are not fair coins here: half are real, exactly
+def test_chance_is_the_mean_over_calibrated_draws() -> None:
+    drawn = [
+        reliability(true_ratio(rows(1, 100 + i, 400)), true_ratio(rows(0, 600 + i, 400)))
+        for i in range(300)
+    ]
+    errors, chances = (np.array([getattr(d, name) for d in drawn]) for name in ("value", "chance"))
+    # draws are not fair coins here: half are real, exactly
+    assert errors.mean() == pytest.approx(chances.mean(), rel=0.1)
 
 
-def test_a_ratio_that_is_too_sure_is_found_out_and_set_right() -> None:
-    report = calibration(3 * REAL + 1, 3 * FAKE + 1, truth=(REAL, FAKE))
-    assert not report.calibrated
-    assert report.before.error > 10 * report.before.floor
-    assert report.after.error < 2.5 * report.after.floor
-    assert report.after.brier < report.before.brier - 0.02
-    assert report.slope == pytest.approx(1 / 3, abs=0.03)
-    assert report.intercept == pytest.approx(-1 / 3, abs=0.1)
-    assert report.rmse == pytest.approx(math.sqrt(np.square(np.concatenate([2 * REAL + 1, 2 * FAKE + 1])).mean()), rel=0.05)
-    assert report.rmse_after < 0.1 < report.rmse
-    assert report.recalibrate(report.before.mean_ratio) == report.slope * report.before.mean_ratio + report.intercept
-    assert abs(report.after.mean_ratio - 1) < 0.2 < abs(report.before.mean_ratio - 1)
-    assert "not calibrated" in str(report)
-    assert "off by" in str(report)
-    names = [metric.name for metric in report.metrics()]
-    assert "calibration error of D after recalibration" in names
-    assert len(names) == 8
+def test_an_overconfident_ratio_is_found_out_and_corrected() -> None:
+    found = calibration(3 * REAL + 1, 3 * FAKE + 1)
+    before, after = found.measure, found.measure[AFTER]
+    assert before.warning == "The log ratio is not calibrated."
+    assert before.value > 10 * before.chance
+    assert after.value < 2.5 * after.chance
+    assert after[BRIER].value < before[BRIER].value - 0.02
+    assert found.slope == pytest.approx(1 / 3, abs=0.03)
+    assert found.intercept == pytest.approx(-1 / 3, abs=0.1)
+    assert found.recalibrate(2.0) == 2 * found.slope + found.intercept
+    corrected = found.recalibrate(3 * np.concatenate([REAL, FAKE]) + 1)
+    assert np.sqrt(np.square(corrected - np.concatenate([REAL, FAKE])).mean()) < 0.1
+    assert abs(after[MEAN].value - 1) < 0.2 < abs(before[MEAN].value - 1)
+
+
+def test_the_rows_that_judge_did_not_fit_the_recalibration() -> None:
+    """Half of the rows fit, the other half are counted."""
+    found = calibration(REAL[:101], FAKE[:60])
+    assert (found.measure.n, found.measure[MEAN].n) == (51 + 30, 30)
 
 
 def test_a_right_ratio_passes_and_repeats() -> None:
-    report = calibration(REAL, FAKE)
-    assert report.calibrated
-    assert report == calibration(REAL, FAKE)
-    assert len(report.metrics()) == 6
-    assert report.rmse is None
+    found = calibration(REAL, FAKE)
+    assert not found.measure.warning
+    assert found == calibration(REAL, FAKE)
 
 
 def test_kinds_count_alike_whatever_their_numbers() -> None:
-    found = reliability(REAL, FAKE[: N // 10])
-    assert found.error < 3 * found.floor
-    slope, intercept = recalibration(REAL, FAKE[: N // 10])
-    assert (slope, intercept) == (pytest.approx(1, abs=0.1), pytest.approx(0, abs=0.1))
+    few = FAKE[: N // 10]
+    found = reliability(REAL, few)
+    assert found.value < 3 * found.chance
+    fitted = calibration(REAL, few)
+    expected = (pytest.approx(1, abs=0.15), pytest.approx(0, abs=0.15))
+    assert (fitted.slope, fitted.intercept) == expected
 
 
 def test_mass_that_the_samples_do_not_cover_is_missing_from_the_mean_ratio() -> None:
-    # p is uniform on four points, q on two of them: E_q[p/q] = ½, and the ratio at the others is as large as it likes
+    # p is uniform on four points, q on two of them: E_q[p/q] = ½, whatever the ratio at the others
     log_ratio = np.log(0.25 / 0.5)
     found = reliability(np.repeat([log_ratio, 30.0], 500), np.full(1000, log_ratio))
-    assert found.mean_ratio == pytest.approx(0.5)
+    assert found[MEAN].value == pytest.approx(0.5)
 
 
-def test_equal_log_ratios_share_a_bin() -> None:
+def test_equal_log_ratios_share_a_bin_and_are_recalibrated_to_zero() -> None:
     found = reliability(np.full(50, 0.3), np.full(50, 0.3))
-    assert found.error == pytest.approx(special.expit(0.3) - 0.5, rel=1e-12)
-    assert recalibration(np.full(50, 0.3), np.full(50, 0.3)) == (1.0, -0.3)
+    assert found.value == pytest.approx(special.expit(0.3) - 0.5, rel=1e-12)
+    fitted = calibration(np.full(50, 0.3), np.full(50, 0.3))
+    assert (fitted.slope, fitted.intercept) == (1.0, -0.3)
 
 
 def test_huge_ratios_stay_finite() -> None:
     found = reliability(np.full(50, 1e6), np.linspace(-1e6, 1e6, 50))
-    assert all(math.isfinite(value) for value in vars(found).values())
-    assert found.ess == 1.0
+    assert all(math.isfinite(measure.value) for measure in (found, *found.parts))
+    assert found[MEAN].ess == 1.0
 
 
 @pytest.mark.parametrize(
@@ -146,13 +172,10 @@ def test_huge_ratios_stay_finite() -> None:
         ((np.zeros(50), np.full(50, np.inf)), "fake: 50 of 50 log ratios are NaN or infinite"),
         ((np.zeros(5), np.zeros(50)), "real: expected log ratios of shape"),
         ((np.zeros((50, 2)), np.zeros(50)), r"found shape \(50, 2\)"),
-        ((np.zeros(50), np.zeros(50), (np.zeros(3), np.zeros(50))), "truth: expected 50 and 50"),
     ],
 )
 def test_bad_input_is_refused(arguments, words) -> None:
     with pytest.raises(ValueError, match=words):
         calibration(*arguments)
-    with pytest.raises(ValueError, match="true: expected 2"):
-        ratio_rmse([0.0, 1.0], [0.0])
     with pytest.raises(ValueError, match="level=1"):
         jensen_shannon([0.0, 1.0], [0.0, 1.0], level=1.0)

@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 from scipy import linalg, stats
 
-from equilibria.evaluation.distances import frechet, frechet_distance, gaussian, kernel, kernel_estimate
 from equilibria.evaluation.features import Features
+from equilibria.evaluation.quality import (
+    frechet,
+    frechet_distance,
+    gaussian,
+    kernel,
+    kernel_estimate,
+)
 from equilibria.random import Stream
 
 Z = float(stats.norm.ppf(1 - 0.5e-6))
@@ -34,12 +40,20 @@ def test_the_frechet_distance_is_that_of_the_formula(d: int) -> None:
     first, second = one.T @ one, two.T @ two
     root = linalg.sqrtm(first)  # tr (Σ₁Σ₂)^½ = tr (Σ₁^½ Σ₂ Σ₁^½)^½
     cross = np.sqrt(np.clip(linalg.eigvalsh(root @ second @ root), 0, None)).sum()
-    assert found == pytest.approx(np.square(means[0] - means[1]).sum() + np.trace(first) + np.trace(second) - 2 * cross, rel=1e-9)
+    assert found == pytest.approx(
+        np.square(means[0] - means[1]).sum() + np.trace(first) + np.trace(second) - 2 * cross,
+        rel=1e-9,
+    )
 
 
 def test_commuting_covariances_have_a_distance_by_hand() -> None:
-    one, two = np.array([1.0, 2.0, 0.0]), np.array([4.0, 0.5, 3.0])  # deviations; one law has no width in the third column
-    found = frechet_distance(with_moments(np.zeros(3), np.diag(one), 1), with_moments(np.ones(3), np.diag(two), 2))
+    one, two = (
+        np.array([1.0, 2.0, 0.0]),
+        np.array([4.0, 0.5, 3.0]),
+    )  # deviations; one law has no width in the third column
+    found = frechet_distance(
+        with_moments(np.zeros(3), np.diag(one), 1), with_moments(np.ones(3), np.diag(two), 2)
+    )
     assert found == pytest.approx(3 + np.square(one - two).sum(), abs=1e-10)
 
 
@@ -49,14 +63,14 @@ def test_a_set_is_at_no_distance_from_itself_whatever_its_rank_and_scale() -> No
     assert frechet_distance(rows, rows + 1) == pytest.approx(100, rel=1e-6)
 
 
-def test_samples_of_one_law_score_the_floor_and_of_another_the_distance() -> None:
+def test_samples_of_one_distribution_score_the_chance_level_and_of_another_the_distance() -> None:
     real, same, other = noise(4000, 3, 1), noise(2000, 3, 2), 0.5 * noise(2000, 3, 3) + 1
     good, bad = frechet(real, same), frechet(real, other)
     # At n rows a side the distance under the null is ((d + d(d+1)/4) χ²-like terms) 2/n; ten times its mean is beyond 1e-6 for d = 3.
     mean = 2 / 2000 * (3 + 3 * 4 / 4)
-    assert 0 < good.floor < 10 * mean
+    assert 0 < good.chance < 10 * mean
     assert 0 < good.value < 10 * mean
-    assert good.samples == 2000
+    assert good.n == 2000
     truth = 3 + 3 * 0.25
     error = math.sqrt((4 * 3 * 1.25 + 2 * 3 * 0.25 * 1.25) / 2000)
     assert bad.value == pytest.approx(truth, abs=Z * error)
@@ -67,12 +81,17 @@ def test_samples_of_one_law_score_the_floor_and_of_another_the_distance() -> Non
 
 def test_the_null_mean_at_other_sizes_follows_the_bias() -> None:
     values = [frechet(noise(400, 2, 10 + i), noise(200, 2, 50 + i), resamples=2) for i in range(20)]
-    floors, found = (np.array([getattr(v, name) for v in values]) for name in ("floor", "value"))
+    chances, found = (np.array([getattr(v, name) for v in values]) for name in ("chance", "value"))
     # E of the distance of two sets of n standard normals in d columns: 2d/n from the means, d(d+1)/(4n) from the covariances
     expected = 2 * 2 / 200 + 2 * 3 / (4 * 200)
-    for draws in (floors, found):
-        assert abs(draws.mean() - expected) < 6 * draws.std(ddof=1) / math.sqrt(len(draws)) + 0.1 * expected  # 6: Student's, 19 degrees
-    assert [v.value for v in values[:1]] == [frechet(noise(400, 2, 10), noise(200, 2, 50), resamples=2).value]
+    for draws in (chances, found):
+        assert (
+            abs(draws.mean() - expected)
+            < 6 * draws.std(ddof=1) / math.sqrt(len(draws)) + 0.1 * expected
+        )  # 6: Student's, 19 degrees
+    assert [v.value for v in values[:1]] == [
+        frechet(noise(400, 2, 10), noise(200, 2, 50), resamples=2).value
+    ]
 
 
 def test_the_kernel_estimate_is_the_u_statistic() -> None:
@@ -93,23 +112,32 @@ def test_the_kernel_distance_has_its_closed_form_in_one_column() -> None:
     found = kernel(noise(2400, 1, 1), noise(1200, 1, 2) + shift)
     assert abs(found.value - truth) < Z * (found.high - found.low) / 2 / 1.96
     assert found.high - found.low < 0.5 * truth
-    assert found.low > found.floor
+    assert found.low > found.chance
 
 
 @pytest.mark.parametrize(("n", "d"), [(100, 2), (60, 40)])
-def test_under_the_null_the_kernel_distance_has_mean_zero_and_stays_below_its_floor(n: int, d: int) -> None:
+def test_under_the_null_the_kernel_distance_has_mean_zero_and_stays_below_its_chance_level(
+    n: int, d: int
+) -> None:
     found = [kernel(noise(2 * n, d, 100 + i), noise(n, d, 600 + i)) for i in range(200)]
     values = np.array([f.value for f in found])
-    assert abs(values.mean()) < Z * values.std(ddof=1) / math.sqrt(len(values))  # with the diagonal it would be off by many of these
+    assert abs(values.mean()) < Z * values.std(ddof=1) / math.sqrt(
+        len(values)
+    )  # with the diagonal it would be off by many of these
     covered = sum(f.low <= 0 <= f.high for f in found)
     assert stats.binom.cdf(covered, 200, 0.95) > 1e-6
-    below = sum(f.value < f.floor for f in found)
+    below = sum(f.value < f.chance for f in found)
     assert stats.binom.cdf(below, 200, 0.95) > 1e-6
 
 
 def test_the_kernel_estimates_error_is_its_spread() -> None:
     for scale, shift in ((1.0, 0.0), (0.9, 0.3)):  # two equal laws, and two that differ
-        found = np.array([kernel_estimate(noise(150, 20, i), scale * noise(150, 20, 5000 + i) + shift) for i in range(200)])
+        found = np.array(
+            [
+                kernel_estimate(noise(150, 20, i), scale * noise(150, 20, 5000 + i) + shift)
+                for i in range(200)
+            ]
+        )
         ratio = math.sqrt(np.square(found[:, 1]).mean()) / found[:, 0].std(ddof=1)
         assert 0.7 < ratio < 1.4  # a standard deviation from 200 draws is known to a tenth
 
@@ -127,8 +155,8 @@ def test_the_gaussian_kernel_sees_what_the_cubic_one_does_not_at_any_scale() -> 
 def test_the_features_name_goes_with_the_number() -> None:
     sums = Features("row sums", lambda rows: rows.sum(axis=1, keepdims=True))
     for measure in (frechet, kernel):
-        assert measure(noise(100, 3, 0), noise(60, 3, 1), sums).features == "row sums"
-        assert "seen through row sums" in str(measure(noise(100, 3, 0), noise(60, 3, 1), sums))
+        assert measure(noise(100, 3, 0), noise(60, 3, 1), sums).method == "row sums"
+        assert "row sums" in str(measure(noise(100, 3, 0), noise(60, 3, 1), sums))
 
 
 @pytest.mark.parametrize("measure", [frechet, kernel])

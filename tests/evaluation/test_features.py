@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import types
-
 import numpy as np
 import pytest
 import torch
 
 from equilibria.data.catalogue import load
-from equilibria.evaluation.features import PIXELS, Features, as_pictures, inception, network_features
+from equilibria.evaluation.features import PIXELS, Features, as_pictures, network_features
 from equilibria.random import Stream
 
 TRAIN, TEST = load("digits"), load("digits", split="test")
@@ -33,7 +30,9 @@ def test_the_network_tells_digits_apart_and_says_so(seen: Features) -> None:
     values = seen(TEST.values)
     assert values.shape == (360, 64)
     assert values.min() >= 0  # rectified
-    centres = np.stack([seen(TRAIN.values)[digit == TRAIN.labels].mean(axis=0) for digit in range(10)])
+    centres = np.stack(
+        [seen(TRAIN.values)[digit == TRAIN.labels].mean(axis=0) for digit in range(10)]
+    )
     nearest = np.square(values[:, None] - centres).sum(axis=2).argmin(axis=1)
     assert (nearest == TEST.labels).mean() > 0.93
 
@@ -41,7 +40,9 @@ def test_the_network_tells_digits_apart_and_says_so(seen: Features) -> None:
 def test_the_network_repeats_with_its_seed_and_no_global_generator_moves() -> None:
     arguments = TRAIN.values[:200], TRAIN.labels[:200], TEST.values, TEST.labels
     state = torch.get_rng_state()
-    first, again, other = (network_features(*arguments, steps=20, random_state=seed)(TEST.values) for seed in (0, 0, 1))
+    first, again, other = (
+        network_features(*arguments, steps=20, random_state=seed)(TEST.values) for seed in (0, 0, 1)
+    )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert torch.equal(state, torch.get_rng_state())
@@ -81,32 +82,8 @@ def test_bad_input_is_refused(change: dict, words: str) -> None:
 
 
 def test_features_that_are_not_finite_are_refused() -> None:
-    with np.errstate(divide="ignore"), pytest.raises(ValueError, match=r"fake: their features \(log\) hold NaN or infinity"):
+    with (
+        np.errstate(divide="ignore"),
+        pytest.raises(ValueError, match=r"fake: their features \(log\) hold NaN or infinity"),
+    ):
         Features("log", np.log)(np.zeros((3, 2)), "fake")
-
-
-class _Flat(torch.nn.Module):
-    """Stands in for the published network: its weights are not at hand."""
-
-    def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str):
-        super().__init__()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        assert x.dtype == torch.uint8
-        return x.flatten(1)
-
-
-def test_inception_is_refused_without_its_package_or_weights_and_shown_bytes_with_them(monkeypatch, tmp_path) -> None:
-    monkeypatch.setitem(sys.modules, "torchmetrics.image.fid", None)
-    with pytest.raises(ValueError, match="need the packages torchmetrics"):
-        inception((2, 2), 0, 1)
-    package = types.SimpleNamespace(NoTrainInceptionV3=_Flat)
-    for name, module in (("torchmetrics", package), ("torchmetrics.image", package), ("torchmetrics.image.fid", package)):
-        monkeypatch.setitem(sys.modules, name, module)
-    with pytest.raises(ValueError, match="nothing is downloaded at run time"):
-        inception((2, 2), 0, 1, tmp_path / "none.pth")
-    (tmp_path / "weights.pth").write_bytes(b"")
-    features = inception((1, 2), -1, 1, tmp_path / "weights.pth")
-    assert features([[-1.0, 1.0]]).tolist() == [[0, 255] * 3]
-    with pytest.raises(ValueError, match="low=1"):
-        inception((2, 2), 1, 1)

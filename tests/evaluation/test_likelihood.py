@@ -174,9 +174,9 @@ def test_the_gap_is_that_of_the_likelihoods() -> None:
     gap = free_energy_gap(rbm, train, held_out)
     seen, unseen = (exact.log_prob(rbm, {"visible": data}) for data in (train, held_out))
     assert gap.value == pytest.approx(float(seen.mean() - unseen.mean()), abs=1e-9)
-    assert gap.floor == pytest.approx(1.96 * math.sqrt(float(seen.var()) / 30 + float(unseen.var()) / 50))
+    assert gap.chance == pytest.approx(1.96 * math.sqrt(float(seen.var()) / 30 + float(unseen.var()) / 50))
     assert gap.name == "free energy gap, nats"
-    assert (gap.samples, gap.best) == (50, 0.0)
+    assert (gap.n, gap.ideal) == (50, 0.0)
     assert "30 training rows" in gap.note
 
 

@@ -19,7 +19,9 @@ def noise(n: int, d: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.4, 2.0])
-def test_scores_are_those_of_scikit_learn_whatever_the_blocks(sigma: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_those_of_scikit_learn_whatever_the_blocks(
+    sigma: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows, samples = noise(40, 6, 0), noise(50, 6, 1)
     expected = KernelDensity(bandwidth=sigma).fit(samples).score_samples(rows)
     assert np.abs(parzen_scores(rows, samples, sigma) - expected).max() < 1e-10
@@ -41,15 +43,19 @@ def test_the_width_is_chosen_on_validation_rows_and_the_interval_is_over_test_ro
     estimate = parzen(rows, samples, validation)
     assert f"width {best:.3g}" in estimate.method
     assert estimate.value == pytest.approx(scores.mean(), rel=1e-12)
-    assert (estimate.high - estimate.low) / 2 == pytest.approx(1.96 * scores.std(ddof=1) / math.sqrt(200), rel=1e-9)
-    assert estimate.samples == 200
-    assert "243" in estimate.caveat
-    assert "313" in estimate.caveat
+    assert (estimate.high - estimate.low) / 2 == pytest.approx(
+        1.96 * scores.std(ddof=1) / math.sqrt(200), rel=1e-9
+    )
+    assert estimate.n == 200
+    assert "243" in estimate.note
+    assert "313" in estimate.note
 
 
 def test_a_width_at_the_end_of_the_grid_is_said() -> None:
     rows, samples, validation = noise(50, 1, 0), noise(2000, 1, 1), noise(50, 1, 2)
-    assert parzen(rows, samples, validation, [3.0, 5.0]).warning.startswith("The chosen width 3 is at the end")
+    assert parzen(rows, samples, validation, [3.0, 5.0]).warning.startswith(
+        "The chosen width 3 is at the end"
+    )
     assert parzen(rows, samples, validation, [1e-4, 0.05, 3.0]).warning == ""
 
 

@@ -13,13 +13,12 @@ import equilibria
 from equilibria import DBM, GAN, RBM
 from equilibria.data import write_csv
 from equilibria.errors import RunError
-from equilibria.estimate import Estimate
-from equilibria.evaluation import Metric
-from equilibria.report.assessment import CLASS_SHARE, FILE, Result, assess, read, remarks
+from equilibria.numbers import Measure
+from equilibria.report.assessment import CLASS_SHARE, FILE, assess, read, remarks
 from equilibria.training.origin import attach, collect
 
 
-def by_name(results: list[Result]) -> dict[str, Result]:
+def by_name(results: list[Measure]) -> dict[str, Measure]:
     return {result.name: result for result in results}
 
 
@@ -36,32 +35,29 @@ def test_a_boltzmann_machine_is_scored_on_held_out_rows_first(dbm: Path) -> None
     model, loaded = equilibria.load(dbm), collect("digits")
     assert held_out.name == "mean bound on log-likelihood of held-out rows, nats"
     assert training.name == "mean bound on log-likelihood of training rows, nats"
-    assert isinstance(held_out, Estimate)
     assert held_out.value == pytest.approx(model.score(loaded.test.values), abs=1e-4)
     assert by_name(results)["log Z, nats"].value == model.log_partition_.value
 
 
-def test_the_gap_is_the_difference_of_the_two_likelihoods_and_has_a_floor(dbm: Path) -> None:
+def test_the_gap_is_the_difference_of_the_two_likelihoods_and_has_a_chance_level(dbm: Path) -> None:
     held_out, training, gap, *_ = read(dbm)
-    assert isinstance(gap, Metric)
     assert gap.name == "variational free energy gap, nats"
     assert gap.value == pytest.approx(training.value - held_out.value, abs=1e-6)
-    assert gap.floor is not None
-    assert gap.floor > 0
+    assert gap.chance is not None
+    assert gap.chance > 0
 
 
 @pytest.mark.parametrize("family", ["dbm", "gan"])
 def test_samples_of_both_families_are_looked_at(family: str, request: pytest.FixtureRequest) -> None:
     results = by_name(read(request.getfixturevalue(family)))
     classes = results["classes found"]
-    assert isinstance(classes, Metric)
-    assert (classes.best, classes.samples) == (10, 60)
-    assert "accuracy at telling samples from real rows" in results
+    assert (classes.ideal, classes.n) == (10, 60)
+    assert "C2ST accuracy" in results
     assert any("nearest" in name for name in results)
     shares = [result for name, result in results.items() if name.startswith(CLASS_SHARE)]
     assert len(shares) == 10
     assert sum(share.value for share in shares) == pytest.approx(1)
-    assert sum(share.best for share in shares) == pytest.approx(1)
+    assert sum(share.ideal for share in shares) == pytest.approx(1)
 
 
 def test_a_gan_has_no_likelihood(gan: Path) -> None:
@@ -70,26 +66,24 @@ def test_a_gan_has_no_likelihood(gan: Path) -> None:
 
 def test_an_implicit_model_is_set_beside_held_out_rows_through_named_features(gan: Path, dbm: Path) -> None:
     results = by_name(read(gan))
-    assert "kernel distance (squared)" not in by_name(read(dbm))
+    assert "kernel MMD (squared)" not in by_name(read(dbm))
     assert "Fréchet distance (squared)" not in results  # 60 samples for 64 features
-    for name in ("kernel distance (squared)", *(f"{share}, 5 neighbours" for share in ("precision", "recall", "density", "coverage"))):
+    for name in ("kernel MMD (squared)", "precision", "recall", "density", "coverage"):
         metric = results[name]
-        assert isinstance(metric, Metric)
-        assert "features of a convolutional network trained on 1,437 labelled real rows" in metric.features
+        assert "features of a convolutional network trained on 1,437 labelled real rows" in metric.method
         assert metric.low <= metric.value <= metric.high
-        assert metric.samples == 60
+        assert metric.n == 60
 
 
 def test_a_table_without_classes_is_seen_through_its_columns_unless_it_collapsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_csv(tmp_path / "table.csv", np.random.RandomState(0).normal(size=(600, 3)) * [1, 10, 100])
     folder = train(GAN(hidden=(8,), steps=20), tmp_path / "table.csv", tmp_path / "run")
     distance = by_name(assess(folder, samples=100))["Fréchet distance (squared)"]
-    assert isinstance(distance, Metric)
-    assert distance.features == "standardised columns"
-    assert distance.floor is not None
-    assert distance.value > distance.floor
+    assert distance.method == "standardised columns"
+    assert distance.chance is not None
+    assert distance.value > distance.chance
     monkeypatch.setattr(GAN, "sample", lambda self, n=1, y=None, random_state=None: np.ones((n, 3)))
-    assert not {"Fréchet distance (squared)", "kernel distance (squared)"} & set(by_name(assess(folder, samples=60)))
+    assert not {"Fréchet distance (squared)", "kernel MMD (squared)"} & set(by_name(assess(folder, samples=60)))
 
 
 def test_assess_returns_what_read_gives_back_and_the_same_each_time(dbm: Path, tmp_path: Path) -> None:
@@ -98,15 +92,14 @@ def test_assess_returns_what_read_gives_back_and_the_same_each_time(dbm: Path, t
     results = assess(copy, samples=60)
     assert results == read(copy) == read(dbm)
     assert (copy / FILE).read_bytes() == (dbm / FILE).read_bytes()
-    assert {entry["type"] for entry in json.loads((copy / FILE).read_bytes())} == {"metric", "estimate"}
+    assert [Measure.from_json(entry) for entry in json.loads((copy / FILE).read_bytes())] == results
     assert not list(copy.glob(".*.tmp"))
 
 
 def test_modes_are_counted_where_the_density_is_known(tmp_path: Path) -> None:
     folder = train(GAN(hidden=(8,), steps=5), "ring", tmp_path / "run")
     first = assess(folder, samples=50)[0]
-    assert isinstance(first, Metric)
-    assert (first.name, first.best, first.samples) == ("modes found", 8, 2500)
+    assert (first.name, first.ideal, first.n) == ("modes found", 8, 2500)
     assert str(read(folder)) == str(assess(folder, samples=50))  # as text: a number here is NaN, which JSON cannot hold
 
 
@@ -115,14 +108,14 @@ def test_without_held_out_rows_nothing_claims_to_be_held_out(tmp_path: Path) -> 
     folder = train(RBM(n_components=3, n_iter=2), tmp_path / "table.csv", tmp_path / "run", held_out=0)
     results = assess(folder, samples=20)
     names = list(by_name(results))
-    assert names == ["mean log-likelihood of training rows, nats", "log Z, nats", "accuracy at telling samples from real rows"]
-    assert "Nothing was held out" in results[2].caveat
+    assert names == ["mean log-likelihood of training rows, nats", "log Z, nats", "C2ST accuracy"]
+    assert "Nothing was held out" in results[2].note
 
 
 def test_a_table_of_categories_is_evaluated(tmp_path: Path) -> None:
     write_csv(tmp_path / "table.csv", np.random.RandomState(0).randint(0, 3, (60, 4)))
     folder = train(DBM(hidden=(3, 2), steps=5, pretrain_steps=5, units="categorical"), tmp_path / "table.csv", tmp_path / "run")
-    assert "accuracy at telling samples from real rows" in by_name(assess(folder, samples=20))
+    assert "C2ST accuracy" in by_name(assess(folder, samples=20))
 
 
 def test_a_run_on_an_array_cannot_be_evaluated(tmp_path: Path) -> None:
@@ -156,16 +149,15 @@ def test_a_bad_number_of_samples_is_refused(samples: object, dbm: Path) -> None:
 
 
 def test_remarks_tell_good_from_bad() -> None:
-    told_apart = "accuracy at telling samples from real rows"
     good = [
-        Metric("modes found", 8, 2500, best=8),
-        Metric("free energy gap, nats", 0.1, 100, floor=0.3),
-        Estimate(0.52, 0.48, 0.56, "forest", told_apart),
+        Measure("modes found", 8, n=2500, ideal=8),
+        Measure("free energy gap, nats", 0.1, n=100, chance=0.3),
+        Measure("C2ST accuracy", 0.52, 0.48, 0.56),
     ]
     bad = [
-        Metric("modes found", 6, 2500, best=8),
-        Metric("free energy gap, nats", 1.25, 100, floor=0.3),
-        Estimate(0.97, 0.95, 0.98, "forest", told_apart),
+        Measure("modes found", 6, n=2500, ideal=8),
+        Measure("free energy gap, nats", 1.25, n=100, chance=0.3),
+        Measure("C2ST accuracy", 0.97, 0.95, 0.98),
     ]
     assert remarks(good) == [
         "All 8 modes are found among the samples.",
@@ -181,8 +173,8 @@ def test_remarks_tell_good_from_bad() -> None:
 
 
 def test_what_samples_lack_is_remarked_upon_beyond_chance() -> None:
-    def share(name: str, value: float, high: float) -> Metric:
-        return Metric(f"{name}, 5 neighbours", value, 500, best=0.97, low=value - 0.05, high=high)
+    def share(name: str, value: float, high: float) -> Measure:
+        return Measure(name, value, value - 0.05, high, n=500, ideal=0.97)
 
     assert remarks([share("coverage", 0.5, 0.55), share("precision", 0.6, 0.65)]) == [
         "Only 50 % of the real rows have a sample near them, where a perfect sampler reaches 97 %: parts of the data are missing among "
@@ -197,3 +189,40 @@ def test_samples_that_copy_training_rows_are_remarked_upon(gan: Path, monkeypatc
     assert "No sign that the samples copy training rows." in remarks(read(copy))
     monkeypatch.setattr(GAN, "sample", lambda self, n=1, y=None, random_state=None: rows[:n])
     assert "The samples copy training rows." in remarks(assess(copy, samples=200))
+
+
+def test_the_numbers_of_the_first_version_are_read(dbm: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(dbm, tmp_path / "copy")
+    old = [
+        {
+            "type": "metric",
+            "name": "modes found",
+            "value": 7,
+            "samples": 2500,
+            "floor": None,
+            "best": 8,
+            "features": "raw columns",
+            "note": "A note.",
+            "low": None,
+            "high": None,
+        },
+        {
+            "type": "estimate",
+            "value": 1.5,
+            "low": "-inf",
+            "high": 2.0,
+            "method": "AIS",
+            "name": "log Z, nats",
+            "level": 0.95,
+            "ess": 50.0,
+            "samples": 100,
+            "caveat": "They degenerate. Chains may miss a mode.",
+            "warning": "They degenerate.",
+        },
+    ]
+    (copy / FILE).write_text(json.dumps(old))
+    found, log_z = read(copy)
+    assert found == Measure("modes found", 7.0, n=2500, ideal=8.0, method="raw columns", note="A note.")
+    assert (log_z.low, log_z.n, log_z.warning) == (-np.inf, 100, "They degenerate.")
+    assert log_z.note == "Chains may miss a mode."
+    assert remarks([found]) == ["The samples miss 1 of 8 modes."]

@@ -17,10 +17,11 @@ from equilibria.estimators.parameters import asked_for, choice, pair, whole, wid
 from equilibria.estimators.queries import COOLING
 from equilibria.estimators.stack import settle_game
 from equilibria.estimators.undirected import NEGATIVE, UndirectedEstimator
-from equilibria.evaluation import Metric, belief_network
+from equilibria.evaluation import belief_network
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.models.belief_network import BeliefNetwork
 from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream
 from equilibria.solvers import Simultaneous
 from equilibria.training.stages import Average, Stage
@@ -346,7 +347,7 @@ class DBN(UndirectedEstimator):
             return super()._visible_means(machine, state, stream)
         return self.network_.down(state[next(iter(machine.layers))], depth, stream.child("down"), mean=True)
 
-    def _gap(self, train: Any, held_out: Any) -> Metric:
+    def _gap(self, train: Any, held_out: Any) -> Measure:
         rows = self._binary(train), self._binary(held_out)
         return belief_network.free_energy_gap(self._precise_network(), *rows, **self._how())
 

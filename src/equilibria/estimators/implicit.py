@@ -12,16 +12,15 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from equilibria.estimate import Estimate
 from equilibria.estimators.codes import Codes
 from equilibria.estimators.parameters import asked_for, choice, number, whole
-from equilibria.evaluation.calibration import Calibration, calibration
-from equilibria.evaluation.divergence import jensen_shannon
+from equilibria.evaluation.calibration import Calibration, calibration, jensen_shannon
 from equilibria.games.payoffs import find_payoff
 from equilibria.inference.density_ratio import HOW, LinearRatio, fit_ratio
 from equilibria.inference.langevin import langevin
 from equilibria.inference.refinement import Refined, metropolis_hastings, reject, sir
 from equilibria.models.generator import evaluating
+from equilibria.numbers import Measure
 from equilibria.random import RandomState
 
 __all__ = ["REFINEMENTS", "Implicit"]
@@ -169,7 +168,7 @@ class Implicit(Codes):
         self._fit_ratio(*self._asked_about(X, y), how)
         return self
 
-    def jsd(self, X: Any, y: Any = None, random_state: RandomState = None) -> Estimate:
+    def jsd(self, X: Any, y: Any = None, random_state: RandomState = None) -> Measure:
         """A lower bound on the Jensen–Shannon divergence of data and samples, in nats (at most log 2), from held-out rows ``X``.
 
         As many samples are drawn. Rows that the critic or the ratio was trained on make it too large.

@@ -15,7 +15,7 @@ from equilibria.data import Batch, Batches
 from equilibria.estimators.families import FAMILIES, FEW, LARGEST, NORMALISED, SHARP, SMALLEST, WAVES, WIDE, Family, Players
 from equilibria.estimators.labelled import LabelledEstimator
 from equilibria.estimators.parameters import choice, flag, number, pair, usable_device, whole, widths, writable_name
-from equilibria.evaluation.watch import landmarks, watch_game
+from equilibria.evaluation.monitor import GameMonitor
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.payoffs import PAYOFFS
 from equilibria.games.penalties import find_penalties
@@ -266,16 +266,20 @@ class AdversarialEstimator(LabelledEstimator):
             assert portraits is not None
             return portraits(restated(_averaged(generator, average)).eval())
 
-        def look(stream: Stream) -> dict[str, float]:
-            assert watched is not None
-            twin = restated(_averaged(generator, average)).eval()
-            with evaluating(game.critic):
-                return watch_game(twin.sample, game.logits, *watched, stream=stream, coverage=coverage, packing=self.packing)
+        def sample(n: int, stream: Stream, condition: Tensor | None) -> Tensor:
+            return restated(_averaged(generator, average)).eval().sample(n, stream, condition)
 
-        coverage = None if watched is None or watched[0].values.shape[1] > WIDEST else landmarks(watched[0].values)
-        shown, monitor = None if portraits is None else pictures, None if watched is None else look
+        look = None
+        if watched is not None:
+            classes = "clusters" if watched[0].values.shape[1] <= WIDEST else None
+            monitor = GameMonitor(sample, game.logits, *watched, coverage=classes, packing=self.packing)
+
+            def look(stream: Stream) -> dict[str, float]:
+                with evaluating(game.critic):
+                    return monitor.measure(stream)
+
         stage = Stage(name, game, self._solver(network, critic), batches, steps, view=view, on_end=on_end, average=average)
-        return dataclasses.replace(stage, pictures=shown, monitor=monitor)
+        return dataclasses.replace(stage, pictures=None if portraits is None else pictures, monitor=look)
 
     def _watched(self, X: np.ndarray, codes: np.ndarray | None, view: View) -> Batch | None:
         """Some of these rows as the players see them; None where there are too few to say anything."""

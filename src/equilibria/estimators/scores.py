@@ -14,12 +14,13 @@ from equilibria.data.schema import Schema
 from equilibria.estimate import Estimate
 from equilibria.estimators.layout import split
 from equilibria.estimators.parameters import affordable, whole
-from equilibria.evaluation import Metric, likelihood
+from equilibria.evaluation import likelihood
 from equilibria.evaluation.likelihood import TwoSided
 from equilibria.games.contrastive import TEMPERED
 from equilibria.inference import exact, gibbs
 from equilibria.inference.completion import evidence
 from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream
 
 __all__ = ["Scores"]
@@ -74,7 +75,7 @@ class Scores:
         """What a row's log density is less in the data's own scale than in the machine's: that of its observed cells, (rows,)."""
         return ((~values.isnan()).cpu().double() @ self.schema_.log_scales).numpy()
 
-    def _gap(self, train: Any, held_out: Any) -> Metric:
+    def _gap(self, train: Any, held_out: Any) -> Measure:
         """How much better the model knows training rows than held-out ones."""
         return likelihood.free_energy_gap(self._precise(), self.clamp_of(train), self.clamp_of(held_out))
 

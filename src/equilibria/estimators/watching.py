@@ -13,8 +13,7 @@ from torch import Tensor
 
 from equilibria.data.schema import Schema
 from equilibria.estimators.layout import split
-from equilibria.evaluation import likelihood
-from equilibria.evaluation.chains import watch_chains
+from equilibria.evaluation.monitor import ChainMonitor
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference import gibbs
 from equilibria.inference.completion import evidence
@@ -55,15 +54,12 @@ class Watching:
     ) -> dict[str, float]:
         """What is watched while training: whether the chains go anywhere, how much better training rows fit than others, and how well
         these fit; the machine (its average, where there is one) that they fit best is kept."""
-        found: dict[str, float] = {}
-        if game.chains and len(next(iter(game.chains.values()))) > 1:
-            found |= watch_chains(self.machine_, game.chains, WATCHED_SWEEPS, stream).numbers()
-        if seen is not None and kept is not None:
-            parts = [split(self.schema_.layers, self._binary(rows).to(self.machine_.dtype)) for rows in (seen, kept)]
-            gap = likelihood.free_energy_gap(self.machine_, *parts, tolerance=1e-3, max_steps=50)
-            found |= {"free_energy_gap": gap.value, "free_energy_gap_floor": float(gap.floor or 0.0)}
-            if game.best is not None:
-                found |= game.best.consider(self._ending(average), functools.partial(self._scores, kept))
+        train, held_out = (
+            None if rows is None else split(self.schema_.layers, self._binary(rows).to(self.machine_.dtype)) for rows in (seen, kept)
+        )
+        found = ChainMonitor(game, train, held_out, WATCHED_SWEEPS).measure(stream)
+        if seen is not None and kept is not None and game.best is not None:
+            found |= game.best.consider(self._ending(average), functools.partial(self._scores, kept))
         return found
 
     def _ending(self, average: Average | None) -> BoltzmannMachine:

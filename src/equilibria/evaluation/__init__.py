@@ -1,45 +1,48 @@
-"""Evaluation: numbers that say whether to trust a model, each with its sample count and its floor."""
+"""Evaluation: numbers that say whether to trust a model, each a :class:`~equilibria.Measure`."""
 
-from equilibria.evaluation.calibration import Calibration, Reliability, calibration, ratio_rmse, reliability
-from equilibria.evaluation.copying import Copying, nearest
-from equilibria.evaluation.coverage import Coverage, CoverageReport
-from equilibria.evaluation.distances import frechet, kernel
-from equilibria.evaluation.divergence import jensen_shannon
-from equilibria.evaluation.features import PIXELS, Features, inception, network_features
-from equilibria.evaluation.likelihood import TwoSided, both_sides, bound, free_energy_gap, log_partition
-from equilibria.evaluation.metric import Metric
-from equilibria.evaluation.modes import Modes, modes
-from equilibria.evaluation.neighbours import Neighbours, neighbours
+from equilibria.evaluation.calibration import (
+    Calibration,
+    calibration,
+    jensen_shannon,
+    reliability,
+)
+from equilibria.evaluation.coverage import Coverage
+from equilibria.evaluation.features import PIXELS, Features, network_features
+from equilibria.evaluation.likelihood import (
+    TwoSided,
+    both_sides,
+    bound,
+    free_energy_gap,
+    log_partition,
+)
+from equilibria.evaluation.modes import modes
+from equilibria.evaluation.monitor import ChainMonitor, GameMonitor, cluster_coverage, mixing
 from equilibria.evaluation.parzen import parzen
-from equilibria.evaluation.two_sample import two_sample
+from equilibria.evaluation.quality import frechet, kernel, memorisation, prdc, two_sample
 
 __all__ = [
     "PIXELS",
     "Calibration",
-    "Copying",
+    "ChainMonitor",
     "Coverage",
-    "CoverageReport",
     "Features",
-    "Metric",
-    "Modes",
-    "Neighbours",
-    "Reliability",
+    "GameMonitor",
     "TwoSided",
     "both_sides",
     "bound",
     "calibration",
+    "cluster_coverage",
     "frechet",
     "free_energy_gap",
-    "inception",
     "jensen_shannon",
     "kernel",
     "log_partition",
+    "memorisation",
+    "mixing",
     "modes",
-    "nearest",
-    "neighbours",
     "network_features",
     "parzen",
-    "ratio_rmse",
+    "prdc",
     "reliability",
     "two_sample",
 ]

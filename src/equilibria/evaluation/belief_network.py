@@ -19,9 +19,9 @@ from torch import Tensor
 from equilibria.estimate import Estimate
 from equilibria.evaluation.bounds import described, gap, less_log_z, refuse_few
 from equilibria.evaluation.likelihood import log_partition
-from equilibria.evaluation.metric import Metric
 from equilibria.inference import exact
 from equilibria.models.belief_network import BeliefNetwork, tightened
+from equilibria.numbers import Measure
 from equilibria.random import RandomState, as_stream
 
 __all__ = ["RowBounds", "bound", "free_energy_gap", "log_prob", "row_bounds"]
@@ -146,7 +146,7 @@ def bound(
 
 def free_energy_gap(
     network: BeliefNetwork, train: Any, held_out: Any, *, samples: int = 10, importance: int = 1, random_state: RandomState = 0
-) -> Metric:
+) -> Measure:
     """Mean bound of training rows minus that of held-out rows, in nats: how much better the model knows the former. It needs no log Z.
 
     Parameters
@@ -160,7 +160,7 @@ def free_energy_gap(
 
     Returns
     -------
-    Metric
+    Measure
         Near 0 without overfitting and growing with it; its floor is 1.96 standard errors.
 
     Examples

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from equilibria.estimate import Estimate
-from equilibria.evaluation.metric import Metric
+from equilibria.numbers import Measure
 
 __all__ = ["described", "gap", "less_log_z", "refuse_few"]
 
@@ -70,9 +70,9 @@ def less_log_z(mean: float, error: float, log_z: Estimate, method: str, *, exact
     )
 
 
-def gap(seen: np.ndarray, unseen: np.ndarray, exact: bool) -> Metric:
+def gap(seen: np.ndarray, unseen: np.ndarray, exact: bool) -> Measure:
     """The mean of training rows minus that of held-out ones, in nats; its floor is 1.96 standard errors."""
     error = math.sqrt(seen.var(ddof=1) / len(seen) + unseen.var(ddof=1) / len(unseen))
     kind = "free energy" if exact else "variational free energy"
     note = f"Held-out minus {len(seen)} training rows; a gap within the floor (1.96 standard errors) may be chance."
-    return Metric(f"{kind} gap, nats", float(seen.mean() - unseen.mean()), len(unseen), floor=1.96 * error, best=0.0, note=note)
+    return Measure(f"{kind} gap, nats", float(seen.mean() - unseen.mean()), n=len(unseen), chance=1.96 * error, ideal=0.0, note=note)

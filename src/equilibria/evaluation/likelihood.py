@@ -13,11 +13,11 @@ from scipy import stats
 
 from equilibria.estimate import Estimate
 from equilibria.evaluation.bounds import described, gap, less_log_z, refuse_few
-from equilibria.evaluation.metric import Metric
 from equilibria.inference import annealing, bennett, exact
 from equilibria.inference.clamp import Clamp, count_of, parse
 from equilibria.inference.completion import Evidence, evidence
 from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.numbers import Measure
 from equilibria.random import RandomState, as_stream
 
 __all__ = ["MAX_STATES", "TwoSided", "both_sides", "bound", "free_energy_gap", "log_partition"]
@@ -269,7 +269,7 @@ def bound(
     return less_log_z(float(lower.mean()), error, log_z, described(n, log_z, error), exact=bool(found.exact.all()), rows=n, said=said)
 
 
-def free_energy_gap(machine: BoltzmannMachine, train: Any, held_out: Any, *, tolerance: float = 1e-6, max_steps: int = 1000) -> Metric:
+def free_energy_gap(machine: BoltzmannMachine, train: Any, held_out: Any, *, tolerance: float = 1e-6, max_steps: int = 1000) -> Measure:
     """Mean free energy of held-out rows minus that of training rows, in nats: how much better the model knows the latter.
 
     It is the gap in mean log-likelihood, and needs no log Z. Where hidden layers depend on each other the variational
@@ -286,7 +286,7 @@ def free_energy_gap(machine: BoltzmannMachine, train: Any, held_out: Any, *, tol
 
     Returns
     -------
-    Metric
+    Measure
         Near 0 without overfitting and growing with it; its floor is 1.96 standard errors.
 
     Examples

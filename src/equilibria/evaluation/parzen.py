@@ -1,4 +1,4 @@
-"""Parzen-window log-likelihood: a measure of the early papers on adversarial networks, kept so that their tables can be set beside ours."""
+"""Parzen-window log-likelihood, a measure of the early papers on adversarial networks."""
 
 from __future__ import annotations
 
@@ -9,84 +9,64 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from equilibria.estimate import Estimate
-from equilibria.evaluation.rows import as_rows
+from equilibria import check
+from equilibria.evaluation.statistics import as_rows
+from equilibria.numbers import Measure
 
 __all__ = ["SIGMAS", "parzen", "parzen_scores"]
 
 SIGMAS = tuple(np.logspace(-1, 0, 10).tolist())
 """The published grid of widths."""
 
-CAVEAT = (
-    "A high value does not mean good samples: on MNIST the training images themselves score about 243 and k-means centres about 313 "
-    "(Theis et al. 2016), so more is not better, and the value is no likelihood of the model."
+_NOTE = (
+    "A high value does not mean good samples: on MNIST the training images themselves score about "
+    "243 and k-means centres about 313 (Theis et al. 2016), so more is not better, and the value "
+    "is no likelihood of the model."
 )
 _BLOCK = 1000  # rows of the distance matrix at a time
 
 
-def parzen(rows: Any, samples: Any, validation: Any, sigmas: Sequence[float] = SIGMAS) -> Estimate:
-    """Mean log-likelihood in nats of ``rows`` under normal windows around ``samples``, their width chosen on ``validation``.
+def parzen(rows: Any, samples: Any, validation: Any, sigmas: Sequence[float] = SIGMAS) -> Measure:
+    """Mean log-likelihood in nats of test rows (n, …) under normal windows around samples (m, …).
 
-    Protocol of Goodfellow et al. (2014) on MNIST, with pixels in [0, 1]: 10,000 samples; widths ``logspace(-1, 0, 10)``, chosen on
-    the first 1,000 validation images; mean and standard error over the 10,000 test images.
-
-    Parameters
-    ----------
-    rows : array or tensor, shape (n, …)
-        Test rows, at least 2.
-    samples : array or tensor, shape (m, …)
-        From the model, on the same scale.
-    validation : array or tensor, shape (v, …)
-        Rows that are neither test rows nor behind the samples.
-    sigmas : sequence of float
-        Widths to choose from.
-
-    Returns
-    -------
-    Estimate
-        With a 95 % interval from the standard error over ``rows``, which the choice of the width and of the samples are not part of.
-
-    Raises
-    ------
-    ValueError
-        For NaN, different numbers of columns, or a width that is not positive.
+    The width is chosen on validation rows (v, …), never on the test rows. The interval is from the
+    standard error over test rows, and leaves out the choice of the width and of the samples.
+    Goodfellow et al. (2014) on MNIST, with pixels in [0, 1]: 10,000 samples; widths
+    ``logspace(-1, 0, 10)``, chosen on 1,000 validation images; 10,000 test images.
 
     References
     ----------
-    Goodfellow et al. 2014, "Generative adversarial nets", section 5; Theis, van den Oord and Bethge 2016, "A note on the evaluation of
-    generative models", on why it should not be trusted.
+    Goodfellow et al. 2014, "Generative adversarial nets", section 5; Theis, van den Oord and Bethge
+    2016, "A note on the evaluation of generative models", on why it should not be trusted.
 
     Examples
     --------
     >>> from equilibria.random import Stream
     >>> noise = Stream(0).normal((1500, 1))
-    >>> estimate = parzen(noise[:500], noise[500:1000], noise[1000:])
-    >>> estimate.low < -0.5 * math.log(2 * math.pi * math.e) < estimate.high
+    >>> found = parzen(noise[:500], noise[500:1000], noise[1000:])
+    >>> found.low < -0.5 * math.log(2 * math.pi * math.e) < found.high
     True
     """
-    table, centres = _tables(rows, "rows", samples, least=2)
+    widths = check.sequence(check.number(0, above=True))("sigmas", sigmas)
+    centres = as_rows(samples, "samples")
+    table = as_rows(rows, "rows", centres.shape[1], least=2)
     held = as_rows(validation, "validation", centres.shape[1])
-    widths = _widths(sigmas)
-    means = _scores(held, centres, widths).mean(axis=1)
-    sigma = widths[int(means.argmax())]
+    sigma = widths[int(_scores(held, centres, widths).mean(axis=1).argmax())]
     scores = _scores(table, centres, [sigma])[0]
     value, half = float(scores.mean()), 1.96 * float(scores.std(ddof=1)) / math.sqrt(len(scores))
     edge = len(widths) > 1 and sigma in (min(widths), max(widths))
-    warning = f"The chosen width {sigma:.3g} is at the end of those tried: try others. " if edge else ""
-    return Estimate(
-        value,
-        value - half,
-        value + half,
-        f"normal windows of width {sigma:.3g} on {len(centres):,} samples, the width chosen on {len(held):,} validation rows",
-        "Parzen log-likelihood, nats",
-        samples=len(table),
-        caveat=warning + CAVEAT,
-        warning=warning.strip(),
+    method = (
+        f"normal windows of width {sigma:.3g} on {len(centres):,} samples, the width chosen on "
+        f"{len(held):,} validation rows"
     )
+    warning = f"The chosen width {sigma:.3g} is at the end of those tried: try others."
+    name, low, high = "Parzen log-likelihood, nats", value - half, value + half
+    found = Measure(name, value, low, high, n=len(table), method=method, note=_NOTE)
+    return found.replace(warning=warning if edge else "")
 
 
 def parzen_scores(rows: Any, samples: Any, sigma: float) -> np.ndarray:
-    r"""Log density in nats of every row under windows of width ``sigma``, ``(n,)`` in float64:
+    r"""Log density in nats of each row under windows of width ``sigma``, ``(n,)``.
 
     .. math:: \log \tfrac1m \sum_j \mathcal N(x; s_j, \sigma^2 I)
 
@@ -95,32 +75,21 @@ def parzen_scores(rows: Any, samples: Any, sigma: float) -> np.ndarray:
     >>> parzen_scores([[0.0]], [[0.0]], sigma=1.0).round(4)
     array([-0.9189])
     """
-    return _scores(*_tables(rows, "rows", samples), _widths([sigma]))[0]
-
-
-def _tables(rows: Any, name: str, samples: Any, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
     centres = as_rows(samples, "samples")
-    return as_rows(rows, name, centres.shape[1], least), centres
-
-
-def _widths(sigmas: Sequence[float]) -> list[float]:
-    widths = [float(sigma) for sigma in sigmas]
-    if not widths or not all(math.isfinite(sigma) and sigma > 0 for sigma in widths):
-        raise ValueError(f"sigmas={sigmas!r}: expected positive widths")
-    return widths
+    width = check.number(0, above=True)("sigma", sigma)
+    return _scores(as_rows(rows, "rows", centres.shape[1]), centres, [width])[0]
 
 
 def _scores(rows: np.ndarray, centres: np.ndarray, widths: Sequence[float]) -> np.ndarray:
-    """(widths, rows): every block's distances serve all the widths."""
-    squares = np.square(centres).sum(axis=1)
+    """(widths, rows): each block's distances serve all the widths."""
+    origin = centres.mean(axis=0)  # |x − s|² is expanded below, which cancels far from the origin
+    rows, centres = rows - origin, centres - origin
+    squares, (count, columns) = np.square(centres).sum(axis=1), centres.shape
     found = []
     for first in range(0, len(rows), _BLOCK):
         block = rows[first : first + _BLOCK]
-        distances = np.maximum(np.square(block).sum(axis=1)[:, None] + squares - 2 * block @ centres.T, 0)
-        found.append([_log_density(distances, sigma, centres.shape) for sigma in widths])
-    return np.concatenate(found, axis=1)
-
-
-def _log_density(squares: np.ndarray, sigma: float, shape: tuple[int, ...]) -> np.ndarray:
-    count, columns = shape
-    return special.logsumexp(squares / (-2 * sigma**2), axis=1) - math.log(count) - columns / 2 * math.log(2 * math.pi * sigma**2)
+        distances = np.square(block).sum(axis=1)[:, None] + squares - 2 * block @ centres.T
+        distances = np.maximum(distances, 0)
+        found.append([special.logsumexp(distances / (-2 * w**2), axis=1) for w in widths])
+    volumes = columns / 2 * np.log(2 * math.pi * np.square(widths))
+    return np.concatenate(found, axis=1) - math.log(count) - volumes[:, None]

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 
 from equilibria.data import Data
-from equilibria.evaluation import PIXELS, Features, Metric, frechet, kernel, neighbours, network_features
-from equilibria.evaluation.rows import as_rows
+from equilibria.evaluation import PIXELS, Features, frechet, kernel, network_features, prdc
+from equilibria.evaluation.statistics import as_rows
+from equilibria.numbers import Measure
 
-__all__ = ["comparable", "has_classes", "likeness"]
+__all__ = ["comparable", "has_classes", "likeness", "listed"]
 
 _ROWS = 40  # held-out rows, below which nothing is measured
 _MOST_CLASSES = 100  # labels with more values are taken for numbers, not for classes
 
 
-def likeness(model: Any, train: Data, held_out: Data, drawn: np.ndarray) -> list[Metric]:
+def likeness(model: Any, train: Data, held_out: Data, drawn: np.ndarray) -> list[Measure]:
     """Fréchet and kernel distances, precision, recall, density and coverage of samples beside held-out rows.
 
     Nothing where there are too few rows or the samples are all one; no Fréchet distance where there are not more rows than features.
@@ -42,7 +43,12 @@ def likeness(model: Any, train: Data, held_out: Data, drawn: np.ndarray) -> list
         return []
     wide = min(len(real) // 2, len(fake)) <= seen.shape[1]
     first = [] if wide else [frechet(real, fake, features)]
-    return [*first, kernel(real, fake, features), *neighbours(real, fake, features).metrics()]
+    return [*first, kernel(real, fake, features), *listed(prdc(real, fake, features))]
+
+
+def listed(measure: Measure) -> list[Measure]:
+    """A measure and its parts, one by one."""
+    return [measure.replace(parts=()), *measure.parts]
 
 
 def has_classes(data: Data) -> bool:

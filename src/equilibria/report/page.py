@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 
 from equilibria.errors import RunError
-from equilibria.estimate import Estimate
+from equilibria.numbers import Measure
 from equilibria.report import assessment, panels
-from equilibria.report.assessment import CLASS_SHARE, Result
+from equilibria.report.assessment import CLASS_SHARE
 from equilibria.report.story import Story
 from equilibria.training.files import replace_file
 
@@ -147,7 +147,7 @@ def _numbers(story: Story) -> str:
     return f"<h3>What was measured</h3>{_table(rest)}{folded}"
 
 
-def _table(results: Sequence[Result]) -> str:
+def _table(results: Sequence[Measure]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{escape(result.name[:1].upper() + result.name[1:])}</th>'
         f'<td class="value">{escape(_value(result))}</td><td class="how">{escape(_how(result))}</td></tr>'
@@ -156,28 +156,25 @@ def _table(results: Sequence[Result]) -> str:
     return f"<table><thead><tr><th>Measure</th><th>Value</th><th>How to read it</th></tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _value(result: Result) -> str:
-    if isinstance(result, Estimate):
-        return f"{result.value:.3f}"
+def _value(result: Measure) -> str:
     if math.isnan(result.value):
         return "not defined"
-    return f"{result.value:.4g}" + (f" of {result.best:.0f}" if result.name.endswith(" found") and result.best is not None else "")
+    if "nats" in result.name:
+        return f"{result.value:.3f}"
+    return f"{result.value:.4g}" + (f" of {result.ideal:.0f}" if result.name.endswith(" found") and result.ideal is not None else "")
 
 
-def _how(result: Result) -> str:
-    """Interval or floor, best, sample count, method and caveat, as sentences."""
-    if isinstance(result, Estimate):
-        parts = [] if result.exact else [f"{100 * result.level:g} % interval {result.low:.3f} to {result.high:.3f}"]
-        parts.append(result.method[:1].upper() + result.method[1:])
-        if result.ess is not None:
-            parts.append(f"Effective sample size {result.ess:.0f}" + (f" of {result.samples}" if result.samples else ""))
-        parts.append(result.caveat)
-    else:
-        between = result.low is not None and result.high is not None
-        parts = [f"95 % interval {result.low:.4g} to {result.high:.4g}"] if between else []
-        parts += [f"Chance alone gives {result.floor:.4g}"] if result.floor is not None else []
-        parts += [f"A perfect sampler scores {result.best:.4g}"] if result.best is not None else []
-        parts += [f"From {result.samples:,} samples", f"Seen through {result.features}" if result.features else "", result.note]
+def _how(result: Measure) -> str:
+    """Interval, chance level, ideal value, sample count, method and remarks, as sentences."""
+    parts = []
+    if result.low is not None and result.high is not None and not result.is_exact:
+        parts.append(f"{100 * result.level:g} % interval {result.low:.4g} to {result.high:.4g}")
+    parts += [f"Chance alone gives {result.chance:.4g}"] if result.chance is not None else []
+    parts += [f"A perfect sampler scores {result.ideal:.4g}"] if result.ideal is not None else []
+    parts.append(result.method[:1].upper() + result.method[1:])
+    if result.n is not None:
+        parts.append(f"n = {result.n:,}" + ("" if result.ess is None else f", effectively {result.ess:.0f}"))
+    parts += [result.warning, result.note]
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
 
 

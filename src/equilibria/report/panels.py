@@ -11,7 +11,6 @@ import numpy as np
 
 from equilibria.data import Data
 from equilibria.data.columns import missing_cells
-from equilibria.estimate import Estimate
 from equilibria.random import Stream
 from equilibria.report import figures, pixels
 from equilibria.report.assessment import CLASS_SHARE
@@ -79,9 +78,9 @@ def _cloud(story: Story, real: Data) -> str:
 
 def _class_bars(story: Story) -> list[str]:
     shares = {
-        result.name.removeprefix(CLASS_SHARE): (result.value, result.best)
+        result.name.removeprefix(CLASS_SHARE): (result.value, result.ideal)
         for result in story.results or ()
-        if not isinstance(result, Estimate) and result.name.startswith(CLASS_SHARE) and result.best is not None
+        if result.name.startswith(CLASS_SHARE) and result.ideal is not None
     }
     return [figures.class_shares(shares)] if shares else []
 

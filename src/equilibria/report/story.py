@@ -10,8 +10,8 @@ from typing import Any
 
 from equilibria.data import Data
 from equilibria.estimators import MODELS, load_generative
+from equilibria.numbers import Measure
 from equilibria.report import assessment
-from equilibria.report.assessment import Result
 from equilibria.training.origin import run_data
 from equilibria.training.run import Run
 
@@ -43,7 +43,7 @@ class Story:
         Its rows, where they are still to be had; one and the same object where nothing was held out.
     no_data : str
         Why there are no rows, else empty: a model can be shown without them.
-    results : list of Metric and Estimate, or None
+    results : list of Measure, or None
         The evaluation, if there has been one.
 
     Raises
@@ -58,7 +58,7 @@ class Story:
         self.history: list[dict[str, Any]] = self.run.metrics()
         self.train, self.test, self.no_data = _rows(self.run)
         evaluated = (self.run.path / assessment.FILE).exists()
-        self.results: list[Result] | None = assessment.read(path) if evaluated else None
+        self.results: list[Measure] | None = assessment.read(path) if evaluated else None
 
     @property
     def title(self) -> str:

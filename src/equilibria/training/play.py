@@ -1,4 +1,4 @@
-"""How an adversarial game went, in sentences: what its logged rows say, and what :func:`equilibria.evaluation.watch.watch_game` saw."""
+"""How an adversarial game went, in sentences: what its logged rows say, and what :class:`equilibria.evaluation.GameMonitor` saw."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sentences(history: Sequence[Row]) -> list[str]:
     ----------
     history : sequence of mapping
         Rows of ``metrics.jsonl``: those of a round hold ``accuracy``, ``real_logit`` and ``fake_logit``, those of the monitor
-        what ``watch_game`` gives.
+        what ``GameMonitor`` measures.
 
     Examples
     --------

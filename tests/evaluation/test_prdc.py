@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from equilibria.evaluation.features import Features
-from equilibria.evaluation.neighbours import expected_coverage, neighbours, prdc
+from equilibria.evaluation.quality import expected_coverage, prdc, prdc_scores
 from equilibria.random import Stream
 
 
@@ -36,23 +36,27 @@ def line(*places: float) -> np.ndarray:
     ],
 )
 def test_small_cases_by_hand(real, fake, k, scores) -> None:
-    assert tuple(prdc(real, fake, k)) == pytest.approx(scores, abs=1e-12)
+    assert tuple(prdc_scores(real, fake, k)) == pytest.approx(scores, abs=1e-12)
 
 
 def test_blocks_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = noise(90, 3, 0), noise(70, 3, 1)
-    whole = prdc(real, fake, 3)
-    monkeypatch.setattr(import_module("equilibria.evaluation.neighbours"), "_BLOCK", 17)
-    assert prdc(real, fake, 3) == whole
+    whole = prdc_scores(real, fake, 3)
+    monkeypatch.setattr(import_module("equilibria.evaluation.quality"), "_BLOCK", 17)
+    assert prdc_scores(real, fake, 3) == whole
 
 
 @pytest.mark.parametrize(("n", "m", "k"), [(30, 30, 1), (40, 20, 3), (25, 60, 5)])
 def test_a_perfect_sampler_scores_the_expectations(n: int, m: int, k: int) -> None:
     rounds = 400
-    scores = np.array([prdc(noise(n, 2, 1000 + i), noise(m, 2, 9000 + i), k) for i in range(rounds)])
+    scores = np.array(
+        [prdc_scores(noise(n, 2, 1000 + i), noise(m, 2, 9000 + i), k) for i in range(rounds)]
+    )
     errors = scores.std(axis=0, ddof=1) / math.sqrt(rounds)
     z = stats.norm.ppf(1 - 0.25e-6)
-    assert abs(scores[:, 2].mean() - 1) < z * errors[2]  # the ball of x holds y with probability k/n exactly
+    assert (
+        abs(scores[:, 2].mean() - 1) < z * errors[2]
+    )  # the ball of x holds y with probability k/n exactly
     assert abs(scores[:, 3].mean() - expected_coverage(n, m, k)) < z * errors[3]
     assert z * errors[2:].max() < 0.1
 
@@ -64,34 +68,40 @@ def test_the_expected_coverage_is_the_published_product() -> None:
 
 
 def test_real_halves_stand_beside_the_samples() -> None:
-    found = neighbours(noise(800, 2, 0), noise(500, 2, 1))
-    assert found.samples == 400
+    found = prdc(noise(800, 2, 0), noise(500, 2, 1))
+    assert (found.name, found.n, [part.name for part in found.parts]) == (
+        "coverage",
+        400,
+        ["precision", "recall", "density"],
+    )
     for name in ("precision", "recall", "coverage"):
-        # two shares of 400 that agree in the mean differ by less than 5.3 standard errors of the larger kind
-        assert abs(getattr(found, name) - getattr(found.best, name)) < 5.3 * math.sqrt(2 * 0.25 / 400)
-    assert abs(found.density - 1) < 5.3 * max(found.density_error, 0.04)
-    by_name = {metric.name: metric for metric in found.metrics()}
-    assert by_name["coverage, 5 neighbours"].best == expected_coverage(400, 400, 5)
-    assert all(metric.low <= metric.value <= metric.high and metric.features == "raw columns" for metric in by_name.values())
-    assert "of 400 samples lie among the real rows" in str(found)
+        # two shares of 400 that agree in the mean differ by less than 5.3 standard errors
+        assert abs(found[name].value - found[name].ideal) < 5.3 * math.sqrt(2 * 0.25 / 400)
+    density = found["density"]
+    assert abs(density.value - 1) < 5.3 * max((density.high - density.low) / 3.92, 0.04)
+    assert found.ideal == expected_coverage(400, 400, 5)
+    for measure in (found, *found.parts):
+        assert measure.low <= measure.value <= measure.high
+        assert measure.method == "5 neighbours; raw columns"
 
 
 def test_missing_modes_and_strange_samples_are_told_apart() -> None:
     real = np.concatenate([noise(400, 2, 0), noise(400, 2, 1) + 20])
-    missing = neighbours(real, noise(400, 2, 2))
-    strange = neighbours(real, np.concatenate([real[::2] + 0.01, noise(400, 2, 3) * 0.1 + np.array([60, -60])]))
-    assert missing.precision > 0.9
-    assert missing.recall == pytest.approx(0.5, abs=0.1)
-    assert missing.coverage == pytest.approx(0.5, abs=0.1)
-    assert strange.precision == pytest.approx(0.5, abs=0.1)
-    assert strange.recall > 0.8
+    missing = prdc(real, noise(400, 2, 2))
+    far = noise(400, 2, 3) * 0.1 + np.array([60, -60])
+    strange = prdc(real, np.concatenate([real[::2] + 0.01, far]))
+    assert missing["precision"].value > 0.9
+    assert missing["recall"].value == pytest.approx(0.5, abs=0.1)
+    assert missing.value == pytest.approx(0.5, abs=0.1)
+    assert strange["precision"].value == pytest.approx(0.5, abs=0.1)
+    assert strange["recall"].value > 0.8
 
 
 def test_features_are_what_counts() -> None:
     first = Features("the first column", lambda rows: rows[:, :1])
     real, fake = noise(200, 2, 0), noise(100, 2, 1) + np.array([0, 50])
-    assert neighbours(real, fake).precision == 0
-    assert neighbours(real, fake, first).precision > 0.8
+    assert prdc(real, fake)["precision"].value == 0
+    assert prdc(real, fake, first)["precision"].value > 0.8
 
 
 @pytest.mark.parametrize(
@@ -101,9 +111,8 @@ def test_features_are_what_counts() -> None:
         (np.ones((20, 2)), 5, "fake: all 20 rows are the same"),
         (noise(5, 2, 1), 5, "fake: expected at least 6 rows, found 5"),
         (noise(20, 2, 1), 0, "k=0"),
-        (noise(20, 2, 1), True, "k=True"),
     ],
 )
 def test_bad_input_is_refused(fake, k, words) -> None:
     with pytest.raises(ValueError, match=words):
-        neighbours(noise(40, 2, 0), fake, k=k)
+        prdc(noise(40, 2, 0), fake, k=k)

@@ -1,0 +1,474 @@
+"""Sample quality: distances, precision and recall, a two-sample test, memorisation.
+
+:func:`frechet`, :func:`kernel` and :func:`prdc` halve the real rows, and compare the halves with
+each other as they compare the samples: that is what chance gives. ``real`` (n, …) are rows held out from
+the model, ``fake`` (m, …) samples on the same scale; at most ``max_rows`` of each half and of the
+samples are used, and ``random_state`` says which.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import linalg, stats
+from scipy.spatial.distance import cdist
+from sklearn.ensemble import RandomForestClassifier
+
+from equilibria import check
+from equilibria.evaluation.features import PIXELS, Features
+from equilibria.evaluation.statistics import alike, as_rows, nearest_row, wilson
+from equilibria.numbers import Measure
+from equilibria.random import RandomState, Stream, as_stream
+
+__all__ = ["frechet", "frechet_distance", "gaussian", "kernel", "kernel_estimate"]
+__all__ += ["memorisation", "prdc", "prdc_scores", "two_sample"]
+
+Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""All rows of one table with all rows of another."""
+
+_Z = float(stats.norm.ppf(0.975))
+_BLOCK = 500  # rows of a distance matrix at a time
+_TREES = 100
+_COPIED = 0.25  # share of copies below which a difference between the sets of real rows may be it
+_SURE = 0.999
+
+
+class Halves(NamedTuple):
+    """Features of two disjoint sets of real rows and of samples, ``(n, width)`` each."""
+
+    first: np.ndarray
+    second: np.ndarray
+    fake: np.ndarray
+
+
+def halves(
+    real: Any, fake: Any, features: Features, stream: Stream, max_rows: int, least: int = 2
+) -> Halves:
+    """Equally many random rows of each half of ``real`` and of ``fake``, seen through ``features``.
+
+    Measures are biased by the number of rows, so it must be the same. All features are centred at
+    the real ones' mean, so that none depends on the origin.
+    """
+    max_rows = check.whole(least)("max_rows", max_rows)
+    table = as_rows(real, "real", least=2 * least)
+    rows = features(table, "real")
+    others = features(as_rows(fake, "fake", table.shape[1], least), "fake")
+    cures = {"real": "leave them out", "fake": "the generator has collapsed"}
+    for found, (name, cure) in zip((rows, others), cures.items(), strict=True):
+        if not np.ptp(found, axis=0).any():
+            same = f"all {len(found)} rows are the same through {features.name}"
+            raise ValueError(f"{name}: {same}; no distance is worked out: {cure}")
+    n = min(len(rows) // 2, len(others), max_rows)
+    order = stream.child("real").permutation(len(rows)).numpy()
+    drawn = stream.child("fake").permutation(len(others)).numpy()[:n]
+    centre = rows.mean(axis=0)
+    return Halves(*(x - centre for x in (rows[order[:n]], rows[order[n : 2 * n]], others[drawn])))
+
+
+def frechet(
+    real: Any,
+    fake: Any,
+    features: Features = PIXELS,
+    *,
+    random_state: RandomState = 0,
+    resamples: int = 30,
+    max_rows: int = 10_000,
+) -> Measure:
+    r"""Squared Fréchet distance of the normal distributions fitted to features of rows and samples.
+
+    .. math:: |\mu_1 - \mu_2|^2 + \mathrm{tr}\bigl(\Sigma_1 + \Sigma_2
+        - 2 (\Sigma_1 \Sigma_2)^{1/2}\bigr)
+
+    Through Inception's features it is the FID. The value is the mean of the samples' distances to
+    both halves of the real rows, ± 1.96 standard deviations of ``resamples`` bootstrap draws;
+    chance is the distance between the halves. It falls as the number of rows grows: compare it at
+    equal numbers only. Each half must have more rows than features, or covariances are singular.
+
+    References
+    ----------
+    Heusel et al. 2017, "GANs trained by a two time-scale update rule converge to a local Nash
+    equilibrium"; Chong and Forsyth 2020, "Effectively unbiased FID and inception score".
+
+    Examples
+    --------
+    >>> noise = Stream(0).normal((3000, 2))
+    >>> found = frechet(noise[:2000], 1 + noise[2000:])
+    >>> abs(found.value - 2) < 0.3, found.chance < 0.02, found.n
+    (True, True, 1000)
+    """
+    resamples = check.whole(2)("resamples", resamples)
+    stream = as_stream(random_state).child("frechet")
+    parts = halves(real, fake, features, stream, max_rows)
+    n, width = parts.fake.shape
+    if n <= width:
+        raise ValueError(
+            f"{n} rows for {width} features ({features.name}): each half of the real rows and the "
+            "samples need more rows than features; give more rows, or features of fewer columns"
+        )
+
+    def distance(rows: Halves) -> float:
+        return sum(frechet_distance(half, rows.fake) for half in (rows.first, rows.second)) / 2
+
+    def resampled(draw: Stream) -> Halves:
+        picks = (draw.child(i).integers((n,), n).numpy() for i in range(3))
+        return Halves(*(rows[pick] for rows, pick in zip(parts, picks, strict=True)))
+
+    draws = [distance(resampled(stream.child("bootstrap", i))) for i in range(resamples)]
+    value, half = distance(parts), _Z * float(np.std(draws, ddof=1))
+    name, chance = "Fréchet distance (squared)", frechet_distance(parts.first, parts.second)
+    note = f"With {n} rows on each side: at other numbers it is another number."
+    low, high, via = max(0.0, value - half), value + half, features.name
+    return Measure(name, value, low, high, n=n, method=via, chance=chance, ideal=0.0, note=note)
+
+
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Squared Fréchet distance of two tables ``(n, d)``, ``(m, d)``, exact at any rank.
+
+    With centred tables A and B scaled so that Σ = AᵀA, the eigenvalues of Σ₁Σ₂ are the squared
+    singular values of A Bᵀ, so no matrix root is taken. A and B are first shortened by QR.
+
+    Examples
+    --------
+    >>> round(frechet_distance(np.array([[-1.0], [1.0]]), np.array([[2.0], [8.0]])), 9)
+    33.0
+    """
+    means = [rows.mean(axis=0) for rows in (first, second)]
+    root, other = (
+        linalg.qr((rows - mean) / math.sqrt(len(rows) - 1), mode="economic")[1]
+        for rows, mean in zip((first, second), means, strict=True)
+    )
+    traces = np.square(root).sum() + np.square(other).sum()
+    overlap = linalg.svdvals(root @ other.T).sum()
+    return max(0.0, float(np.square(means[0] - means[1]).sum() + traces - 2 * overlap))
+
+
+def kernel(
+    real: Any,
+    fake: Any,
+    features: Features = PIXELS,
+    *,
+    random_state: RandomState = 0,
+    max_rows: int = 3000,
+) -> Measure:
+    r"""Squared maximum mean discrepancy under the kernel k(x, y) = (x·y / width + 1)³.
+
+    Through Inception's features, not centred, it is the KID; here features are centred at the real
+    rows' mean. It is unbiased at any number of rows, so it may fall below 0. The value is the mean
+    of the samples' distances to both halves of the real rows, ± 1.96 standard errors; chance is
+    1.96 standard errors of the distance between the halves. Time grows with the square of the rows.
+
+    References
+    ----------
+    Bińkowski et al. 2018, "Demystifying MMD GANs".
+
+    Examples
+    --------
+    >>> noise = Stream(0).normal((3000, 2))
+    >>> found = kernel(noise[:2000], 1 + noise[2000:])
+    >>> found.low > found.chance
+    True
+    """
+    stream = as_stream(random_state).child("kernel")
+    first, second, other = halves(real, fake, features, stream, max_rows, least=4)
+    found = [kernel_estimate(half, other) for half in (first, second)]
+    # Both have the samples in common, so averaging does not shrink the error.
+    value, error = np.mean(found, axis=0).tolist()
+    name, chance = "kernel MMD (squared)", _Z * kernel_estimate(first, second)[1]
+    low, high, via, n = value - _Z * error, value + _Z * error, features.name, len(other)
+    note = "Unbiased: it does not depend on the number of rows."
+    return Measure(name, value, low, high, n=n, method=via, chance=chance, ideal=0.0, note=note)
+
+
+def cubic(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """k(x, y) = (x·y / width + 1)³ of all pairs: it sees the first three moments alone."""
+    return (first @ second.T / first.shape[1] + 1) ** 3
+
+
+def gaussian(rows: np.ndarray) -> Kernel:
+    """exp(−|x − y|² / 2w²) with w half the median distance of ``rows``: sees every difference."""
+    distances = cdist(rows, rows)
+    width = 0.5 * float(np.median(distances[~np.eye(len(rows), dtype=bool)]))
+    width = width or 0.5 * float(distances.max()) or 1.0  # most rows may be the same
+    return lambda first, second: np.exp(-np.square(cdist(first, second) / width) / 2)
+
+
+def kernel_estimate(x: np.ndarray, y: np.ndarray, k: Kernel = cubic) -> tuple[float, float]:
+    r"""Unbiased estimate of the squared MMD of two tables of n rows each, and its standard error.
+
+    .. math:: \frac{1}{n (n-1)} \sum_{i \ne j} h_{ij}, \qquad
+        h_{ij} = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i)
+
+    Its variance is 4 (n − 2) ζ₁ / n(n − 1) + 2 ζ₂ / n(n − 1), with ζ₁ the variance of a row's mean
+    and ζ₂ that of a single term. For two equal distributions ζ₁ is 0 and the second part is left,
+    so the error holds there too. Of longer tables the first n rows are taken.
+
+    References
+    ----------
+    Serfling 1980, *Approximation theorems of mathematical statistics*, section 5.2; Gretton et al.
+    2012, "A kernel two-sample test", lemma 6.
+
+    Examples
+    --------
+    >>> kernel_estimate(np.zeros((3, 1)), np.ones((3, 1)))  # 1 + 8 − 1 − 1
+    (7.0, 0.0)
+    """
+    n = min(len(x), len(y))
+    x, y = x[:n], y[:n]
+    across = k(x, y)
+    terms = k(x, x) + k(y, y) - across - across.T
+    np.fill_diagonal(terms, 0)
+    pairs = n * (n - 1)
+    value = float(terms.sum()) / pairs
+    single = max(0.0, float(np.square(terms).sum()) / pairs - value**2)
+    rows = max(0.0, float((terms.sum(axis=1) / (n - 1)).var(ddof=1)) - single / (n - 1))
+    return value, math.sqrt((4 * (n - 2) * rows + 2 * single) / pairs)
+
+
+class Scores(NamedTuple):
+    """Precision, recall, density and coverage of two tables."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+_MEANINGS = {
+    "precision": "Low where samples are not like real rows.",
+    "recall": "Low where kinds of real rows are missing among the samples.",
+    "density": "Low where samples are not like real rows; above the ideal where they crowd where "
+    "real rows are densest.",
+    "coverage": "Low where kinds of real rows are missing among the samples; less moved by single "
+    "far samples than recall.",
+}
+
+
+def prdc(
+    real: Any,
+    fake: Any,
+    features: Features = PIXELS,
+    k: int = 5,
+    *,
+    random_state: RandomState = 0,
+    max_rows: int = 5000,
+) -> Measure:
+    r"""Improved precision and recall, density and coverage (PRDC) with ``k`` neighbours.
+
+    With B(x) the closed ball around x out to its k-th nearest row of its own kind, and n rows of
+    each kind:
+
+    .. math::
+        \text{precision} = \tfrac1n \sum_j 1[\exists i: y_j \in B(x_i)], \quad
+        \text{density} = \tfrac1{kn} \sum_{ij} 1[y_j \in B(x_i)], \quad
+        \text{coverage} = \tfrac1n \sum_i 1[\exists j: y_j \in B(x_i)],
+
+    and recall is precision with the roles of real rows x and samples y exchanged. "precision",
+    "recall" and "density" are the parts of the coverage returned; each is the mean beside both
+    halves of the real rows. The ideal precision and recall are those of one half beside the other.
+    Intervals are over the rows counted, the balls being given. Time grows with the square of the
+    rows. Distances between pixels say little of pictures: take other ``features``.
+
+    References
+    ----------
+    Kynkäänniemi et al. 2019, "Improved precision and recall metric for assessing generative
+    models"; Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models".
+
+    Examples
+    --------
+    >>> noise = Stream(0).normal((900, 2))
+    >>> found = prdc(noise[:600], 0.1 * noise[600:])  # too narrow
+    >>> found["precision"].value > 0.99, found["recall"].value < 0.1, found["density"].value > 1.2
+    (True, True, True)
+    """
+    k = check.whole(1)("k", k)
+    stream = as_stream(random_state).child("neighbours")
+    parts = halves(real, fake, features, stream, max_rows, least=k + 1)
+    n = len(parts.fake)
+    radii = Halves(*(_radii(rows, k) for rows in parts))
+    pairs = ((parts.first, radii.first), (parts.second, radii.second))
+    beside = [_scores(rows, parts.fake, radius, radii.fake, k) for rows, radius in pairs]
+    both, counts = zip(*beside, strict=True)
+    values = Scores(*np.mean(both, axis=0).tolist())
+    within = _scores(parts.first, parts.second, radii.first, radii.second, k)[0]
+    reached = (within.precision + within.recall) / 2  # each half stands in for the samples once
+    ideal = Scores(reached, reached, 1.0, expected_coverage(n, n, k))
+    error = float(np.mean([c.std(ddof=1) for c in counts])) / (k * math.sqrt(n))
+    density = (max(0.0, values.density - _Z * error), values.density + _Z * error)
+    found = []
+    for (name, value), best in zip(values._asdict().items(), ideal, strict=True):
+        low, high = density if name == "density" else wilson(round(value * n), n)
+        via, note = f"{k} neighbours; {features.name}", _MEANINGS[name]
+        found.append(Measure(name, value, low, high, n=n, method=via, ideal=best, note=note))
+    return found[3].replace(parts=tuple(found[:3]))
+
+
+def prdc_scores(real: np.ndarray, fake: np.ndarray, k: int) -> Scores:
+    """The four scores of two tables ``(n, d)``, ``(m, d)`` as published, with all rows of both.
+
+    Examples
+    --------
+    >>> prdc_scores(np.array([[0.0], [1.0], [10.0]]), np.array([[0.5], [0.6]]), k=1)
+    Scores(precision=1.0, recall=0.0, density=2.0, coverage=0.6666666666666666)
+    """
+    return _scores(real, fake, _radii(real, k), _radii(fake, k), k)[0]
+
+
+def expected_coverage(real: int, fake: int, k: int) -> float:
+    r"""E[coverage] of a perfect sampler.
+
+    All rows are then exchangeable, and a real row is missed if its k nearest others are all real:
+
+    .. math:: 1 - \prod_{i=1}^{k} \frac{n - i}{n + m - i}
+
+    Examples
+    --------
+    >>> round(expected_coverage(1000, 1000, 5), 4)
+    0.969
+    """
+    return 1 - math.prod((real - i) / (real + fake - i) for i in range(1, k + 1))
+
+
+def _radii(rows: np.ndarray, k: int) -> np.ndarray:
+    """Distance of each row to its k-th nearest other row."""
+    # The row itself is among the nearest: the k-th other one is the (k + 1)-th of all.
+    return np.concatenate([np.partition(d, k, axis=1)[:, k] for d in _distances(rows, rows)])
+
+
+def _scores(
+    real: np.ndarray, fake: np.ndarray, real_radii: np.ndarray, fake_radii: np.ndarray, k: int
+) -> tuple[Scores, np.ndarray]:
+    """The scores, and for each sample the number of real rows whose ball it lies in."""
+    counts, recalled, covered = np.zeros(len(fake)), [], []
+    for i, distances in enumerate(_distances(real, fake)):
+        inside = distances <= real_radii[i * _BLOCK : (i + 1) * _BLOCK, None]
+        counts += inside.sum(axis=0)
+        covered.append(inside.any(axis=1))
+        recalled.append((distances <= fake_radii).any(axis=1))
+    recall, coverage = (float(np.concatenate(parts).mean()) for parts in (recalled, covered))
+    precision, density = float((counts > 0).mean()), float(counts.mean()) / k
+    return Scores(precision, recall, density, coverage), counts
+
+
+def _distances(rows: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
+    """The distance matrix in blocks of rows; without expanding the square, a copy is at 0."""
+    for first in range(0, len(rows), _BLOCK):
+        yield cdist(rows[first : first + _BLOCK], others)
+
+
+def two_sample(
+    real: Any, fake: Any, random_state: RandomState = 0, *, max_rows: int = 5000
+) -> Measure:
+    """Classifier two-sample test (C2ST): accuracy of a random forest at telling samples from rows.
+
+    0.5 where the kinds cannot be told apart, 1 where they always can. Two forests each learn from
+    one half of the rows and judge the other, so every row given is judged by a forest that has not
+    seen it. Both kinds count alike, whatever their numbers. The note says from which accuracy on a
+    difference would have been seen with so many rows. Prepare ``real`` and ``fake`` alike: a
+    difference in rounding or in grey levels is a difference.
+
+    References
+    ----------
+    Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests",
+    https://arxiv.org/abs/1610.06545
+
+    Examples
+    --------
+    >>> noise = Stream(0).normal((800, 2))
+    >>> same, other = two_sample(noise[:400], noise[400:]), two_sample(noise[:400], 5 + noise[400:])
+    >>> abs(same.value - 0.5) < 0.12, other.low > 0.95
+    (True, True)
+    """
+    max_rows = check.whole(4)("max_rows", max_rows)
+    stream = as_stream(random_state).child("two_sample")
+    both = [
+        rows[stream.child(name).permutation(len(rows))[:max_rows].numpy()]
+        for name, rows in zip(("real", "fake"), alike(4, real=real, fake=fake), strict=True)
+    ]
+    sizes = [len(rows) for rows in both]
+    table, label = np.concatenate(both), np.repeat([0, 1], sizes)
+    # The forest compares in single precision: columns are standardised before.
+    spread = table.std(axis=0)
+    table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    half = np.concatenate([np.arange(size) % 2 for size in sizes])
+    right = np.zeros(len(table), dtype=bool)
+    for judge in (0, 1):
+        seed = stream.child("forest", judge).integer() % 2**32
+        forest = RandomForestClassifier(
+            _TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed
+        )
+        forest.fit(table[half != judge], label[half != judge])
+        right[half == judge] = forest.predict(table[half == judge]) == label[half == judge]
+    accuracy = (float(right[label == 0].mean()) + float(right[label == 1].mean())) / 2
+    effective = round(4 / (1 / sizes[0] + 1 / sizes[1]))  # equal numbers that say as much
+    seen = min(0.5 + _Z * 0.5 / math.sqrt(effective), 1.0)
+    method = (
+        f"two random forests of {_TREES} trees on the raw columns, each judging the half that the "
+        "other learnt from"
+    )
+    note = (
+        f"With {sizes[0]} real rows and {sizes[1]} samples an accuracy of {seen:.3f} or more is "
+        "significant: a smaller difference would not have been seen, and another classifier may "
+        "see one where these forests do not."
+    )
+    low, high = wilson(round(accuracy * effective), effective)
+    found = Measure("C2ST accuracy", accuracy, low, high, n=sum(sizes), chance=0.5, ideal=0.5)
+    return found.replace(method=method, note=note)
+
+
+def memorisation(samples: Any, train: Any, held_out: Any, random_state: RandomState = 0) -> Measure:
+    """Share of training rows among the real rows nearest to samples: whether samples are copies.
+
+    Distances alone do not tell copies from samples that are merely too average: both lie near the
+    training rows. So training and held-out rows, drawn alike, are pooled. To samples that know both
+    equally well, the nearest row of the pool is a training row with the training rows' share of the
+    pool, the ideal. Each row counts once, however many samples it is nearest to, so a collapsed
+    model is not taken for a copying one. ``random_state`` chooses among equally near rows.
+
+    There is a ``warning`` where samples are copies: beyond 99.9 % intervals, the share exceeds the
+    ideal (by a quarter of what is possible or more), or more samples than held-out rows are
+    training rows. The parts, "samples that are a training row", and "median" and "1 % quantile of
+    the distance to the nearest training row", have the held-out rows' values as their ideal.
+
+    Examples
+    --------
+    >>> rows = Stream(0).normal((300, 5))
+    >>> found = memorisation(rows[:100], train=rows[:200], held_out=rows[200:])
+    >>> found.warning, found["samples that are a training row"].value
+    ('The samples copy training rows.', 1.0)
+    """
+    real, unseen, rows = alike(train=train, held_out=held_out, samples=samples)
+    order = as_stream(random_state).child("copying").permutation(len(real) + len(unseen)).numpy()
+    pool, from_train = np.concatenate([real, unseen])[order], order < len(real)
+    index, distance = nearest_row(rows, pool)
+    others = ~from_train[index]
+    if others.any():
+        distance[others] = nearest_row(rows[others], real)[1]
+    distance_real = nearest_row(unseen, real)[1]
+    nearest = np.unique(index)
+    count, from_training = len(nearest), int(from_train[nearest].sum())
+    expected, share = len(real) / len(pool), from_training / count
+    identical, identical_real = int((distance == 0).sum()), int((distance_real == 0).sum())
+    least = wilson(identical, len(rows), _SURE)[0]
+    most = wilson(identical_real, len(unseen), _SURE)[1]
+    much = share - expected >= _COPIED * (1 - expected)
+    copies = least > most or (much and wilson(from_training, count, _SURE)[0] > expected)
+    ends = wilson(identical, len(rows))
+    same = Measure("samples that are a training row", identical / len(rows), *ends, n=len(rows))
+    parts = [same.replace(ideal=identical_real / len(unseen))]
+    note = (
+        "Clearly below the ideal, which is the held-out rows', samples lie on training rows or are "
+        "too average."
+    )
+    for prefix, q in (("median", 0.5), ("1 % quantile", 0.01)):
+        name = f"{prefix} of the distance to the nearest training row"
+        value, ideal = float(np.quantile(distance, q)), float(np.quantile(distance_real, q))
+        parts.append(Measure(name, value, n=len(rows), ideal=ideal, note=note))
+    method = f"{len(rows)} samples, {len(real)} training rows, {len(unseen)} held-out rows"
+    name, (low, high) = "training rows among the nearest real rows", wilson(from_training, count)
+    found = Measure(name, share, low, high, n=count, method=method, ideal=expected)
+    if copies:
+        return found.replace(parts=tuple(parts), warning="The samples copy training rows.")
+    return found.replace(parts=tuple(parts), note="No sign that the samples copy training rows.")
