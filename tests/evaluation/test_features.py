@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from equilibria.data.catalogue import load
+from equilibria.data import load
 from equilibria.evaluation.features import PIXELS, Features, as_pictures, network_features
 from equilibria.random import Stream
 

@@ -124,7 +124,7 @@ def network_features(
 
     Examples
     --------
-    >>> from equilibria.data.catalogue import load
+    >>> from equilibria.data import load
     >>> train, test = load("digits"), load("digits", split="test")
     >>> labelled = train.values[:300], train.labels[:300], test.values, test.labels
     >>> network_features(*labelled, (8, 8), steps=20)(test.values).shape
