@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any
 
 PAGE = Path(__file__).with_name("api.md")
-INSIDE = ("__main__", "cli", "data", "estimators", "evaluation.rows", "evaluation.statistics", "fast", "report", "training")
+INSIDE = ("__main__", "cli", "data", "estimators", "evaluation.statistics", "fast", "report", "training")
 """Packages and modules whose own modules a user never imports; what a package hands on is described all the same."""
 SHOWN = ("data", "estimators", "training.health", "training.run", "training.stages", "training.trainer")
 """The exceptions."""

@@ -22,8 +22,7 @@ from equilibria.cli.options import PYTHON_ONLY, choice, comma_list, descriptions
 from equilibria.data import load, read_csv, read_npz
 from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators import MODELS
-from equilibria.evaluation import Metric
-from equilibria.report import assessment, demo, page
+from equilibria.report import assessment, demo
 from equilibria.training.origin import collect, run_data
 from equilibria.training.run import Run
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equilibria.data.catalogue import load
-from equilibria.data.toy import bars_and_stripes
+from equilibria.data import bars_and_stripes, load
 from equilibria.evaluation import memorisation
 from equilibria.random import Stream
 

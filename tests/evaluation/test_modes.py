@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from equilibria.data.toy import GaussianMixture
+from equilibria.data import GaussianMixture
 from equilibria.evaluation import modes
 from equilibria.evaluation.modes import within, within_std
 from equilibria.numbers import Measure

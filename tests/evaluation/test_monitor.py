@@ -10,9 +10,8 @@ import torch
 from scipy import stats
 
 import equilibria.evaluation.monitor as monitor_module
+from equilibria.data import GaussianMixture, load
 from equilibria.data.batches import Batch
-from equilibria.data.catalogue import load
-from equilibria.data.toy import GaussianMixture
 from equilibria.evaluation import (
     ChainMonitor,
     GameMonitor,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equilibria.data.toy import GaussianMixture
+from equilibria.data import GaussianMixture
 from equilibria.evaluation import (
     Coverage,
     cluster_coverage,

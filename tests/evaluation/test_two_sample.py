@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from equilibria.data.toy import GaussianMixture
+from equilibria.data import GaussianMixture
 from equilibria.evaluation import two_sample
 from equilibria.random import Stream
 

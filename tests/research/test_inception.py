@@ -7,6 +7,7 @@ import types
 
 import pytest
 import torch
+
 from research.inception import inception
 
 

@@ -145,7 +145,7 @@ def cluster_coverage(
 
     Examples
     --------
-    >>> from equilibria.data.toy import GaussianMixture
+    >>> from equilibria.data import GaussianMixture
     >>> found = cluster_coverage(GaussianMixture.ring().sample(500, Stream(0)), clusters=8)
     >>> len(found.classes), found.accuracy.value
     (8, 1.0)
