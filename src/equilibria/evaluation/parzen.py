@@ -58,8 +58,7 @@ def parzen(rows: Any, samples: Any, validation: Any, sigmas: Sequence[float] = S
 
     Examples
     --------
-    >>> from equilibria.numbers import Measure
-from equilibria.random import Stream
+    >>> from equilibria.random import Stream
     >>> noise = Stream(0).normal((1500, 1))
     >>> estimate = parzen(noise[:500], noise[500:1000], noise[1000:])
     >>> estimate.low < -0.5 * math.log(2 * math.pi * math.e) < estimate.high

@@ -297,7 +297,7 @@ class ContrastiveGame(Game):
     def _drawn(
         self, values: State, fields: State, held: Mapping[str, Held], *keys: Stream
     ) -> dict[str, Tensor]:
-        """``values`` with the free layers drawn from their fields; without a stream, their means."""
+        """``values`` with free layers drawn from their fields; without a key, their means."""
         state = dict(values)
         for name, field in fields.items():
             units = self.machine.units(name)
@@ -308,7 +308,7 @@ class ContrastiveGame(Game):
     def _completed(
         self, means: State, fields: State, held: Mapping[str, Held], stream: Stream
     ) -> dict[str, Tensor]:
-        """Draws of what is free, from mean field on; of ``colours[1]`` its means given the other."""
+        """Draws of what is free, from mean field on; of ``colours[1]`` its means."""
         state, last = self._drawn(means, fields, held, stream.child("first")), fields
         for step in range(self.posterior_sweeps):
             key = stream.child("sweep", step)
@@ -330,7 +330,7 @@ class ContrastiveGame(Game):
         return state, last
 
     def replica_ladder(self) -> list[ladder.Replica]:
-        """The chains' ladder as it is now, the machine last; empty where chains are not tempered."""
+        """The chains' ladder, the machine last; empty where chains are not tempered."""
         if self.snapshots is not None:
             return ladder.trajectory(self.machine, self.snapshots.machines(self.machine))
         return ladder.temperatures(self.machine, self.betas) if self.betas else []
