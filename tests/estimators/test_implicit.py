@@ -201,7 +201,7 @@ def test_every_kind_of_critic_is_read(options, tmp_path):
         assert rows.shape == (6, 2)
         assert given is None or (rows[:, 1] == 0.25).all()
     assert model.encode(X[:3], None if y is None else y[:3], steps=5).shape == (3, 2)
-    assert model.jsd(X[:50], None if y is None else LABELS[:50]).samples == 100
+    assert model.jsd(X[:50], None if y is None else LABELS[:50]).n == 100
     model.save(tmp_path / "run")
     assert np.array_equal(load(tmp_path / "run").log_ratio(X[:30], y), ratio)
     if y is not None:
@@ -215,7 +215,7 @@ def test_the_divergence_is_bounded_from_below():
     error = (found.high - found.low) / 3.92
     assert abs(found.value - 0.1106) < 4.9 * error + 2e-4
     assert known(factor=-1.0).jsd(HELD_OUT).value < 0
-    assert "lower bound" in found.caveat
+    assert "lower bound" in found.note
 
 
 def test_codes_and_back():

@@ -47,9 +47,9 @@ def test_with_the_true_ratio_the_bound_is_the_divergence() -> None:
     estimate = jensen_shannon(REAL, FAKE)
     assert abs(estimate.value - exact_jsd()) < Z * error_of(estimate)
     assert error_of(estimate) < 0.005
-    assert estimate.samples == 2 * N
+    assert estimate.n == 2 * N
     assert "lower bound" in str(estimate)
-    assert "no proof" in estimate.caveat
+    assert "no proof" in estimate.note
 
 
 @pytest.mark.parametrize("wrong", [lambda r: 3 * r, lambda r: r + 1, lambda r: 0 * r, lambda r: -r, lambda r: np.sign(r)])

@@ -25,7 +25,7 @@ def coverage(test_rows: Data) -> Coverage:
 
 def test_the_classifier_is_good_enough_and_says_how_good(coverage: Coverage) -> None:
     assert coverage.accuracy.value >= 0.98
-    assert coverage.accuracy.samples == 360
+    assert coverage.accuracy.n == 360
     assert coverage.accuracy.low < coverage.accuracy.value < coverage.accuracy.high
     assert coverage.confident > 0.95
 
@@ -71,7 +71,7 @@ def blobs(classes: int = 3, rows: int = 50) -> tuple[np.ndarray, np.ndarray]:
 def test_a_fifth_of_each_class_is_held_out_by_default() -> None:
     rows, labels = blobs()
     coverage = Coverage.fit(rows, labels)
-    assert coverage.accuracy.samples == 30
+    assert coverage.accuracy.n == 30
     assert coverage.accuracy.value == 1.0
     assert coverage.frequencies.tolist() == pytest.approx([1 / 3] * 3)
     assert coverage.measure(rows[50:100]).shares == {"ant": 0.0, "bee": 1.0, "cat": 0.0}

@@ -42,9 +42,9 @@ def test_the_width_is_chosen_on_validation_rows_and_the_interval_is_over_test_ro
     assert f"width {best:.3g}" in estimate.method
     assert estimate.value == pytest.approx(scores.mean(), rel=1e-12)
     assert (estimate.high - estimate.low) / 2 == pytest.approx(1.96 * scores.std(ddof=1) / math.sqrt(200), rel=1e-9)
-    assert estimate.samples == 200
-    assert "243" in estimate.caveat
-    assert "313" in estimate.caveat
+    assert estimate.n == 200
+    assert "243" in estimate.note
+    assert "313" in estimate.note
 
 
 def test_a_width_at_the_end_of_the_grid_is_said() -> None:

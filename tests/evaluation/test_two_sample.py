@@ -17,7 +17,7 @@ RING = GaussianMixture.ring()
 @pytest.mark.parametrize("seed", [0, 1])
 def test_one_law_is_at_chance(seed: int) -> None:
     estimate = two_sample(RING.sample(1000, Stream(10)), RING.sample(1200, Stream(11)), seed)
-    assert estimate.samples == 1000
+    assert estimate.n == 1000
     right = round(estimate.value * 1000)
     assert min(stats.binom.cdf(right, 1000, 0.5), stats.binom.sf(right - 1, 1000, 0.5)) > 0.5e-6
     assert estimate.low < estimate.value < estimate.high
@@ -44,7 +44,7 @@ def test_rows_are_capped_and_seeds_repeat() -> None:
     first, second, other = (two_sample(real, fake, seed, max_rows=100) for seed in (0, 0, 1))
     assert first == second
     assert first != other
-    assert first.samples == 100
+    assert first.n == 100
 
 
 def test_bad_input_is_refused() -> None:

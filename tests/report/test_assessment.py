@@ -13,8 +13,8 @@ import equilibria
 from equilibria import DBM, GAN, RBM
 from equilibria.data import write_csv
 from equilibria.errors import RunError
-from equilibria.estimate import Estimate
 from equilibria.evaluation import Metric
+from equilibria.numbers import Measure
 from equilibria.report.assessment import CLASS_SHARE, FILE, Result, assess, read, remarks
 from equilibria.training.origin import attach, collect
 
@@ -36,18 +36,18 @@ def test_a_boltzmann_machine_is_scored_on_held_out_rows_first(dbm: Path) -> None
     model, loaded = equilibria.load(dbm), collect("digits")
     assert held_out.name == "mean bound on log-likelihood of held-out rows, nats"
     assert training.name == "mean bound on log-likelihood of training rows, nats"
-    assert isinstance(held_out, Estimate)
+    assert isinstance(held_out, Measure)
     assert held_out.value == pytest.approx(model.score(loaded.test.values), abs=1e-4)
     assert by_name(results)["log Z, nats"].value == model.log_partition_.value
 
 
 def test_the_gap_is_the_difference_of_the_two_likelihoods_and_has_a_floor(dbm: Path) -> None:
     held_out, training, gap, *_ = read(dbm)
-    assert isinstance(gap, Metric)
+    assert isinstance(gap, Measure)
     assert gap.name == "variational free energy gap, nats"
     assert gap.value == pytest.approx(training.value - held_out.value, abs=1e-6)
-    assert gap.floor is not None
-    assert gap.floor > 0
+    assert gap.chance is not None
+    assert gap.chance > 0
 
 
 @pytest.mark.parametrize("family", ["dbm", "gan"])
@@ -116,7 +116,7 @@ def test_without_held_out_rows_nothing_claims_to_be_held_out(tmp_path: Path) -> 
     results = assess(folder, samples=20)
     names = list(by_name(results))
     assert names == ["mean log-likelihood of training rows, nats", "log Z, nats", "accuracy at telling samples from real rows"]
-    assert "Nothing was held out" in results[2].caveat
+    assert "Nothing was held out" in results[2].note
 
 
 def test_a_table_of_categories_is_evaluated(tmp_path: Path) -> None:
@@ -159,13 +159,13 @@ def test_remarks_tell_good_from_bad() -> None:
     told_apart = "accuracy at telling samples from real rows"
     good = [
         Metric("modes found", 8, 2500, best=8),
-        Metric("free energy gap, nats", 0.1, 100, floor=0.3),
-        Estimate(0.52, 0.48, 0.56, "forest", told_apart),
+        Measure("free energy gap, nats", 0.1, n=100, chance=0.3),
+        Measure(told_apart, 0.52, 0.48, 0.56, method="forest"),
     ]
     bad = [
         Metric("modes found", 6, 2500, best=8),
-        Metric("free energy gap, nats", 1.25, 100, floor=0.3),
-        Estimate(0.97, 0.95, 0.98, "forest", told_apart),
+        Measure("free energy gap, nats", 1.25, n=100, chance=0.3),
+        Measure(told_apart, 0.97, 0.95, 0.98, method="forest"),
     ]
     assert remarks(good) == [
         "All 8 modes are found among the samples.",

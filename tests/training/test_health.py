@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from equilibria.estimate import Estimate
+from equilibria.numbers import Measure
 from equilibria.training.health import sentences
 
 FINE = "Nothing in the curves of this run looks wrong."
 
 
-def estimate(value=10.0, half=0.1, ess=50.0, samples=100) -> Estimate:
-    return Estimate(value, value - half, value + half, "AIS", "log Z", ess=ess, samples=samples)
+def estimate(value=10.0, half=0.1, ess=50.0, samples=100) -> Measure:
+    return Measure("log Z", value, value - half, value + half, method="AIS", ess=ess, n=samples)
 
 
 def play(accuracy=0.6, margins=(1.0,) * 50) -> list[dict[str, float]]:
@@ -24,7 +24,7 @@ def play(accuracy=0.6, margins=(1.0,) * 50) -> list[dict[str, float]]:
         ([], None),
         ([{"step": 1, "dead_units": 0.3, "mean_field_change": 0.1}], {"log_partition": estimate()}),
         ([{"step": 1, "dead_units": 1.0}, {"step": 2, "dead_units": 0.0}], {}),
-        ([], {"log_partition": Estimate(1e9, 1e9, 1e9, "exact enumeration")}),
+        ([], {"log_partition": Measure.exact("log Z", 1e9, "exact enumeration")}),
         ([], {"log_partition": estimate(ess=None, samples=None)}),
         (play(), None),
         (play(accuracy=0.95), None),

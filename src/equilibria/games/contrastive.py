@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from equilibria.check import choice, number, whole
+from equilibria.check import choice, number, sequence, whole
 from equilibria.data import Batch
 from equilibria.games.best import Best
 from equilibria.games.game import Game
@@ -176,8 +176,10 @@ class ContrastiveGame(Game):
         self.offset_rate = number(0, 1)("offset_rate", offset_rate)
         self.overlap, self.sparsity = number(0, 1)("overlap", overlap), dict(sparsity or {})
         self.precision = choice(*PRECISION)("precision", precision)
-        for name in (*self.visible, *self.gain, *self.sparsity):
-            choice(*layers)("layer", name)
+        layer = sequence(choice(*layers), least=0)
+        layer("visible", self.visible)
+        layer("gain", tuple(self.gain))
+        layer("sparsity", tuple(self.sparsity))
         tempered, rough = negative in TEMPERED, PRECISION[precision] is not None
         if rough and not all(machine.units(name).bounded for name in layers):
             said = "continuous values would be rounded to three digits"
