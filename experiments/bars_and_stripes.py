@@ -19,7 +19,7 @@ import torch
 
 from equilibria import DBM
 from equilibria.data import bars_and_stripes
-from equilibria.inference import annealing, exact
+from equilibria.inference import exact, partition
 
 __all__ = ["PARAMETERS", "measure", "train"]
 
@@ -46,7 +46,7 @@ def measure(model: DBM, seed: int) -> dict[str, float]:
     """Exact average log-likelihood, its bound, and log Z exactly and by annealing with its interval, in nats."""
     patterns = bars_and_stripes(4)
     machine = copy.deepcopy(model.machine_).double()
-    estimate = annealing.log_partition(machine, random_state=seed, betas=3000, chains=200)
+    estimate = partition.forward_ais(machine, random_state=seed, betas=3000, chains=200)
     return {
         "log_likelihood": float(exact.log_prob(machine, {"visible": torch.as_tensor(patterns)}).mean()),
         "bound": model.score(patterns),

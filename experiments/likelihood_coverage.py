@@ -28,18 +28,17 @@ import torch
 from sklearn.datasets import load_digits
 
 from equilibria.data import bars_and_stripes
-from equilibria.estimate import Estimate
-from equilibria.evaluation.likelihood import TwoSided
-from equilibria.inference import annealing, bennett, exact, gibbs, ratio
-from equilibria.inference.exchange import kept_colour
+from equilibria.inference import exact, gibbs, ladder, partition
+from equilibria.inference.ladder import kept_colour
 from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.units import Bernoulli, Categorical
 
 __all__ = ["CASES", "draws", "learn", "measure"]
 
 Data = dict[str, torch.Tensor]
-CHAINS, LADDER = 100, {"rungs": 12, "chains": 40, "sweeps": 300, "every": 5}
+CHAINS, LADDER = 100, {"betas": 12, "chains": 40, "sweeps": 300, "every": 5}
 
 
 def learn(machine: BoltzmannMachine, data: Data, steps: int, rate: float = 0.05) -> BoltzmannMachine:
@@ -129,50 +128,59 @@ def draws(machine: BoltzmannMachine, rows: int, stream: Stream) -> dict[str, tor
 
 
 @torch.no_grad()
-def forward(machine: BoltzmannMachine, betas: list[float], seeds: int, stream: Stream) -> list[Estimate]:
+def forward(machine: BoltzmannMachine, betas: list[float], seeds: int, stream: Stream) -> list[Measure]:
     """The estimates of ``seeds`` runs of 100 chains, worked out as one run of them all."""
-    log_weights = annealing._run(machine, betas, gibbs.start(machine, seeds * CHAINS, stream), stream, None)
-    log_weights = log_weights + annealing.base_log_partition(machine)
-    return [annealing._estimate(part, "AIS") for part in log_weights.split(CHAINS)]
+    logs = partition.annealed(machine, betas, gibbs.start(machine, seeds * CHAINS, stream), stream)
+    logs = logs + partition.base_log_partition(machine)
+    return [partition.from_weights(part, "AIS") for part in logs.split(CHAINS)]
 
 
 @torch.no_grad()
-def reverse(machine: BoltzmannMachine, betas: list[float], samples: Data, rows: int, stream: Stream) -> list[Estimate]:
-    log_weights = annealing._run(machine, betas[::-1], dict(samples), stream, None) - annealing.base_log_partition(machine)
-    return [annealing._estimate(part, "reverse AIS", -1.0) for part in log_weights.split(rows)]
+def reverse(
+    machine: BoltzmannMachine, betas: list[float], samples: Data, rows: int, stream: Stream
+) -> list[Measure]:
+    logs = partition.annealed(machine, betas[::-1], samples, stream)
+    logs = logs - partition.base_log_partition(machine)
+    return [partition.from_weights(part, "reverse AIS", sign=-1.0) for part in logs.split(rows)]
 
 
-def ladders(machine: BoltzmannMachine, seeds: int, stream: Stream) -> tuple[list[Estimate], Data]:
+def ladders(machine: BoltzmannMachine, seeds: int, stream: Stream) -> tuple[list[Measure], Data]:
     """The ladder of each seed, from one run of all their chains; the samples of all, seed by seed."""
-    chains = LADDER["chains"]
-    options = {name: LADDER[name] for name in ("sweeps", "every")}
-    found, ratios, _ = bennett._sampled(machine, betas=LADDER["rungs"], chains=seeds * chains, random_state=stream, **options)
-    parts = ratios.split(chains)
-    return [ratio.estimate(part, chains, "")[0] for part in parts], dict(found)
+    options, chains = dict(LADDER), LADDER["chains"]
+    betas = partition.adaptive_schedule(machine, options.pop("betas"), random_state=stream)
+    replicas = ladder.temperatures(machine, betas)
+    options |= {"chains": seeds * chains, "random_state": stream}
+    draws = partition.ladder_draws(replicas, **options)
+    found = []
+    for first in range(0, seeds * chains, chains):
+        mine = slice(first, first + chains)
+        part = partition.Draws(draws.up[..., mine], draws.down[..., mine], draws.fresh[:, mine], {})
+        found.append(partition.bennett(replicas, part))
+    return found, dict(draws.samples)
 
 
 def measure(machine: BoltzmannMachine, seeds: int, temperatures: int, stream: Stream) -> dict[str, dict[str, float]]:
     """The table of one machine: estimator → shares and errors."""
     truth = exact.log_partition(machine)
-    adaptive = annealing.adaptive_schedule(machine, temperatures, random_state=stream)
+    adaptive = partition.adaptive_schedule(machine, temperatures, random_state=stream)
     exactly = draws(machine, seeds * CHAINS, stream.child("exact"))
     chains = gibbs.run(machine, gibbs.start(machine, seeds * CHAINS, stream.child("start")), 200, stream.child("chains"))
     up = forward(machine, adaptive, seeds, stream.child("up"))
-    rungs, samples = ladders(machine, seeds, stream.child("ladder"))
+    found_by_ladder, samples = ladders(machine, seeds, stream.child("ladder"))
     down = reverse(machine, adaptive, samples, LADDER["chains"], stream.child("down"))
     found = {
-        "forward, fixed": forward(machine, annealing.schedule(temperatures), seeds, stream.child("fixed")),
+        "forward, fixed": forward(machine, partition.schedule(temperatures), seeds, stream.child("fixed")),
         "forward, adaptive": up,
         "reverse, exact draws": reverse(machine, adaptive, exactly, CHAINS, stream.child("exactly")),
         "reverse, plain chains": reverse(machine, adaptive, chains, CHAINS, stream.child("plainly")),
         "reverse, ladder's": down,
-        "ladder": rungs,
-        "two sides": [TwoSided(*sides).worse for sides in zip(up, down, rungs, strict=True)],
+        "ladder": found_by_ladder,
+        "two sides": [partition.conservative(*sides) for sides in zip(up, down, found_by_ladder, strict=True)],
     }
     return {name: shares(estimates, float(truth)) for name, estimates in found.items()}
 
 
-def shares(estimates: list[Estimate], truth: float) -> dict[str, float]:
+def shares(estimates: list[Measure], truth: float) -> dict[str, float]:
     covers = np.array([e.low <= truth <= e.high for e in estimates])
     warns = np.array([bool(e.warning) for e in estimates])
     errors = np.array([e.value - truth for e in estimates])

@@ -22,7 +22,7 @@ from record import RESULTS, kept, record
 import equilibria
 from equilibria import DBM
 from equilibria.data import save_grid
-from equilibria.inference import annealing, gibbs
+from equilibria.inference import gibbs, partition
 from equilibria.training.origin import attach, collect
 
 PARAMETERS: dict[str, Any] = {
@@ -63,9 +63,9 @@ else:
     model.fit(data.train.values)
 
 name, machine, test = f"{options.data}-dbm-" + "-".join(map(str, hidden)), model.machine_, data.test.values
-forward = annealing.log_partition(machine, chains=100, betas=options.betas, random_state=1)
+forward = partition.forward_ais(machine, chains=100, betas=options.betas, random_state=1)
 chains = gibbs.run(machine, model.chains_, options.sweeps, random_state=2)
-reverse = annealing.reverse_log_partition(machine, chains, betas=options.betas, random_state=3)
+reverse = partition.reverse_ais(machine, chains, betas=options.betas, random_state=3)
 unnormalised, seen = model.score(test) + model.log_partition_.value, model.score(data.train.values[:10_000]) + model.log_partition_.value
 print(f"{forward}\n{reverse}")
 bounds = unnormalised - forward.value, unnormalised - reverse.value

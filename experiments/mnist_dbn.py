@@ -19,8 +19,8 @@ from record import record
 
 import equilibria
 from equilibria import DBN
-from equilibria.evaluation import belief_network
-from equilibria.inference import annealing, gibbs
+from equilibria.evaluation import likelihood
+from equilibria.inference import gibbs, partition
 from equilibria.training.origin import attach, collect
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,15 +53,15 @@ def trained() -> DBN:
 data = collect("mnist")
 model = trained()
 network, test = model._precise_network(), model._binary(data.test.values)
-forward = annealing.log_partition(model.machine_, chains=100, betas=options.betas, random_state=1)
+forward = partition.forward_ais(model.machine_, chains=100, betas=options.betas, random_state=1)
 chains = gibbs.run(model.machine_, model.chains_, options.sweeps, random_state=2)
-reverse = annealing.reverse_log_partition(model.machine_, chains, betas=options.betas, random_state=3)
+reverse = partition.reverse_ais(model.machine_, chains, betas=options.betas, random_state=3)
 print(f"{forward}\n{reverse}", flush=True)
 
 
 def bounds(samples: int, importance: int) -> dict[str, Any]:
     """The test bound by either side's log Z."""
-    estimate = belief_network.bound(network, test, forward, samples=samples, importance=importance, random_state=4)
+    estimate = likelihood.bound(network, test, forward, samples=samples, importance=importance, random_state=4)
     print(f"{estimate}\nby reverse AIS {estimate.value + forward.value - reverse.value:.2f}", flush=True)
     return {"forward": estimate.to_json(), "reverse": estimate.value + forward.value - reverse.value}
 

@@ -20,8 +20,8 @@ from record import record
 
 import equilibria
 from equilibria import RBM
-from equilibria.evaluation.likelihood import both_sides
 from equilibria.inference import gibbs
+from equilibria.inference.partition import both_sides
 from equilibria.training.origin import attach, collect
 
 COMMON: dict[str, Any] = {
@@ -80,7 +80,7 @@ chains = gibbs.run(machine, start, options.sweeps, random_state=2)
 sides = both_sides(machine, chains, betas=options.betas, ladder=False, random_state=1)
 unnormalised = model.score(test) + model.log_partition_.value
 seen = model.score(data.train.values[:10_000]) + model.log_partition_.value
-found = unnormalised - sides.forward.value, unnormalised - sides.reverse.value
+found = unnormalised - sides["forward AIS"].value, unnormalised - sides["reverse AIS"].value
 print(f"{sides}\ntest log-likelihood {found[0]:.2f} by forward, {found[1]:.2f} by reverse AIS; published: {PUBLISHED[options.method]}")
 record(
     f"mnist-rbm-500-{options.method}",
@@ -89,12 +89,12 @@ record(
     + ("thresholded at one half" if model.binarise == "threshold" else "re-sampled in each minibatch; test pictures binarised once"),
     parameters=model.get_params(),
     training_seconds=model.history_[-1]["seconds"],
-    log_partition=sides.forward.to_json(),
-    log_partition_reverse=sides.reverse.to_json(),
+    log_partition=sides["forward AIS"].to_json(),
+    log_partition_reverse=sides["reverse AIS"].to_json(),
     warning=sides.warning,
     chain_sweeps=options.sweeps,
     test_log_likelihood=found[0],
     test_log_likelihood_reverse=found[1],
-    train_log_likelihood=seen - sides.forward.value,
+    train_log_likelihood=seen - sides["forward AIS"].value,
     published=PUBLISHED[options.method],
 )

@@ -29,9 +29,9 @@ from equilibria.data import Batch, Batches, GaussianMixture
 from equilibria.evaluation import jensen_shannon, modes, reliability
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.game import Game
-from equilibria.inference.density_ratio import LinearRatio, fit_ratio
 from equilibria.inference.langevin import langevin
-from equilibria.inference.refinement import metropolis_hastings, reject, sir
+from equilibria.inference.ratio import LinearRatio, fit_ratio
+from equilibria.inference.refine import metropolis_hastings, reject, sir
 from equilibria.models.generator import Generator
 from equilibria.networks import MLP, Fourier
 from equilibria.random import Stream

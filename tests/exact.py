@@ -58,6 +58,12 @@ CONTINUOUS = ("gaussian", "towers", "learned", "rectified")
 DISCRETE = tuple(name for name in MACHINES if name not in CONTINUOUS)
 
 
+def paired(shapes: tuple[str, ...], options: tuple[Any, ...], each: int = 2) -> list[tuple[str, Any]]:
+    """``each`` options for every shape, in turn, in place of the whole product."""
+    turns = [(i, i * each + j) for i in range(len(shapes)) for j in range(each)]
+    return [(shapes[i], options[turn % len(options)]) for i, turn in turns]
+
+
 def machine_of(shape: str, std: float = 1.0, seed: int = 0) -> BoltzmannMachine:
     """A float64 machine with weights and biases from N(0, std²) and base rates other than its own."""
     machine = copy.deepcopy(_SHAPES[shape]()).double()  # a layer's own parameters are not shared between machines

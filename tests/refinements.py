@@ -18,7 +18,7 @@ import torch
 from scipy import stats
 from torch.distributions import Normal
 
-from equilibria.inference import refinement
+from equilibria.inference import refine
 from equilibria.inference.langevin import langevin
 from equilibria.random import Stream
 
@@ -33,7 +33,9 @@ STREAM = Stream(3)
 
 def noise(n: int, stream: Stream) -> torch.Tensor:
     """Atoms 0 … 4 as a column."""
-    return torch.searchsorted(torch.from_numpy(GENERATED.cumsum()[:-1]), stream.uniform((n,), torch.float64), right=True)[:, None].float()
+    return torch.searchsorted(
+        torch.from_numpy(GENERATED.cumsum()[:-1]), stream.uniform((n,), torch.float64), right=True
+    )[:, None].float()
 
 
 def weight(z: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -44,7 +46,10 @@ def assert_law(found: torch.Tensor, law: np.ndarray) -> None:
     counts = np.bincount(found[:, 0].long().numpy(), minlength=5)
     assert (counts[law == 0] == 0).all()
     here = law > 0
-    assert stats.chisquare(counts[here], law[here] / law.sum() * counts.sum()).pvalue > ALARM, (counts / counts.sum(), law)
+    assert stats.chisquare(counts[here], law[here] / law.sum() * counts.sum()).pvalue > ALARM, (
+        counts / counts.sum(),
+        law,
+    )
 
 
 def kernel() -> np.ndarray:
@@ -68,9 +73,11 @@ def rejection(tries: int) -> None:
             np.add.at(law, list(sequence), probability * refused * weights / weights.sum())
         else:  # nothing to choose by: no law is promised, and the shape's own draw stands
             law += probability * refused * GENERATED
-    found = refinement.reject(noise, weight, ROWS, STREAM.child(tries), tries=tries)
+    found = refine.reject(noise, weight, ROWS, STREAM.child(tries), tries=tries)
     assert_law(found.noise, law)
-    assert abs(float(found.short.double().mean()) - short) < stats.norm.isf(ALARM / 2) * math.sqrt(short * (1 - short) / ROWS)
+    assert abs(float(found.short.double().mean()) - short) < stats.norm.isf(ALARM / 2) * math.sqrt(
+        short * (1 - short) / ROWS
+    )
     assert found.tries <= 10_000 + tries * ROWS
     assert "out of tries" in str(found)
 
@@ -78,7 +85,7 @@ def rejection(tries: int) -> None:
 def chains(steps: int) -> None:
     """The law of the kernel's power, and Mengersen & Tweedie's rate."""
     law = GENERATED @ np.linalg.matrix_power(kernel(), steps)
-    found = refinement.metropolis_hastings(noise, weight, ROWS, STREAM.child("mh", steps), steps=steps)
+    found = refine.metropolis_hastings(noise, weight, ROWS, STREAM.child("mh", steps), steps=steps)
     assert_law(found.noise, np.where(law > 1e-300, law, 0))
     assert 0.5 * np.abs(law - DATA).sum() <= (1 - 1 / RATIO.max()) ** steps
     assert found.tries == ROWS * (steps + 1)
@@ -94,7 +101,7 @@ def choice(candidates: int) -> None:
             ess += probability * weights.sum() ** 2 / np.square(weights).sum()
         else:
             law += probability * GENERATED
-    found = refinement.sir(noise, weight, ROWS, STREAM.child("sir", candidates), candidates=candidates)
+    found = refine.sir(noise, weight, ROWS, STREAM.child("sir", candidates), candidates=candidates)
     assert_law(found.noise, law)
     assert abs(found.ess - ess) < stats.norm.isf(ALARM / 2) * candidates / math.sqrt(ROWS)
     assert math.isnan(found.acceptance)
@@ -106,7 +113,10 @@ def normal(n: int, stream: Stream, columns: int = 1) -> torch.Tensor:
 
 def two_bumps(z: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
     """log r up to a constant, for which N(0, 1) · r is .3 N(−1.2, .5²) + .7 N(.9, .8²)."""
-    parts = [math.log(w) + Normal(m, s).log_prob(z[:, 0]) for w, m, s in ((0.3, -1.2, 0.5), (0.7, 0.9, 0.8))]
+    parts = [
+        math.log(w) + Normal(m, s).log_prob(z[:, 0])
+        for w, m, s in ((0.3, -1.2, 0.5), (0.7, 0.9, 0.8))
+    ]
     return torch.logaddexp(*parts) - Normal(0.0, 1.0).log_prob(z[:, 0]) + 3.0
 
 
@@ -117,7 +127,9 @@ def two_bumps_cdf(x: np.ndarray) -> np.ndarray:
 def two_bumps_draws(n: int, seed: int) -> torch.Tensor:
     generator = np.random.default_rng(seed)
     first = generator.random(n) < 0.3
-    return torch.from_numpy(np.where(first, generator.normal(-1.2, 0.5, n), generator.normal(0.9, 0.8, n)))[:, None]
+    return torch.from_numpy(
+        np.where(first, generator.normal(-1.2, 0.5, n), generator.normal(0.9, 0.8, n))
+    )[:, None]
 
 
 def tilted(z: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
@@ -134,7 +146,11 @@ def tilted_draws(n: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.column_stack([generator.normal(1.5 * coins[:, 0], 1.0), coins]))
 
 
-def assert_same_means(found: torch.Tensor, start: torch.Tensor, functions: Sequence[Callable[[torch.Tensor], torch.Tensor]]) -> None:
+def assert_same_means(
+    found: torch.Tensor,
+    start: torch.Tensor,
+    functions: Sequence[Callable[[torch.Tensor], torch.Tensor]],
+) -> None:
     threshold = stats.norm.isf(ALARM / 2 / len(functions))
     for f in functions:
         after, before = f(found).double(), f(start).double()
@@ -147,7 +163,11 @@ def langevin_moves(step: float) -> None:
     start = two_bumps_draws(ROWS, 1)
     found = langevin(normal, two_bumps, ROWS, Stream(5), start=start, burn_in=0, steps=4, step=step)
     assert stats.kstest(found.noise[:, 0].numpy(), two_bumps_cdf).pvalue > ALARM
-    assert_same_means(found.noise, two_bumps_draws(ROWS, 2), [lambda z: z, lambda z: z**2, lambda z: (z - 1).abs()])
+    assert_same_means(
+        found.noise,
+        two_bumps_draws(ROWS, 2),
+        [lambda z: z, lambda z: z**2, lambda z: (z - 1).abs()],
+    )
     assert 0.1 < found.acceptance <= 1
     assert not torch.equal(found.noise, start)
 
@@ -157,13 +177,31 @@ def langevin_mixed() -> None:
     coins = torch.tensor([True, False, False])
     start = tilted_draws(ROWS, 1)
     found = langevin(
-        lambda n, stream: normal(n, stream, 3), tilted, ROWS, Stream(2), continuous=coins, start=start, burn_in=0, steps=5, step=0.5
+        lambda n, stream: normal(n, stream, 3),
+        tilted,
+        ROWS,
+        Stream(2),
+        continuous=coins,
+        start=start,
+        burn_in=0,
+        steps=5,
+        step=0.5,
     )
     _, a, b = found.noise.T
     assert set(a.unique().tolist()) == set(b.unique().tolist()) == {-1.0, 1.0}
     assert float((a != start[:, 1]).double().mean()) > 0.05
-    functions = [lambda z: z[:, 0], lambda z: z[:, 1], lambda z: z[:, 2], lambda z: z[:, 1] * z[:, 2], lambda z: z[:, 0] * z[:, 1]]
-    assert_same_means(found.noise, tilted_draws(ROWS, 3), [*functions, lambda z: z[:, 0] ** 2, lambda z: z[:, 0] * z[:, 2]])
+    functions = [
+        lambda z: z[:, 0],
+        lambda z: z[:, 1],
+        lambda z: z[:, 2],
+        lambda z: z[:, 1] * z[:, 2],
+        lambda z: z[:, 0] * z[:, 1],
+    ]
+    assert_same_means(
+        found.noise,
+        tilted_draws(ROWS, 3),
+        [*functions, lambda z: z[:, 0] ** 2, lambda z: z[:, 0] * z[:, 2]],
+    )
 
 
 def langevin_coins() -> None:
@@ -173,7 +211,16 @@ def langevin_coins() -> None:
         return 0.7 * z[:, 0] - 0.4 * z[:, 0] * z[:, 1]
 
     still = torch.zeros(2, dtype=torch.bool)
-    found = langevin(lambda n, stream: normal(n, stream, 2).sign(), weigh, ROWS, Stream(1), continuous=still, start=1, burn_in=10, steps=15)
+    found = langevin(
+        lambda n, stream: normal(n, stream, 2).sign(),
+        weigh,
+        ROWS,
+        Stream(1),
+        continuous=still,
+        start=1,
+        burn_in=10,
+        steps=15,
+    )
     law = np.array([math.exp(0.7 * a - 0.4 * a * b) for a in (-1, 1) for b in (-1, 1)])
     place = (found.noise[:, 0] > 0).long() * 2 + (found.noise[:, 1] > 0).long()
     assert stats.chisquare(np.bincount(place, minlength=4), law / law.sum() * ROWS).pvalue > ALARM
@@ -189,7 +236,9 @@ def langevin_uniform() -> None:
         return torch.log1p(z[:, 0])
 
     start = 2 * Stream(3).uniform((ROWS, 1), torch.float64).sqrt() - 1
-    found = langevin(uniform, weigh, ROWS, Stream(4), uniform=True, start=start, burn_in=0, steps=4, step=0.7)
+    found = langevin(
+        uniform, weigh, ROWS, Stream(4), uniform=True, start=start, burn_in=0, steps=4, step=0.7
+    )
     assert stats.kstest(found.noise[:, 0].numpy(), lambda z: (1 + z) ** 2 / 4).pvalue > ALARM
     assert found.noise.abs().max() <= 1
     from_prior = langevin(uniform, weigh, 4000, Stream(6), uniform=True)

@@ -29,7 +29,7 @@ LAYERS = (
     ("networks",),
     ("units",),
     ("data",),
-    ("estimate", "numbers", "random", "check", "errors"),
+    ("numbers", "random", "check", "errors"),
     ("fast",),
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

@@ -42,7 +42,7 @@ def test_the_best_look_is_kept(make: Any, average: float) -> None:
     logged = [row["held_out_log_likelihood"] for row in looks(model)]
     assert looks(model)[-1]["held_out_loss"] == pytest.approx(max(logged) - logged[-1])
     assert max(logged) - logged[-1] > 0.2, "the last machine is as good as any: the test is empty"
-    assert model.log_partition_.exact
+    assert model.log_partition_.is_exact
     assert model.log_partition_.value == pytest.approx(exact.log_partition(model._precise()), abs=1e-9)
     assert model.score(_held_out(model)) == pytest.approx(max(logged), abs=1e-3)
     assert any("An earlier machine fitted held-out rows better" in sentence for sentence in model.health_)

@@ -77,7 +77,7 @@ def test_an_rbms_scores_are_the_exact_log_likelihood():
     assert np.abs(scores - enumerated(model, BITS)).max() < 1e-9
     assert np.abs(np.exp(model.score_samples(all_states(6))).sum() - 1) < 1e-9
     assert model.score(BITS) == pytest.approx(scores.mean(), abs=1e-12)
-    assert model.log_partition_.exact
+    assert model.log_partition_.is_exact
 
 
 def test_a_dbms_scores_are_a_lower_bound():

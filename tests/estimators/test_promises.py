@@ -15,7 +15,7 @@ import equilibria
 from equilibria import DBM, DBN, GAN, RBM
 from equilibria.data import bars_and_stripes
 from equilibria.errors import DivergedError, RunError, TrainingInterrupted
-from equilibria.inference import annealing
+from equilibria.inference import partition
 
 BARS = bars_and_stripes(3)
 REALS = np.random.default_rng(0).normal(size=(60, 3)) @ np.array([[1.0, 0.5, 0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
@@ -46,14 +46,14 @@ def test_a_stop_while_log_z_is_estimated_is_resumed_to_the_same_model(tmp_path: 
     settings = {**SMALL, "n_components": 30, "ais_betas": 20, "ais_chains": 5}
     X = np.tile(BARS, (2, 3))
     whole = RBM(**settings).fit(X)
-    original = annealing.log_partition
+    original = partition.forward_ais
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         signal.raise_signal(signal.SIGTERM)
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(annealing, "log_partition", interrupted)
+        patch.setattr(partition, "forward_ais", interrupted)
         model = RBM(**settings, out=str(tmp_path / "run"))
         with pytest.raises(TrainingInterrupted, match=r"log Z was being worked out.*equilibria resume") as stopped:
             model.fit(X)

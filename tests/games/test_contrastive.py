@@ -18,7 +18,17 @@ from equilibria.inference.mean_field import mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.units import Bernoulli, Gaussian
-from exact import MACHINES, clamps_of, finite_differences, log_likelihood, log_partition, machine_of, moments, values_of
+from exact import (
+    MACHINES,
+    clamps_of,
+    finite_differences,
+    log_likelihood,
+    log_partition,
+    machine_of,
+    moments,
+    paired,
+    values_of,
+)
 
 ROWS = 4
 
@@ -49,7 +59,11 @@ class ExactGame(ContrastiveGame):
         if not isinstance(values, Known):
             return super()._slopes(values, name, free)
         start = f"layers.{name}."  # moments are slopes of −E
-        return {key.removeprefix(start): -value for key, value in values.items() if key.startswith(start)}
+        return {
+            key.removeprefix(start): -value
+            for key, value in values.items()
+            if key.startswith(start)
+        }
 
     def _products(self, values: Any, a: str, b: str, less: Tensor | None = None) -> Tensor:
         if not isinstance(values, Known):
@@ -58,7 +72,9 @@ class ExactGame(ContrastiveGame):
         return known if less is None else less - known
 
 
-def game_of(machine: BoltzmannMachine, kind: type[ContrastiveGame] = ContrastiveGame, **options: Any) -> Any:
+def game_of(
+    machine: BoltzmannMachine, kind: type[ContrastiveGame] = ContrastiveGame, **options: Any
+) -> Any:
     return kind(machine, **{"chains": 6, "centred": False, **options})
 
 
@@ -100,35 +116,46 @@ def test_it_is_the_likelihoods_gradient_for_an_rbm() -> None:
         found = ascent(game_of(machine, ExactGame), Batch(values))
         data, model = moments(machine, {"visible": values}), moments(machine)
         assert_close(found, {name: data[name] - model[name] for name in data}, 1e-12)
-        assert_close(found, finite_differences(machine, lambda m=machine, v=values: log_likelihood(m, {"visible": v})), 1e-9)  # type: ignore[misc]
+        assert_close(
+            found,
+            finite_differences(
+                machine, lambda m=machine, v=values: log_likelihood(m, {"visible": v})
+            ),
+            1e-9,
+        )  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("shape", MACHINES)
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("shape", "masked"), paired(MACHINES, (False, True), 1))
 def test_it_is_the_gradient_of_the_converged_bound(shape: str, masked: bool) -> None:
     """The total derivative of mean_field(…).bound − log Z, by differences: through the fixed point nothing flows."""
     machine = machine_of(shape)
 
     def bound() -> float:
-        q = mean_field(machine, clamp_of(shape, masked), tolerance=1e-8)  # the bound is flat there, so its own error is of order 1e-16
+        q = mean_field(
+            machine, clamp_of(shape, masked), tolerance=1e-8
+        )  # the bound is flat there, so its own error is of order 1e-16
         return float(q.bound.mean()) - float(log_partition(machine)[0])
 
     found = ascent(game_of(machine, ExactGame, mean_field_steps=1000), batch_of(shape, masked))
     assert_close(found, finite_differences(machine, bound), 1e-8)
 
 
-@pytest.mark.parametrize("shape", MACHINES)
-@pytest.mark.parametrize("masked", [False, True])
-def test_with_the_enumerated_posterior_it_is_the_likelihoods_gradient_again(shape: str, masked: bool) -> None:
+@pytest.mark.parametrize(("shape", "masked"), paired(MACHINES, (False, True), 1))
+def test_with_the_enumerated_posterior_it_is_the_likelihoods_gradient_again(
+    shape: str, masked: bool
+) -> None:
     machine = machine_of(shape)
     game = game_of(machine, ExactGame)
     game.exact_posterior = True
     found = ascent(game, batch_of(shape, masked))
-    assert_close(found, finite_differences(machine, lambda: log_likelihood(machine, clamp_of(shape, masked))), 1e-8)
+    assert_close(
+        found,
+        finite_differences(machine, lambda: log_likelihood(machine, clamp_of(shape, masked))),
+        1e-8,
+    )
 
 
-@pytest.mark.parametrize("shape", MACHINES)
-@pytest.mark.parametrize("negative", ["persistent", "data"])
+@pytest.mark.parametrize(("shape", "negative"), paired(MACHINES, ("persistent", "data"), 1))
 def test_the_closed_form_is_autograd_of_the_cost(shape: str, negative: str) -> None:
     game = game_of(machine_of(shape), negative=negative)
     drawn = game.draw(batch_of(shape), Stream(1))
@@ -136,7 +163,9 @@ def test_the_closed_form_is_autograd_of_the_cost(shape: str, negative: str) -> N
     automatic = super(ContrastiveGame, game).gradient("machine", drawn)
     for a, b, (name, p) in zip(closed, automatic, game.machine.named_parameters(), strict=True):
         assert a.shape == p.shape
-        if not name.startswith("layers."):  # the cost, at means, does not know the spread that a variance answers for
+        if not name.startswith(
+            "layers."
+        ):  # the cost, at means, does not know the spread that a variance answers for
             assert float((a - b).abs().max()) < 1e-12
 
 
@@ -147,15 +176,26 @@ def test_the_chains_give_a_learned_variance_its_exact_gradient(real: str) -> Non
     A standard error is about .005; to leave out the spread of cells that stand for their means would move it by .5.
     """
     layers = [Gaussian(3, [0.5, 1.0, 2.0], learned=True), Bernoulli(4)]
-    machine = BoltzmannMachine.stack(*(layers if real == "visible" else layers[::-1])).double().initialise(1, std=0.7)
+    machine = (
+        BoltzmannMachine.stack(*(layers if real == "visible" else layers[::-1]))
+        .double()
+        .initialise(1, std=0.7)
+    )
     game = game_of(machine, chains=40_000, steps=30)
     values = values_of(machine, "visible", ROWS)
     drawn = game.draw(Batch(values), Stream(3))
-    found = dict(zip(dict(machine.named_parameters()), game.gradient("machine", drawn), strict=True))
+    found = dict(
+        zip(dict(machine.named_parameters()), game.gradient("machine", drawn), strict=True)
+    )
     data, model = moments(machine, {"visible": values}), moments(machine)
     key, free = f"layers.{real}.log_variance", True if real == "hidden1" else None
     with torch.no_grad():
-        parts = [game._slopes({n: x[i::40] for n, x in drawn.negative.items()}, real, free)["log_variance"] for i in range(40)]
+        parts = [
+            game._slopes({n: x[i::40] for n, x in drawn.negative.items()}, real, free)[
+                "log_variance"
+            ]
+            for i in range(40)
+        ]
     error = torch.stack(parts).std(0) / 40**0.5
     assert float(error.max()) < 0.02
     assert float(((found[key] + data[key] - model[key]) / error).abs().max()) < 5.1
@@ -170,9 +210,15 @@ def reparametrised_gradient(game: ContrastiveGame, drawn: Phases) -> dict[str, T
     machine = game.machine
     mu = {name: game.offset(name) for name in machine.layers}
     sigma = {
-        name: torch.ones_like(x) if machine.units(name).bounded else machine.units(name).variance.detach().sqrt() for name, x in mu.items()
+        name: torch.ones_like(x)
+        if machine.units(name).bounded
+        else machine.units(name).variance.detach().sqrt()
+        for name, x in mu.items()
     }
-    weight = {edge: machine.weight[f"{edge[0]}-{edge[1]}"].detach().clone().requires_grad_(True) for edge in machine.edges}
+    weight = {
+        edge: machine.weight[f"{edge[0]}-{edge[1]}"].detach().clone().requires_grad_(True)
+        for edge in machine.edges
+    }
     prime = {}
     for name in machine.layers:
         value = machine.bias[name].detach().clone()
@@ -183,7 +229,10 @@ def reparametrised_gradient(game: ContrastiveGame, drawn: Phases) -> dict[str, T
     def energy(values: dict[str, Tensor]) -> Tensor:
         s = {name: machine.units(name).signal(x) - mu[name] for name, x in values.items()}
         total = -sum((s[name] @ (sigma[name] * prime[name])).mean() for name in s)
-        return total - sum((((sigma[a] * s[a]) @ w) * (sigma[b] * s[b])).sum(1).mean() for (a, b), w in weight.items())
+        return total - sum(
+            (((sigma[a] * s[a]) @ w) * (sigma[b] * s[b])).sum(1).mean()
+            for (a, b), w in weight.items()
+        )
 
     with torch.no_grad():  # from here on in units of σ
         for name, value in prime.items():
@@ -231,7 +280,11 @@ def test_the_centred_gradient_does_not_care_which_state_is_called_zero() -> None
     games = [game_of(machine, ExactGame, centred=True) for machine in (plain, flipped)]
     a, b = ascent(games[0], Batch(values)), ascent(games[1], Batch(1 - values))
     step = a["weight.visible-hidden1"]
-    rewritten = {"weight.visible-hidden1": -step, "bias.hidden1": a["bias.hidden1"] + step.sum(0), "bias.visible": -a["bias.visible"]}
+    rewritten = {
+        "weight.visible-hidden1": -step,
+        "bias.hidden1": a["bias.hidden1"] + step.sum(0),
+        "bias.visible": -a["bias.visible"],
+    }
     assert_close({name: b[name] for name in rewritten}, rewritten, 1e-12)
 
 
@@ -250,8 +303,7 @@ def snapshot(game: ContrastiveGame) -> dict[str, Tensor]:
     return {name: x.clone() for name, x in game.named_buffers()}
 
 
-@pytest.mark.parametrize("shape", MACHINES)
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize(("shape", "steps"), paired(MACHINES, (1, 3), 1))
 @torch.no_grad()
 def test_chains_move_once_a_draw_and_nowhere_else(shape: str, steps: int) -> None:
     machine = machine_of(shape)
@@ -271,8 +323,13 @@ def test_chains_move_once_a_draw_and_nowhere_else(shape: str, steps: int) -> Non
         assert all(torch.equal(x, before[n]) for n, x in snapshot(game).items())
         for name in machine.colours[0]:
             assert torch.equal(drawn.negative[name], state[name])
-        for name in machine.colours[1]:  # the mean given the final state of the other colour: less variance, no bias
-            assert torch.equal(drawn.negative[name], machine.units(name).mean(machine.field(name, {**state, **drawn.negative})))
+        for name in machine.colours[
+            1
+        ]:  # the mean given the final state of the other colour: less variance, no bias
+            assert torch.equal(
+                drawn.negative[name],
+                machine.units(name).mean(machine.field(name, {**state, **drawn.negative})),
+            )
 
 
 def test_the_drawn_phases_stay_when_the_chains_move_on() -> None:
@@ -298,7 +355,9 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("visible", ["visible", "hidden1"])
-def test_contrastive_divergence_restarts_at_the_data(visible: str, starts: list[dict[str, Tensor]]) -> None:
+def test_contrastive_divergence_restarts_at_the_data(
+    visible: str, starts: list[dict[str, Tensor]]
+) -> None:
     """40,000 rows of one pattern: observed cells as they are, every other a draw from mean field (4.9 standard errors: 1e-6)."""
     machine = machine_of("dbm")
     values = values_of(machine, visible, 1).expand(40_000, -1)
@@ -311,7 +370,9 @@ def test_contrastive_divergence_restarts_at_the_data(visible: str, starts: list[
             drawn = game.draw(batch, Stream(turn))
             assert len(starts) == 2, "two sweeps a round, from one start"
             start = starts[0]
-            observed = torch.ones_like(values, dtype=torch.bool) if batch.mask is None else batch.mask
+            observed = (
+                torch.ones_like(values, dtype=torch.bool) if batch.mask is None else batch.mask
+            )
             assert torch.equal(start[visible][observed], values[observed])
             for name, x in start.items():
                 mean = drawn.positive[name][0]
@@ -339,7 +400,9 @@ def test_missing_cells_are_filled_by_mean_field() -> None:
 
 
 @pytest.mark.parametrize("shape", ["rbm", "dbm", "learned"])
-def test_draws_after_mean_field_give_the_likelihoods_gradient_where_cells_are_missing(shape: str) -> None:
+def test_draws_after_mean_field_give_the_likelihoods_gradient_where_cells_are_missing(
+    shape: str,
+) -> None:
     """Student's t over 16 batches against finite differences of the enumerated log p(observed), at 1e-6 for all parameters together.
 
     The mean-field gradient fails the same test, so errors of its size are caught. Errors of 1e-4 are let pass: states may be too rare to
@@ -360,7 +423,9 @@ def test_draws_after_mean_field_give_the_likelihoods_gradient_where_cells_are_mi
         error = draws.std(0) / len(found) ** 0.5 + 1e-4
         assert float(((draws.mean(0) - exact).abs() / error).max()) < limit, name
         worst = max(worst, float(((biased[name] - exact).abs() / error).max()))
-    assert worst > limit or shape == "learned"  # whose spins leave so little doubt that mean field is exact
+    assert (
+        worst > limit or shape == "learned"
+    )  # whose spins leave so little doubt that mean field is exact
 
 
 @torch.no_grad()
@@ -368,17 +433,27 @@ def test_gain_doubles_the_field_in_both_phases() -> None:
     machine, batch = machine_of("rbm"), batch_of("rbm")
     game = game_of(machine, gain={"hidden1": 2.0})
     drawn = game.draw(batch, Stream(0))
-    assert torch.equal(drawn.positive["hidden1"], torch.sigmoid(2 * machine.field("hidden1", {"visible": batch.values})))
-    assert torch.equal(drawn.negative["hidden1"], torch.sigmoid(2 * machine.field("hidden1", {"visible": drawn.negative["visible"]})))
+    assert torch.equal(
+        drawn.positive["hidden1"],
+        torch.sigmoid(2 * machine.field("hidden1", {"visible": batch.values})),
+    )
+    assert torch.equal(
+        drawn.negative["hidden1"],
+        torch.sigmoid(2 * machine.field("hidden1", {"visible": drawn.negative["visible"]})),
+    )
     chains = {n: x.clone() for n, x in game.chains.items()}
     top = game_of(machine, gain={"visible": 2.0})
     for name, x in chains.items():
         getattr(top, f"chain_{name}").copy_(x)
     top.draw(batch, Stream(1))
-    drawn_visible = machine.units("visible").sample(2 * machine.field("visible", chains), Stream(1).child("sweep", 0, "visible"))
+    drawn_visible = machine.units("visible").sample(
+        2 * machine.field("visible", chains), Stream(1).child("sweep", 0, "visible")
+    )
     assert torch.equal(top.chains["visible"], drawn_visible)
     rebuilt = torch.sigmoid(2 * machine.field("visible", drawn.positive))
-    assert float(top.measure(drawn)["reconstruction"]) == pytest.approx(float((rebuilt - batch.values).square().mean()))
+    assert float(top.measure(drawn)["reconstruction"]) == pytest.approx(
+        float((rebuilt - batch.values).square().mean())
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -394,7 +469,9 @@ def test_several_visible_layers_lie_side_by_side(masked: bool) -> None:
     clamp = {"visible": parts["visible"], "label": (parts["label"], mask[:, 3:])}
 
     def bound() -> float:
-        return float(mean_field(machine, clamp, tolerance=1e-8).bound.mean()) - float(log_partition(machine)[0])
+        return float(mean_field(machine, clamp, tolerance=1e-8).bound.mean()) - float(
+            log_partition(machine)[0]
+        )
 
     assert_close(found, finite_differences(machine, bound), 1e-8)
 
@@ -403,28 +480,40 @@ def test_several_visible_layers_lie_side_by_side(masked: bool) -> None:
 def test_sparsity_pushes_a_layers_field_towards_its_target() -> None:
     """With cost c, running mean q and target t the field's extra slope is c(q − t): on the bias, and through ⟨s⟩ on the weights below."""
     machine, batch = machine_of("dbm"), batch_of("dbm")
-    plain, sparse = (game_of(machine, sparsity=sparsity) for sparsity in (None, {"hidden2": (0.1, 0.5)}))
+    plain, sparse = (
+        game_of(machine, sparsity=sparsity) for sparsity in (None, {"hidden2": (0.1, 0.5)})
+    )
     drawn = plain.draw(batch, Stream(0))
     sparse.draw(batch, Stream(0))
     sparse.settle(drawn)
     activity = 0.9 * 0.1 + 0.1 * drawn.means["hidden2"]
     assert torch.allclose(sparse.activity_hidden2, activity, atol=1e-14)
     names = [name for name, _ in machine.named_parameters()]
-    before, after = (dict(zip(names, game.gradient("machine", drawn), strict=True)) for game in (plain, sparse))
+    before, after = (
+        dict(zip(names, game.gradient("machine", drawn), strict=True)) for game in (plain, sparse)
+    )
     push = 0.5 * (activity - 0.1)
-    extra = {"bias.hidden2": push, "weight.hidden1-hidden2": torch.outer(drawn.means["hidden1"], push)}
+    extra = {
+        "bias.hidden2": push,
+        "weight.hidden1-hidden2": torch.outer(drawn.means["hidden1"], push),
+    }
     assert_close(after, {name: before[name] + extra.get(name, 0.0) for name in names}, 1e-12)
 
 
 @torch.no_grad()
 def test_sparsity_in_the_centred_gauge_moves_nothing_above_the_sparse_layer() -> None:
     machine, batch = machine_of("label"), batch_of("label")
-    plain, sparse = (game_of(machine, centred=True, sparsity=sparsity) for sparsity in (None, {"hidden1": (0.1, 0.5)}))
+    plain, sparse = (
+        game_of(machine, centred=True, sparsity=sparsity)
+        for sparsity in (None, {"hidden1": (0.1, 0.5)})
+    )
     drawn = plain.draw(batch, Stream(0))
     sparse.draw(batch, Stream(0))
     sparse.activity_hidden1.fill_(0.5)
     names = [name for name, _ in machine.named_parameters()]
-    before, after = (dict(zip(names, game.gradient("machine", drawn), strict=True)) for game in (plain, sparse))
+    before, after = (
+        dict(zip(names, game.gradient("machine", drawn), strict=True)) for game in (plain, sparse)
+    )
     push = torch.full((3,), 0.5 * 0.4, dtype=torch.float64)
     step = torch.outer(drawn.means["visible"] - plain.offset("visible"), push)
     extra = {
@@ -437,14 +526,26 @@ def test_sparsity_in_the_centred_gauge_moves_nothing_above_the_sparse_layer() ->
 
 @torch.no_grad()
 def test_in_bfloat16_chains_are_states_and_statistics_keep_their_digits() -> None:
-    machine = BoltzmannMachine.stack(Bernoulli(30), Bernoulli(20), Bernoulli(10)).initialise(0, std=0.3)
-    exact, rough = (ContrastiveGame(machine, chains=2000, steps=3, precision=precision) for precision in ("float32", "bfloat16"))
+    machine = BoltzmannMachine.stack(Bernoulli(30), Bernoulli(20), Bernoulli(10)).initialise(
+        0, std=0.3
+    )
+    exact, rough = (
+        ContrastiveGame(machine, chains=2000, steps=3, precision=precision)
+        for precision in ("float32", "bfloat16")
+    )
     batch = Batch(Stream(1).uniform((500, 30)).round())
     a, b = exact.draw(batch, Stream(2)), rough.draw(batch, Stream(2))
-    assert all(bool(((x == 0) | (x == 1)).all()) and x.dtype == torch.float32 for x in rough.chains.values())
+    assert all(
+        bool(((x == 0) | (x == 1)).all()) and x.dtype == torch.float32
+        for x in rough.chains.values()
+    )
     assert set(rough.state_dict()) == set(exact.state_dict())
-    same = torch.cat([(exact.chains[n] == rough.chains[n]).float().flatten() for n in machine.layers]).mean()
-    assert 0.95 < float(same) < 1.0  # the same uniforms against probabilities that differ in the third digit
+    same = torch.cat(
+        [(exact.chains[n] == rough.chains[n]).float().flatten() for n in machine.layers]
+    ).mean()
+    assert (
+        0.95 < float(same) < 1.0
+    )  # the same uniforms against probabilities that differ in the third digit
     for name in machine.layers:
         assert float((a.positive[name] - b.positive[name]).abs().max()) < 2e-3
     for x, y in zip(exact.gradient("machine", a), rough.gradient("machine", b), strict=True):
@@ -452,9 +553,14 @@ def test_in_bfloat16_chains_are_states_and_statistics_keep_their_digits() -> Non
         assert float((x - y).abs().max()) < 0.06  # 4.9 standard errors of 2000 chains' means
     machine.weight["visible-hidden1"].mul_(2)
     again = rough.draw(batch, Stream(3))
-    assert float((again.positive["hidden1"] - exact.draw(batch, Stream(3)).positive["hidden1"]).abs().max()) < 4e-3, (
-        "the rounded copy follows"
-    )
+    assert (
+        float(
+            (again.positive["hidden1"] - exact.draw(batch, Stream(3)).positive["hidden1"])
+            .abs()
+            .max()
+        )
+        < 4e-3
+    ), "the rounded copy follows"
 
 
 # ------------------------------------------------------------------ offsets, reports, processes
@@ -466,7 +572,9 @@ def test_offsets_start_at_the_base_rates_and_move_in_settle_alone() -> None:
     game = game_of(machine, centred=True, offset_rate=0.25)
     for name in machine.layers:
         units = machine.units(name)
-        assert torch.allclose(game.offset(name), units.signal(units.mean(machine.base(name)[None]))[0], atol=1e-14)
+        assert torch.allclose(
+            game.offset(name), units.signal(units.mean(machine.base(name)[None]))[0], atol=1e-14
+        )
     drawn = game.draw(batch_of("gaussian"), Stream(0))
     before = {n: game.offset(n).clone() for n in machine.layers}
     game.gradient("machine", drawn)
@@ -492,13 +600,18 @@ def test_two_processes_average_to_one(shape: str) -> None:
     """Chains, draws and gradients of two halves of a batch, to rounding."""
     machine, batch = machine_of(shape), batch_of(shape)
     whole = game_of(machine, chains=8, centred=True, stream=Stream(3))
-    halves = [game_of(machine, chains=4, centred=True, stream=Stream(3).shard(rank)) for rank in range(2)]
+    halves = [
+        game_of(machine, chains=4, centred=True, stream=Stream(3).shard(rank)) for rank in range(2)
+    ]
     together = whole.gradient("machine", whole.draw(batch, Stream(4)))
     parts = []
     for rank, game in enumerate(halves):
         mine = Batch(batch.values[2 * rank : 2 * rank + 2])
         parts.append(game.gradient("machine", game.draw(mine, Stream(4).shard(rank))))
-        assert all(torch.allclose(game.chains[n], whole.chains[n][4 * rank : 4 * rank + 4], atol=1e-12) for n in machine.layers)
+        assert all(
+            torch.allclose(game.chains[n], whole.chains[n][4 * rank : 4 * rank + 4], atol=1e-12)
+            for n in machine.layers
+        )
     for one, a, b in zip(together, *parts, strict=True):
         assert torch.allclose(one, (a + b) / 2, atol=1e-12)
 
@@ -512,7 +625,9 @@ def test_what_is_measured() -> None:
     assert set(measured) == {"reconstruction", "contrast", "mean_field_change", "dead_units"}
     assert all(x.ndim == 0 for x in measured.values())
     rebuilt = torch.sigmoid(machine.field("visible", drawn.positive))
-    assert float(measured["reconstruction"]) == pytest.approx(float((rebuilt - batch.values).square().mean()))
+    assert float(measured["reconstruction"]) == pytest.approx(
+        float((rebuilt - batch.values).square().mean())
+    )
     machine.bias["hidden1"][:2] = 100.0
     assert float(game.measure(game.draw(batch, Stream(0)))["dead_units"]) >= 2 / 6
 
@@ -527,17 +642,13 @@ def test_it_learns_in_float32_without_a_change_of_type() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"negative": "cd"}, "negative='cd': expected one of"),
-        ({"chains": 0}, "chains=0: expected a whole number"),
+        ({"negative": "cd"}, "negative='cd': expected 'persistent'"),
         ({"steps": 1.5}, "steps=1.5"),
-        ({"mean_field_steps": True}, "mean_field_steps=True"),
-        ({"posterior_sweeps": -1}, "posterior_sweeps=-1: expected a whole number, 0 or more"),
-        ({"offset_rate": 1.5}, "offset_rate=1.5: expected a number from 0 to 1"),
-        ({"gain": {"hidden": 2.0}}, r"gain: unknown layer 'hidden'; the layers are \['visible', 'hidden1'\]"),
-        ({"visible": "pixels"}, "visible: unknown layer 'pixels'"),
-        ({"visible": ("visible", "pixels")}, "visible: unknown layer 'pixels'"),
-        ({"sparsity": {"top": (0.1, 0.01)}}, "sparsity: unknown layer 'top'"),
-        ({"precision": "half"}, "precision='half': expected one of float32, bfloat16"),
+        ({"offset_rate": 1.5}, "offset_rate=1.5: expected"),
+        ({"gain": {"hidden": 2.0}}, r"gain=\('hidden',\): expected .* 'visible' or 'hidden1'"),
+        ({"visible": ("visible", "pixels")}, "visible=.*'pixels'"),
+        ({"sparsity": {"top": (0.1, 0.01)}}, "sparsity=.*'top'"),
+        ({"precision": "half"}, "precision='half'"),
     ],
 )
 def test_refusals(options: dict[str, Any], message: str) -> None:
@@ -546,5 +657,5 @@ def test_refusals(options: dict[str, Any], message: str) -> None:
 
 
 def test_continuous_layers_are_not_rounded() -> None:
-    with pytest.raises(ValueError, match=r"precision='bfloat16': the layers \['visible'\] have continuous values"):
+    with pytest.raises(ValueError, match="precision='bfloat16': continuous values"):
         game_of(machine_of("gaussian"), precision="bfloat16")

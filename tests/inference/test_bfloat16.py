@@ -31,7 +31,9 @@ def states_of(machine: BoltzmannMachine, colour: int) -> dict[str, Tensor]:
 
 def log_visible(machine: BoltzmannMachine) -> Tensor:
     """log p of every visible state, by enumeration; differentiable."""
-    logs = machine.log_marginal(0, states_of(machine, 0)).view(-1, 2 ** machine.units("visible").size)
+    logs = machine.log_marginal(0, states_of(machine, 0)).view(
+        -1, 2 ** machine.units("visible").size
+    )
     return torch.log_softmax(torch.logsumexp(logs, 0), 0)
 
 
@@ -56,7 +58,9 @@ def trained(shape: str) -> BoltzmannMachine:
 def conditional(machine: BoltzmannMachine, colour: int) -> Tensor:
     """P(colour = column | other colour = row) by the machine's own fields, in the type that it computes them in; float64."""
     given, to = states_of(machine, 1 - colour), states_of(machine, colour)
-    log_p = torch.zeros(len(next(iter(given.values()))), len(next(iter(to.values()))), dtype=torch.float64)
+    log_p = torch.zeros(
+        len(next(iter(given.values()))), len(next(iter(to.values()))), dtype=torch.float64
+    )
     for name, x in to.items():
         field = machine.field(name, given).double()
         log_p += field @ x.double().T - torch.nn.functional.softplus(field).sum(1, keepdim=True)
@@ -67,7 +71,12 @@ def stationary(machine: BoltzmannMachine) -> tuple[Tensor, Tensor]:
     """What the sweep leaves as it is, over the states of colour 0 and of colour 1."""
     first, second = conditional(machine, 0), conditional(machine, 1)
     kernel = first @ second  # from the state of colour 1 to the next one
-    equations = torch.cat([kernel.T - torch.eye(len(kernel), dtype=torch.float64), torch.ones(1, len(kernel), dtype=torch.float64)])
+    equations = torch.cat(
+        [
+            kernel.T - torch.eye(len(kernel), dtype=torch.float64),
+            torch.ones(1, len(kernel), dtype=torch.float64),
+        ]
+    )
     right = torch.zeros(len(equations), 1, dtype=torch.float64)
     right[-1] = 1.0
     after = torch.linalg.lstsq(equations, right, driver="gelsd").solution.squeeze(1)
@@ -103,7 +112,13 @@ def bias_of(machine: BoltzmannMachine, rough: BoltzmannMachine) -> tuple[float, 
     for colour, (mine, true) in enumerate(zip(stationary(rough), enumerated(machine), strict=True)):
         x = torch.cat(list(states_of(machine, colour).values()), 1).double()
         divergence = (true * (true.log() - mine.clamp_min(1e-300).log())).sum()
-        measures.append((float((mine - true).abs().sum()) / 2, float(((mine - true) @ x).abs().max()), float(divergence)))
+        measures.append(
+            (
+                float((mine - true).abs().sum()) / 2,
+                float(((mine - true) @ x).abs().max()),
+                float(divergence),
+            )
+        )
     return tuple(map(max, zip(*measures, strict=True)))  # type: ignore[return-value]
 
 

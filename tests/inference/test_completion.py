@@ -24,7 +24,11 @@ WHOLE = GAPS.all(1)
 def labelled(*hidden: int, std: float = 1.5) -> BoltzmannMachine:
     """Four visible units, hidden layers, three classes on top."""
     names = [f"hidden{i + 1}" for i in range(len(hidden))]
-    layers = {"visible": Bernoulli(4), **{name: Bernoulli(n) for name, n in zip(names, hidden, strict=True)}, "label": Categorical([3])}
+    layers = {
+        "visible": Bernoulli(4),
+        **{name: Bernoulli(n) for name, n in zip(names, hidden, strict=True)},
+        "label": Categorical([3]),
+    }
     path = ["visible", *names, "label"]
     machine = BoltzmannMachine(layers, itertools.pairwise(path)).double()
     generator = torch.Generator().manual_seed(5 if len(hidden) == 1 else 1)
@@ -36,13 +40,19 @@ def labelled(*hidden: int, std: float = 1.5) -> BoltzmannMachine:
 
 def truth(machine: BoltzmannMachine, clamp: dict[str, object]) -> torch.Tensor:
     """p(class | observed) by enumeration of the whole machine."""
-    joint = [exact.log_prob(machine, {**clamp, "label": torch.eye(3).double()[[k] * len(ROWS)]}) for k in range(3)]
+    joint = [
+        exact.log_prob(machine, {**clamp, "label": torch.eye(3).double()[[k] * len(ROWS)]})
+        for k in range(3)
+    ]
     return torch.softmax(torch.stack(joint, 1), 1)
 
 
 def bounds(machine: BoltzmannMachine, clamp: dict[str, object]) -> torch.Tensor:
     """p(class | observed) as it is when the bounds are compared."""
-    columns = [mean_field(machine, {**clamp, "label": torch.eye(3).double()[[k] * len(ROWS)]}).bound for k in range(3)]
+    columns = [
+        mean_field(machine, {**clamp, "label": torch.eye(3).double()[[k] * len(ROWS)]}).bound
+        for k in range(3)
+    ]
     return torch.softmax(torch.stack(columns, 1), 1)
 
 
@@ -52,15 +62,22 @@ def test_an_rbms_labels_are_summed_over_exactly() -> None:
     assert bool(found.exact.all())
     sums = exact.log_partition(machine, {"visible": ROWS})
     assert torch.allclose(found.values, torch.as_tensor(sums), atol=1e-10, rtol=0)
-    assert float((sums - mean_field(machine, {"visible": ROWS}).bound).max()) > 0.05, "the bound is tight here: the test is empty"
+    assert float((sums - mean_field(machine, {"visible": ROWS}).bound).max()) > 0.05, (
+        "the bound is tight here: the test is empty"
+    )
 
 
 def test_where_cells_are_missing_it_is_a_bound_and_the_other_rows_are_as_they_are_alone() -> None:
     machine = labelled(5)
-    found, alone = evidence(machine, {"visible": (ROWS, GAPS)}), evidence(machine, {"visible": ROWS[WHOLE]})
+    found, alone = (
+        evidence(machine, {"visible": (ROWS, GAPS)}),
+        evidence(machine, {"visible": ROWS[WHOLE]}),
+    )
     assert torch.equal(found.exact, WHOLE)
     assert torch.allclose(found.values[WHOLE], alone.values, atol=1e-12, rtol=0)
-    assert bool((found.values <= exact.log_partition(machine, {"visible": (ROWS, GAPS)}) + 1e-9).all())
+    assert bool(
+        (found.values <= exact.log_partition(machine, {"visible": (ROWS, GAPS)}) + 1e-9).all()
+    )
 
 
 def test_a_deep_machine_keeps_its_bound() -> None:
@@ -73,13 +90,19 @@ def test_a_deep_machine_keeps_its_bound() -> None:
 
 
 @pytest.mark.parametrize("hidden", [(5,), (4, 3)])
-def test_classes_given_some_of_the_cells_are_exact_where_the_machine_is_small(hidden: tuple[int, ...]) -> None:
+def test_classes_given_some_of_the_cells_are_exact_where_the_machine_is_small(
+    hidden: tuple[int, ...],
+) -> None:
     machine, clamp = labelled(*hidden), {"visible": (ROWS, GAPS)}
     found, right = class_log_prob(machine, "label", clamp).exp(), truth(machine, clamp)
     assert torch.allclose(found[~WHOLE], right[~WHOLE], atol=1e-10, rtol=0)
-    assert float((bounds(machine, clamp) - right)[~WHOLE].abs().max()) > 0.03, "the bounds are right here: the test is empty"
+    assert float((bounds(machine, clamp) - right)[~WHOLE].abs().max()) > 0.03, (
+        "the bounds are right here: the test is empty"
+    )
     whole = class_log_prob(machine, "label", {"visible": ROWS[WHOLE]}).exp()
-    assert torch.equal(found[WHOLE], whole)  # by the free energies, or the bounds, as without the others
+    assert torch.equal(
+        found[WHOLE], whole
+    )  # by the free energies, or the bounds, as without the others
 
 
 @pytest.mark.parametrize("hidden", [(5,), (4, 3)])
@@ -96,24 +119,36 @@ def test_a_row_has_the_same_chains_in_any_company() -> None:
     machine, options = labelled(5), {"max_states": 1, "sweeps": 20, "chains": 5}
     together = class_log_prob(machine, "label", {"visible": (ROWS, GAPS)}, **options)
     order = torch.tensor([3, 0, 2, 3, 1])
-    assert torch.allclose(class_log_prob(machine, "label", {"visible": (ROWS[order], GAPS[order])}, **options), together[order], atol=1e-12)
+    assert torch.allclose(
+        class_log_prob(machine, "label", {"visible": (ROWS[order], GAPS[order])}, **options),
+        together[order],
+        atol=1e-12,
+    )
     alone = class_log_prob(machine, "label", {"visible": (ROWS[2:3], GAPS[2:3])}, **options)
     assert torch.allclose(alone, together[2:3], atol=1e-12)
-    assert not torch.equal(class_log_prob(machine, "label", {"visible": (ROWS, GAPS)}, **options, random_state=1), together)
+    assert not torch.equal(
+        class_log_prob(machine, "label", {"visible": (ROWS, GAPS)}, **options, random_state=1),
+        together,
+    )
 
 
 def test_chains_of_their_own_are_what_means_have_by_default() -> None:
     machine, clamp = labelled(5), {"visible": (ROWS[[0, 0]], GAPS[[0, 0]])}
-    own, alike = (conditional_means(machine, clamp, sweeps=10, alike=alike)["label"] for alike in (False, True))
+    own, alike = (
+        conditional_means(machine, clamp, sweeps=10, alike=alike)["label"]
+        for alike in (False, True)
+    )
     assert not torch.equal(own[0], own[1])
     assert torch.equal(alike[0], alike[1])
 
 
 def test_the_layer_itself_is_not_to_be_clamped() -> None:
     machine = labelled(5)
-    with pytest.raises(ValueError, match="'label' is the layer whose classes are asked for"):
-        class_log_prob(machine, "label", {"visible": ROWS, "label": Held(torch.eye(3).double()[[0] * 5])})
-    with pytest.raises(ValueError, match="has 4 variables"):
+    with pytest.raises(ValueError, match="layer='label': expected a free layer"):
+        class_log_prob(
+            machine, "label", {"visible": ROWS, "label": Held(torch.eye(3).double()[[0] * 5])}
+        )
+    with pytest.raises(ValueError, match="with one categorical variable"):
         class_log_prob(machine, "visible", {"label": torch.eye(3).double()})
     with pytest.raises(ValueError, match="nothing is observed"):
         evidence(machine, {})

@@ -31,8 +31,12 @@ def rbm(continuous: Units) -> BoltzmannMachine:
     generator = np.random.default_rng(5)
     with torch.no_grad():
         for name, std in (("visible", 1.0), ("hidden1", 0.5)):
-            machine.bias[name].copy_(torch.from_numpy(generator.normal(-0.3, std, machine.bias[name].shape)))
-        machine.weight["visible-hidden1"].copy_(torch.from_numpy(generator.normal(0.0, 0.8, (3, 4))))
+            machine.bias[name].copy_(
+                torch.from_numpy(generator.normal(-0.3, std, machine.bias[name].shape))
+            )
+        machine.weight["visible-hidden1"].copy_(
+            torch.from_numpy(generator.normal(0.0, 0.8, (3, 4)))
+        )
     return machine
 
 
@@ -41,10 +45,15 @@ def one_row(machine: BoltzmannMachine, masked: bool) -> dict[str, tuple[Array, A
     if not masked:
         return {}
     held = {"visible": (np.array([0.7, 0.0, 0.0]), np.array([True, False, False]))}
-    return {**held, "hidden1": (np.array([0.0, 1.0, 0.0, 0.0]), np.array([False, True, False, False]))}
+    return {
+        **held,
+        "hidden1": (np.array([0.0, 1.0, 0.0, 0.0]), np.array([False, True, False, False])),
+    }
 
 
-def exact_draws(machine: BoltzmannMachine, clamp: dict[str, tuple[Array, Array]], seed: int) -> dict[str, Tensor]:
+def exact_draws(
+    machine: BoltzmannMachine, clamp: dict[str, tuple[Array, Array]], seed: int
+) -> dict[str, Tensor]:
     """ROWS independent states of the joint distribution, by enumeration and scipy's quantiles."""
     generator = np.random.default_rng(seed)
     listed = enumerate_states(machine, clamp)
@@ -59,7 +68,9 @@ def exact_draws(machine: BoltzmannMachine, clamp: dict[str, tuple[Array, Array]]
     if isinstance(machine.units("visible"), Gaussian):
         visible = generator.normal(centre, scale)
     else:
-        visible = stats.truncnorm.rvs(-centre / scale, np.inf, loc=centre, scale=scale, random_state=generator)
+        visible = stats.truncnorm.rvs(
+            -centre / scale, np.inf, loc=centre, scale=scale, random_state=generator
+        )
     if clamp:
         values, mask = clamp["visible"]
         visible[:, mask] = values[mask]
@@ -74,12 +85,25 @@ def functions(state: dict[str, Tensor]) -> Array:
     return np.concatenate([v, v**2, v[:, [0]] * v[:, 1:], h, products, *tails], 1)
 
 
-def worst_alarm(machine: BoltzmannMachine, clamp: dict[str, tuple[Array, Array]] | None = None) -> float:
+def worst_alarm(
+    machine: BoltzmannMachine, clamp: dict[str, tuple[Array, Array]] | None = None
+) -> float:
     """The smallest p-value of the list, times its length: a sound kernel goes below 1e-6 once in a million."""
     clamp = clamp or {}
     truth = functions(exact_draws(machine, clamp, seed=1))
-    held = {name: tuple(torch.from_numpy(np.tile(a, (ROWS, 1))) for a in pair) for name, pair in clamp.items()}
-    moved = functions(gibbs.run(machine, exact_draws(machine, clamp, seed=2), steps=SWEEPS, random_state=Stream(3), clamp=held))
+    held = {
+        name: tuple(torch.from_numpy(np.tile(a, (ROWS, 1))) for a in pair)
+        for name, pair in clamp.items()
+    }
+    moved = functions(
+        gibbs.run(
+            machine,
+            exact_draws(machine, clamp, seed=2),
+            steps=SWEEPS,
+            random_state=Stream(3),
+            clamp=held,
+        )
+    )
     spread = np.sqrt((truth.var(0) + moved.var(0)) / ROWS)
     certain = spread == 0
     assert np.array_equal(truth.mean(0)[certain], moved.mean(0)[certain])
@@ -126,7 +150,9 @@ class Noisy(Rectified):
     """max(0, N(f, σ²)): the approximation that has no energy."""
 
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
-        return (field + self.variance.sqrt() * stream.normal(field.shape, field.dtype)).clamp(min=0.0)
+        return (field + self.variance.sqrt() * stream.normal(field.shape, field.dtype)).clamp(
+            min=0.0
+        )
 
 
 class Exponential(Rectified):

@@ -11,19 +11,35 @@ from equilibria.inference import gibbs
 from equilibria.inference.clamp import Held, parse, take
 from equilibria.random import Stream
 from equilibria.units import Gaussian, Rectified
-from exact import DISCRETE, MACHINES, clamps_of, energy, enumerate_states, machine_of, values_of
+from exact import (
+    DISCRETE,
+    MACHINES,
+    clamps_of,
+    energy,
+    enumerate_states,
+    machine_of,
+    paired,
+    values_of,
+)
 from kernels import ALARM, CHAINS, colour_states, follow, joint, number, transition
 
 
 @pytest.mark.parametrize("shape", DISCRETE)
-@pytest.mark.parametrize("beta", [1.0, 0.5, 0.0])
-@pytest.mark.parametrize("clamp", [None, "masked", "several", "hidden"])
+@pytest.mark.parametrize(
+    ("beta", "clamp"), [(1.0, None), (0.5, "masked"), (1.0, "several"), (0.0, "hidden")]
+)
 @torch.no_grad()
-def test_the_kernel_leaves_the_enumerated_distribution_as_it_is(shape: str, beta: float, clamp: str | None) -> None:
+def test_the_kernel_leaves_the_enumerated_distribution_as_it_is(
+    shape: str, beta: float, clamp: str | None
+) -> None:
     """π P = π to 1e-10, where P(x, y) = P₀(y₀ | x₁) P₁(y₁ | y₀): P forgets x₀, so π P is two small products."""
     machine = machine_of(shape)
     for row in range(1 if clamp is None else 4):
-        held = {} if clamp is None else take(parse(machine, clamps_of(shape)[clamp]), slice(row, row + 1))
+        held = (
+            {}
+            if clamp is None
+            else take(parse(machine, clamps_of(shape)[clamp]), slice(row, row + 1))
+        )
         zero, one = colour_states(machine, 0, held), colour_states(machine, 1, held)
         pi = joint(machine, zero, one, beta)
         first = transition(machine, 0, one, zero, held, beta)
@@ -38,10 +54,11 @@ def test_the_kernel_leaves_the_enumerated_distribution_as_it_is(shape: str, beta
 
 
 @pytest.mark.parametrize("shape", MACHINES)
-@pytest.mark.parametrize("beta", [1.0, 0.5])
-@pytest.mark.parametrize("clamped", [False, True])
+@pytest.mark.parametrize(("beta", "clamped"), [(1.0, True), (0.5, False)])
 @torch.no_grad()
-def test_a_sweep_draws_under_the_machines_fields_in_that_order(shape: str, beta: float, clamped: bool) -> None:
+def test_a_sweep_draws_under_the_machines_fields_in_that_order(
+    shape: str, beta: float, clamped: bool
+) -> None:
     machine = machine_of(shape)
     held = parse(machine, clamps_of(shape)["masked"]) if clamped else {}
     state = gibbs.start(machine, 4, 1)
@@ -56,8 +73,7 @@ def test_a_sweep_draws_under_the_machines_fields_in_that_order(shape: str, beta:
     assert all(torch.equal(state[n], before[n]) for n in state)
 
 
-@pytest.mark.parametrize("shape", DISCRETE)
-@pytest.mark.parametrize("clamp", [None, "masked"])
+@pytest.mark.parametrize(("shape", "clamp"), paired(DISCRETE, (None, "masked"), 1))
 @torch.no_grad()
 def test_real_draws_follow_the_row_of_the_matrix(shape: str, clamp: str | None) -> None:
     """200,000 chains from one state, G-test against P(x, ·); a sound kernel fails once in a million.
@@ -70,9 +86,14 @@ def test_real_draws_follow_the_row_of_the_matrix(shape: str, clamp: str | None) 
     zero, one = colour_states(machine, 0, held), colour_states(machine, 1, held)
     start = {n: x[-1:] for n, x in {**zero, **one}.items()}
     at_start = {n: start[n] for n in machine.colours[1]}
-    row = transition(machine, 0, at_start, zero, held, 1.0)[0][:, None] * transition(machine, 1, zero, one, held, 1.0)
+    row = transition(machine, 0, at_start, zero, held, 1.0)[0][:, None] * transition(
+        machine, 1, zero, one, held, 1.0
+    )
     whole = {n: x.expand(CHAINS, -1) for n, x in start.items()}
-    everywhere = {n: Held(h.values.expand(CHAINS, -1), None if h.mask is None else h.mask.expand(CHAINS, -1)) for n, h in held.items()}
+    everywhere = {
+        n: Held(h.values.expand(CHAINS, -1), None if h.mask is None else h.mask.expand(CHAINS, -1))
+        for n, h in held.items()
+    }
     drawn, _ = gibbs.sweep(machine, whole, Stream(5).child(shape), everywhere)
 
     at = number(drawn, zero), number(drawn, one)
@@ -91,13 +112,22 @@ def test_continuous_conditionals_are_ratios_of_the_joint_density(shape: str, bet
         units = machine.units(name)
         other = {**state, name: values_of(machine, name, 50, seed=77)}
         field = machine.field(name, state, beta)
-        if isinstance(units, Gaussian | Rectified):  # the law that sample is held to in test_units, up to what cutting it divides by
+        if isinstance(
+            units, Gaussian | Rectified
+        ):  # the law that sample is held to in test_units, up to what cutting it divides by
             law = torch.distributions.Normal(field, units.variance.sqrt())
             ratio = (law.log_prob(state[name]) - law.log_prob(other[name])).sum(1).numpy()
         else:
             low, scale = units.lowest, 1 - units.lowest
             coin = torch.distributions.Bernoulli(logits=scale * field)
-            ratio = (coin.log_prob((state[name] - low) / scale) - coin.log_prob((other[name] - low) / scale)).sum(1).numpy()
+            ratio = (
+                (
+                    coin.log_prob((state[name] - low) / scale)
+                    - coin.log_prob((other[name] - low) / scale)
+                )
+                .sum(1)
+                .numpy()
+            )
         truth = energy(machine, {n: x.numpy() for n, x in other.items()}, beta) - energy(
             machine, {n: x.numpy() for n, x in state.items()}, beta
         )
@@ -113,7 +143,9 @@ def test_the_long_run_of_a_gaussian_machine() -> None:
     for name in machine.layers:
         units = machine.units(name)
         signal = units.signal(state[name])
-        error = (signal.mean(0) - torch.from_numpy(listed.probabilities @ listed.signals[name])) / (signal.std(0) / 200)
+        error = (signal.mean(0) - torch.from_numpy(listed.probabilities @ listed.signals[name])) / (
+            signal.std(0) / 200
+        )
         assert float(error.abs().max()) < stats.norm.isf(ALARM / 2)
 
 
@@ -137,14 +169,22 @@ def test_two_shards_draw_what_one_process_draws(shape: str) -> None:
             assert torch.allclose(moved[name], after[name][mine], rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
-@pytest.mark.parametrize("clamp", [None, "whole", "masked"])
+@pytest.mark.parametrize(
+    ("steps", "clamp"), [(0, None), (0, "whole"), (1, "masked"), (3, None), (3, "whole")]
+)
 def test_run_leaves_what_it_was_given(steps: int, clamp: str | None) -> None:
     machine = machine_of("dbm")
     given = None if clamp is None else clamps_of("dbm")[clamp]
     state = {n: values_of(machine, n, 4, seed=9) for n in machine.layers}
     kept = {n: x.clone() for n, x in state.items()}
-    held = None if given is None else {n: (v[0].clone(), v[1].clone()) if isinstance(v, tuple) else v.clone() for n, v in given.items()}
+    held = (
+        None
+        if given is None
+        else {
+            n: (v[0].clone(), v[1].clone()) if isinstance(v, tuple) else v.clone()
+            for n, v in given.items()
+        }
+    )
     after = gibbs.run(machine, state, steps=steps, random_state=0, clamp=held)
     for name, x in after.items():
         x.fill_(0.5)  # and what comes back shares no memory with what went in
@@ -162,8 +202,9 @@ def test_run_takes_numpy_and_repeats_itself() -> None:
     assert not all(torch.equal(runs[0][n], runs[2][n]) for n in state)
 
 
-@pytest.mark.parametrize("shape", MACHINES)
-@pytest.mark.parametrize("clamp", ["whole", "masked", "several", "hidden"])
+@pytest.mark.parametrize(
+    ("shape", "clamp"), paired(MACHINES, ("whole", "masked", "several", "hidden"), 1)
+)
 def test_a_clamp_holds_throughout(shape: str, clamp: str) -> None:
     machine, given = machine_of(shape), clamps_of(shape)[clamp]
     state = gibbs.start(machine, 4, 0, given)
@@ -191,8 +232,7 @@ def test_start_is_the_base_rates() -> None:
         assert float(((x.mean(0) - mean) / (mean * (1 - mean) / 40_000).sqrt()).abs().max()) < 4.9
 
 
-@pytest.mark.parametrize(("steps", "message"), [(-1, "steps=-1"), (1.5, "steps=1.5"), (True, "steps=True")])
-def test_a_bad_number_of_steps_is_refused(steps: object, message: str) -> None:
+def test_a_bad_number_of_steps_is_refused() -> None:
     machine = machine_of("rbm")
-    with pytest.raises(ValueError, match=message):
-        gibbs.run(machine, gibbs.start(machine, 1), steps=steps)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"steps=1\.5: expected a whole number"):
+        gibbs.run(machine, gibbs.start(machine, 2), steps=1.5)  # type: ignore[arg-type]

@@ -15,7 +15,9 @@ from research.coupling import Coupling
 
 
 def linear(prior: str = "normal", latent_dim: int = 3, size: int = 7) -> Generator:
-    return Generator(MLP((latent_dim, size), stream=Stream(1)).double().requires_grad_(False), latent_dim, prior)
+    return Generator(
+        MLP((latent_dim, size), stream=Stream(1)).double().requires_grad_(False), latent_dim, prior
+    )
 
 
 @pytest.mark.parametrize("prior", ["normal", "uniform", "mixed"])
@@ -31,9 +33,14 @@ def test_codes_of_a_linear_generator_are_recovered(prior: str) -> None:
 def test_of_other_rows_the_code_is_the_least_squares_one() -> None:
     """‖W z + b − x‖² + w ‖z‖² is least at (WᵀW + w)⁻¹ Wᵀ (x − b)."""
     generator, x = linear(), 2 * Stream(5).normal((15, 7), torch.float64)
-    weights, bias = generator.network.layers[0].weight.numpy(), generator.network.layers[0].bias.numpy()
+    weights, bias = (
+        generator.network.layers[0].weight.numpy(),
+        generator.network.layers[0].bias.numpy(),
+    )
     for weight in (0.0, 0.7):
-        truth = np.linalg.solve(weights.T @ weights + weight * np.eye(3), weights.T @ (x.numpy() - bias).T).T
+        truth = np.linalg.solve(
+            weights.T @ weights + weight * np.eye(3), weights.T @ (x.numpy() - bias).T
+        ).T
         found = invert(generator, x, Stream(3), weight=weight)
         assert np.abs(found.noise.numpy() - truth).max() < 1e-4
         residuals = np.square(truth @ weights.T + bias - x.numpy()).sum(1)
@@ -73,8 +80,13 @@ def test_coins_are_those_of_the_best_start() -> None:
 
 
 def test_a_condition_goes_with_its_row() -> None:
-    generator = Generator(MLP((2 + 3, 8, 6), activation="tanh", stream=Stream(0)).double().requires_grad_(False), 2)
-    z, condition = Stream(1).normal((10, 2), torch.float64), Stream(2).normal((10, 3), torch.float64)
+    generator = Generator(
+        MLP((2 + 3, 8, 6), activation="tanh", stream=Stream(0)).double().requires_grad_(False), 2
+    )
+    z, condition = (
+        Stream(1).normal((10, 2), torch.float64),
+        Stream(2).normal((10, 3), torch.float64),
+    )
     found = invert(generator, generator(z, condition), Stream(3), condition=condition)
     assert float(found.residuals.max()) < 1e-8
     assert torch.allclose(found.noise, z, atol=1e-3)
@@ -89,7 +101,9 @@ def test_several_codes_that_are_as_good_show() -> None:
         def forward(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
             return z**2 + self.shift
 
-    found = invert(Generator(Even(), 1), torch.full((30, 1), 1.0, dtype=torch.float64), Stream(0), starts=16)
+    found = invert(
+        Generator(Even(), 1), torch.full((30, 1), 1.0, dtype=torch.float64), Stream(0), starts=16
+    )
     assert torch.allclose(found.noise.abs(), torch.ones(30, 1, dtype=torch.float64), atol=1e-4)
     assert float(found.spread.min()) > 0.4, "of 16 starts at least one is on the other side of 0"
 
@@ -119,7 +133,9 @@ def test_the_way_between_two_codes() -> None:
     assert torch.allclose(way[-1], b)
     lengths = torch.linspace(float(a.norm()), float(b.norm()), 5, dtype=torch.float64)
     assert torch.allclose(way.norm(dim=1), lengths)
-    angles = torch.arccos((way[1:] * way[:-1]).sum(1) / (way[1:].norm(dim=1) * way[:-1].norm(dim=1)))
+    angles = torch.arccos(
+        (way[1:] * way[:-1]).sum(1) / (way[1:].norm(dim=1) * way[:-1].norm(dim=1))
+    )
     assert torch.allclose(angles, angles[:1].expand(4), atol=1e-9)
     assert torch.allclose(interpolate(a, b, 3, uniform)[1], (a + b) / 2)
     coins = interpolate(a, b, 5, mixed)[:, 2:]
@@ -132,13 +148,22 @@ def test_the_way_between_two_codes() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: invert(linear(), torch.zeros(2, 7), Stream(0), starts=0), "starts=0, steps=300"),
+        (lambda: invert(linear(), torch.zeros(2, 7), Stream(0), starts=0), "starts=0"),
         (lambda: invert(linear(), torch.zeros(2, 7), Stream(0), rate=0.0), "rate=0.0"),
-        (lambda: invert(linear(), torch.zeros(2, 6), Stream(0)), r"x has rows of shape \(6,\), the generator makes \(7,\)"),
-        (lambda: interpolate(torch.zeros(3), torch.zeros(3), 1, linear()), "steps=1: expected at least 2"),
-        (lambda: interpolate(torch.zeros(3), torch.zeros(2), 4, linear()), r"b has shape \(2,\): expected one code, \(3,\)"),
+        (
+            lambda: invert(linear(), torch.zeros(2, 6), Stream(0)),
+            r"x has rows of shape \(6,\), the generator makes \(7,\)",
+        ),
+        (lambda: interpolate(torch.zeros(3), torch.zeros(3), 1, linear()), "steps=1: expected"),
+        (
+            lambda: interpolate(torch.zeros(3), torch.zeros(2), 4, linear()),
+            r"b has shape \(2,\): expected \(3,\)",
+        ),
         (lambda: directions(torch.zeros(3, 2), torch.zeros(3)), "labels: expected 3 of 0 and 1"),
-        (lambda: directions(torch.zeros(3, 2), torch.tensor([0, 1])), "labels: expected 3 of 0 and 1"),
+        (
+            lambda: directions(torch.zeros(3, 2), torch.tensor([0, 1])),
+            "labels: expected 3 of 0 and 1",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(call, message: str) -> None:

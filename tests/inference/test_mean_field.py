@@ -10,7 +10,15 @@ from equilibria.inference.clamp import parse
 from equilibria.inference.mean_field import MeanField, bounds_of_states, mean_field, update
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.units import Bernoulli, Gaussian, Rectified, Spin, Units
-from exact import MACHINES, clamps_of, finite_differences, log_partition, machine_of, values_of
+from exact import (
+    MACHINES,
+    clamps_of,
+    finite_differences,
+    log_partition,
+    machine_of,
+    paired,
+    values_of,
+)
 
 CLAMPS = ("whole", "masked", "several", "hidden")
 TIGHT = {"tolerance": 1e-14, "max_steps": 5000}
@@ -23,9 +31,10 @@ def solve(machine: BoltzmannMachine, clamp: dict[str, object]) -> MeanField:
 
 @pytest.mark.parametrize("shape", MACHINES)
 @pytest.mark.parametrize("clamp", CLAMPS)
-@pytest.mark.parametrize("seed", range(2))
-def test_the_bound_never_falls_and_never_passes_the_truth(shape: str, clamp: str, seed: int) -> None:
-    machine, given = machine_of(shape, seed=seed), clamps_of(shape)[clamp]
+def test_the_bound_never_falls_and_never_passes_the_truth(
+    shape: str, clamp: str
+) -> None:
+    machine, given = machine_of(shape), clamps_of(shape)[clamp]
     q = mean_field(machine, given, tolerance=1e-9)
     assert bool(q.converged.all())
     assert float(q.trace.diff(dim=0).min()) > -1e-10
@@ -39,22 +48,27 @@ def test_states_held_in_turn_are_states_that_are_clamped(shape: str) -> None:
     """Every layer of every machine, the others whole, in part or free."""
     machine = machine_of(shape)
     for layer in machine.layers:
-        given = {name: values_of(machine, name, 3, seed=1) for name in machine.layers if name != layer}
+        given = {
+            name: values_of(machine, name, 3, seed=1) for name in machine.layers if name != layer
+        }
         first = next(iter(given))
         mask = torch.zeros_like(given[first], dtype=torch.bool)
         if machine.units(first).variables == machine.units(first).size:
             mask[:, 0] = True
         states = values_of(machine, layer, 2, seed=2)
-        clamps = [given, {first: given[first]}] + ([{first: (given[first], mask)}] if bool(mask.any()) else [])
+        clamps = [given, {first: given[first]}] + (
+            [{first: (given[first], mask)}] if bool(mask.any()) else []
+        )
         for clamp in clamps:
             found = bounds_of_states(machine, parse(machine, clamp), layer, states, tolerance=1e-10)
             for i, state in enumerate(states):
-                alone = mean_field(machine, {**clamp, layer: state.expand(3, -1)}, tolerance=1e-10).bound
+                alone = mean_field(
+                    machine, {**clamp, layer: state.expand(3, -1)}, tolerance=1e-10
+                ).bound
                 assert torch.allclose(found[:, i], alone, atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize("shape", MACHINES)
-@pytest.mark.parametrize("clamp", CLAMPS)
+@pytest.mark.parametrize(("shape", "clamp"), paired(MACHINES, CLAMPS))
 @torch.no_grad()
 def test_the_bound_is_expected_energy_plus_entropy(shape: str, clamp: str) -> None:
     """L = E_Q[−E] + H(Q) with Q's means alone, the entropies written out, less what E[x²]/2σ² exceeds its value at the mean by."""
@@ -82,7 +96,9 @@ def entropy(units: Units, x: torch.Tensor) -> torch.Tensor:
     if isinstance(units, Rectified):
         # H = E[(x − f)²]/2σ² + log σ√2π + log Φ(f/σ), and E[(x − f)²] less the variance is (E[x] − f)²
         variance, centre = units.variance, units.field_of(x)
-        normaliser = 0.5 * torch.log(2 * torch.pi * variance) + torch.from_numpy(stats.norm.logcdf(centre / variance.sqrt()))
+        normaliser = 0.5 * torch.log(2 * torch.pi * variance) + torch.from_numpy(
+            stats.norm.logcdf(centre / variance.sqrt())
+        )
         return normaliser + (x - centre).square() / (2 * variance)
     return torch.special.entr(x)
 
@@ -92,7 +108,9 @@ def test_it_is_exact_for_an_rbm_and_where_one_colour_is_observed() -> None:
         machine = machine_of(shape)
         given = {n: values_of(machine, n, 5, seed=i) for i, n in enumerate(machine.colours[0])}
         q = solve(machine, given)
-        assert torch.allclose(q.bound, torch.from_numpy(log_partition(machine, given)), atol=1e-12, rtol=0)
+        assert torch.allclose(
+            q.bound, torch.from_numpy(log_partition(machine, given)), atol=1e-12, rtol=0
+        )
         assert int(q.steps.max()) <= 2
 
 
@@ -102,7 +120,10 @@ def test_a_row_knows_nothing_of_the_rows_beside_it(shape: str, clamp: str) -> No
     machine, given = machine_of(shape), clamps_of(shape)[clamp]
     q = mean_field(machine, given)
     for row in range(4):
-        one = {n: tuple(t[row : row + 1] for t in v) if isinstance(v, tuple) else v[row : row + 1] for n, v in given.items()}
+        one = {
+            n: tuple(t[row : row + 1] for t in v) if isinstance(v, tuple) else v[row : row + 1]
+            for n, v in given.items()
+        }
         alone = mean_field(machine, one)
         assert int(alone.steps[0]) == int(q.steps[row])
         assert float(alone.bound[0]) == pytest.approx(float(q.bound[row]), abs=1e-12)
@@ -110,8 +131,7 @@ def test_a_row_knows_nothing_of_the_rows_beside_it(shape: str, clamp: str) -> No
             assert torch.allclose(alone.means[name][0], q.means[name][row], atol=1e-13, rtol=0)
 
 
-@pytest.mark.parametrize("shape", MACHINES)
-@pytest.mark.parametrize("clamp", CLAMPS)
+@pytest.mark.parametrize(("shape", "clamp"), paired(MACHINES, CLAMPS))
 @torch.no_grad()
 def test_the_fixed_point_satisfies_the_equations(shape: str, clamp: str) -> None:
     """Every free cell is the mean of its units under the field of the others' means, every observed one its value."""
@@ -124,12 +144,14 @@ def test_the_fixed_point_satisfies_the_equations(shape: str, clamp: str) -> None
         assert float((q.means[name] - expected).abs().max()) < 1e-12
 
 
-@pytest.mark.parametrize("shape", ["rbm", "dbm", "softmax", "gaussian", "label", "spin", "learned", "rectified"])
+@pytest.mark.parametrize("shape", ["dbm", "softmax", "gaussian", "spin", "learned", "rectified"])
 @pytest.mark.parametrize("clamp", ["whole", "masked"])
 def test_the_bounds_gradient_is_the_products_of_means(shape: str, clamp: str) -> None:
     """At the fixed point d(bound)/dW = ⟨s_a⟩⟨s_b⟩ᵀ and d(bound)/db = ⟨s⟩: the positive phase of learning."""
     machine, given = machine_of(shape), clamps_of(shape)[clamp]
-    slopes = finite_differences(machine, lambda: float(mean_field(machine, given, tolerance=FLAT).bound.mean()))
+    slopes = finite_differences(
+        machine, lambda: float(mean_field(machine, given, tolerance=FLAT).bound.mean())
+    )
     q = solve(machine, given)
     signal = {n: machine.units(n).signal(x).detach() for n, x in q.means.items()}
     for name in machine.layers:
@@ -138,8 +160,7 @@ def test_the_bounds_gradient_is_the_products_of_means(shape: str, clamp: str) ->
         assert float((slopes[f"weight.{a}-{b}"] - signal[a].T @ signal[b] / 4).abs().max()) < 1e-9
 
 
-@pytest.mark.parametrize("shape", MACHINES)
-@pytest.mark.parametrize("clamp", ["whole", "masked"])
+@pytest.mark.parametrize(("shape", "clamp"), paired(MACHINES, ("whole", "masked"), 1))
 def test_update_takes_the_same_steps(shape: str, clamp: str) -> None:
     machine, given = machine_of(shape), clamps_of(shape)[clamp]
     with torch.no_grad():
@@ -147,14 +168,18 @@ def test_update_takes_the_same_steps(shape: str, clamp: str) -> None:
     q = mean_field(machine, given, tolerance=0.0, max_steps=3)
     for name in means:
         assert torch.allclose(means[name], q.means[name], atol=1e-14, rtol=0)
-    assert set(fields) == {n for n in machine.layers if n not in given or isinstance(given[n], tuple)}
+    assert set(fields) == {
+        n for n in machine.layers if n not in given or isinstance(given[n], tuple)
+    }
     assert change.ndim == 0
 
 
 def test_update_is_done_at_once_where_one_colour_is_observed() -> None:
     machine = machine_of("rbm")
     with torch.no_grad():
-        means, fields, change = update(machine, parse(machine, {"visible": values_of(machine, "visible", 3)}), steps=50)
+        means, fields, change = update(
+            machine, parse(machine, {"visible": values_of(machine, "visible", 3)}), steps=50
+        )
         assert torch.equal(means["hidden1"], torch.sigmoid(fields["hidden1"]))
     assert float(change) == 0.0
 

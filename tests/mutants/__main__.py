@@ -19,7 +19,9 @@ def caught(mutant: Mutant) -> str:
         try:
             CHECKS[mutant.check]()
         except AssertionError as error:
-            return (str(error).splitlines() or ["the numbers are not the enumerated ones"])[0] or "the numbers are not the enumerated ones"
+            return (str(error).splitlines() or ["the numbers are not the enumerated ones"])[
+                0
+            ] or "the numbers are not the enumerated ones"
     return ""
 
 
@@ -32,7 +34,9 @@ def main() -> int:
     for mutant in MUTANTS:
         found = bool(caught(mutant))
         survivors += not found
-        print(f"{mutant.name:<{width}}  {'caught by ' + mutant.check if found else 'GOT THROUGH ' + mutant.check}")
+        print(
+            f"{mutant.name:<{width}}  {'caught by ' + mutant.check if found else 'GOT THROUGH ' + mutant.check}"
+        )
     print(f"{len(MUTANTS)} planted, {len(MUTANTS) - survivors} caught")
     return int(survivors > 0)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from equilibria.inference import annealing, exact
+from equilibria.inference import exact, partition
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.units import Bernoulli, Gaussian, Spin
@@ -79,5 +79,5 @@ def test_the_draws_are_the_same_draws() -> None:
     )
     machine = machine_of("spin", std=0.5)
     binary, constant = to_binary(machine)
-    first, second = (annealing.log_partition(m, chains=20, betas=20) for m in (machine, binary))
+    first, second = (partition.forward_ais(m, chains=20, betas=20) for m in (machine, binary))
     assert first.value == pytest.approx(second.value - constant, abs=1e-10)

@@ -10,8 +10,8 @@ import numpy as np
 from scipy import special, stats
 
 from equilibria import check
-from equilibria.inference.density_ratio import fit_ratio
-from equilibria.inference.weights import effective
+from equilibria.inference.ratio import fit_ratio
+from equilibria.inference.partition import effective
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, as_stream
 

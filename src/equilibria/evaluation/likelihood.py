@@ -131,7 +131,7 @@ def row_bounds(
 def _keyed_draws(
     model: BeliefNetwork, table: Tensor, samples: int, importance: int, stream: Stream
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(bounds of the distinct rows (distinct, samples), each row's place among them, their counts)."""
+    """Of the distinct rows: (their bounds, each row's place among them, their counts)."""
     distinct, place, counts = torch.unique(table, dim=0, return_inverse=True, return_counts=True)
     contents = (row.tobytes() for row in distinct.double().cpu().numpy())
     keys = [hashlib.blake2b(content, digest_size=8).hexdigest() for content in contents]
@@ -226,7 +226,7 @@ def mean_of(found: RowBounds, log_z: Measure, log_volume: Any = 0.0) -> Measure:
 
 
 def free_energy_gap(model: Any, train: Any, held_out: Any, **how: Any) -> Measure:
-    """Mean free energy of held-out rows minus that of training rows, in nats: a measure of overfitting.
+    """Mean free energy of held-out rows minus that of training rows, in nats: overfitting.
 
     It is the gap in mean log-likelihood, and needs no log Z. Where hidden layers depend on each
     other the variational free energy, minus the bound, takes the free energy's place. ``how`` are

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from equilibria.check import choice, number, whole
+from equilibria.check import choice, number, sequence, whole
 from equilibria.data import Batch
 from equilibria.games.game import Game
 from equilibria.games.replicas import Snapshots, moves, remember
@@ -171,8 +171,10 @@ class ContrastiveGame(Game):
         self.offset_rate = number(0, 1)("offset_rate", offset_rate)
         self.overlap, self.sparsity = number(0, 1)("overlap", overlap), dict(sparsity or {})
         self.precision = choice(*PRECISION)("precision", precision)
-        for name in (*self.visible, *self.gain, *self.sparsity):
-            choice(*layers)("layer", name)
+        layer = sequence(choice(*layers), least=0)
+        layer("visible", self.visible)
+        layer("gain", tuple(self.gain))
+        layer("sparsity", tuple(self.sparsity))
         tempered, rough = negative in TEMPERED, PRECISION[precision] is not None
         if rough and not all(machine.units(name).bounded for name in layers):
             said = "continuous values would be rounded to three digits"
@@ -291,7 +293,7 @@ class ContrastiveGame(Game):
     def _drawn(
         self, values: State, fields: State, held: Mapping[str, Held], *keys: Stream
     ) -> dict[str, Tensor]:
-        """``values`` with the free layers drawn from their fields; without a stream, their means."""
+        """``values`` with free layers drawn from their fields; without a key, their means."""
         state = dict(values)
         for name, field in fields.items():
             units = self.machine.units(name)
@@ -302,7 +304,7 @@ class ContrastiveGame(Game):
     def _completed(
         self, means: State, fields: State, held: Mapping[str, Held], stream: Stream
     ) -> dict[str, Tensor]:
-        """Draws of what is free, from mean field on; of ``colours[1]`` its means given the other."""
+        """Draws of what is free, from mean field on; of ``colours[1]`` its means."""
         state, last = self._drawn(means, fields, held, stream.child("first")), fields
         for step in range(self.posterior_sweeps):
             key = stream.child("sweep", step)
@@ -324,7 +326,7 @@ class ContrastiveGame(Game):
         return state, last
 
     def replica_ladder(self) -> list[ladder.Replica]:
-        """The chains' ladder as it is now, the machine last; empty where chains are not tempered."""
+        """The chains' ladder, the machine last; empty where chains are not tempered."""
         if self.snapshots is not None:
             return ladder.trajectory(self.machine, self.snapshots.machines(self.machine))
         return ladder.temperatures(self.machine, self.betas) if self.betas else []

@@ -1,4 +1,4 @@
-"""The replicas below a game's tempered chains: their moves, and the earlier machines they belong to.
+"""The replicas below a game's tempered chains: their moves and the earlier machines.
 
 Everything is kept in buffers of one shape, so that a checkpoint holds it like anything else.
 """
@@ -53,7 +53,7 @@ def remember(
     acceptance: Tensor,
     overlap: float,
 ) -> None:
-    """Add the machine to the trajectory if the newest snapshot swaps with it less often than ``overlap``.
+    """Add the machine to the trajectory if its swaps are rarer than ``overlap``.
 
     Its replica starts where the chains are. Where there is no room the snapshot goes whose two
     neighbours will swap most readily, which is about the product of their swaps with it; unless
@@ -118,7 +118,7 @@ class Snapshots(nn.Module):
         self.used -= 1
 
     def machines(self, like: BoltzmannMachine) -> list[BoltzmannMachine]:
-        """The snapshots in use as machines built like ``like``: views, for use within one update."""
+        """The snapshots in use as machines like ``like``: views, for use within one update."""
         count = int(self.used)
         if any(b.device != like.device or b.dtype != like.dtype for b in self._built):
             self._built.clear()

@@ -84,15 +84,16 @@ def parse(
             units.check(values, here)
             hold = Held(values)
         else:
+            variables = units.per_variable(mask)
             if not bool(torch.isfinite(values[mask]).all()):
                 raise ValueError(
-                    f"{here}: an observed cell is not finite; mark it missing in the mask"
+                    f"{here}: an observed cell is NaN or infinite; mask it"
                 )
             # the free cells get a possible value, so that the observed ones are judged
             typical = units.mean(torch.zeros_like(values))
             units.check(torch.where(mask, values, typical), here)
             values = torch.where(mask, values, torch.zeros_like(values))
-            hold = Held(values, mask, units.per_variable(mask))
+            hold = Held(values, mask, variables)
         if rows is not None and len(values) != rows:
             if len(values) != 1:
                 raise ValueError(
@@ -120,7 +121,7 @@ def count_of(held: Mapping[str, Held]) -> int:
 
 
 def one_block(machine: BoltzmannMachine, held: Mapping[str, Held]) -> bool:
-    """Whether one colour is wholly observed: what is free is independent, and one update is exact."""
+    """Whether one colour is wholly observed, so that one update of mean field is exact."""
     return any(
         all(name in held and held[name].mask is None for name in colour)
         for colour in machine.colours

@@ -27,7 +27,7 @@ from equilibria.units import Categorical
 __all__ = ["FEW_STATES", "Evidence", "class_log_prob", "conditional_means", "evidence"]
 
 FEW_STATES = 2**10
-"""Rows with missing cells are summed by enumeration up to so many states; more cost more than chains."""
+"""Up to so many states are enumerated for missing cells: more cost more than chains."""
 
 _ROWS = 2000  # rows of mean field at a time
 _CHAINS = 10_000  # chains at a time
@@ -238,7 +238,7 @@ def _by_class(
     tolerance: float,
     max_steps: int,
 ) -> Tensor:
-    """Mean field's bound with each class of ``layer`` clamped, exact where it is: (rows, classes)."""
+    """Mean field's bound with each class of ``layer`` clamped, (rows, classes)."""
     states, options = _classes(machine, layer), {"tolerance": tolerance, "max_steps": max_steps}
     parts = [bounds_of_states(machine, rows, layer, states, **options) for rows in _blocks(held)]
     return torch.cat(parts)

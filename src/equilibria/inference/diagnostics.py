@@ -25,7 +25,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def autocorrelation(draws: Any) -> Array:
     r"""The autocorrelation at every lag, averaged over chains, (draws,); NaN where nothing varies.
 
-    .. math:: \rho_t = \frac{1}{\sigma^2 M (N - t)} \sum_{m, n} (x_{n,m} - \bar x)(x_{n+t,m} - \bar x)
+    .. math:: \rho_t = \frac{1}{\sigma^2 M (N - t)} \sum_{m, n} (x_{n,m} - \bar x)
+              (x_{n+t,m} - \bar x)
 
     ``draws`` are (draws, chains), or (draws,) for one chain. The mean and the variance are those of
     all chains together, so chains that are stuck in different places show up as correlated for
@@ -148,7 +149,7 @@ def _table(draws: Any, least: int = 2) -> Array:
 
 
 def _autocovariance(x: Array) -> Array:
-    """Σ_n x_n x_{n+t} for every lag t and chain, by a Fourier transform, padded against wrap-round."""
+    """Σ_n x_n x_{n+t} for every lag t and chain, by a Fourier transform, padded."""
     n = len(x)
     size = 2 ** int(np.ceil(np.log2(2 * n)))
     spectrum = np.fft.rfft(x, size, axis=0)

@@ -152,7 +152,7 @@ def _logsumexp(machine: BoltzmannMachine, held: Mapping[str, Held], max_states: 
 def _chunks(
     machine: BoltzmannMachine, held: Mapping[str, Held], max_states: int
 ) -> Iterator[Tensor]:
-    """log Σ exp(−E) over the summed colour of each (row, enumerated state), some states at a time."""
+    """log Σ exp(−E) over the summed colour of each (row, state), some states at a time."""
     count, colour = _smaller(machine, held)
     if count > max_states:
         size = f"a smaller colour of 2^{math.log2(count):.1f} states" if count < math.inf else ""
@@ -182,7 +182,7 @@ def _log_marginal(
         state[name] = units.state_at(index % states, machine.dtype).repeat(rows, 1)
         index = index // states
         if hold is not None and hold.mask is not None:
-            # Of the states that agree in the free cells one counts: an observed grey level is no state.
+            # Of the states that agree in the free cells one counts: a grey level is no state.
             counted = units.state_at(index.new_zeros(1), machine.dtype)
             broken |= (hold.mask & (state[name] != counted)).any(1)
             state[name] = hold.fill(state[name])

@@ -1,4 +1,4 @@
-"""GAN inversion: the latent nearest to a row, interpolation between latents, directions from labels.
+"""GAN inversion: the latent nearest to a row, interpolation, directions from labels.
 
 An implicit model has no encoder. In its place stands z = argmin ‖G(z) − x‖² (Zhu, Krähenbühl,
 Shechtman & Efros 2016; Creswell & Bharath 2018); its residual says whether the generator can make
@@ -109,7 +109,7 @@ def invert(
 
 
 class Search:
-    """Minimisation over latents in normal coordinates u; rows mix in L-BFGS's step lengths alone."""
+    """Minimisation over latents in normal coordinates u; rows mix in L-BFGS's step length."""
 
     def __init__(self, generator: Generator, weight: float):
         self.generator, self.weight = generator, weight
@@ -227,7 +227,7 @@ def _arc(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def directions(codes: Tensor, labels: Tensor) -> Tensor:
-    """The mean latent of label 1 minus that of label 0, ``(latent_dim,)``, of ``codes`` (n, latent_dim).
+    """The mean of ``codes`` (n, latent_dim) of label 1 minus that of label 0, ``(latent_dim,)``.
 
     Examples
     --------

@@ -4,10 +4,10 @@ own.
 Every replica has a distribution over the same layers: a machine at an inverse temperature β. Two
 kinds of ladder are in use.
 
-- **Temperatures**: one machine at 0 = β₁ < … < β_R = 1 (Geyer 1991; for RBMs Desjardins et al. 2010;
-  Cho, Raiko & Ilin 2010).
-- **Trajectory**: the base rates, then earlier states of the same training run, then the machine as it
-  is now (Béreux, Decelle, Furtlehner, Rosset & Seoane 2024, "Fast training and sampling of
+- **Temperatures**: one machine at 0 = β₁ < … < β_R = 1 (Geyer 1991; for RBMs Desjardins et al.
+  2010; Cho, Raiko & Ilin 2010).
+- **Trajectory**: the base rates, earlier states of the same training run, then the machine as it is
+  now (Béreux, Decelle, Furtlehner, Rosset & Seoane 2024, "Fast training and sampling of
   restricted Boltzmann machines"). Where learning splits a mode in two step by step, a fall in
   temperature splits it at once, and swaps between temperatures are refused there.
 

@@ -5,7 +5,8 @@ The target is p(z) · r(G(z)), with log r(G(z)) differentiated through critic an
 energy of Che et al. 2020, "Your GAN is secretly an energy-based model"). Normal columns are moved
 by
 
-.. math:: z' = a z + (1 - a) \nabla_z \log r(G(z)) + s \xi, \qquad a = \sqrt{1 - s^2}, \quad \xi \sim N(0, I),
+.. math:: z' = a z + (1 - a) \nabla_z \log r(G(z)) + s \xi, \qquad a = \sqrt{1 - s^2},
+          \quad \xi \sim N(0, I),
 
 the Langevin step that has the prior built in (Cotter, Roberts, Stuart & White 2013, equation 4.11):
 for small s it is the usual z + s²/2 ∇ log target + s ξ, and where r is flat every step is taken, at
@@ -53,7 +54,7 @@ def unbounded(z: Tensor) -> Tensor:
 
 
 class Point(NamedTuple):
-    """The chains' places u ``(n, d)``, log r ``(n,)`` and its slope in u ``(n, d)``, 0 in flip columns."""
+    """The chains' u ``(n, d)``, log r ``(n,)`` and its slope in u ``(n, d)``, 0 in ±1 columns."""
 
     u: Tensor
     log_weight: Tensor
@@ -78,7 +79,7 @@ def langevin(
     steps: int = 100,
     step: float = 0.1,
 ) -> Refined:
-    """n Metropolis-adjusted Langevin chains in the noise, one a row; they share the step size alone.
+    """n Metropolis-adjusted Langevin chains in the noise, one a row, with one step size.
 
     Parameters
     ----------
@@ -203,7 +204,7 @@ class Walk:
         return (back - forth).masked_fill(forth.isneginf(), math.inf)
 
     def flip(self, here: Point, stream: Stream) -> tuple[Point, Tensor]:
-        """One ±1 column a row flipped, taken with probability min(1, r′/r): (the new point, taken)."""
+        """One ±1 column a row flipped with probability min(1, r′/r): (the new point, taken)."""
         if not len(self.signs):
             return here, torch.zeros_like(here.log_weight, dtype=torch.bool)
         picked = stream.child("column").integers((len(here.u),), len(self.signs), here.u.device)

@@ -51,7 +51,7 @@ class MeanField(NamedTuple):
 def mean_field(
     machine: BoltzmannMachine, clamp: Clamp, *, tolerance: float = 1e-6, max_steps: int = 1000
 ) -> MeanField:
-    """Coordinate ascent to a fixed point; the result of a row does not depend on the rows beside it.
+    """Coordinate ascent to a fixed point; a row's does not depend on the rows beside it.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def mean_field(
     Examples
     --------
     >>> from equilibria.units import Bernoulli
-    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5), Bernoulli(4)).initialise(0, 1.0)
+    >>> units = Bernoulli(6), Bernoulli(5), Bernoulli(4)
+    >>> machine = BoltzmannMachine.stack(*units).initialise(0, std=1.0)
     >>> q = mean_field(machine, {"visible": torch.ones(2, 6)})
     >>> bool((q.trace.diff(dim=0) > -1e-5).all()), bool(q.converged.all())
     (True, True)
@@ -86,7 +87,7 @@ def bounds_of_states(
     tolerance: float = 1e-6,
     max_steps: int = 1000,
 ) -> Tensor:
-    """The bound with a free layer held in each of ``states`` (states, size) in turn, (rows, states).
+    """The bound with a layer held in each of ``states`` (states, size), (rows, states).
 
     ``held`` is a parsed clamp of the other layers, whose products are made once.
     """
@@ -99,7 +100,7 @@ def _solved(problem: _Problem, tolerance: float, max_steps: int) -> MeanField:
     machine, rows = problem.machine, len(problem.constant)
     means = problem.start()
     fields = {name: machine.bias[name].expand(rows, -1) for name in problem.free}
-    bound = problem.bound(means, fields)
+    bound = problem.bound(means, fields).clone()
     result, trace = {name: x.clone() for name, x in means.items()}, [bound.clone()]
     steps, converged = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, dtype=torch.bool)
     active = torch.arange(rows, device=machine.device)

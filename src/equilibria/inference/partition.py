@@ -51,14 +51,14 @@ __all__ = [
 Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[int, int], None]
 Betas = int | str | Iterable[float]
-"""A number of steps (:func:`schedule`), "adaptive" (:func:`adaptive_schedule`), or the temperatures."""
+"""A number of temperatures (:func:`schedule`), "adaptive" (:func:`adaptive_schedule`), or a list."""
 
 MAX_STATES = 2**16
 """The largest number of states for which log Z is enumerated: about a second's work."""
 WIDE = 1.0
 """The sides of log Z may be so many nats apart without a warning, if their intervals meet."""
 SOURCES = {
-    "chains": "They come from plain chains: where those miss a mode, this side is too small as well.",
+    "chains": "They come from plain chains: if those miss a mode, this side is too small too.",
     "tempering": "They come from a tempering ladder.",
     "exact": "They are exact draws.",
 }
@@ -78,7 +78,7 @@ def log_partition(
     max_states: int = MAX_STATES,
     progress: Progress | None = None,
 ) -> Measure:
-    """log Z in nats: enumerated if a colour has at most ``max_states`` states, else :func:`forward_ais`.
+    """log Z in nats: enumerated up to ``max_states`` states, else :func:`forward_ais`.
 
     Examples
     --------
@@ -106,7 +106,7 @@ def both_sides(
     random_state: RandomState = 0,
     progress: Progress | None = None,
 ) -> Measure:
-    """log Z by forward and reverse annealing through the same temperatures: see :func:`conservative`.
+    """log Z by forward and reverse annealing: see :func:`conservative`.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def both_sides(
 
 
 def conservative(forward: Measure, reverse: Measure, *others: Measure) -> Measure:
-    """The largest estimate of log Z, which makes the likelihood smallest, with all of them as its parts.
+    """The largest estimate of log Z, for the smallest likelihood, with all as its parts.
 
     Its interval covers those of all parts. The warning says by how much they disagree and what to
     do: where intervals do not meet, or values are more than a nat apart.
@@ -172,7 +172,8 @@ def conservative(forward: Measure, reverse: Measure, *others: Measure) -> Measur
     temperatures.'
     """
     parts = (forward, reverse, *others)
-    low, high = zip(*((float(p.low), float(p.high)) for p in parts), strict=True)  # type: ignore[arg-type]
+    low = [part.value if part.low is None else part.low for part in parts]
+    high = [part.value if part.high is None else part.high for part in parts]
     largest = max(parts, key=lambda part: part.value)
     apart = largest.value - min(part.value for part in parts)
     sentences = [f"{part.name}: {part.warning}" for part in parts if part.warning]
@@ -180,13 +181,11 @@ def conservative(forward: Measure, reverse: Measure, *others: Measure) -> Measur
         values = ", ".join(f"{part.name} {part.value:.2f}" for part in parts)
         cure = "use more temperatures."
         if reverse.value < forward.value:
-            cure = "the reverse samples are not the model's: sample longer, or from a tempering ladder."
+            cure = "the reverse samples are not the model's, sample longer or by a ladder."
         sentences.insert(0, f"The estimates of log Z are {apart:.2f} nats apart ({values}): {cure}")
     method = f"the larger of {' and '.join(part.method for part in parts)}"
-    return largest.replace(
-        name="log Z", low=min(low), high=max(high), method=method, note=MISSED, parts=parts,
-        warning=" ".join(sentences),
-    )  # fmt: skip
+    said = {"method": method, "note": MISSED, "warning": " ".join(sentences)}
+    return largest.replace(name="log Z", low=min(low), high=max(high), parts=parts, **said)
 
 
 def from_sides(data: Mapping[str, Any]) -> Measure:
@@ -208,7 +207,7 @@ def forward_ais(
     random_state: RandomState = 0,
     progress: Progress | None = None,
 ) -> Measure:
-    """log Z by annealing from the machine's base rates: those of the data where ``set_base`` stored them.
+    """log Z by annealing from the base rates: those that ``machine.set_base`` stored.
 
     Parameters
     ----------
@@ -289,7 +288,7 @@ def annealed(
     progress: Progress | None = None,
     trace: list[Tensor] | None = None,
 ) -> Tensor:
-    """log w of each chain along ``betas``, up or down, float64 (chains,); ``trace`` takes each step's part.
+    """log w of each chain along ``betas``, float64 (chains,); ``trace`` takes its parts.
 
     A move draws the summed colour, then the kept one. As a chain on the kept colour it is
     reversible, so the way down may use the moves of the way up.
@@ -417,9 +416,13 @@ def _described(steps: Sequence[float], betas: Betas) -> str:
 
 
 def from_weights(
-    log_weights: Tensor | Array, method: str, note: str = "", *, name: str = "log Z", sign: float = 1.0,
-    level: float = 0.95,
-) -> Measure:  # fmt: skip
+    log_weights: Tensor | Array,
+    method: str,
+    note: str = "",
+    *,
+    name: str = "log Z",
+    sign: float = 1.0,
+) -> Measure:
     """``sign`` · log of the mean of independent weights; −1 where they average to 1/Z.
 
     Examples
@@ -430,11 +433,9 @@ def from_weights(
     logs = log_weights.cpu().numpy() if isinstance(log_weights, Tensor) else log_weights
     if not np.isfinite(logs).all():
         raise ValueError(f"machine: its annealed weights are not finite; {UNSTABLE}")
-    value, *ends = (sign * end for end in interval(logs, level))
-    return Measure(
-        name, value, min(ends), max(ends), level, len(logs), method, ess=effective(logs), note=note,
-        warning=warning(logs),
-    )  # fmt: skip
+    value, *ends = (sign * end for end in interval(logs))
+    said = {"method": method, "note": note, "warning": warning(logs)}
+    return Measure(name, value, min(ends), max(ends), n=len(logs), ess=effective(logs), **said)
 
 
 def effective(log_weights: Array) -> float:
@@ -484,7 +485,7 @@ def interval(log_weights: Array, level: float = 0.95) -> tuple[float, float, flo
 
 
 def pareto_shape(log_weights: Array) -> float:
-    """k̂, the shape of a generalised Pareto fitted to the largest weights; moments above 1/k do not exist.
+    """k̂ of a generalised Pareto tail of the weights; moments above 1/k do not exist.
 
     The tail holds min(n/5, 3√n) weights; the fit is that of Zhang and Stephens (2009) with the weak
     prior of Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling".
@@ -557,7 +558,7 @@ def ladder_draws(
     random_state: RandomState = 0,
     progress: Progress | None = None,
 ) -> Draws:
-    """Sample a ladder for :func:`bennett`; a third of the sweeps is thrown away, every ``every``-th used.
+    """Sample a ladder for :func:`bennett`: every ``every``-th sweep after the first third.
 
     Where no ``states`` are given the chains of each replica start where annealing through the
     ladder brings them, with a sweep at each replica.
@@ -608,7 +609,7 @@ def log_ratios(replicas: Sequence[Replica], states: Sequence[State]) -> tuple[Ar
 
 
 def bennett(replicas: Sequence[Replica], draws: Draws, level: float = 0.95) -> Measure:
-    """log Z of the last replica by the sum of :func:`bennett_ratio` along the ladder, the first at β = 0.
+    """log Z of the last replica: :func:`bennett_ratio` summed along a ladder from β = 0.
 
     The interval is Student's over the chains, so it holds for draws that are correlated in time and
     between replicas; ``ess`` is the worst pair's. The warning names pairs that hardly overlap,
@@ -647,12 +648,10 @@ def bennett(replicas: Sequence[Replica], draws: Draws, level: float = 0.95) -> M
     if (share := float(draws.fresh.mean())) < _FRESH:
         where = f"Only {100 * share:.0f} % of the last replica's draws have been at β = 0"
         said.append(f"{where}: sweep longer, or use fewer replicas.")
-    method = f"Bennett's ratio, {len(replicas)} replicas, {chains} chains, {draws.up.shape[1]} draws each"
-    note = "The ladder needs equilibrium at every replica: modes that all miss are not in its interval."
-    return Measure(
-        "ladder", value, value - half, value + half, level, method=method, ess=few, note=note,
-        warning=" ".join(said),
-    )  # fmt: skip
+    method = f"Bennett's ratio, {len(replicas)} replicas, {chains} chains, {len(draws.fresh)} draws"
+    note = "It needs equilibrium: modes that all replicas miss are not in its interval."
+    words = {"method": method, "note": note, "warning": " ".join(said)}
+    return Measure("ladder", value, value - half, value + half, level, ess=few, **words)
 
 
 class Ratio(NamedTuple):
@@ -677,10 +676,10 @@ class Ratio(NamedTuple):
 
 
 def bennett_ratio(up: Array, down: Array) -> Ratio:
-    """Bennett's ratio from log f_b/f_a at samples of a (``up``) and of b (``down``), (draws, chains).
+    """Bennett's ratio from log f_b/f_a at draws of a (``up``) and b (``down``).
 
-    With p(x) = σ(log f_b/f_a − r + log n_b/n_a), the probability that x came from b, r solves
-    Σ_a p = Σ_b (1 − p).
+    Both are (draws, chains). With p(x) = σ(log f_b/f_a − r + log n_b/n_a), the probability that x
+    came from b, r solves Σ_a p = Σ_b (1 − p).
     """
     if not (np.isfinite(up).all() and np.isfinite(down).all()):
         raise ValueError(f"samples: the log-ratios are not finite there; {UNSTABLE}")
@@ -704,7 +703,7 @@ def bennett_ratio(up: Array, down: Array) -> Ratio:
     drift = (_later(p) - _later(q)) / information
     centre = float((weight_a * up).sum() + (weight_b * down).sum()) / information
     score = ((down - centre) * q).sum(0) - ((up - centre) * p).sum(0)
-    # Where a few states decide that only one replica has shown, the scores' own spread is too small.
+    # Where states that only one replica has shown decide, the spread is too small.
     told = float((weight_a * (up - centre) ** 2).sum() + (weight_b * (down - centre) ** 2).sum())
     t = float(score.sum()) / max(_spread(score), math.sqrt(told)) if told > 0 else 0.0
     ess = 2 / (error**2 + harmonic)
@@ -712,7 +711,7 @@ def bennett_ratio(up: Array, down: Array) -> Ratio:
 
 
 def _later(x: Array) -> Array:
-    """Twice the sum over the later half of the draws minus that over the earlier half, (chains,)."""
+    """Twice the sum over the later half of the draws minus the earlier half's, (chains,)."""
     half = len(x) // 2
     return 2 * (x[len(x) - half :].sum(0) - x[:half].sum(0))
 

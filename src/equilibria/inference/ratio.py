@@ -40,7 +40,7 @@ _WEAK = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LinearRatio:
-    """log r = φ · weights + bias, with ``how`` a row of the table above and ``weights`` (k,), float64."""
+    """log r = φ · weights + bias; ``how`` is a row of the table, ``weights`` (k,) float64."""
 
     how: str
     weights: Tensor

@@ -88,7 +88,7 @@ class Refined:
 
 
 class Candidates:
-    """One candidate a row, chosen among all that were offered with probability proportional to its weight.
+    """One candidate a row, chosen among all offered in proportion to their weights.
 
     Candidate t has the key log w_t + g_t with g_t a fresh Gumbel draw, and the largest key is kept
     (the Gumbel-max rule): only the best so far and two sums for the effective sample size are
@@ -241,7 +241,7 @@ def metropolis_hastings(
 def sir(
     noise: Noise, log_weight: LogWeight, n: int, stream: Stream, *, candidates: int = 100
 ) -> Refined:
-    """Sampling–importance–resampling (Rubin 1988): each row is one of its own candidates, by weight.
+    """Sampling–importance–resampling (Rubin 1988): a row is one of its candidates, by weight.
 
     Rows share no candidates, so they are independent; P(x) = E[w(x) / Σw] tends to p_data as
     1/candidates.
@@ -288,7 +288,7 @@ def weigh(log_weight: LogWeight, z: Tensor, rows: Tensor) -> Tensor:
 
 
 def metropolis(old: Tensor, new: Tensor, stream: Stream) -> Tensor:
-    """Which moves are taken where the log-odds of taking them are ``new`` − ``old``; from −∞ all are."""
+    """Which moves are taken at log-odds ``new`` − ``old``; from −∞ all are."""
     return (_uniforms(len(old), stream, old.device).log() < new - old) | old.isneginf()
 
 

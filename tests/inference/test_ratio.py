@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import integrate, special, stats
 
-from equilibria.inference.density_ratio import LinearRatio, fit_ratio
+from equilibria.inference.ratio import LinearRatio, fit_ratio
 
 ALARM = 1e-6
 N = 20_000
@@ -40,7 +40,9 @@ def test_a_constant_is_found_within_its_error() -> None:
     error = 1 / math.sqrt(N * information()[1, 1])
     assert found.weights.tolist() == [1.0]
     assert abs(found.bias + 3.0) < stats.norm.isf(ALARM / 2) * error
-    residual = special.expit(read(found, FAKE + 2.5)).sum() - special.expit(-read(found, REAL + 2.5)).sum()
+    residual = (
+        special.expit(read(found, FAKE + 2.5)).sum() - special.expit(-read(found, REAL + 2.5)).sum()
+    )
     assert abs(residual) < 1e-6, "the logistic intercept: as many real rows in doubt as samples"
 
 
@@ -58,7 +60,11 @@ def test_a_head_finds_the_ratio_among_features() -> None:
     mix = np.array([[1.0, 100.0, 0.0], [0.5, -30.0, 0.0]])
 
     def features(x: np.ndarray, seed: int) -> np.ndarray:
-        return np.column_stack([x, np.random.default_rng(seed).normal(size=len(x))]) @ mix + [0.0, 5.0, 2.0]
+        return np.column_stack([x, np.random.default_rng(seed).normal(size=len(x))]) @ mix + [
+            0.0,
+            5.0,
+            2.0,
+        ]
 
     found = fit_ratio(features(REAL, 1), features(FAKE, 2), "head")
     x = np.linspace(-2, 3, 11)[:, None]
@@ -82,8 +88,11 @@ def test_rows_that_are_apart_give_a_finite_ratio() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: fit_ratio(REAL, FAKE, "guess"), "how='guess': expected one of formula, constant, scale, head"),
-        (lambda: fit_ratio(REAL[:9], FAKE[:9], "scale"), "9 and 9 rows: expected as many of each, and 10 or more"),
+        (lambda: fit_ratio(REAL, FAKE, "guess"), "how='guess': expected 'formula'"),
+        (
+            lambda: fit_ratio(REAL[:9], FAKE[:9], "scale"),
+            "9 and 9 rows: expected as many of each, and 10 or more",
+        ),
         (lambda: fit_ratio(REAL, FAKE[:-1], "head"), "expected as many of each"),
         (lambda: fit_ratio(REAL * np.nan, FAKE, "constant"), "not finite"),
     ],
@@ -94,4 +103,6 @@ def test_what_cannot_be_fitted_is_refused(call, message: str) -> None:
 
 
 def test_a_reading_is_a_linear_map() -> None:
-    assert LinearRatio("head", torch.tensor([1.0, -2.0], dtype=torch.float64), 0.5)(torch.tensor([[3.0, 1.0]])).tolist() == [1.5]
+    assert LinearRatio("head", torch.tensor([1.0, -2.0], dtype=torch.float64), 0.5)(
+        torch.tensor([[3.0, 1.0]])
+    ).tolist() == [1.5]
