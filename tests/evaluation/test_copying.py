@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equilibria.data.catalogue import load
+from equilibria.data import load
 from equilibria.data.toy import bars_and_stripes
 from equilibria.evaluation import nearest
 from equilibria.random import Stream

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from equilibria.data.catalogue import Data, load
+from equilibria.data import Data, load
 from equilibria.evaluation import Coverage
 from equilibria.random import Stream
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from equilibria.data.catalogue import load
+from equilibria.data import load
 from equilibria.evaluation.features import PIXELS, Features, as_pictures, inception, network_features
 from equilibria.random import Stream
 

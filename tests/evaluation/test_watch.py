@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from equilibria.data.batches import Batch
-from equilibria.data.catalogue import load
+from equilibria.data import load
 from equilibria.data.toy import GaussianMixture
 from equilibria.evaluation.watch import landmarks, watch_game
 from equilibria.random import Stream

@@ -257,6 +257,7 @@ def _model_and_rows(run: str, source: str, needed: tuple[str, str], **about: Any
     estimator, named = _model(run, needed), source in names()
     text = not named and may_hold_text(estimator.schema_)
     rows = load(source, split="test" if named else "train", **described, text=text)
+    rows = dataclasses.replace(rows, values=rows.array())
     if rows.values.shape[1] == estimator.n_features_in_:
         rows = _as_trained(rows, estimator.schema_, _columns(run), source)
     gaps = estimator._takes_missing or needed[0] == "impute"  # a conditional GAN fills in gaps that it is not trained with
@@ -342,9 +343,9 @@ def _pictures(rows: np.ndarray, schema: Schema) -> np.ndarray:
 
 def _whereabouts(name: str) -> str:
     """Where a named set is: in the library, on this machine, or still to be fetched."""
-    from equilibria.data import download
+    from equilibria.data.load import HASHES, find
 
-    if not any(key.startswith(f"{name}/") for key in download.HASHES):
+    if not any(key.startswith(f"{name}/") for key in HASHES):
         return "built in"
-    folder = download.find(name)
+    folder = find(name)
     return "downloaded when first asked for" if folder is None else f"found in {folder}"

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equilibria.data.kind import is_frame
 from equilibria.random import Stream
 
 __all__ = ["BINARISE", "Batch", "Batches", "binarise"]
@@ -134,13 +135,18 @@ class Batches(Iterator[Batch]):
     ):
         _check_sizes(values, batch_size, shard, position)
         if binarise is not None and binarise not in BINARISE:
-            raise ValueError(f"binarise={binarise!r}: expected None or one of {', '.join(map(repr, BINARISE))}")
+            raise ValueError(
+                f"binarise={binarise!r}: expected None or one of {', '.join(map(repr, BINARISE))}"
+            )
         self.batch_size, self.shard, self.position = int(batch_size), shard, int(position)
         self.device = torch.device(device)
         self._stream, self._binarise, self._missing = stream, binarise, bool(missing)
         self._greys = None if greys is None or bool(greys.all()) else greys.to(torch.bool)
-        if encode is None and values.dtype == object:
-            raise ValueError("values holds Python objects: expected numbers, or encode= to make numbers of rows, as Schema.encode does")
+        if encode is None and (is_frame(values) or values.dtype == object):
+            raise ValueError(
+                "values holds Python objects: expected numbers, or encode= to make numbers of rows, "
+                "as Table.encode does"
+            )
         self._values = values
         self._encode = _floats if encode is None else encode
         self._labels = None if labels is None else _numeric_labels(labels, len(values))
@@ -169,7 +175,9 @@ class Batches(Iterator[Batch]):
         values, mask = self._observed(self._encode(_take(self._values, places)))
         values, mask = self._to_device(values), None if mask is None else self._to_device(mask)
         if self._binarise in ("resample", "threshold"):
-            values = self._drawn(values, self._binarise, self._stream.child("binarise", position).rows(rank * rows))
+            values = self._drawn(
+                values, self._binarise, self._stream.child("binarise", position).rows(rank * rows)
+            )
         label = None if self._labels is None else self._to_device(_take(self._labels, places))
         return Batch(values, mask, label)
 
@@ -184,7 +192,10 @@ class Batches(Iterator[Batch]):
         """Rows of the data at places ``first`` … of the concatenated orders."""
         n = len(self._values)
         epochs = range(first // n, (first + count - 1) // n + 1)
-        parts = [self._order(epoch)[max(0, first - epoch * n) : first + count - epoch * n] for epoch in epochs]
+        parts = [
+            self._order(epoch)[max(0, first - epoch * n) : first + count - epoch * n]
+            for epoch in epochs
+        ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _order(self, epoch: int) -> Tensor:
@@ -203,15 +214,23 @@ class Batches(Iterator[Batch]):
             _refuse_no_greys(greys if self._greys is None else greys[:, self._greys])
             if fixed:
                 drawn = self._drawn(greys, "fixed", stream.rows(first))
-                kept.append(self._packed(drawn if mask is None else drawn.masked_fill(~mask, torch.nan)))
+                kept.append(
+                    self._packed(drawn if mask is None else drawn.masked_fill(~mask, torch.nan))
+                )
         if fixed:
             self._values = torch.cat(kept)
-            self._encode = _from_bytes(greys.dtype, self._missing) if self._greys is None else _floats
+            self._encode = (
+                _from_bytes(greys.dtype, self._missing) if self._greys is None else _floats
+            )
 
     def _drawn(self, values: Tensor, how: str, stream: Stream) -> Tensor:
         """Greys as zeros and ones; columns that are none stay as they are."""
         drawn = _binarise(values, how, stream)
-        return drawn if self._greys is None else torch.where(self._greys.to(values.device), drawn, values)
+        return (
+            drawn
+            if self._greys is None
+            else torch.where(self._greys.to(values.device), drawn, values)
+        )
 
     def _packed(self, drawn: Tensor) -> Tensor:
         """One byte a cell where all are binary."""
@@ -226,7 +245,9 @@ class Batches(Iterator[Batch]):
 def _binarise(values: Tensor, how: str, stream: Stream) -> Tensor:
     if how == "threshold":
         return (values > 0.5).to(values.dtype)
-    draws = stream.uniform(values.shape, device=values.device)  # in [0, 1): 0 never becomes 1, and 1 always stays
+    draws = stream.uniform(
+        values.shape, device=values.device
+    )  # in [0, 1): 0 never becomes 1, and 1 always stays
     return (draws < values).to(values.dtype)
 
 
@@ -241,6 +262,8 @@ def _refuse_no_greys(values: Tensor) -> None:
 def _take(values: Tensor | np.ndarray, places: Tensor) -> Any:
     if isinstance(values, Tensor):
         return torch.index_select(values, 0, places.to(values.device))
+    if is_frame(values):
+        return values.iloc[places.numpy()]
     return np.take(values, places.numpy(), axis=0)  # of a memory map, these rows alone are read
 
 
@@ -251,30 +274,50 @@ def _from_bytes(dtype: torch.dtype, missing: bool) -> Callable[[Tensor], Tensor]
 
 
 def _floats(rows: Tensor | np.ndarray) -> Tensor:
-    return rows.to(torch.float32) if isinstance(rows, Tensor) else torch.from_numpy(rows.astype(np.float32))
+    return (
+        rows.to(torch.float32)
+        if isinstance(rows, Tensor)
+        else torch.from_numpy(rows.astype(np.float32))
+    )
 
 
 def _numeric_labels(labels: Tensor | np.ndarray, n: int) -> Tensor:
     if isinstance(labels, np.ndarray):
         if labels.dtype.kind not in "biuf":
-            raise ValueError(f"labels is of type {labels.dtype}: expected numbers; replace text by class numbers")
+            raise ValueError(
+                f"labels is of type {labels.dtype}: expected numbers; replace text by class numbers"
+            )
         labels = torch.tensor(labels)
     if labels.is_floating_point() and not bool(torch.isfinite(labels).all()):
-        raise ValueError("labels holds NaN or inf: expected numbers; code classes as whole numbers, and a missing one as −1")
+        raise ValueError(
+            "labels holds NaN or inf: expected numbers; code classes as whole numbers, and a missing one as −1"
+        )
     if labels.shape[:1] != (n,):
-        raise ValueError(f"labels has shape {tuple(labels.shape)} for {n} rows of values: expected one each")
+        raise ValueError(
+            f"labels has shape {tuple(labels.shape)} for {n} rows of values: expected one each"
+        )
     return labels
 
 
-def _check_sizes(values: Tensor | np.ndarray, batch_size: int, shard: tuple[int, int], position: int) -> None:
+def _check_sizes(
+    values: Tensor | np.ndarray, batch_size: int, shard: tuple[int, int], position: int
+) -> None:
     if values.ndim < 2 or not len(values):
-        raise ValueError(f"values has shape {tuple(values.shape)}: expected (n, d) with at least one row")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise ValueError(
+            f"values has shape {tuple(values.shape)}: expected (n, d) with at least one row"
+        )
+    if (
+        isinstance(batch_size, bool)
+        or not isinstance(batch_size, int | np.integer)
+        or batch_size < 1
+    ):
         raise ValueError(f"batch_size={batch_size!r}: expected a positive whole number")
     rank, world = shard
     if not 0 <= rank < world:
         raise ValueError(f"shard={shard!r}: expected (rank, world) with 0 ≤ rank < world")
     if batch_size % world:
-        raise ValueError(f"batch_size={batch_size} cannot be shared out to {world} processes; choose a multiple of {world}")
+        raise ValueError(
+            f"batch_size={batch_size} cannot be shared out to {world} processes; choose a multiple of {world}"
+        )
     if position < 0:
         raise ValueError(f"position={position!r}: expected zero or more")

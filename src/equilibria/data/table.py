@@ -1135,7 +1135,10 @@ def _codes(cells: np.ndarray, missing: np.ndarray, group: tuple[Any, ...]) -> np
         found = [-1 if gap else place.get(c, -1) for c, gap in zip(cells, missing, strict=True)]
         return np.array(found, dtype=np.int64)
     values, inverse = np.unique(cells, return_inverse=True)
-    found = [place.get(value, -1) for value in values.tolist()]
+    listed = values.tolist()
+    if cells.dtype.kind in "iu" and group and isinstance(group[0], str):
+        listed = list(map(str, listed))  # text that spells numbers, in a file that has no other
+    found = [place.get(value, -1) for value in listed]
     return np.where(missing, -1, np.array(found, dtype=np.int64)[inverse])
 
 

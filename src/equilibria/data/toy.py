@@ -46,7 +46,9 @@ class GaussianMixture:
     def __post_init__(self) -> None:
         centres = np.asarray(self.centres, dtype=np.float64)
         if centres.ndim != 2 or not centres.size or not np.isfinite(centres).all():
-            raise ValueError(f"centres has shape {centres.shape}: expected a (modes, dimensions) table of finite numbers")
+            raise ValueError(
+                f"centres has shape {centres.shape}: expected a (modes, dimensions) table of finite numbers"
+            )
         if not (math.isfinite(self.std) and self.std > 0):
             raise ValueError(f"std={self.std!r}: expected a positive number")
         object.__setattr__(self, "centres", centres)
@@ -63,7 +65,9 @@ class GaussianMixture:
         """``side`` × ``side`` Gaussians on a square grid around the origin."""
         _positive_whole("side", side)
         ticks = spacing * (np.arange(side) - (side - 1) / 2)
-        return cls(np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2), std, "grid")
+        return cls(
+            np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2), std, "grid"
+        )
 
     def sample(self, n: int, stream: Stream) -> np.ndarray:
         """``n`` independent points, float32 of shape (n, d)."""
@@ -85,7 +89,9 @@ class GaussianMixture:
         if points.ndim != 2 or points.shape[1] != dimensions:
             raise ValueError(f"x has shape {points.shape}: expected (n, {dimensions})")
         squares = ((points[:, None, :] - self.centres) ** 2).sum(axis=-1)
-        normaliser = math.log(len(self.centres)) + dimensions * math.log(self.std * math.sqrt(2 * math.pi))
+        normaliser = math.log(len(self.centres)) + dimensions * math.log(
+            self.std * math.sqrt(2 * math.pi)
+        )
         return np.logaddexp.reduce(-squares / (2 * self.std**2), axis=1) - normaliser
 
 

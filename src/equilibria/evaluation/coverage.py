@@ -97,7 +97,7 @@ class Coverage:
 
     Examples
     --------
-    >>> from equilibria.data.catalogue import load
+    >>> from equilibria.data import load
     >>> train, test = load("digits"), load("digits", split="test")
     >>> coverage = Coverage.fit(train.values, train.labels, test.values, test.labels)
     >>> report = coverage.measure(test.values)

@@ -135,7 +135,7 @@ def network_features(
 
     Examples
     --------
-    >>> from equilibria.data.catalogue import load
+    >>> from equilibria.data import load
     >>> train, test = load("digits"), load("digits", split="test")
     >>> features = network_features(train.values[:300], train.labels[:300], test.values, test.labels, (8, 8), steps=20)
     >>> features(test.values).shape

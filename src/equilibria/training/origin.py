@@ -78,6 +78,7 @@ def collect(
     if named and held_out is not None:
         raise ValueError(f"held_out={held_out!r}: {source} is a built-in set with a test split of its own; leave held_out out")
     train = catalogue.load(source, split="train", **how)
+    train = dataclasses.replace(train, values=train.array())
     whole = None if named else train
     if whole is None:
         test = catalogue.load(source, split="test", **how)

@@ -44,14 +44,18 @@ def windows(X: Any, lag: int, groups: Any = None) -> np.ndarray:
     """
     rows = np.asarray(X)
     if rows.ndim != 2 or not rows.shape[1]:
-        raise ValueError(f"X has shape {rows.shape}: expected (rows, columns), the rows in the order of time")
+        raise ValueError(
+            f"X has shape {rows.shape}: expected (rows, columns), the rows in the order of time"
+        )
     if isinstance(lag, bool) or not isinstance(lag, int | np.integer) or lag < 1:
         raise ValueError(f"lag={lag!r}: expected a positive whole number of past rows")
     n, width = rows.shape
     starts = None if groups is None else _starts(np.asarray(groups), n, lag)
     if n <= lag or (starts is not None and not len(starts)):
         longest = f"X has {n} rows" if groups is None else "every sequence is shorter"
-        raise ValueError(f"lag={lag}: a window takes {lag + 1} rows, and {longest}; choose a smaller lag")
+        raise ValueError(
+            f"lag={lag}: a window takes {lag + 1} rows, and {longest}; choose a smaller lag"
+        )
     flat = np.ascontiguousarray(rows).reshape(-1)
     view = np.lib.stride_tricks.sliding_window_view(flat, (lag + 1) * width)[::width]
     return view if starts is None else view[starts]
@@ -66,9 +70,13 @@ def _starts(groups: np.ndarray, n: int, lag: int) -> np.ndarray:
     for place in [0, *change.tolist()][: len(groups)]:
         if groups[place] in seen:
             name = groups[place : place + 1].tolist()[0]
-            raise ValueError(f"groups: sequence {name!r} begins again in row {place}; the rows of a sequence must stand together")
+            raise ValueError(
+                f"groups: sequence {name!r} begins again in row {place}; the rows of a sequence must stand together"
+            )
         seen.add(groups[place])
     sequence = np.zeros(n, dtype=np.int64)
     sequence[change] = 1
     sequence = sequence.cumsum()
-    return np.flatnonzero(sequence[lag:] == sequence[:-lag])  # a window lies in one sequence if its two ends do
+    return np.flatnonzero(
+        sequence[lag:] == sequence[:-lag]
+    )  # a window lies in one sequence if its two ends do

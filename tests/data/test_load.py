@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from equilibria.data import Data, bars_and_stripes, load, names
-from equilibria.data.catalogue import SPLITS
+from equilibria.data.load import SPLITS
 
 
 def test_every_name_has_a_line():

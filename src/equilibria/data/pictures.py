@@ -17,7 +17,9 @@ __all__ = ["parse_idx", "picture_grid", "read_bytes", "read_folder", "read_idx",
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 _WRITABLE = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _MODES = {"grey": "L", "rgb": "RGB"}
 _GAP = 128  # neither the black background of digits nor the white one of drawings
@@ -37,7 +39,9 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         return gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path}: the gzip file is truncated or damaged ({error}); fetch it again") from error
+        raise ValueError(
+            f"{path}: the gzip file is truncated or damaged ({error}); fetch it again"
+        ) from error
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -62,7 +66,12 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]), "three bytes")
     array([7, 8, 9], dtype=uint8)
     """
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES or content[3] == 0:
+    if (
+        len(content) < 4
+        or content[:2] != b"\0\0"
+        or content[2] not in _IDX_TYPES
+        or content[3] == 0
+    ):
         raise ValueError(
             f"{name}: not an idx file: it starts with {content[:4].hex(' ') or 'nothing'}; expected 00 00, a type and a dimension count"
         )
@@ -73,12 +82,19 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     expected = start + math.prod(shape) * dtype.itemsize
     if len(content) != expected:
         what = "truncated" if len(content) < expected else "too long"
-        raise ValueError(f"{name}: {what}: {len(content):,} bytes where its header {shape} asks for {expected:,}; fetch it again")
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))  # a copy: writable
+        raise ValueError(
+            f"{name}: {what}: {len(content):,} bytes where its header {shape} asks for {expected:,}; fetch it again"
+        )
+    return (
+        np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    )  # a copy: writable
 
 
 def read_folder(
-    folder: str | os.PathLike[str], *, size: int | tuple[int, int] | None = None, colour: str = "grey"
+    folder: str | os.PathLike[str],
+    *,
+    size: int | tuple[int, int] | None = None,
+    colour: str = "grey",
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The pictures in a folder, in sorted order.
 
@@ -121,7 +137,9 @@ def read_folder(
     return pictures, labels
 
 
-def picture_grid(images: np.ndarray | Tensor, columns: int | None = None, pad: int = 1) -> np.ndarray:
+def picture_grid(
+    images: np.ndarray | Tensor, columns: int | None = None, pad: int = 1
+) -> np.ndarray:
     """One picture that shows many, row by row, with grey lines between.
 
     Parameters
@@ -152,9 +170,15 @@ def picture_grid(images: np.ndarray | Tensor, columns: int | None = None, pad: i
     tiles = _as_bytes(np.asarray(images))
     columns = math.ceil(math.sqrt(len(tiles))) if columns is None else columns
     if columns < 1 or pad < 0:
-        raise ValueError(f"columns={columns}, pad={pad}: expected at least one column and no negative pad")
+        raise ValueError(
+            f"columns={columns}, pad={pad}: expected at least one column and no negative pad"
+        )
     height, width = tiles.shape[1] + pad, tiles.shape[2] + pad
-    canvas = np.full((pad + height * math.ceil(len(tiles) / columns), pad + width * columns, *tiles.shape[3:]), _GAP, np.uint8)
+    canvas = np.full(
+        (pad + height * math.ceil(len(tiles) / columns), pad + width * columns, *tiles.shape[3:]),
+        _GAP,
+        np.uint8,
+    )
     for place, tile in enumerate(tiles):
         row, column = divmod(place, columns)
         top, left = pad + row * height, pad + column * width
@@ -162,7 +186,13 @@ def picture_grid(images: np.ndarray | Tensor, columns: int | None = None, pad: i
     return canvas
 
 
-def save_grid(path: str | os.PathLike[str], images: np.ndarray | Tensor, columns: int | None = None, pad: int = 1, zoom: int = 1) -> None:
+def save_grid(
+    path: str | os.PathLike[str],
+    images: np.ndarray | Tensor,
+    columns: int | None = None,
+    pad: int = 1,
+    zoom: int = 1,
+) -> None:
     """Write :func:`picture_grid` to a picture file, each pixel ``zoom`` times enlarged.
 
     Raises
@@ -171,7 +201,9 @@ def save_grid(path: str | os.PathLike[str], images: np.ndarray | Tensor, columns
         As :func:`picture_grid`, and for a file name that does not end like a picture's or a ``zoom`` below 1.
     """
     if Path(path).suffix.lower() not in _WRITABLE:
-        raise ValueError(f"path={str(path)!r}: expected a name that ends in one of {', '.join(_WRITABLE)}")
+        raise ValueError(
+            f"path={str(path)!r}: expected a name that ends in one of {', '.join(_WRITABLE)}"
+        )
     if zoom < 1:
         raise ValueError(f"zoom={zoom}: expected a positive whole number")
     grid = picture_grid(images, columns, pad)
@@ -182,8 +214,12 @@ def _check_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
     sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in sides):
-        raise ValueError(f"size={size!r}: expected a positive whole number of pixels, or a (height, width) of them")
+    if len(sides) != 2 or any(
+        not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in sides
+    ):
+        raise ValueError(
+            f"size={size!r}: expected a positive whole number of pixels, or a (height, width) of them"
+        )
     return sides[0], sides[1]
 
 
@@ -191,7 +227,9 @@ def _picture_paths(folder: Path) -> tuple[list[Path], np.ndarray | None]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
     loose = _pictures(folder.iterdir())
-    subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    subfolders = sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
     labelled = [(path, sub.name) for sub in subfolders for path in _pictures(sub.iterdir())]
     if loose and labelled:
         raise ValueError(
@@ -200,12 +238,18 @@ def _picture_paths(folder: Path) -> tuple[list[Path], np.ndarray | None]:
     if labelled:
         return [path for path, _ in labelled], np.array([label for _, label in labelled])
     if not loose:
-        raise ValueError(f"{folder}: holds no pictures; expected files that end in one of {', '.join(sorted(_SUFFIXES))}")
+        raise ValueError(
+            f"{folder}: holds no pictures; expected files that end in one of {', '.join(sorted(_SUFFIXES))}"
+        )
     return loose, None
 
 
 def _pictures(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file())
+    return sorted(
+        path
+        for path in paths
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def _read_picture(path: Path, size: tuple[int, int] | None, mode: str) -> np.ndarray:
@@ -214,7 +258,9 @@ def _read_picture(path: Path, size: tuple[int, int] | None, mode: str) -> np.nda
             picture = ImageOps.exif_transpose(file)
             picture.load()
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: this picture cannot be read ({error}); repair or remove it") from error
+        raise ValueError(
+            f"{path}: this picture cannot be read ({error}); repair or remove it"
+        ) from error
     picture = _flatten(picture).convert(mode)
     if size is not None:
         picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.LANCZOS)
@@ -224,7 +270,9 @@ def _read_picture(path: Path, size: tuple[int, int] | None, mode: str) -> np.nda
 def _flatten(picture: Image.Image) -> Image.Image:
     """Without transparency, and with 8 bits a channel."""
     if picture.mode.startswith("I"):  # 16-bit greys, which a plain conversion would clip at 255
-        return Image.fromarray((np.asarray(picture).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8))
+        return Image.fromarray(
+            (np.asarray(picture).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8)
+        )
     if not picture.has_transparency_data:
         return picture
     picture = picture.convert("RGBA")
@@ -237,12 +285,16 @@ def _by(picture: np.ndarray) -> str:
 
 def _as_bytes(images: np.ndarray) -> np.ndarray:
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3) or not images.size:
-        raise ValueError(f"images has shape {images.shape}: expected (n, height, width) or (n, height, width, 3) with at least one picture")
+        raise ValueError(
+            f"images has shape {images.shape}: expected (n, height, width) or (n, height, width, 3) with at least one picture"
+        )
     if images.dtype == np.uint8:
         return images
     if images.dtype.kind not in "biuf":
         raise ValueError(f"images is of type {images.dtype}: expected uint8, or numbers in [0, 1]")
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):  # also where they are NaN
-        raise ValueError(f"images: values from {low:g} to {high:g}; expected uint8, or numbers in [0, 1]")
+        raise ValueError(
+            f"images: values from {low:g} to {high:g}; expected uint8, or numbers in [0, 1]"
+        )
     return np.rint(images.astype(np.float64) * 255).astype(np.uint8)

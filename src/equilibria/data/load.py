@@ -1,0 +1,709 @@
+"""Data by name or by path: built-in sets, pictures, tables and arrays, all as one :class:`Data`."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import hashlib
+import itertools
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equilibria.data.kind import is_frame, nearest_name
+from equilibria.data.pictures import parse_idx, read_bytes, read_folder, read_idx
+from equilibria.data.toy import GaussianMixture, bars_and_stripes
+from equilibria.random import Stream
+
+__all__ = [
+    "Data",
+    "divide",
+    "find",
+    "load",
+    "names",
+    "read_csv",
+    "read_npy",
+    "read_npz",
+    "write_csv",
+]
+
+SPLITS = ("train", "test", "all")
+VARIABLE = "EQUILIBRIA_DATA"
+TIMEOUT = 30  # seconds without an answer
+
+# SHA-256 of the uncompressed content, because a .gz packed anew differs from the official one.
+HASHES = {
+    "mnist/train-images-idx3-ubyte": (
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+    ),
+    "mnist/train-labels-idx1-ubyte": (
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+    ),
+    "mnist/t10k-images-idx3-ubyte": (
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+    ),
+    "mnist/t10k-labels-idx1-ubyte": (
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+    ),
+    "fashion-mnist/train-images-idx3-ubyte": (
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
+    ),
+    "fashion-mnist/train-labels-idx1-ubyte": (
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
+    ),
+    "fashion-mnist/t10k-images-idx3-ubyte": (
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
+    ),
+    "fashion-mnist/t10k-labels-idx1-ubyte": (
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
+    ),
+    "tables/house_votes_1984.csv": (
+        "f761202eda7985de12d21c797a68949c4d30073a710502f2a4760e676cd4dce9"
+    ),
+    "tables/dna_splice.csv": "44f669458489c02c426fe51ad2f57a0d200665c754a5ca49be572be4fcfd5e1b",
+}
+MIRRORS = {  # the tables are not here: nobody keeps a copy of this form that could be downloaded
+    "mnist": (
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    ),
+    "fashion-mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """A data set in memory, or memory-mapped.
+
+    Attributes
+    ----------
+    values : ndarray or DataFrame, shape (n, d)
+        One example a row, in the data's own types.
+    labels : ndarray, shape (n,), or None
+        What each example is.
+    columns : tuple of str or None
+        Names of the d columns.
+    shape : tuple of int or None
+        (height, width) or (height, width, 3) where a row is a flattened picture.
+    low, high : float or None
+        The range that values are known to have, e.g. 0 and 255.
+    name : str
+        What to call it.
+    density : GaussianMixture or None
+        The distribution the data were drawn from, where it is known.
+    """
+
+    values: Any
+    labels: np.ndarray | None = None
+    columns: tuple[str, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+    name: str = "data"
+    density: GaussianMixture | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def array(self) -> np.ndarray:
+        """The values as one array; of a frame Python objects, None where missing, or numbers."""
+        return _as_array(self.values) if is_frame(self.values) else self.values
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of values and labels with their types and shapes."""
+        digest = hashlib.sha256()
+        if is_frame(self.values):
+            types = zip(self.values.columns, map(str, self.values.dtypes), strict=True)
+            digest.update(repr(list(types)).encode())
+        for array in (self.array(), self.labels):
+            if array is None:
+                continue
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            content = repr(array.tolist()).encode() if array.dtype == object else None
+            digest.update(
+                np.ascontiguousarray(array).view(np.uint8).data if content is None else content
+            )
+        return digest.hexdigest()
+
+    def rows(self, chosen: np.ndarray) -> Data:
+        """Some rows, with everything else as it is; copies, of a memory map too."""
+        values = self.values.iloc[chosen] if is_frame(self.values) else self.values[chosen]
+        labels = None if self.labels is None else self.labels[chosen]
+        return dataclasses.replace(self, values=values, labels=labels)
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    split: str = "train",
+    size: int | tuple[int, int] | None = None,
+    colour: str = "grey",
+    label: str | None = None,
+    text: bool = False,
+) -> Data:
+    """Data from a built-in name (see :func:`names`) or a path.
+
+    Parameters
+    ----------
+    source : str or path
+        A built-in name; or a folder of pictures, a ``.csv``, ``.parquet``, ``.npz`` or ``.npy``
+        file, or an idx file (``.gz`` or not). A local file that is called like a built-in set is
+        meant by ``./name``.
+    split : {"train", "test", "all"}
+        Which part; a path has no test part.
+    size, colour
+        For a folder of pictures: see :func:`~equilibria.data.read_folder`.
+    label : str, optional
+        For a table in a file: the column that holds labels.
+    text : bool
+        For a CSV file: whether columns may hold text. The values are then a DataFrame.
+
+    Examples
+    --------
+    >>> digits = load("digits")
+    >>> digits.values.shape, digits.shape, digits.high
+    ((1437, 64), (8, 8), 16.0)
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r}: expected 'train', 'test' or 'all'")
+    pictures = {"size": size, "colour": colour if colour != "grey" else None}
+    table = {"label": label, "text": text or None}
+    if isinstance(source, str) and source in _BUILT_IN:
+        _refuse_options(source, "a built-in set", **pictures, **table)
+        return _BUILT_IN[source][1](source, split)
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise ValueError(_unknown(str(source)))
+    if split == "test":
+        raise ValueError(
+            f"split='test': {path} has no test part; put the test examples in a path of their own, "
+            "or use split='train'"
+        )
+    if path.is_dir():
+        _refuse_options(path, "a folder of pictures", **table)
+        return _of_array(path, *read_folder(path, size=size, colour=colour))
+    _refuse_options(path, "a file", **pictures)
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".parquet"):
+        frame, labels = _read_table(path, label, text)
+        values = frame if text or suffix == ".parquet" else _as_array(frame)
+        return Data(values, labels, tuple(map(str, frame.columns)), name=path.name)
+    _refuse_options(path, "a file", **table)
+    if suffix == ".npz":
+        return _of_array(path, *read_npz(path))
+    if suffix == ".npy":
+        return _of_array(path, read_npy(path))
+    if suffix == ".gz" or "idx" in path.name:
+        return _of_array(path, read_idx(path))
+    raise ValueError(
+        f"{path}: unknown kind of file; expected a folder of pictures, .csv, .parquet, .npz, .npy, or "
+        "an idx file (…-ubyte or …-ubyte.gz)"
+    )
+
+
+def names() -> dict[str, str]:
+    """The built-in data sets: name → one line about it.
+
+    Examples
+    --------
+    >>> "digits" in names()
+    True
+    """
+    return {name: line for name, (line, _) in _BUILT_IN.items()}
+
+
+def divide(data: Data, share: float, seed: int = 0) -> tuple[Data, Data]:
+    """A part to train on and a part held out, drawn at random; each keeps the order of the rows.
+
+    Parameters
+    ----------
+    data : Data
+        n rows.
+    share : float
+        Share of the rows to hold out, above 0 and below 1: round(share · n) of them, but at least
+        two, since intervals come from their spread.
+    seed : int
+        The same seed gives the same rows.
+
+    Examples
+    --------
+    >>> train, held_out = divide(Data(np.arange(20).reshape(10, 2)), 0.3)
+    >>> len(train), len(held_out)
+    (7, 3)
+    """
+    if not 0 < share < 1:
+        raise ValueError(
+            f"held_out={share!r}: expected a share of the rows above 0 and below 1, such as 0.1"
+        )
+    n = len(data)
+    count = max(2, round(share * n))
+    if n - count < 2:
+        raise ValueError(
+            f"held_out={share!r} leaves {max(0, n - count)} of the {n} rows of {data.name} to train "
+            "on; expected two there and two held out: bring more rows, or hold none out (0)"
+        )
+    held = np.zeros(n, dtype=bool)
+    held[Stream(seed).child("held out").permutation(n)[:count].numpy()] = True
+    return data.rows(~held), data.rows(held)
+
+
+# ---------------------------------------------------------------------- built-in sets
+
+
+def _digits(name: str, split: str) -> Data:
+    from sklearn.datasets import load_digits
+
+    values, labels = load_digits(return_X_y=True)
+    whole = Data(values.astype(np.uint8), labels.astype(np.int64), None, (8, 8), 0.0, 16.0, name)
+    return whole.rows(_stratified(labels, split, name, 360))
+
+
+def _table(name: str, split: str) -> Data:
+    file, label = {
+        "house-votes": ("house_votes_1984.csv", "party"),
+        "dna": ("dna_splice.csv", "Class"),
+    }[name]
+    values, labels, columns = read_csv(_place_of_table(file), label, text=True)
+    assert labels is not None
+    rows = _stratified(labels, split, name, round(len(labels) / 5))
+    return Data(values, labels, columns, name=name).rows(rows)
+
+
+def _stratified(labels: np.ndarray, split: str, name: str, count: int) -> np.ndarray:
+    """Evenly spaced examples of the list sorted by class, each class in random order."""
+    n = len(labels)
+    shuffled = Stream(0).child(name).permutation(n).numpy()
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    test = np.zeros(n, dtype=bool)
+    test[by_class[(2 * np.arange(count) + 1) * n // (2 * count)]] = True
+    return np.flatnonzero({"train": ~test, "test": test, "all": np.ones(n, dtype=bool)}[split])
+
+
+def _mnist(name: str, split: str) -> Data:
+    prefixes = {"train": ["train"], "test": ["t10k"], "all": ["train", "t10k"]}[split]
+    pictures = [_fetch(name, f"{prefix}-images-idx3-ubyte") for prefix in prefixes]
+    labels = [_fetch(name, f"{prefix}-labels-idx1-ubyte") for prefix in prefixes]
+    values = pictures[0] if len(pictures) == 1 else np.concatenate(pictures)
+    digits = np.concatenate(labels).astype(np.int64)
+    return Data(values.reshape(len(values), -1), digits, None, (28, 28), 0.0, 255.0, name)
+
+
+def _toy(name: str, split: str) -> Data:
+    density = {"ring": GaussianMixture.ring, "grid": GaussianMixture.grid}[name]()
+    sizes = {"train": 100_000, "test": 20_000}
+    parts = [part for part in sizes if split in (part, "all")]
+    points = [density.sample(sizes[part], Stream(0).child(name, part)) for part in parts]
+    return Data(np.concatenate(points), columns=("x", "y"), name=name, density=density)
+
+
+def _bars(name: str, split: str) -> Data:
+    return Data(bars_and_stripes(4), shape=(4, 4), low=0.0, high=1.0, name=name)
+
+
+_BUILT_IN: dict[str, tuple[str, Callable[[str, str], Data]]] = {
+    "digits": (
+        "1,797 handwritten digits, 8×8 greys, from scikit-learn (train 1,437, test 360)",
+        _digits,
+    ),
+    "mnist": ("70,000 handwritten digits, 28×28 greys (train 60,000, test 10,000)", _mnist),
+    "fashion-mnist": (
+        "70,000 pictures of clothes, 28×28 greys, in 10 kinds (train 60,000, test 10,000)",
+        _mnist,
+    ),
+    "ring": (
+        "points of 8 Gaussians on a circle, a known density (train 100,000, test 20,000)",
+        _toy,
+    ),
+    "grid": (
+        "points of 25 Gaussians on a grid, a known density (train 100,000, test 20,000)",
+        _toy,
+    ),
+    "bars": (
+        "bars and stripes: 30 binary patterns of 4×4, equally likely (every split is all of them)",
+        _bars,
+    ),
+    "house-votes": (
+        "16 yes/no votes of 435 members in 1984, 392 of them missing, and their party "
+        "(train 348, test 87)",
+        _table,
+    ),
+    "dna": (
+        "180 binary columns of 3,186 pieces of DNA, and which kind of junction each is "
+        "(train 2,549, test 637)",
+        _table,
+    ),
+}
+
+
+def _of_array(path: Path, array: np.ndarray, labels: np.ndarray | None = None) -> Data:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: its array is of type {array.dtype}; expected numbers")
+    pictures = array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3))
+    if (array.ndim != 2 and not pictures) or not array.size:
+        raise ValueError(
+            f"{path}: its array has shape {array.shape}; expected (rows, columns), "
+            "(n, height, width) or (n, height, width, 3), at least one row and a column"
+        )
+    if labels is not None and labels.shape != array.shape[:1]:
+        raise ValueError(
+            f"{path}: has labels of shape {labels.shape} for {len(array)} examples; expected one each"
+        )
+    colours = array.shape[3:] if array.shape[3:] == (3,) else ()
+    shape = array.shape[1:3] + colours if pictures else None
+    bytes_ = pictures and array.dtype == np.uint8
+    high = 1.0 if array.dtype == np.bool_ else 255.0 if bytes_ else None
+    low = None if high is None else 0.0
+    return Data(array.reshape(len(array), -1), labels, None, shape, low, high, path.name)
+
+
+def _refuse_options(source: str | Path, kind: str, **options: object) -> None:
+    purposes = {
+        "label": "names a column of a CSV file",
+        "text": "is about the columns of a CSV file",
+    }
+    for name, value in options.items():
+        if value is not None:
+            purpose = purposes.get(name, "applies to a folder of pictures")
+            raise ValueError(f"{name}={value!r}: {purpose}, and {source} is {kind}; leave it out")
+
+
+def _unknown(source: str) -> str:
+    if os.sep in source or Path(source).suffix:
+        return f"source={source!r}: no such file or folder"
+    close = difflib.get_close_matches(source, _BUILT_IN, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    known = ", ".join(_BUILT_IN)
+    return f"source={source!r}: neither a path nor a built-in set ({known}){hint}"
+
+
+# ---------------------------------------------------------------------- tables and arrays
+
+_WHOLE = re.compile(r"\s*[+-]?(0|[1-9][0-9]*)\s*")
+_REAL = re.compile(
+    r"\s*[+-]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf(inity)?)\s*", re.IGNORECASE
+)
+_TRUTH = re.compile(r"\s*(true|false)\s*", re.IGNORECASE)
+_NA = frozenset(
+    ["", " ", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "<NA>", "None"]
+)
+_DTYPES = dict(truth="boolean", whole="Int64", big="str", real="float64", text="str")
+_NPZ_KEYS = (("X", "y"), ("images", "labels"))
+
+
+def read_csv(
+    path: str | os.PathLike[str], label: str | None = None, *, text: bool = False
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """A table of numbers, or of numbers and text, under a line of column names.
+
+    A column keeps its own type. Digits behind a leading zero (``02139``) or with signs between
+    (``12_34``) are text. Cells are separated by commas, or by semicolons or tabs where the first
+    line has these alone. An empty cell is missing, and so is ``NA`` in any of its spellings.
+
+    Parameters
+    ----------
+    path : path
+        The file, in UTF-8.
+    label : str, optional
+        The column that holds labels: numbers or text, not part of the values.
+    text : bool
+        Whether columns may hold text; otherwise it is refused.
+
+    Returns
+    -------
+    values : ndarray, shape (n, d)
+        int64 where all cells are whole, float64 where all are numbers (NaN where missing); else,
+        and for whole numbers that float64 would change, Python objects (None where missing).
+    labels : ndarray, shape (n,), or None
+        int64, float64 (NaN where missing) or text (None where missing).
+    columns : tuple of str
+        Names of the d columns.
+    """
+    frame, labels = _read_table(Path(path), label, text)
+    return _as_array(frame), labels, tuple(frame.columns)
+
+
+def write_csv(
+    path: str | os.PathLike[str], values: Any, columns: Sequence[str] | None = None
+) -> None:
+    """Write a table (n, d) under a header; a missing cell is left empty.
+
+    Parameters
+    ----------
+    path : path
+        The file to write.
+    values : ndarray or DataFrame, shape (n, d)
+        Numbers or text.
+    columns : sequence of str, optional
+        Names of the columns, by default a frame's own, or ``x0``, ``x1``, ….
+    """
+    import pandas as pd
+
+    if not is_frame(values):
+        values = np.asarray(values)
+        if values.ndim != 2:
+            raise ValueError(f"values has shape {values.shape}: expected (rows, columns)")
+        values = values.astype(np.uint8) if values.dtype == np.bool_ else values
+        values = pd.DataFrame(values, columns=[f"x{i}" for i in range(values.shape[1])])
+    header: Any = True if columns is None else list(columns)
+    if columns is not None and len(columns) != values.shape[1]:
+        raise ValueError(
+            f"columns has {len(columns)} names for {values.shape[1]} columns of values"
+        )
+    values.to_csv(path, index=False, header=header, lineterminator="\n", encoding="utf-8")
+
+
+def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The array and the labels in a ``.npz`` file.
+
+    They are called ``X`` (and ``y``) or ``images`` (and ``labels``), or there is a single array.
+    """
+    try:
+        with open(path, "rb") as opened:  # numpy forgets to close a damaged file it opened itself
+            file = np.load(opened, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("not an archive of arrays")
+            for values, labels in _NPZ_KEYS:
+                if values in file:
+                    return file[values], file.get(labels)
+            keys = list(file)
+            if len(keys) == 1:
+                return file[keys[0]], None
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not a readable .npz file ({error})") from error
+    listed = ", ".join(keys) or "nothing"
+    raise ValueError(
+        f"{path}: holds {listed}; expected X (and y), images (and labels), or a single array"
+    )
+
+
+def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
+    """The array in a ``.npy`` file as a read-only memory map, which may be larger than memory."""
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not a readable .npy file ({error})") from error
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"{path}: not a readable .npy file (it is an archive: call it .npz)")
+    return values
+
+
+def _read_table(path: Path, label: str | None, text: bool) -> tuple[Any, np.ndarray | None]:
+    """A frame of the columns, and the labels."""
+    import pandas as pd
+
+    if path.suffix.lower() == ".parquet":
+        frame = pd.read_parquet(path)
+    else:
+        found, options = _survey(path)
+        wrong = [name for name, kind in found.items() if kind[0] == "text" and name != label]
+        if wrong and not text:
+            name = wrong[0]
+            raise ValueError(
+                f"{path}: column {name!r} holds the text {found[name][2]!r} in row {found[name][1]}; "
+                "expected numbers only (recode the column as numbers, leave missing cells empty, name "
+                f"it as the label with label={name!r}, or take kinds='mixed' or 'categorical')"
+            )
+        frame = pd.read_csv(path, **options)
+        for name, (kind, *_) in found.items():
+            if kind == "big":
+                whole = [None if cell != cell else int(cell) for cell in frame[name]]
+                frame[name] = pd.Series(whole, dtype=object)
+            elif kind in ("whole", "truth") and not frame[name].isna().any():
+                frame[name] = frame[name].astype("int64" if kind == "whole" else bool)
+    if label is None:
+        return frame, None
+    if label not in frame.columns:
+        hint = nearest_name(label, list(frame.columns)).replace("the columns", "its columns")
+        raise ValueError(f"label={label!r}: {path} has no such column; {hint}")
+    if frame.shape[1] == 1:
+        raise ValueError(
+            f"{path}: has no column besides the label {label!r}; expected at least one column of values"
+        )
+    labels = _as_array(frame[[label]])[:, 0]
+    if labels.dtype == object and all(isinstance(cell, str) for cell in labels):
+        labels = labels.astype(str)
+    return frame.drop(columns=label), labels
+
+
+def _survey(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
+    """What the columns of a CSV file hold, in one pass, and how pandas is to read it.
+
+    Each column is (``"truth"``, ``"whole"``, ``"big"``, ``"real"``) or (``"text"``, row, cell).
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        try:
+            head = list(itertools.islice(file, 20))
+            first = head[0] if head else ""
+            separator = next((s for s in ";\t" if s in first and "," not in first), ",")
+            comma = separator == ";" and any(re.search(r"(^|;)\s*-?\d+,\d+", one) for one in head)
+            lines = csv.reader(itertools.chain(head, file), delimiter=separator)
+            columns = _header(path, next(lines, []))
+            found: dict[str, tuple[Any, ...]] = {}
+            row = 0
+            for row, cells in enumerate(_rows_of(lines, len(columns)), start=1):
+                if len(cells) != len(columns):
+                    raise ValueError(
+                        f"{path}: row {row} has {len(cells)} cells under a header of {len(columns)}; "
+                        "repair that row"
+                    )
+                for name, cell in zip(columns, cells, strict=True):
+                    _look(found, name, cell.replace(",", ".") if comma else cell, row)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    if not row:
+        raise ValueError(f"{path}: has no rows under its header; expected at least one")
+    for name in columns:
+        found.setdefault(name, ("real",))
+    options: dict[str, Any] = {"sep": separator, "decimal": "," if comma else "."}
+    options |= {"names": columns, "header": 0, "index_col": False, "encoding": "utf-8-sig"}
+    options |= {"skip_blank_lines": len(columns) > 1}  # one that is blank is a cell, in one column
+    options |= {"na_values": sorted(_NA), "keep_default_na": False}
+    options["dtype"] = {name: _DTYPES[kind] for name, (kind, *_) in found.items()}
+    return found, options
+
+
+def _rows_of(lines: Iterator[list[str]], width: int) -> Iterator[list[str]]:
+    """Rows of cells; in a file of one column a blank line is a missing cell."""
+    for cells in lines:
+        if cells or width == 1:
+            yield cells or [""]
+
+
+def _look(found: dict[str, tuple[Any, ...]], name: str, cell: str, row: int) -> None:
+    known = found[name][0] if name in found else None
+    if known == "text" or cell in _NA:
+        return
+    if known in (None, "truth") and _TRUTH.fullmatch(cell):
+        found[name] = ("truth",)
+    elif known in (None, "whole", "big") and _WHOLE.fullmatch(cell):
+        big = known == "big" or not -(2**63) <= int(cell) < 2**63
+        found[name] = ("big" if big else "whole",)
+    elif known != "truth" and _REAL.fullmatch(cell):
+        found[name] = ("real",)
+    else:
+        found[name] = ("text", row, cell)
+
+
+def _header(path: Path, cells: list[str]) -> list[str]:
+    if not cells:
+        raise ValueError(f"{path}: is empty; expected a line of column names and rows under it")
+    columns = [name.strip() for name in cells]
+    numbers = all(_REAL.fullmatch(name) for name in columns)
+    if numbers and columns != [str(i) for i in range(len(columns))]:
+        raise ValueError(
+            f"{path}: its first line holds numbers only ({', '.join(columns[:4])}, …); put a line of "
+            "column names above it"
+        )
+    twice = next((name for i, name in enumerate(columns) if name in columns[:i]), None)
+    if twice is not None:
+        raise ValueError(f"{path}: two columns are called {twice!r}; give each its own name")
+    return columns
+
+
+def _as_array(frame: Any) -> np.ndarray:
+    """A frame as one array of numbers where that changes no cell, else of Python objects."""
+    kinds = {dtype.kind for dtype in frame.dtypes}
+    missing = frame.isna().to_numpy(dtype=bool)
+    if kinds <= set("biu") and not missing.any():
+        return frame.to_numpy(dtype=np.int64 if kinds != {"b"} else bool)
+    wide = [column for column in frame if frame[column].dtype.kind in "iu"]
+    small = all(bool((frame[one].abs().dropna() <= 2**53).all()) for one in wide)
+    if kinds <= set("biuf") and small:
+        return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    cells = frame.astype(object).to_numpy(copy=True)
+    cells[missing] = None
+    return cells
+
+
+# ---------------------------------------------------------------------- files not shipped
+
+
+def find(name: str) -> Path | None:
+    """The folder here that holds every file of a data set, if there is one; not checked."""
+    files = [key.partition("/")[2] for key in HASHES if key.startswith(f"{name}/")]
+    for folder in _folders(name):
+        if all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in files):
+            return folder
+    return None
+
+
+def _fetch(name: str, file: str) -> np.ndarray:
+    """An idx file of a data set, checked by its SHA-256.
+
+    It is looked for in the folder that the environment variable ``EQUILIBRIA_DATA`` names, then in
+    the cache, compressed or not; then it is downloaded into the cache.
+    """
+    folders = _folders(name)
+    for path in (folder / (file + ending) for folder in folders for ending in (".gz", "")):
+        if path.is_file():
+            return parse_idx(_checked(path, f"{name}/{file}"), str(path))
+    failures = []
+    for mirror in MIRRORS[name]:
+        url, target = f"{mirror}{file}.gz", folders[-1] / f"{file}.gz"
+        try:
+            return parse_idx(_download(url, target, f"{name}/{file}"), str(target))
+        except (OSError, ValueError) as error:  # requests' errors are OSErrors
+            failure = type(error).__name__ if isinstance(error, OSError) else error
+            failures.append(f"{url} ({failure})")
+    tried = ", ".join([str(folder) for folder in folders] + failures)
+    raise ValueError(
+        f"{name}: {file}.gz was neither found nor downloaded (tried {tried}); connect to the network, "
+        f"or put the data set's idx files in a folder DIR/{name} and set {VARIABLE}=DIR"
+    )
+
+
+def _place_of_table(file: str) -> Path:
+    """The place of a CSV file that is never downloaded, checked by its SHA-256."""
+    folders = _folders("tables")
+    for path in (folder / file for folder in folders):
+        if path.is_file():
+            _checked(
+                path, f"tables/{file}", "put the right file there, or load this one by its path"
+            )
+            return path
+    raise ValueError(
+        f"{file}: not found in {' or '.join(map(str, folders))}, and it cannot be downloaded; put the "
+        f"file in a folder DIR/tables and set {VARIABLE}=DIR, or load a file of your own by its path"
+    )
+
+
+def _folders(name: str) -> list[Path]:
+    import pooch
+
+    own = os.environ.get(VARIABLE)
+    cache = Path(pooch.os_cache("equilibria"))
+    return [folder / name for folder in ([Path(own).expanduser()] if own else []) + [cache]]
+
+
+def _checked(path: Path, key: str, remedy: str = "delete the file and load again") -> bytes:
+    content = read_bytes(path)
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != HASHES[key]:
+        raise ValueError(
+            f"{path}: its content has SHA-256 {actual}, expected {HASHES[key]}; {remedy}"
+        )
+    return content
+
+
+def _download(url: str, target: Path, key: str) -> bytes:
+    """Download aside, check, rename: what the cache holds under its own name is whole."""
+    import pooch
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        pooch.HTTPDownloader(chunk_size=1 << 16, timeout=TIMEOUT)(url, str(aside), None)
+        content = _checked(aside, key, "try again")
+        os.replace(aside, target)
+        return content
+    finally:
+        aside.unlink(missing_ok=True)
