@@ -24,7 +24,9 @@ def places(batch):
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 7, 10, 13, 25])
 def test_order_is_the_concatenated_permutations(batch_size):
     stream = Stream(5)
-    expected = torch.cat([stream.child("order", epoch).permutation(N) for epoch in range(12)]).tolist()
+    expected = torch.cat(
+        [stream.child("order", epoch).permutation(N) for epoch in range(12)]
+    ).tolist()
     source, seen = Batches(ROWS, batch_size, stream), []
     while len(seen) < 100:
         batch = next(source)
@@ -77,7 +79,9 @@ def test_labels_go_along():
 @pytest.mark.parametrize("batch_size", [6, 66])
 def test_shards_together_are_the_whole_batch(world, how, batch_size):
     def make(shard):
-        return Batches(GREYS, batch_size, Stream(2), labels=np.arange(50), binarise=how, shard=shard)
+        return Batches(
+            GREYS, batch_size, Stream(2), labels=np.arange(50), binarise=how, shard=shard
+        )
 
     whole, shards = make((0, 1)), [make((rank, world)) for rank in range(world)]
     for _ in range(12):
@@ -101,7 +105,9 @@ def test_shards_together_are_the_whole_batch(world, how, batch_size):
 def test_every_container_gives_the_same_float32_batches(tmp_path, convert, dtype):
     X = (GREYS * 3).astype(dtype)
     batch = Batches(convert(X, tmp_path), 20, Stream(0)).at(1)
-    order = torch.cat([Stream(0).child("order", epoch).permutation(50) for epoch in range(2)])[20:40]
+    order = torch.cat([Stream(0).child("order", epoch).permutation(50) for epoch in range(2)])[
+        20:40
+    ]
     assert batch.values.dtype == torch.float32
     assert torch.equal(batch.values, torch.from_numpy(X[order.numpy()].astype(np.float32)))
 
@@ -120,7 +126,9 @@ def test_encode_sees_raw_rows(dtype):
 @pytest.mark.parametrize("how", ["resample", "fixed", "threshold"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_binary_batches_are_binary(how, dtype):
-    batch = Batches(GREYS, 20, Stream(0), encode=lambda rows: torch.from_numpy(rows).to(dtype), binarise=how).at(0)
+    batch = Batches(
+        GREYS, 20, Stream(0), encode=lambda rows: torch.from_numpy(rows).to(dtype), binarise=how
+    ).at(0)
     assert batch.values.dtype == dtype
     assert set(batch.values.unique().tolist()) == {0.0, 1.0}
 
@@ -133,7 +141,9 @@ def test_fixed_is_one_draw_for_each_row(monkeypatch):
         for row, values in zip(batch.label.tolist(), batch.values, strict=True):
             assert torch.equal(drawn.setdefault(row, values), values)
     whole = torch.stack([drawn[row] for row in range(50)])
-    assert torch.equal(whole, binarise(torch.from_numpy(GREYS), "fixed", Stream(4).child("binarise")))
+    assert torch.equal(
+        whole, binarise(torch.from_numpy(GREYS), "fixed", Stream(4).child("binarise"))
+    )
 
 
 def test_resample_draws_afresh_and_resumes():
@@ -141,7 +151,10 @@ def test_resample_draws_afresh_and_resumes():
     first, second = next(source).values, next(source).values
     assert not torch.equal(first, second)
     assert torch.equal(source.at(0).values, first)
-    assert torch.equal(Batches(np.full((4, 100), 0.5), 4, Stream(4), binarise="resample", position=1).at(1).values, second)
+    assert torch.equal(
+        Batches(np.full((4, 100), 0.5), 4, Stream(4), binarise="resample", position=1).at(1).values,
+        second,
+    )
 
 
 @pytest.mark.parametrize("how", ["resample", "fixed"])
@@ -152,7 +165,9 @@ def test_draws_have_the_probability_of_the_grey(how):
     assert ones[0] == 0
     assert ones[5] == n
     for count, probability in zip(ones[1:5], p[1:5].tolist(), strict=True):
-        assert stats.binomtest(count, n, probability).pvalue > 2.5e-7  # four exact tests: false alarms 1e-6
+        assert (
+            stats.binomtest(count, n, probability).pvalue > 2.5e-7
+        )  # four exact tests: false alarms 1e-6
 
 
 def test_threshold_is_above_a_half():
@@ -168,18 +183,30 @@ def test_data_are_not_changed():
     assert torch.equal(X, torch.from_numpy(GREYS))
 
 
-HOLES = np.where(np.random.default_rng(1).random(GREYS.shape) < 0.3, np.nan, GREYS).astype(np.float32)
+HOLES = np.where(np.random.default_rng(1).random(GREYS.shape) < 0.3, np.nan, GREYS).astype(
+    np.float32
+)
 
 
 @pytest.mark.parametrize("how", [None, "resample", "fixed", "threshold"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_missing_cells_have_a_mask_and_leave_the_draws_alone(how, dtype):
     def make(values, **options):
-        return Batches(values, 20, Stream(3), encode=lambda rows: torch.from_numpy(rows).to(dtype), binarise=how, **options)
+        return Batches(
+            values,
+            20,
+            Stream(3),
+            encode=lambda rows: torch.from_numpy(rows).to(dtype),
+            binarise=how,
+            **options,
+        )
 
     whole, holed = make(GREYS), make(HOLES, missing=True)
     for position in range(6):
-        batch, order = holed.at(position), torch.cat([Stream(3).child("order", e).permutation(50) for e in range(3)])
+        batch, order = (
+            holed.at(position),
+            torch.cat([Stream(3).child("order", e).permutation(50) for e in range(3)]),
+        )
         rows = order[20 * position : 20 * position + 20].numpy()
         assert batch.mask is not None
         assert (batch.mask.numpy() == ~np.isnan(HOLES[rows])).all()
@@ -189,7 +216,9 @@ def test_missing_cells_have_a_mask_and_leave_the_draws_alone(how, dtype):
 
 @pytest.mark.parametrize("how", [None, "resample", "fixed", "threshold"])
 def test_a_table_without_holes_is_the_same_either_way(how):
-    plain, masked = (Batches(GREYS, 30, Stream(5), binarise=how, missing=missing) for missing in (False, True))
+    plain, masked = (
+        Batches(GREYS, 30, Stream(5), binarise=how, missing=missing) for missing in (False, True)
+    )
     for position in range(4):
         assert torch.equal(plain.at(position).values, masked.at(position).values)
         assert plain.at(position).mask is None
@@ -199,7 +228,9 @@ def test_a_table_without_holes_is_the_same_either_way(how):
 @pytest.mark.parametrize("how", [None, "resample", "fixed"])
 def test_masks_are_shared_out_and_resumed(how):
     def make(**options):
-        return Batches(HOLES, 20, Stream(2), labels=np.arange(50) - 1, binarise=how, missing=True, **options)
+        return Batches(
+            HOLES, 20, Stream(2), labels=np.arange(50) - 1, binarise=how, missing=True, **options
+        )
 
     whole, shards = make(), [make(shard=(rank, 2)) for rank in range(2)]
     for position in range(6):
@@ -221,15 +252,25 @@ def test_fixed_draws_with_holes_do_not_depend_on_blocks(monkeypatch):
 
 
 def test_a_mixed_table_goes_through_its_schema():
-    table = np.array([["y", 1.5, "red"], ["n", None, "blue"], [None, 2.5, "green"], ["y", 0.5, None]], dtype=object)
+    table = np.array(
+        [["y", 1.5, "red"], ["n", None, "blue"], [None, 2.5, "green"], ["y", 0.5, None]],
+        dtype=object,
+    )
     schema = Schema.infer(table, kind="mixed", allow_missing=True)
     source = Batches(
-        table, 3, Stream(0), encode=lambda rows: schema.encode(rows, allow_missing=True), missing=True, labels=np.array([0, 1, -1, 1])
+        table,
+        3,
+        Stream(0),
+        encode=lambda rows: schema.encode(rows, allow_missing=True),
+        missing=True,
+        labels=np.array([0, 1, -1, 1]),
     )
     values, mask = schema.encode_masked(table)
     for position in range(5):
         batch = source.at(position)
-        rows = torch.cat([Stream(0).child("order", e).permutation(4) for e in range(5)])[3 * position : 3 * position + 3]
+        rows = torch.cat([Stream(0).child("order", e).permutation(4) for e in range(5)])[
+            3 * position : 3 * position + 3
+        ]
         assert torch.equal(batch.values, values[rows])
         assert torch.equal(batch.mask, mask[rows])
         assert batch.label.tolist() == [[0, 1, -1, 1][row] for row in rows]
@@ -238,21 +279,48 @@ def test_a_mixed_table_goes_through_its_schema():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"values": np.zeros(5)}, r"values has shape \(5,\): expected \(n, d\) with at least one row"),
+        (
+            {"values": np.zeros(5)},
+            r"values has shape \(5,\): expected \(n, d\) with at least one row",
+        ),
         ({"values": np.zeros((0, 2))}, r"values has shape \(0, 2\)"),
-        ({"batch_size": 0}, "batch_size=0: expected a positive whole number"),
-        ({"batch_size": 2.5}, r"batch_size=2\.5: expected a positive whole number"),
-        ({"batch_size": 5, "shard": (0, 2)}, "batch_size=5 cannot be shared out to 2 processes; choose a multiple of 2"),
+        ({"batch_size": 0}, "batch_size=0: expected a whole number"),
+        ({"batch_size": 2.5}, r"batch_size=2\.5: expected a whole number"),
+        (
+            {"batch_size": 5, "shard": (0, 2)},
+            "batch_size=5 cannot be shared out to 2 processes; choose a multiple",
+        ),
         ({"shard": (2, 2)}, r"shard=\(2, 2\): expected \(rank, world\) with 0 ≤ rank < world"),
-        ({"position": -1}, "position=-1: expected zero or more"),
+        ({"position": -1}, "position=-1: expected a whole number, 0 or more"),
         ({"labels": np.zeros(3)}, r"labels has shape \(3,\) for 10 rows of values"),
-        ({"labels": np.array(["a"] * N)}, "labels is of type <U1: expected numbers; replace text by class numbers"),
-        ({"labels": np.array([0.5, np.nan] * 5)}, "labels holds NaN or inf: .* a missing one as −1"),
-        ({"values": np.array([["a"], ["b"]], dtype=object)}, "values holds Python objects: expected numbers, or encode="),
-        ({"binarise": "resample", "values": np.array([[np.nan, 2.0]]), "missing": True}, "values from 0 to 2 cannot be binarised"),
-        ({"binarise": "coin"}, "binarise='coin': expected None or one of 'resample', 'fixed', 'threshold'"),
-        ({"binarise": "resample"}, r"values from 0 to 19 cannot be binarised; expected greys in \[0, 1\]"),
-        ({"binarise": "threshold", "values": np.array([[0.5, np.nan]])}, "values from nan to nan cannot be binarised"),
+        (
+            {"labels": np.array(["a"] * N)},
+            "labels is of type <U1: expected numbers; replace text by class numbers",
+        ),
+        (
+            {"labels": np.array([0.5, np.nan] * 5)},
+            "labels holds NaN or inf: expected class numbers",
+        ),
+        (
+            {"values": np.array([["a"], ["b"]], dtype=object)},
+            "values holds Python objects: expected numbers, or encode=",
+        ),
+        (
+            {"binarise": "resample", "values": np.array([[np.nan, 2.0]]), "missing": True},
+            "values from 0 to 2 cannot be binarised",
+        ),
+        (
+            {"binarise": "coin"},
+            "binarise='coin': expected None or 'resample', 'fixed' or 'threshold'",
+        ),
+        (
+            {"binarise": "resample"},
+            r"values from 0 to 19 cannot be binarised; expected greys in \[0, 1\]",
+        ),
+        (
+            {"binarise": "threshold", "values": np.array([[0.5, np.nan]])},
+            "values from nan to nan cannot be binarised",
+        ),
     ],
 )
 def test_batches_refusals(options, message):
@@ -262,7 +330,9 @@ def test_batches_refusals(options, message):
 
 
 def test_binarise_refusals():
-    with pytest.raises(ValueError, match="binarise='coin': expected one of 'resample', 'fixed', 'threshold'"):
+    with pytest.raises(
+        ValueError, match="binarise='coin': expected 'resample', 'fixed' or 'threshold'"
+    ):
         binarise(torch.zeros(1, 1), "coin", Stream(0))
     with pytest.raises(ValueError, match=r"values from -0\.5 to 2 cannot be binarised"):
         binarise(torch.tensor([[-0.5, 2.0]]), "fixed", Stream(0))

@@ -1,4 +1,4 @@
-"""Labels to codes and back, in every type they come in, and the sentence for each that are no classes."""
+"""Labels to codes and back, in every type, and the sentence for what are no classes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ EXAMPLES = {
     "nullable": (pandas.Series([2, None, 1], dtype="Int64"), None, [1, 2], [1, -1, 0]),
     "category": (pandas.Series(pandas.Categorical(["b", "a"])), None, ["a", "b"], [1, 0]),
 }
-each_example = pytest.mark.parametrize(("y", "mark", "classes", "codes"), EXAMPLES.values(), ids=EXAMPLES.keys())
+each_example = pytest.mark.parametrize(
+    ("y", "mark", "classes", "codes"), EXAMPLES.values(), ids=EXAMPLES.keys()
+)
 
 
 @each_example
@@ -43,7 +45,9 @@ def test_codes_and_back(y, mark, classes, codes):
     assert encoded.dtype == np.int64
     assert encoded.tolist() == codes
     seen = encoded >= 0
-    assert coding.decode(encoded[seen]).tolist() == [label for label, there in zip(np.asarray(y, dtype=object), seen, strict=True) if there]
+    assert coding.decode(encoded[seen]).tolist() == [
+        label for label, there in zip(np.asarray(y, dtype=object), seen, strict=True) if there
+    ]
     assert coding.decode(encoded[seen]).dtype == coding.classes.dtype
 
 
@@ -86,7 +90,10 @@ def test_missing_codes_become_the_mark():
     decoded = LabelCoding.infer(np.array([1.0, 2.0])).decode(codes)
     assert decoded.dtype == np.float64
     assert np.isnan(decoded[1])
-    with pytest.raises(ValueError, match="codes holds −1, and labels of type int64 have no value for a missing one; give missing_label"):
+    with pytest.raises(
+        ValueError,
+        match="codes holds −1, and labels of type int64 have no value for a missing one",
+    ):
         LabelCoding.infer([1, 2]).decode(codes)
 
 
@@ -115,7 +122,10 @@ def test_a_column_is_taken_with_scikit_learns_warning():
         ([0.5, 1.0, 2.0], r"Unknown label type: continuous\. y holds 0\.5: expected classes"),
         (np.array([0.5, 1.0], dtype=object), "Unknown label type: continuous"),
         (np.array([0.0, 1.0, np.inf]), r"Unknown label type: continuous\. y holds inf"),
-        (["a", 1], "Unknown label type: y holds int and str; expected whole numbers, truth values or text"),
+        (
+            ["a", 1],
+            "Unknown label type: y holds int and str; expected whole numbers, truth values or text",
+        ),
         ([{}, {}], "Unknown label type: y holds dict"),
         (np.array([1j, 2j]), "Unknown label type: y holds complex128"),
         ([1, 1, None], "y has only one class, 1; expected at least two classes"),
@@ -145,5 +155,7 @@ def test_encode_refusals(y, message):
 
 @pytest.mark.parametrize("codes", [[2], [-2], [0.0]])
 def test_decode_refusals(codes):
-    with pytest.raises(ValueError, match="codes: expected whole numbers from 0 to 1, or −1 for a missing label"):
+    with pytest.raises(
+        ValueError, match="codes: expected whole numbers from 0 to 1, or −1 for a missing label"
+    ):
         LabelCoding.infer(["a", "b"]).decode(np.array(codes))

@@ -21,7 +21,9 @@ def test_ring_has_its_modes_on_a_circle():
 
 def test_grid_is_square_centred_and_spaced():
     grid = GaussianMixture.grid(side=5, spacing=2.0, std=0.05)
-    assert sorted(map(tuple, grid.centres.tolist())) == [(float(x), float(y)) for x in range(-4, 5, 2) for y in range(-4, 5, 2)]
+    assert sorted(map(tuple, grid.centres.tolist())) == [
+        (float(x), float(y)) for x in range(-4, 5, 2) for y in range(-4, 5, 2)
+    ]
 
 
 def test_log_density_is_the_mixture_of_normals():
@@ -34,7 +36,9 @@ def test_log_density_is_the_mixture_of_normals():
 
 def test_density_integrates_to_one():
     mixture = GaussianMixture.ring(modes=3, radius=0.5, std=0.4)
-    total, _ = integrate.dblquad(lambda y, x: np.exp(mixture.log_density(np.array([[x, y]]))[0]), -3, 3, -3, 3, epsabs=1e-4)
+    total, _ = integrate.dblquad(
+        lambda y, x: np.exp(mixture.log_density(np.array([[x, y]]))[0]), -3, 3, -3, 3, epsabs=1e-4
+    )
     assert total == pytest.approx(1.0, abs=1e-3)
 
 
@@ -63,15 +67,21 @@ def test_the_same_stream_gives_the_same_points():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GaussianMixture.ring(modes=0), "modes=0: expected a positive whole number"),
-        (lambda: GaussianMixture.grid(side=2.5), "side=2.5: expected a positive whole number"),  # type: ignore[arg-type]
+        (lambda: GaussianMixture.ring(modes=0), "modes=0: expected a whole number"),
+        (lambda: GaussianMixture.grid(side=2.5), "side=2.5: expected a whole number"),  # type: ignore[arg-type]
         (lambda: GaussianMixture.ring(std=0.0), "std=0.0: expected a positive number"),
         (lambda: GaussianMixture(np.zeros(3), 1.0), r"centres has shape \(3,\)"),
         (lambda: GaussianMixture(np.array([[np.nan]]), 1.0), "table of finite numbers"),
-        (lambda: GaussianMixture.ring().sample(0, Stream(0)), "n=0: expected a positive whole number"),
-        (lambda: GaussianMixture.ring().log_density(np.zeros((4, 3))), r"x has shape \(4, 3\): expected \(n, 2\)"),
-        (lambda: bars_and_stripes(0), "side=0: expected a positive whole number"),
-        (lambda: bars_and_stripes(17), "side=17: .*at most 16"),
+        (
+            lambda: GaussianMixture.ring().sample(0, Stream(0)),
+            "n=0: expected a whole number",
+        ),
+        (
+            lambda: GaussianMixture.ring().log_density(np.zeros((4, 3))),
+            r"x has shape \(4, 3\): expected \(n, 2\)",
+        ),
+        (lambda: bars_and_stripes(0), "side=0: expected a whole number"),
+        (lambda: bars_and_stripes(17), "side=17: expected a whole number, 1 to 16"),
     ],
 )
 def test_refusals(make, message):
@@ -82,7 +92,9 @@ def test_refusals(make, message):
 @pytest.mark.parametrize("side", [1, 2, 3, 4])
 def test_bars_and_stripes_are_all_there_once(side):
     patterns = bars_and_stripes(side)
-    everything = (np.arange(2 ** (side * side))[:, None] >> np.arange(side * side) & 1).reshape(-1, side, side)
+    everything = (np.arange(2 ** (side * side))[:, None] >> np.arange(side * side) & 1).reshape(
+        -1, side, side
+    )
     bars = (everything == everything[:, :1, :]).all((1, 2))
     stripes = (everything == everything[:, :, :1]).all((1, 2))
     expected = {tuple(picture.ravel().tolist()) for picture in everything[bars | stripes]}

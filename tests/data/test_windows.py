@@ -21,10 +21,17 @@ def slow(X, lag, groups):
 @pytest.mark.parametrize("seed", range(30))
 def test_windows_are_their_definition(seed):
     stream = Stream(seed)
-    n, width, lag = (1 + int(stream.child(name).integers((1,), high)) for name, high in (("n", 30), ("d", 4), ("lag", 5)))
+    n, width, lag = (
+        1 + int(stream.child(name).integers((1,), high))
+        for name, high in (("n", 30), ("d", 4), ("lag", 5))
+    )
     X = stream.child("X").normal((n, width)).numpy()
     groups = np.cumsum(stream.child("groups").uniform((n,)).numpy() < 0.2)
-    for given, names in ((None, np.zeros(n)), (groups, groups), ([f"g{g}" for g in groups], groups)):
+    for given, names in (
+        (None, np.zeros(n)),
+        (groups, groups),
+        ([f"g{g}" for g in groups], groups),
+    ):
         expected = slow(X, lag, names)
         if not expected:
             with pytest.raises(ValueError, match="choose a smaller lag"):
@@ -54,18 +61,31 @@ def test_objects_and_memory_maps(tmp_path):
     table = np.array([["a", 1], [None, 2], ["b", 3]], dtype=object)
     assert windows(table, 1).tolist() == [["a", 1, None, 2], [None, 2, "b", 3]]
     np.save(tmp_path / "a.npy", np.arange(6).reshape(3, 2))
-    assert windows(np.load(tmp_path / "a.npy", mmap_mode="r"), 1).tolist() == [[0, 1, 2, 3], [2, 3, 4, 5]]
+    assert windows(np.load(tmp_path / "a.npy", mmap_mode="r"), 1).tolist() == [
+        [0, 1, 2, 3],
+        [2, 3, 4, 5],
+    ]
 
 
 @pytest.mark.parametrize(
     ("X", "lag", "groups", "message"),
     [
         (np.zeros(3), 1, None, r"X has shape \(3,\): expected \(rows, columns\)"),
-        (np.zeros((3, 2)), 0, None, "lag=0: expected a positive whole number"),
-        (np.zeros((3, 2)), 1.0, None, r"lag=1\.0: expected a positive whole number"),
-        (np.zeros((3, 2)), True, None, "lag=True: expected a positive whole number"),
-        (np.zeros((3, 2)), 3, None, "lag=3: a window takes 4 rows, and X has 3 rows; choose a smaller lag"),
-        (np.zeros((4, 2)), 2, [0, 0, 1, 1], "lag=2: a window takes 3 rows, and every sequence is shorter"),
+        (np.zeros((3, 2)), 0, None, "lag=0: expected a whole number"),
+        (np.zeros((3, 2)), 1.0, None, r"lag=1\.0: expected a whole number"),
+        (np.zeros((3, 2)), True, None, "lag=True: expected a whole number"),
+        (
+            np.zeros((3, 2)),
+            3,
+            None,
+            "lag=3: a window takes 4 rows, and X has 3 rows; choose a smaller lag",
+        ),
+        (
+            np.zeros((4, 2)),
+            2,
+            [0, 0, 1, 1],
+            "lag=2: a window takes 3 rows, and every sequence is shorter",
+        ),
         (np.zeros((4, 2)), 1, [0, 1], r"groups has shape \(2,\) for 4 rows of X"),
         (
             np.zeros((4, 2)),

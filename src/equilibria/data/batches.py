@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equilibria.check import choice, optional, whole
 from equilibria.data.kind import is_frame
 from equilibria.random import Stream
 
@@ -50,22 +51,17 @@ def binarise(values: Tensor, how: str, stream: Stream) -> Tensor:
     values : Tensor, shape (n, d)
         Each the probability of a 1.
     how : {"resample", "fixed", "threshold"}
-        ``"threshold"`` gives 1 above 0.5; the other two draw, and differ only in how often :class:`Batches` does it.
+        ``"threshold"`` gives 1 above 0.5; the other two draw, and differ only in how often
+        :class:`Batches` does it.
     stream : Stream
         What is drawn from: cell (i, j) decides about ``values[i, j]``.
-
-    Raises
-    ------
-    ValueError
-        For another ``how`` or values outside [0, 1].
 
     Examples
     --------
     >>> binarise(torch.tensor([[0.0, 0.4, 0.6, 1.0]]), "threshold", Stream(0))
     tensor([[0., 0., 1., 1.]])
     """
-    if how not in BINARISE:
-        raise ValueError(f"binarise={how!r}: expected one of {', '.join(map(repr, BINARISE))}")
+    choice(*BINARISE)("binarise", how)
     _refuse_no_greys(values)
     return _binarise(values, how, stream)
 
@@ -73,48 +69,50 @@ def binarise(values: Tensor, how: str, stream: Stream) -> Tensor:
 class Batches(Iterator[Batch]):
     """An endless iterator of full batches.
 
-    Epoch e visits the n rows in the order π_e = ``stream.child("order", e).permutation(n)``. Batch i is the places
-    i·batch_size … (i + 1)·batch_size − 1 of π_0 π_1 π_2 …, so it may run over into the next epoch. Nothing else is remembered than the
-    number of the next batch: with the same ``position``, a resumed run sees the same batches.
+    Epoch e visits the n rows in the order π_e = ``stream.child("order", e).permutation(n)``. Batch
+    i is the places i·batch_size … (i + 1)·batch_size − 1 of π_0 π_1 π_2 …, so it may run over into
+    the next epoch. Nothing else is remembered than the number of the next batch: with the same
+    ``position``, a resumed run sees the same batches.
 
     Parameters
     ----------
     values : Tensor or ndarray, shape (n, d)
-        The data, which may be a memory map, or with ``encode`` an array of Python objects (a mixed table).
+        The data, which may be a memory map, or with ``encode`` an array of Python objects (a mixed
+        table).
     batch_size : int
         Rows in a batch, over all processes; it may exceed n.
     stream : Stream
         Where orders and draws come from.
     labels : Tensor or ndarray of numbers, shape (n,), optional
-        They go along as ``Batch.label``; −1 marks a missing class (see :class:`~equilibria.data.labels.LabelCoding`).
+        They go along as ``Batch.label``; −1 marks a missing class (see
+        :class:`~equilibria.data.labels.LabelCoding`).
     encode : callable, optional
-        From raw rows of ``values`` to a float tensor, e.g. :meth:`Schema.encode`; by default rows become float32.
+        From raw rows of ``values`` to a float tensor, e.g. :meth:`Schema.encode`; by default rows
+        become float32.
     binarise : {None, "resample", "fixed", "threshold"}
-        How greys in [0, 1] become 0 or 1: by a fresh draw for every batch, by one draw for every row of the data (kept as one
-        byte a cell), or by comparing with 0.5. Missing cells are left alone.
+        How greys in [0, 1] become 0 or 1: by a fresh draw for every batch, by one draw for every
+        row of the data (kept as one byte a cell), or by comparing with 0.5. Missing cells are left
+        alone.
     greys : Tensor of bool, shape (size,), optional
         Which encoded columns are greys to make binary, where not all of them are.
     missing : bool
-        Whether rows may hold NaN, which means a missing value: every batch then has a ``mask``, and 0 in place of NaN. What is drawn
-        for the other cells does not depend on it.
+        Whether rows may hold NaN, which means a missing value: every batch then has a ``mask``, and
+        0 in place of NaN. What is drawn for the other cells does not depend on it.
     shard : (rank, world)
-        The process gets the rank-th of ``world`` equal slices of every batch, with the draws that one process would make.
+        The process gets the rank-th of ``world`` equal slices of every batch, with the draws that
+        one process would make.
     device : torch.device or str
         Where batches are put.
     position : int
         The number of the next batch.
-
-    Raises
-    ------
-    ValueError
-        If an argument does not fit; with ``binarise``, also if greys leave [0, 1].
 
     Examples
     --------
     >>> batches = Batches(np.arange(6.0).reshape(3, 2), 4, Stream(0))
     >>> next(batches).values.shape, batches.position
     (torch.Size([4, 2]), 1)
-    >>> bool((batches.at(0).values == Batches(np.arange(6.0).reshape(3, 2), 4, Stream(0)).at(0).values).all())
+    >>> again = Batches(np.arange(6.0).reshape(3, 2), 4, Stream(0))
+    >>> bool((batches.at(0).values == again.at(0).values).all())
     True
     """
 
@@ -134,18 +132,14 @@ class Batches(Iterator[Batch]):
         position: int = 0,
     ):
         _check_sizes(values, batch_size, shard, position)
-        if binarise is not None and binarise not in BINARISE:
-            raise ValueError(
-                f"binarise={binarise!r}: expected None or one of {', '.join(map(repr, BINARISE))}"
-            )
+        optional(choice(*BINARISE))("binarise", binarise)
         self.batch_size, self.shard, self.position = int(batch_size), shard, int(position)
         self.device = torch.device(device)
         self._stream, self._binarise, self._missing = stream, binarise, bool(missing)
         self._greys = None if greys is None or bool(greys.all()) else greys.to(torch.bool)
         if encode is None and (is_frame(values) or values.dtype == object):
             raise ValueError(
-                "values holds Python objects: expected numbers, or encode= to make numbers of rows, "
-                "as Table.encode does"
+                "values holds Python objects: expected numbers, or encode=Table.encode"
             )
         self._values = values
         self._encode = _floats if encode is None else encode
@@ -206,7 +200,7 @@ class Batches(Iterator[Batch]):
         return self._orders[epoch]
 
     def _prepare_greys(self, fixed: bool) -> None:
-        """Check all greys before any work; where one draw is to last, keep it in place of the data."""
+        """Check all greys first; where one draw is to last, keep it in place of the data."""
         kept, stream = [], self._stream.child("binarise")
         for first in range(0, len(self._values), _BLOCK_ROWS):
             rows = torch.arange(first, min(first + _BLOCK_ROWS, len(self._values)))
@@ -255,7 +249,8 @@ def _refuse_no_greys(values: Tensor) -> None:
     low, high = (float(end) for end in torch.aminmax(values))
     if not (low >= 0 and high <= 1):  # also where they are NaN
         raise ValueError(
-            f"values from {low:g} to {high:g} cannot be binarised; expected greys in [0, 1] (scale them, or use binarise=None)"
+            f"values from {low:g} to {high:g} cannot be binarised; expected greys in [0, 1] "
+            "(scale them, or use binarise=None)"
         )
 
 
@@ -274,11 +269,9 @@ def _from_bytes(dtype: torch.dtype, missing: bool) -> Callable[[Tensor], Tensor]
 
 
 def _floats(rows: Tensor | np.ndarray) -> Tensor:
-    return (
-        rows.to(torch.float32)
-        if isinstance(rows, Tensor)
-        else torch.from_numpy(rows.astype(np.float32))
-    )
+    if isinstance(rows, Tensor):
+        return rows.to(torch.float32)
+    return torch.from_numpy(rows.astype(np.float32))
 
 
 def _numeric_labels(labels: Tensor | np.ndarray, n: int) -> Tensor:
@@ -289,9 +282,7 @@ def _numeric_labels(labels: Tensor | np.ndarray, n: int) -> Tensor:
             )
         labels = torch.tensor(labels)
     if labels.is_floating_point() and not bool(torch.isfinite(labels).all()):
-        raise ValueError(
-            "labels holds NaN or inf: expected numbers; code classes as whole numbers, and a missing one as −1"
-        )
+        raise ValueError("labels holds NaN or inf: expected class numbers, −1 for a missing one")
     if labels.shape[:1] != (n,):
         raise ValueError(
             f"labels has shape {tuple(labels.shape)} for {n} rows of values: expected one each"
@@ -306,18 +297,12 @@ def _check_sizes(
         raise ValueError(
             f"values has shape {tuple(values.shape)}: expected (n, d) with at least one row"
         )
-    if (
-        isinstance(batch_size, bool)
-        or not isinstance(batch_size, int | np.integer)
-        or batch_size < 1
-    ):
-        raise ValueError(f"batch_size={batch_size!r}: expected a positive whole number")
+    batch_size = whole(1)("batch_size", batch_size)
     rank, world = shard
     if not 0 <= rank < world:
         raise ValueError(f"shard={shard!r}: expected (rank, world) with 0 ≤ rank < world")
     if batch_size % world:
         raise ValueError(
-            f"batch_size={batch_size} cannot be shared out to {world} processes; choose a multiple of {world}"
+            f"batch_size={batch_size} cannot be shared out to {world} processes; choose a multiple"
         )
-    if position < 0:
-        raise ValueError(f"position={position!r}: expected zero or more")
+    whole()("position", position)

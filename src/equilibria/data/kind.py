@@ -344,9 +344,9 @@ class Rows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def ranges(self, cells: int = BLOCK_CELLS) -> Iterator[tuple[int, slice]]:
+    def ranges(self) -> Iterator[tuple[int, slice]]:
         """Ranges of rows of some millions of cells each, with the number of the first."""
-        step = max(1, cells // self.shape[1])
+        step = max(1, BLOCK_CELLS // self.shape[1])
         for first in range(0, len(self), step):
             yield first, slice(first, min(first + step, len(self)))
 

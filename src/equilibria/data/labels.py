@@ -8,16 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from equilibria.data.columns import is_missing, missing_cells
+from equilibria.data.kind import is_missing, missing_cells
 
 __all__ = ["LabelCoding"]
 
 _WHOLE = (int, np.integer)
+_TYPES = (  # what labels may be, and the type that they then have
+    ((bool, np.bool_), "bool"),
+    (_WHOLE, "int64"),
+    ((*_WHOLE, float, np.floating), "float64"),
+    ((str,), "str"),
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelCoding:
-    """Classes in sorted order; a label's code is its class's place, −1 where the label is missing. Made by :meth:`infer`.
+    """Classes in sorted order; a label's code is its class's place, −1 where it is missing.
 
     Attributes
     ----------
@@ -48,65 +54,67 @@ class LabelCoding:
             Whole numbers, truth values or text; None, NaN and pandas' NA are missing.
         missing_label : int, float or str, optional
             What else stands for a missing label, e.g. −1 or ``"?"``.
-
-        Raises
-        ------
-        ValueError
-            For labels that are no classes (numbers that are not whole), text and numbers in one, or fewer than two classes.
         """
-        labels, missing_label = _column(y), None if is_missing(missing_label) else missing_label
+        labels = _column(y)
+        if isinstance(missing_label, np.generic):
+            missing_label = missing_label.item()
+        missing_label = None if is_missing(missing_label) else missing_label
         present = _tidy(labels[~_missing(labels, missing_label)])
-        _refuse_continuous(present)
-        if not len(present):
-            raise ValueError("y has no label that is not missing; expected at least two classes")
+        if (
+            present.dtype.kind == "f"
+            and (odd := present[~np.isfinite(present) | (present != np.rint(present))]).size
+        ):
+            raise ValueError(  # the first words are those that scikit-learn's tools look for
+                f"Unknown label type: continuous. y holds {odd[0].item()!r}: expected classes, "
+                "which are whole numbers, truth values or text"
+            )
         classes = np.unique(present)
         if len(classes) < 2:
-            raise ValueError(f"y has only one class, {classes[0].item()!r}; expected at least two classes")
+            found = (
+                f"only one class, {classes[0].item()!r}"
+                if len(classes)
+                else "no label that is not missing"
+            )
+            raise ValueError(f"y has {found}; expected at least two classes")
         return cls(classes, missing_label)
 
     def encode(self, y: Any) -> np.ndarray:
-        """The codes of labels, int64 (n,): 0 … classes − 1, and −1 where missing.
-
-        Raises
-        ------
-        ValueError
-            For a label that is none of the classes.
-        """
+        """The codes of labels, int64 (n,): 0 … classes − 1, and −1 where missing."""
         labels = _column(y)
         missing = _missing(labels, self.missing_label)
         codes = np.full(len(labels), -1, dtype=np.int64)
         present = _tidy(labels[~missing])
-        if not len(present):
-            return codes
-        if (present.dtype.kind == "U") != (self.classes.dtype.kind == "U"):
-            self._refuse(present[0], int((~missing).argmax()))
-        place = np.searchsorted(self.classes, present).clip(max=len(self.classes) - 1)
-        unseen = self.classes[place] != present
-        if unseen.any():
-            self._refuse(present[unseen.argmax()], int(np.flatnonzero(~missing)[unseen.argmax()]))
-        codes[~missing] = place
+        place = {label: code for code, label in enumerate(self.classes.tolist())}
+        found = np.array([place.get(label, -1) for label in present.tolist()], dtype=np.int64)
+        if (found < 0).any():
+            first = int((found < 0).argmax())
+            row, label = int(np.flatnonzero(~missing)[first]), present[first].item()
+            listed = ", ".join(map(repr, list(place)[:10])) + (", …" if len(place) > 10 else "")
+            raise ValueError(f"y[{row}] is {label!r}, which is not among the classes {listed}")
+        codes[~missing] = found
         return codes
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """The labels of codes in the labels' own type; −1 becomes ``missing_label``, by default None among text and NaN among
-        floats.
+        """The labels of codes in the labels' own type.
 
-        Raises
-        ------
-        ValueError
-            For a code that is no class's place, or −1 where the labels' type cannot say that one is missing.
+        −1 becomes ``missing_label``, by default None among text and NaN among floats.
         """
         codes = np.asarray(codes)
         missing = codes == -1
-        if ((codes < -1) | (codes >= len(self.classes))).any() or codes.dtype.kind not in "iu":
-            raise ValueError(f"codes: expected whole numbers from 0 to {len(self.classes) - 1}, or −1 for a missing label")
+        if codes.dtype.kind not in "iu" or ((codes < -1) | (codes >= len(self.classes))).any():
+            last = len(self.classes) - 1
+            raise ValueError(
+                f"codes: expected whole numbers from 0 to {last}, or −1 for a missing label"
+            )
         labels = self.classes[np.where(missing, 0, codes)]
         if not missing.any():
             return labels
-        mark = np.nan if self.missing_label is None and labels.dtype.kind == "f" else self.missing_label
-        if mark is None and labels.dtype.kind != "U":
-            raise ValueError(f"codes holds −1, and labels of type {labels.dtype} have no value for a missing one; give missing_label")
-        if labels.dtype.kind == "U" or isinstance(mark, str):  # text of any length, or None, or text among numbers
+        kind = labels.dtype.kind
+        mark = np.nan if self.missing_label is None and kind == "f" else self.missing_label
+        if mark is None and kind != "U":
+            what = f"labels of type {labels.dtype} have no value for a missing one"
+            raise ValueError(f"codes holds −1, and {what}; give missing_label")
+        if kind == "U" or isinstance(mark, str):
             labels = labels.astype(object)
         labels[missing] = mark
         return labels
@@ -114,65 +122,49 @@ class LabelCoding:
     def to_json(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
         dtype = self.classes.dtype
-        name = dtype.str if dtype.kind == "U" else dtype.name  # numpy cannot read the name of a text type
-        return {"classes": self.classes.tolist(), "dtype": name, "missing_label": self.missing_label}
+        name = dtype.str if dtype.kind == "U" else dtype.name  # numpy cannot read a text's name
+        classes = self.classes.tolist()
+        return {"classes": classes, "dtype": name, "missing_label": self.missing_label}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> LabelCoding:
-        """The inverse of :meth:`to_json`, also after a trip through JSON text."""
+        """The inverse of :meth:`to_json`."""
         return cls(np.array(data["classes"], dtype=data["dtype"]), data["missing_label"])
-
-    def _refuse(self, label: Any, row: int) -> None:
-        listed = ", ".join(map(repr, self.classes[:10].tolist())) + (", …" if len(self.classes) > 10 else "")
-        label = label.item() if isinstance(label, np.generic) else label
-        raise ValueError(f"y[{row}] is {label!r}, which is not among the classes {listed}")
 
 
 def _column(y: Any) -> np.ndarray:
     """Labels as an array (n,); a list may hold None beside text, which numpy would spell out."""
     labels = np.asarray(y) if hasattr(y, "__array__") else np.array(y, dtype=object)
     if labels.ndim == 2 and labels.shape[1] == 1:
-        _warn_of_column()
+        from sklearn.exceptions import DataConversionWarning
+
+        text = "A column-vector y was passed when a 1d array was expected. Please change the shape "
+        warnings.warn(f"{text}of y to (n_samples,).", DataConversionWarning, stacklevel=3)
         labels = labels[:, 0]
     if labels.ndim != 1:
-        raise ValueError(f"y should be a 1d array, got an array of shape {labels.shape} instead: expected one label for each row")
+        what = f"got an array of shape {labels.shape} instead: expected one label for each row"
+        raise ValueError(f"y should be a 1d array, {what}")
     return labels
-
-
-def _warn_of_column() -> None:
-    from sklearn.exceptions import DataConversionWarning
-
-    text = "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,)."
-    warnings.warn(text, DataConversionWarning, stacklevel=4)
 
 
 def _missing(labels: np.ndarray, missing_label: int | float | str | None) -> np.ndarray:
     missing = missing_cells(labels)
-    if missing_label is None or (labels.dtype.kind in "biuf" and isinstance(missing_label, str)):
+    text = isinstance(missing_label, str)
+    if missing_label is None or (labels.dtype != object and text != (labels.dtype.kind == "U")):
         return missing
-    if labels.dtype.kind == "U" and not isinstance(missing_label, str):
-        return missing
-    given = np.zeros(len(labels), dtype=bool)
-    given[~missing] = [bool(label == missing_label) for label in labels[~missing]]
-    return missing | given
+    marked = [bool(label == missing_label) for label in labels[~missing]]
+    missing[~missing] = marked
+    return missing
 
 
 def _tidy(labels: np.ndarray) -> np.ndarray:
-    """Labels without missing ones in the type that they have in truth: text, truth values, whole numbers or floats."""
+    """Labels without missing ones in the type that they have in truth."""
     if labels.dtype.kind in "biufU":
         return labels
-    for types, to in (((bool, np.bool_), "bool"), (_WHOLE, "int64"), ((*_WHOLE, float, np.floating), "float64"), ((str,), "str")):
+    for types, to in _TYPES:
         if all(isinstance(label, types) for label in labels):
             return labels.astype(to)
-    found = sorted({type(label).__name__ for label in labels}) if labels.dtype == object else [str(labels.dtype)]
-    raise ValueError(
-        f"Unknown label type: y holds {' and '.join(found)}; expected whole numbers, truth values or text, and only one of the three"
-    )
-
-
-def _refuse_continuous(present: np.ndarray) -> None:
-    """The first words are scikit-learn's, whose tools look for them."""
-    if present.dtype.kind != "f" or (np.isfinite(present).all() and (present == np.rint(present)).all()):
-        return
-    odd = present[~(np.isfinite(present) & (present == np.rint(present)))][0].item()
-    raise ValueError(f"Unknown label type: continuous. y holds {odd!r}: expected classes, which are whole numbers, truth values or text")
+    found = sorted({type(label).__name__ for label in labels})
+    found = found if labels.dtype == object else [str(labels.dtype)]
+    expected = "expected whole numbers, truth values or text, and only one of the three"
+    raise ValueError(f"Unknown label type: y holds {' and '.join(found)}; {expected}")

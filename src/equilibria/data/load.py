@@ -37,37 +37,34 @@ SPLITS = ("train", "test", "all")
 VARIABLE = "EQUILIBRIA_DATA"
 TIMEOUT = 30  # seconds without an answer
 
+_IDX = tuple(
+    f"{part}-{what}"
+    for part in ("train", "t10k")
+    for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
+)
 # SHA-256 of the uncompressed content, because a .gz packed anew differs from the official one.
-HASHES = {
-    "mnist/train-images-idx3-ubyte": (
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+_SUMS = {
+    "mnist": (
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
-    "mnist/train-labels-idx1-ubyte": (
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+    "fashion-mnist": (
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
-    "mnist/t10k-images-idx3-ubyte": (
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
-    ),
-    "mnist/t10k-labels-idx1-ubyte": (
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
-    ),
-    "fashion-mnist/train-images-idx3-ubyte": (
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
-    ),
-    "fashion-mnist/train-labels-idx1-ubyte": (
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
-    ),
-    "fashion-mnist/t10k-images-idx3-ubyte": (
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
-    ),
-    "fashion-mnist/t10k-labels-idx1-ubyte": (
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
-    ),
-    "tables/house_votes_1984.csv": (
-        "f761202eda7985de12d21c797a68949c4d30073a710502f2a4760e676cd4dce9"
-    ),
-    "tables/dna_splice.csv": "44f669458489c02c426fe51ad2f57a0d200665c754a5ca49be572be4fcfd5e1b",
 }
+_TABLES = {
+    "house_votes_1984.csv": "f761202eda7985de12d21c797a68949c4d30073a710502f2a4760e676cd4dce9",
+    "dna_splice.csv": "44f669458489c02c426fe51ad2f57a0d200665c754a5ca49be572be4fcfd5e1b",
+}
+HASHES = {
+    f"{name}/{file}": s for name, sums in _SUMS.items() for file, s in zip(_IDX, sums, strict=True)
+}
+HASHES |= {f"tables/{file}": s for file, s in _TABLES.items()}
 MIRRORS = {  # the tables are not here: nobody keeps a copy of this form that could be downloaded
     "mnist": (
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -179,15 +176,13 @@ def load(
     table = {"label": label, "text": text or None}
     if isinstance(source, str) and source in _BUILT_IN:
         _refuse_options(source, "a built-in set", **pictures, **table)
-        return _BUILT_IN[source][1](source, split)
+        return _BUILT_IN[source](source, split)
     path = Path(source).expanduser()
     if not path.exists():
         raise ValueError(_unknown(str(source)))
     if split == "test":
-        raise ValueError(
-            f"split='test': {path} has no test part; put the test examples in a path of their own, "
-            "or use split='train'"
-        )
+        remedy = "put the test examples in a path of their own, or use split='train'"
+        raise ValueError(f"split='test': {path} has no test part; {remedy}")
     if path.is_dir():
         _refuse_options(path, "a folder of pictures", **table)
         return _of_array(path, *read_folder(path, size=size, colour=colour))
@@ -204,10 +199,8 @@ def load(
         return _of_array(path, read_npy(path))
     if suffix == ".gz" or "idx" in path.name:
         return _of_array(path, read_idx(path))
-    raise ValueError(
-        f"{path}: unknown kind of file; expected a folder of pictures, .csv, .parquet, .npz, .npy, or "
-        "an idx file (…-ubyte or …-ubyte.gz)"
-    )
+    known = "a folder of pictures, .csv, .parquet, .npz, .npy, or an idx file (…-ubyte, …-ubyte.gz)"
+    raise ValueError(f"{path}: unknown kind of file; expected {known}")
 
 
 def names() -> dict[str, str]:
@@ -218,7 +211,7 @@ def names() -> dict[str, str]:
     >>> "digits" in names()
     True
     """
-    return {name: line for name, (line, _) in _BUILT_IN.items()}
+    return dict(line.split(": ", 1) for line in _LINES.strip().split("\n"))
 
 
 def divide(data: Data, share: float, seed: int = 0) -> tuple[Data, Data]:
@@ -241,15 +234,15 @@ def divide(data: Data, share: float, seed: int = 0) -> tuple[Data, Data]:
     (7, 3)
     """
     if not 0 < share < 1:
-        raise ValueError(
-            f"held_out={share!r}: expected a share of the rows above 0 and below 1, such as 0.1"
-        )
+        expected = "expected a share of the rows above 0 and below 1, such as 0.1"
+        raise ValueError(f"held_out={share!r}: {expected}")
     n = len(data)
     count = max(2, round(share * n))
     if n - count < 2:
+        left = f"leaves {max(0, n - count)} of the {n} rows of {data.name} to train on"
+        remedy = "bring more rows, or hold none out (0)"
         raise ValueError(
-            f"held_out={share!r} leaves {max(0, n - count)} of the {n} rows of {data.name} to train "
-            "on; expected two there and two held out: bring more rows, or hold none out (0)"
+            f"held_out={share!r} {left}; expected two there and two held out: {remedy}"
         )
     held = np.zeros(n, dtype=bool)
     held[Stream(seed).child("held out").permutation(n)[:count].numpy()] = True
@@ -272,7 +265,7 @@ def _table(name: str, split: str) -> Data:
         "house-votes": ("house_votes_1984.csv", "party"),
         "dna": ("dna_splice.csv", "Class"),
     }[name]
-    values, labels, columns = read_csv(_place_of_table(file), label, text=True)
+    values, labels, columns = read_csv(table_path(file), label, text=True)
     assert labels is not None
     rows = _stratified(labels, split, name, round(len(labels) / 5))
     return Data(values, labels, columns, name=name).rows(rows)
@@ -290,8 +283,8 @@ def _stratified(labels: np.ndarray, split: str, name: str, count: int) -> np.nda
 
 def _mnist(name: str, split: str) -> Data:
     prefixes = {"train": ["train"], "test": ["t10k"], "all": ["train", "t10k"]}[split]
-    pictures = [_fetch(name, f"{prefix}-images-idx3-ubyte") for prefix in prefixes]
-    labels = [_fetch(name, f"{prefix}-labels-idx1-ubyte") for prefix in prefixes]
+    pictures = [fetch(name, f"{prefix}-images-idx3-ubyte") for prefix in prefixes]
+    labels = [fetch(name, f"{prefix}-labels-idx1-ubyte") for prefix in prefixes]
     values = pictures[0] if len(pictures) == 1 else np.concatenate(pictures)
     digits = np.concatenate(labels).astype(np.int64)
     return Data(values.reshape(len(values), -1), digits, None, (28, 28), 0.0, 255.0, name)
@@ -309,38 +302,25 @@ def _bars(name: str, split: str) -> Data:
     return Data(bars_and_stripes(4), shape=(4, 4), low=0.0, high=1.0, name=name)
 
 
-_BUILT_IN: dict[str, tuple[str, Callable[[str, str], Data]]] = {
-    "digits": (
-        "1,797 handwritten digits, 8×8 greys, from scikit-learn (train 1,437, test 360)",
-        _digits,
-    ),
-    "mnist": ("70,000 handwritten digits, 28×28 greys (train 60,000, test 10,000)", _mnist),
-    "fashion-mnist": (
-        "70,000 pictures of clothes, 28×28 greys, in 10 kinds (train 60,000, test 10,000)",
-        _mnist,
-    ),
-    "ring": (
-        "points of 8 Gaussians on a circle, a known density (train 100,000, test 20,000)",
-        _toy,
-    ),
-    "grid": (
-        "points of 25 Gaussians on a grid, a known density (train 100,000, test 20,000)",
-        _toy,
-    ),
-    "bars": (
-        "bars and stripes: 30 binary patterns of 4×4, equally likely (every split is all of them)",
-        _bars,
-    ),
-    "house-votes": (
-        "16 yes/no votes of 435 members in 1984, 392 of them missing, and their party "
-        "(train 348, test 87)",
-        _table,
-    ),
-    "dna": (
-        "180 binary columns of 3,186 pieces of DNA, and which kind of junction each is "
-        "(train 2,549, test 637)",
-        _table,
-    ),
+_LINES = """
+digits: 1,797 handwritten digits, 8×8 greys, from scikit-learn (train 1,437, test 360)
+mnist: 70,000 handwritten digits, 28×28 greys (train 60,000, test 10,000)
+fashion-mnist: 70,000 pictures of clothes, 28×28 greys, in 10 kinds (train 60,000, test 10,000)
+ring: points of 8 Gaussians on a circle, a known density (train 100,000, test 20,000)
+grid: points of 25 Gaussians on a grid, a known density (train 100,000, test 20,000)
+bars: bars and stripes, 30 binary patterns of 4×4, equally likely (every split is all of them)
+house-votes: 16 votes of 435 members in 1984, 392 missing, and their party (train 348, test 87)
+dna: 180 binary columns of 3,186 pieces of DNA, and their kind of junction (train 2,549, test 637)
+"""
+_BUILT_IN: dict[str, Callable[[str, str], Data]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "fashion-mnist": _mnist,
+    "ring": _toy,
+    "grid": _toy,
+    "bars": _bars,
+    "house-votes": _table,
+    "dna": _table,
 }
 
 
@@ -354,9 +334,8 @@ def _of_array(path: Path, array: np.ndarray, labels: np.ndarray | None = None) -
             "(n, height, width) or (n, height, width, 3), at least one row and a column"
         )
     if labels is not None and labels.shape != array.shape[:1]:
-        raise ValueError(
-            f"{path}: has labels of shape {labels.shape} for {len(array)} examples; expected one each"
-        )
+        found = f"has labels of shape {labels.shape} for {len(array)} examples"
+        raise ValueError(f"{path}: {found}; expected one each")
     colours = array.shape[3:] if array.shape[3:] == (3,) else ()
     shape = array.shape[1:3] + colours if pictures else None
     bytes_ = pictures and array.dtype == np.uint8
@@ -395,7 +374,7 @@ _TRUTH = re.compile(r"\s*(true|false)\s*", re.IGNORECASE)
 _NA = frozenset(
     ["", " ", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "<NA>", "None"]
 )
-_DTYPES = dict(truth="boolean", whole="Int64", big="str", real="float64", text="str")
+_DTYPES = {"truth": "boolean", "whole": "Int64", "real": "float64", "big": "str", "text": "str"}
 _NPZ_KEYS = (("X", "y"), ("images", "labels"))
 
 
@@ -507,10 +486,11 @@ def _read_table(path: Path, label: str | None, text: bool) -> tuple[Any, np.ndar
         wrong = [name for name, kind in found.items() if kind[0] == "text" and name != label]
         if wrong and not text:
             name = wrong[0]
+            _, row, cell = found[name]
             raise ValueError(
-                f"{path}: column {name!r} holds the text {found[name][2]!r} in row {found[name][1]}; "
-                "expected numbers only (recode the column as numbers, leave missing cells empty, name "
-                f"it as the label with label={name!r}, or take kinds='mixed' or 'categorical')"
+                f"{path}: column {name!r} holds the text {cell!r} in row {row}; expected numbers "
+                "only (recode the column as numbers, leave missing cells empty, name it as the label "
+                f"with label={name!r}, or take kinds='mixed' or 'categorical')"
             )
         frame = pd.read_csv(path, **options)
         for name, (kind, *_) in found.items():
@@ -525,9 +505,7 @@ def _read_table(path: Path, label: str | None, text: bool) -> tuple[Any, np.ndar
         hint = nearest_name(label, list(frame.columns)).replace("the columns", "its columns")
         raise ValueError(f"label={label!r}: {path} has no such column; {hint}")
     if frame.shape[1] == 1:
-        raise ValueError(
-            f"{path}: has no column besides the label {label!r}; expected at least one column of values"
-        )
+        raise ValueError(f"{path}: has no column besides the label {label!r}; expected one or more")
     labels = _as_array(frame[[label]])[:, 0]
     if labels.dtype == object and all(isinstance(cell, str) for cell in labels):
         labels = labels.astype(str)
@@ -551,10 +529,8 @@ def _survey(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
             row = 0
             for row, cells in enumerate(_rows_of(lines, len(columns)), start=1):
                 if len(cells) != len(columns):
-                    raise ValueError(
-                        f"{path}: row {row} has {len(cells)} cells under a header of {len(columns)}; "
-                        "repair that row"
-                    )
+                    found_ = f"has {len(cells)} cells under a header of {len(columns)}"
+                    raise ValueError(f"{path}: row {row} {found_}; repair that row")
                 for name, cell in zip(columns, cells, strict=True):
                     _look(found, name, cell.replace(",", ".") if comma else cell, row)
         except (csv.Error, UnicodeDecodeError) as error:
@@ -599,10 +575,8 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     columns = [name.strip() for name in cells]
     numbers = all(_REAL.fullmatch(name) for name in columns)
     if numbers and columns != [str(i) for i in range(len(columns))]:
-        raise ValueError(
-            f"{path}: its first line holds numbers only ({', '.join(columns[:4])}, …); put a line of "
-            "column names above it"
-        )
+        found = f"its first line holds numbers only ({', '.join(columns[:4])}, …)"
+        raise ValueError(f"{path}: {found}; put a line of column names above it")
     twice = next((name for i, name in enumerate(columns) if name in columns[:i]), None)
     if twice is not None:
         raise ValueError(f"{path}: two columns are called {twice!r}; give each its own name")
@@ -636,7 +610,7 @@ def find(name: str) -> Path | None:
     return None
 
 
-def _fetch(name: str, file: str) -> np.ndarray:
+def fetch(name: str, file: str) -> np.ndarray:
     """An idx file of a data set, checked by its SHA-256.
 
     It is looked for in the folder that the environment variable ``EQUILIBRIA_DATA`` names, then in
@@ -656,12 +630,12 @@ def _fetch(name: str, file: str) -> np.ndarray:
             failures.append(f"{url} ({failure})")
     tried = ", ".join([str(folder) for folder in folders] + failures)
     raise ValueError(
-        f"{name}: {file}.gz was neither found nor downloaded (tried {tried}); connect to the network, "
-        f"or put the data set's idx files in a folder DIR/{name} and set {VARIABLE}=DIR"
+        f"{name}: {file}.gz was neither found nor downloaded (tried {tried}); connect to the "
+        f"network, or put its idx files in a folder DIR/{name} and set {VARIABLE}=DIR"
     )
 
 
-def _place_of_table(file: str) -> Path:
+def table_path(file: str) -> Path:
     """The place of a CSV file that is never downloaded, checked by its SHA-256."""
     folders = _folders("tables")
     for path in (folder / file for folder in folders):
@@ -670,9 +644,10 @@ def _place_of_table(file: str) -> Path:
                 path, f"tables/{file}", "put the right file there, or load this one by its path"
             )
             return path
+    looked = " or ".join(map(str, folders))
     raise ValueError(
-        f"{file}: not found in {' or '.join(map(str, folders))}, and it cannot be downloaded; put the "
-        f"file in a folder DIR/tables and set {VARIABLE}=DIR, or load a file of your own by its path"
+        f"{file}: not found in {looked}, and it cannot be downloaded; put the file in a folder "
+        f"DIR/tables and set {VARIABLE}=DIR, or load a file of your own by its path"
     )
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from equilibria.check import choice, optional, sequence, whole
+
 __all__ = ["parse_idx", "picture_grid", "read_bytes", "read_folder", "read_idx", "save_grid"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -26,13 +28,7 @@ _GAP = 128  # neither the black background of digits nor the white one of drawin
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file, uncompressed if it is a gzip file whatever it is called.
-
-    Raises
-    ------
-    ValueError
-        If a gzip file is truncated or damaged; the message names the file.
-    """
+    """The content of a file, uncompressed if it is a gzip file whatever it is called."""
     content = Path(path).read_bytes()
     if not content.startswith(_GZIP_MAGIC):
         return content
@@ -47,13 +43,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """The array in an idx file (the format of MNIST), compressed or not.
 
-    The format, from http://yann.lecun.com/exdb/mnist: two zero bytes, a type, the number of dimensions, each dimension as a
-    big-endian 32-bit integer, then the values row by row.
-
-    Raises
-    ------
-    ValueError
-        If the file is no idx file, or is truncated; the message names the file.
+    The format, from http://yann.lecun.com/exdb/mnist: two zero bytes, a type, the number of
+    dimensions, each dimension as a big-endian 32-bit integer, then the values row by row.
     """
     return parse_idx(read_bytes(path), str(path))
 
@@ -72,9 +63,9 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
         or content[2] not in _IDX_TYPES
         or content[3] == 0
     ):
-        raise ValueError(
-            f"{name}: not an idx file: it starts with {content[:4].hex(' ') or 'nothing'}; expected 00 00, a type and a dimension count"
-        )
+        found = f"it starts with {content[:4].hex(' ') or 'nothing'}"
+        expected = "expected 00 00, a type and a dimension count"
+        raise ValueError(f"{name}: not an idx file: {found}; {expected}")
     dtype, start = np.dtype(_IDX_TYPES[content[2]]), 4 + 4 * content[3]
     if len(content) < start:
         raise ValueError(f"{name}: truncated in its header: {len(content)} bytes; fetch it again")
@@ -82,9 +73,8 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     expected = start + math.prod(shape) * dtype.itemsize
     if len(content) != expected:
         what = "truncated" if len(content) < expected else "too long"
-        raise ValueError(
-            f"{name}: {what}: {len(content):,} bytes where its header {shape} asks for {expected:,}; fetch it again"
-        )
+        asked = f"{len(content):,} bytes where its header {shape} asks for {expected:,}"
+        raise ValueError(f"{name}: {what}: {asked}; fetch it again")
     return (
         np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
     )  # a copy: writable
@@ -98,15 +88,17 @@ def read_folder(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The pictures in a folder, in sorted order.
 
-    Where the folder has sub-folders with pictures, a picture's label is the name of its sub-folder. Hidden files and files that are not
-    pictures (by their suffix) are skipped. Transparent pictures are laid on white.
+    Where the folder has sub-folders with pictures, a picture's label is the name of its sub-folder.
+    Hidden files and files that are not pictures (by their suffix) are skipped. Transparent pictures
+    are laid on white.
 
     Parameters
     ----------
     folder : path
         Where to look.
     size : int or (height, width), optional
-        What to scale pictures to, cropped around the centre where the proportions differ; by default they must agree.
+        What to scale pictures to, cropped around the centre where the proportions differ; by
+        default they must agree.
     colour : {"grey", "rgb"}
         Whether to keep colours.
 
@@ -114,15 +106,11 @@ def read_folder(
     -------
     pictures : ndarray of uint8, shape (n, height, width) or (n, height, width, 3)
     labels : ndarray of str, shape (n,), or None
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no picture, pictures beside labelled ones, an unreadable picture, or different sizes without ``size``.
     """
-    height_width = _check_size(size)
-    if colour not in _MODES:
-        raise ValueError(f"colour={colour!r}: expected 'grey' or 'rgb'")
+    sides = (size, size) if isinstance(size, int | np.integer) else size
+    pixels = "a whole number of pixels, 1 or more, or (height, width) of them"
+    height_width = optional(sequence(whole(1), 2, pixels, 2))("size", sides)
+    choice(*_MODES)("colour", colour)
     paths, labels = _picture_paths(Path(folder))
     first = _read_picture(paths[0], height_width, _MODES[colour])
     pictures = np.empty((len(paths), *first.shape), np.uint8)
@@ -131,7 +119,7 @@ def read_folder(
         if picture.shape != first.shape:
             raise ValueError(
                 f"{path} is {_by(picture)} but {paths[0]} is {_by(first)}: "
-                f"pictures must be of one size; choose it with size=, e.g. size={min(first.shape[:2])}"
+                f"pictures must be of one size; choose it, e.g. size={min(first.shape[:2])}"
             )
         pictures[place] = picture
     return pictures, labels
@@ -154,11 +142,6 @@ def picture_grid(
     Returns
     -------
     ndarray of uint8, shape (H, W) or (H, W, 3)
-
-    Raises
-    ------
-    ValueError
-        For another shape, no picture, or values outside [0, 1].
 
     Examples
     --------
@@ -193,34 +176,14 @@ def save_grid(
     pad: int = 1,
     zoom: int = 1,
 ) -> None:
-    """Write :func:`picture_grid` to a picture file, each pixel ``zoom`` times enlarged.
-
-    Raises
-    ------
-    ValueError
-        As :func:`picture_grid`, and for a file name that does not end like a picture's or a ``zoom`` below 1.
-    """
+    """Write :func:`picture_grid` to a picture file, each pixel ``zoom`` times enlarged."""
     if Path(path).suffix.lower() not in _WRITABLE:
         raise ValueError(
             f"path={str(path)!r}: expected a name that ends in one of {', '.join(_WRITABLE)}"
         )
-    if zoom < 1:
-        raise ValueError(f"zoom={zoom}: expected a positive whole number")
+    zoom = whole(1)("zoom", zoom)
     grid = picture_grid(images, columns, pad)
     Image.fromarray(grid.repeat(zoom, axis=0).repeat(zoom, axis=1)).save(path)
-
-
-def _check_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or any(
-        not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in sides
-    ):
-        raise ValueError(
-            f"size={size!r}: expected a positive whole number of pixels, or a (height, width) of them"
-        )
-    return sides[0], sides[1]
 
 
 def _picture_paths(folder: Path) -> tuple[list[Path], np.ndarray | None]:
@@ -232,14 +195,14 @@ def _picture_paths(folder: Path) -> tuple[list[Path], np.ndarray | None]:
     )
     labelled = [(path, sub.name) for sub in subfolders for path in _pictures(sub.iterdir())]
     if loose and labelled:
-        raise ValueError(
-            f"{folder}: holds {loose[0].name} beside sub-folders of pictures; put every picture into the sub-folder of its label"
-        )
+        found = f"holds {loose[0].name} beside sub-folders of pictures"
+        raise ValueError(f"{folder}: {found}; put every picture into the sub-folder of its label")
     if labelled:
         return [path for path, _ in labelled], np.array([label for _, label in labelled])
     if not loose:
+        endings = ", ".join(sorted(_SUFFIXES))
         raise ValueError(
-            f"{folder}: holds no pictures; expected files that end in one of {', '.join(sorted(_SUFFIXES))}"
+            f"{folder}: holds no pictures; expected files that end in one of {endings}"
         )
     return loose, None
 
@@ -285,9 +248,8 @@ def _by(picture: np.ndarray) -> str:
 
 def _as_bytes(images: np.ndarray) -> np.ndarray:
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3) or not images.size:
-        raise ValueError(
-            f"images has shape {images.shape}: expected (n, height, width) or (n, height, width, 3) with at least one picture"
-        )
+        expected = "expected (n, height, width) or (n, height, width, 3), at least one picture"
+        raise ValueError(f"images has shape {images.shape}: {expected}")
     if images.dtype == np.uint8:
         return images
     if images.dtype.kind not in "biuf":

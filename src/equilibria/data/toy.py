@@ -1,4 +1,4 @@
-"""Small distributions that are known exactly: mixtures of Gaussians in the plane, and bars and stripes."""
+"""Small distributions that are known exactly: mixtures of Gaussians, and bars and stripes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equilibria.check import whole
 from equilibria.random import Stream
 
 __all__ = ["GaussianMixture", "bars_and_stripes"]
@@ -27,11 +28,6 @@ class GaussianMixture:
     name : str
         What to call it.
 
-    Raises
-    ------
-    ValueError
-        If ``centres`` is not a table of finite numbers or ``std`` is not positive.
-
     Examples
     --------
     >>> ring = GaussianMixture.ring()
@@ -46,9 +42,8 @@ class GaussianMixture:
     def __post_init__(self) -> None:
         centres = np.asarray(self.centres, dtype=np.float64)
         if centres.ndim != 2 or not centres.size or not np.isfinite(centres).all():
-            raise ValueError(
-                f"centres has shape {centres.shape}: expected a (modes, dimensions) table of finite numbers"
-            )
+            expected = "expected a (modes, dimensions) table of finite numbers"
+            raise ValueError(f"centres has shape {centres.shape}: {expected}")
         if not (math.isfinite(self.std) and self.std > 0):
             raise ValueError(f"std={self.std!r}: expected a positive number")
         object.__setattr__(self, "centres", centres)
@@ -56,14 +51,14 @@ class GaussianMixture:
     @classmethod
     def ring(cls, modes: int = 8, radius: float = 1.0, std: float = 0.01) -> GaussianMixture:
         """``modes`` Gaussians at equal distances on a circle."""
-        _positive_whole("modes", modes)
+        modes = whole(1)("modes", modes)
         angles = 2 * np.pi * np.arange(modes) / modes
         return cls(radius * np.stack([np.cos(angles), np.sin(angles)], axis=1), std, "ring")
 
     @classmethod
     def grid(cls, side: int = 5, spacing: float = 2.0, std: float = 0.05) -> GaussianMixture:
         """``side`` × ``side`` Gaussians on a square grid around the origin."""
-        _positive_whole("side", side)
+        side = whole(1)("side", side)
         ticks = spacing * (np.arange(side) - (side - 1) / 2)
         return cls(
             np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2), std, "grid"
@@ -71,19 +66,13 @@ class GaussianMixture:
 
     def sample(self, n: int, stream: Stream) -> np.ndarray:
         """``n`` independent points, float32 of shape (n, d)."""
-        _positive_whole("n", n)
+        n = whole(1)("n", n)
         modes = stream.child("mode").integers((n,), len(self.centres)).numpy()
         noise = stream.child("noise").normal((n, self.centres.shape[1]), torch.float64).numpy()
         return (self.centres[modes] + self.std * noise).astype(np.float32)
 
     def log_density(self, x: np.ndarray | Tensor) -> np.ndarray:
-        """log p(x) in nats of each row of ``x`` (n, d), float64 of shape (n,).
-
-        Raises
-        ------
-        ValueError
-            If ``x`` does not have the density's number of columns.
-        """
+        """log p(x) in nats of each row of ``x`` (n, d), float64 of shape (n,)."""
         points = np.asarray(x, dtype=np.float64)
         dimensions = self.centres.shape[1]
         if points.ndim != 2 or points.shape[1] != dimensions:
@@ -96,11 +85,11 @@ class GaussianMixture:
 
 
 def bars_and_stripes(side: int = 4) -> np.ndarray:
-    """The distinct black-and-white pictures whose rows are all equal or whose columns are all equal.
+    """The distinct binary pictures whose rows are all equal, or whose columns are.
 
-    There are 2·2^side − 2 of them (the empty and the full picture are both kinds); where they are equally likely, no model
-    has a larger average log-likelihood than −log of that number. Source: MacKay, *Information Theory, Inference, and
-    Learning Algorithms*, section 43.3.
+    There are 2·2^side − 2 of them (the empty and the full picture are both kinds); where they are
+    equally likely, no model has a larger average log-likelihood than −log of that number. Source:
+    MacKay, *Information Theory, Inference, and Learning Algorithms*, section 43.3.
 
     Parameters
     ----------
@@ -122,15 +111,8 @@ def bars_and_stripes(side: int = 4) -> np.ndarray:
            [0, 0, 1, 1],
            [1, 1, 0, 0]], dtype=uint8)
     """
-    _positive_whole("side", side)
-    if side > 16:
-        raise ValueError(f"side={side}: there are 2^(side + 1) patterns; expected at most 16")
+    side = whole(1, 16)("side", side)  # there are 2^(side + 1) patterns
     lines = (np.arange(2**side)[:, None] >> np.arange(side)[::-1] & 1).astype(np.uint8)
     bars = np.repeat(lines[:, None, :], side, axis=1).reshape(len(lines), -1)
     stripes = np.repeat(lines[1:-1, :, None], side, axis=2).reshape(len(lines) - 2, side * side)
     return np.concatenate([bars, stripes])
-
-
-def _positive_whole(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name}={value!r}: expected a positive whole number")

@@ -1,4 +1,4 @@
-"""Sequences of rows as windows: the past and the future in one row, for models that predict the next state."""
+"""Sequences of rows as windows: the past and the future in one row."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from equilibria.check import whole
+
 __all__ = ["windows"]
 
 
 def windows(X: Any, lag: int, groups: Any = None) -> np.ndarray:
     """Each run of lag + 1 consecutive rows as one row, the oldest first and the newest last.
 
-    Row t of the result is [x_t, x_{t+1}, …, x_{t+lag}]: its first lag·d columns are the past and its last d columns the future.
+    Row t of the result is [x_t, x_{t+1}, …, x_{t+lag}]: its first lag·d columns are the past and
+    its last d columns the future.
 
     Parameters
     ----------
@@ -21,17 +24,13 @@ def windows(X: Any, lag: int, groups: Any = None) -> np.ndarray:
     lag : int
         How many rows of the past go before each future one, at least 1.
     groups : sequence, shape (n,), optional
-        Which sequence each row belongs to; a window never crosses from one to the next, and sequences that are too short give none.
+        Which sequence each row belongs to; a window never crosses from one to the next, and
+        sequences that are too short give none.
 
     Returns
     -------
     ndarray, shape (n − lag, (lag + 1)·d), or fewer rows with ``groups``
         Of a contiguous array without ``groups`` a read-only view, which takes no memory.
-
-    Raises
-    ------
-    ValueError
-        If an argument does not fit, the rows of a sequence do not stand together, or no sequence is longer than ``lag``.
 
     Examples
     --------
@@ -45,10 +44,9 @@ def windows(X: Any, lag: int, groups: Any = None) -> np.ndarray:
     rows = np.asarray(X)
     if rows.ndim != 2 or not rows.shape[1]:
         raise ValueError(
-            f"X has shape {rows.shape}: expected (rows, columns), the rows in the order of time"
+            f"X has shape {rows.shape}: expected (rows, columns), rows in order of time"
         )
-    if isinstance(lag, bool) or not isinstance(lag, int | np.integer) or lag < 1:
-        raise ValueError(f"lag={lag!r}: expected a positive whole number of past rows")
+    lag = whole(1)("lag", lag)
     n, width = rows.shape
     starts = None if groups is None else _starts(np.asarray(groups), n, lag)
     if n <= lag or (starts is not None and not len(starts)):
@@ -70,13 +68,10 @@ def _starts(groups: np.ndarray, n: int, lag: int) -> np.ndarray:
     for place in [0, *change.tolist()][: len(groups)]:
         if groups[place] in seen:
             name = groups[place : place + 1].tolist()[0]
-            raise ValueError(
-                f"groups: sequence {name!r} begins again in row {place}; the rows of a sequence must stand together"
-            )
+            remedy = "the rows of a sequence must stand together"
+            raise ValueError(f"groups: sequence {name!r} begins again in row {place}; {remedy}")
         seen.add(groups[place])
     sequence = np.zeros(n, dtype=np.int64)
     sequence[change] = 1
     sequence = sequence.cumsum()
-    return np.flatnonzero(
-        sequence[lag:] == sequence[:-lag]
-    )  # a window lies in one sequence if its two ends do
+    return np.flatnonzero(sequence[lag:] == sequence[:-lag])  # both ends in one sequence

@@ -1,0 +1,404 @@
+"""Finds what the columns of a table are: their kinds, and the layers that they make."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equilibria.data.kind import ALIASES, KINDS, Column, Rows, nearest_name
+from equilibria.data.layer import Layer, ends_of, refuse_gaps, refuse_range
+
+__all__ = ["MAX_TEXTS", "MIXED", "Finder", "limits"]
+
+MAX_TEXTS = 100
+MIXED = ("binary", "categorical", "real", "positive")  # the layers of a mixed table, in order
+_LEAST_DEVIATION = 0.1  # of a picture's pixels: the share of the largest that they are divided by
+_EXACT = 2**53
+
+Places = tuple[int, ...]
+
+
+@dataclasses.dataclass
+class Survey:
+    """What a column holds."""
+
+    column: Column
+    values: set[Any] = dataclasses.field(default_factory=set)  # one more than is asked about
+    whole: bool = True
+    missing: bool = False
+
+    def kind(self, called: str, most: int) -> str:
+        """The kind that these values speak for; "aside" where a model has nothing to learn."""
+        holds, declared = self.column.holds, self.column.levels is not None
+        if not self.values:
+            raise ValueError(f"X: {called} has no observed value; leave it out")
+        if holds in ("datetime", "timedelta", "decimal"):
+            return "real"
+        too_many = holds == "text" and not declared and len(self.values) > max(MAX_TEXTS, most)
+        if len(self.values) == 1 or too_many:
+            return "aside"
+        if self.whole and len(self.values) == 2:
+            return "binary"
+        few = self.whole and len(self.values) <= most
+        return "categorical" if declared or holds in ("text", "truth") or few else "real"
+
+    def categories(self, kind: str, called: str) -> tuple[Any, ...]:
+        """The values in order (of pandas' categories theirs), if they can be categories."""
+        levels = self.column.levels
+        group = tuple(
+            sorted(self.values) if levels is None else filter(self.values.__contains__, levels)
+        )
+        if not group:
+            raise ValueError(f"X: {called} has no observed value; leave it out")
+        if len(group) < 2:
+            raise ValueError(
+                f"X: {called} has the one category {group[0]!r} in every row; leave it out"
+            )
+        if not self.whole and levels is None:
+            odd = next(value for value in group if value != round(value))
+            raise ValueError(f"X: {called} holds {odd!r}; a category is a whole number or text")
+        if kind == "binary" and len(group) > 2:
+            listed = ", ".join(map(repr, group[:5])) + (", …" if len(group) > 5 else "")
+            found = f"has {len(group)} different values ({listed}); a binary column has two"
+            raise ValueError(f"X: {called} {found}: take it as categorical")
+        return group
+
+
+@dataclasses.dataclass
+class Finder:
+    """Finds the layers of a table; :meth:`Table.fit` has the arguments.
+
+    Attributes
+    ----------
+    rows : Rows
+        The data.
+    limits : (low, high) or None
+        The range of binary columns, spins and pictures.
+    allow_missing : bool
+        Whether cells may be missing.
+    most : int
+        How many different whole numbers are still taken as categories.
+    types : list of Column
+        The type of each column, or the one type of all.
+    """
+
+    rows: Rows
+    limits: tuple[float, float] | None
+    allow_missing: bool
+    most: int
+    types: list[Column] = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        single = not self.rows.is_frame and self.rows.table.dtype != object
+        places = range(1 if single else self.rows.shape[1])
+        self.types = [self.rows.column(place) for place in places]
+
+    def type(self, place: int) -> Column:
+        return self.types[place if len(self.types) > 1 else 0]
+
+    def word(self, kinds: str) -> str:
+        """The word for all columns; ``"auto"`` means mixed where not all columns are numbers."""
+        kind = ALIASES.get(kinds, kinds)
+        if kind not in (*KINDS, "auto", "mixed"):
+            raise ValueError(
+                f"kinds={kinds!r}: expected 'auto', 'mixed', {', '.join(map(repr, KINDS))}"
+            )
+        numbers = ("truth", "whole", "real", "decimal")
+        odd = any(one.holds not in numbers or one.levels is not None for one in self.types)
+        return "mixed" if kind == "auto" and odd else kind
+
+    def survey(self, places: Iterable[int], every: Iterable[int] = ()) -> dict[int, Survey]:
+        """One pass over columns; all the values of those in ``every``, or of pandas' categories."""
+        found = {place: Survey(self.type(place)) for place in places}
+        limit = max(MAX_TEXTS, self.most)
+        whole = {place for place, one in found.items() if one.column.levels is not None} | set(
+            every
+        )
+        for first, block in self.rows.ranges():
+            for place, known in found.items():
+                cells, missing = self.rows.cells(block, place)
+                if not self.allow_missing:
+                    refuse_gaps(self.rows, missing, cells, first, place)
+                present = cells[~missing] if missing.any() else cells
+                known.missing |= bool(missing.any())
+                known.whole &= _all_whole(present, known.column.holds)
+                if place in whole or len(known.values) <= limit:
+                    known.values.update(np.unique(present).tolist())
+                while place not in whole and len(known.values) > limit + 1:
+                    known.values.pop()
+        return found
+
+    def mixed(self, kinds: Any) -> tuple[list[Layer], tuple[tuple[int, Any], ...]]:
+        """Columns put together by kind; and those left aside, with the value that they all have."""
+        rows, width = self.rows, self.rows.shape[1]
+        chosen = self._said(kinds)
+        found = self.survey(range(width), [p for p, kind in chosen.items() if kind in MIXED[:2]])
+        for place, one in found.items():
+            chosen.setdefault(place, one.kind(rows.called(place), self.most))
+        aside = []
+        for place in (place for place in range(width) if chosen[place] == "aside"):
+            values = found[place].values
+            if len(values) > 1 and self.type(place).dtype.startswith("<U"):
+                what = f"is text with more than {MAX_TEXTS} different values"
+                raise ValueError(f"X: {rows.called(place)} {what}; leave it out")
+            aside.append((place, next(iter(values)) if len(values) == 1 else None))
+        sources = {kind: tuple(p for p in range(width) if chosen[p] == kind) for kind in MIXED}
+        layers = [self.layer(k, k, source, found=found) for k, source in sources.items() if source]
+        if not layers:
+            raise ValueError("X: every column is constant, or text with too many different values")
+        if rows.is_frame:  # whole numbers that are floats because cells are missing come back whole
+            for place, one in found.items():
+                if one.whole and one.missing and one.column == Column("float64"):
+                    self.types[place] = Column("float64", "whole")
+        return layers, tuple(aside)
+
+    def groups(self, groups: Any, kinds: Any) -> list[Layer]:
+        """Columns put together by name, each group of one kind."""
+        places, rows = self._group_places(groups), self.rows
+        if isinstance(kinds, str):
+            word = self.word(kinds)
+            kinds = {} if word in ("auto", "mixed") else dict.fromkeys(places, word)
+        if not isinstance(kinds, Mapping) or not set(kinds) <= set(places):
+            known = ", ".join(map(repr, places))
+            raise ValueError(
+                f"kinds={kinds!r}: expected a kind, or a mapping from groups ({known})"
+            )
+        said = {name: _word(name, kind, KINDS) for name, kind in kinds.items()}
+        found, layers = self.survey(range(rows.shape[1])), []
+        for name, source in places.items():
+            kind = said.get(name, "auto")
+            greys = kind in ("auto", "binary") and self._are_greys(source, found)
+            if kind == "auto":
+                kind = "binary" if greys else self._group_kind(name, source, found)
+            coded = kind == "categorical" or (kind == "binary" and not greys)
+            surveyed = self.survey(source, source) if coded else None
+            layers.append(self.layer(name, kind, source, found=surveyed))
+        if self.limits is not None and all(layer.low is None for layer in layers):
+            raise ValueError(
+                f"value_range={self.limits}: no group's values lie in it; leave it out"
+            )
+        return layers
+
+    def _are_greys(self, source: Places, found: Mapping[int, Survey]) -> bool:
+        """Whether numbers are probabilities: the ends of the range alone, or any between them."""
+        low, high = self.limits or (0.0, 1.0)
+        if any(self.type(place).holds == "text" for place in source):
+            return False
+        if all(found[place].values <= {low, high} for place in source):
+            return True
+        ends = (
+            self._extremes(source, None) if "real" in self._speak(source, found).values() else None
+        )
+        return ends is not None and low <= ends[0] and ends[1] <= high
+
+    def _speak(self, source: Places, found: Mapping[int, Survey]) -> dict[int, str]:
+        """What the columns with more than one value speak for."""
+        several = [place for place in source if len(found[place].values) != 1]
+        kinds = {p: found[p].kind(self.rows.called(p), self.most) for p in several}
+        return {p: "categorical" if kind == "aside" else kind for p, kind in kinds.items()}
+
+    def _group_kind(self, name: str, source: Places, found: Mapping[int, Survey]) -> str:
+        """Text, and whole numbers with few values, are categories; all else is real."""
+        speaking = self._speak(source, found)
+        for here, there in itertools.pairwise(speaking):
+            if (speaking[here] == "real") != (speaking[there] == "real"):
+                listed = (
+                    f"{self.rows.called(place)} is {speaking[place]}" for place in (here, there)
+                )
+                raise ValueError(
+                    f"groups[{name!r}] has columns of several kinds: {', '.join(listed)}; put them "
+                    f'into groups of their own, or say the kind (kinds={{"{name}": "real"}})'
+                )
+        kinds = set(speaking.values())
+        text = any(self.type(place).holds == "text" for place in source)
+        coded = "binary" if kinds <= {"binary"} else "categorical"
+        return coded if text or (kinds and "real" not in kinds) else "real"
+
+    def _group_places(self, groups: Any) -> dict[str, Places]:
+        """Each group's columns by their places: every column in exactly one group."""
+        rows, width = self.rows, self.rows.shape[1]
+        if not isinstance(groups, Mapping) or not groups:
+            example = '{"picture": range(64), "name": [64]}'
+            raise ValueError(f"groups={groups!r}: expected names and their columns: {example}")
+        owner: dict[int, str] = {}
+        for name, columns in groups.items():
+            if isinstance(columns, slice):
+                columns = range(*columns.indices(width))
+            elif isinstance(columns, str | int | np.integer) and not isinstance(columns, bool):
+                columns = [columns]
+            if not isinstance(columns, Sequence | np.ndarray) or not len(columns):
+                what = "expected some columns: a slice, a range, or a list of numbers or names"
+                raise ValueError(f"groups[{name!r}]={columns!r}: {what}")
+            for place in (self._place(column, f"groups[{name!r}]") for column in columns):
+                if place in owner:
+                    where = f"in {owner[place]!r} and in {name!r}"
+                    where = f"twice in {name!r}" if owner[place] == name else where
+                    raise ValueError(f"groups: {rows.called(place)} is {where}; expected it in one")
+                owner[place] = name
+        left = [place for place in range(width) if place not in owner]
+        if left:
+            several = f"({len(left)} of {width} are not); expected each column in one"
+            raise ValueError(f"groups: {rows.called(left[0])} is in no group {several}")
+        return {name: tuple(p for p, own in owner.items() if own == name) for name in groups}
+
+    def _place(self, column: Any, argument: str) -> int:
+        """A column's place, from its name or its number."""
+        names, width = self.rows.names or (), self.rows.shape[1]
+        if column in names:
+            return names.index(column)
+        whole = isinstance(column, int | np.integer) and not isinstance(column, bool)
+        if whole and -width <= column < width:
+            return int(column) % width
+        hint = nearest_name(column, names) if names else f"expected a number from 0 to {width - 1}"
+        raise ValueError(f"{argument} names the column {column!r}, which X does not have; {hint}")
+
+    def _said(self, kinds: Any) -> dict[int, str]:
+        """Kinds by the columns' places."""
+        if isinstance(kinds, str):
+            return {}
+        width = self.rows.shape[1]
+        if not isinstance(kinds, Mapping) and len(kinds) != width:
+            remedy = "give one each, or a mapping from some columns to kinds"
+            raise ValueError(f"kinds has {len(kinds)} entries for {width} columns; {remedy}")
+        by_place = not isinstance(kinds, Mapping)
+        pairs = enumerate(kinds) if by_place else kinds.items()
+        words = {
+            column if by_place else self._place(column, "kinds"): _word(column, kind, MIXED)
+            for column, kind in pairs
+        }
+        return {place: word for place, word in words.items() if word != "auto"}
+
+    def layer(
+        self,
+        name: str,
+        kind: str,
+        source: Places,
+        *,
+        shape: Places | None = None,
+        found: Mapping[int, Survey] | None = None,
+    ) -> Layer:
+        """A layer of one kind; ``found`` where its columns were surveyed, to be coded."""
+        text = any(self.type(place).holds == "text" for place in source)
+        if kind == "categorical" or (kind == "binary" and (found is not None or text)):
+            found = self.survey(source, source) if found is None else found
+            groups = [found[place].categories(kind, self.rows.called(place)) for place in source]
+            return Layer(name, kind, source, categories=tuple(groups))
+        origin = self._origin(source)
+        ends = self._extremes(source, origin, None if kind == "auto" else KINDS[kind].least)
+        if kind == "auto":
+            low, high = self.limits or (0.0, 1.0)
+            kind = "binary" if low <= ends[0] and ends[1] <= high else "real"
+        if KINDS[kind].ends is not None:
+            low, high = self.limits or self._usual_range(kind, ends)
+            refuse_range(kind, low, high, ends, "X")
+            return Layer(name, kind, source, low=low, high=high)
+        mean, deviation = self._moments(source, origin)
+        if shape is not None:  # a pixel that hardly varies would be blown up, and one row ruin all
+            deviation = deviation.clamp(min=_LEAST_DEVIATION * float(deviation.max()))
+        if kind == "positive":
+            mean, origin = torch.zeros_like(mean), None
+        scales = {"offset": tuple(mean.tolist()), "scale": tuple(deviation.tolist())}
+        return Layer(name, kind, source, **scales, origin=origin)
+
+    def _origin(self, source: Places) -> Places | None:
+        """The smallest value of each column whose whole numbers float64 cannot tell apart."""
+        origin = [0] * len(source)
+        for column, place in enumerate(source):
+            kind = self.type(place)
+            if kind.holds in ("truth", "text") or kind.dtype.lower().startswith(
+                ("float", "double")
+            ):
+                continue
+            ends = [0]
+            for _, block in self.rows.ranges():
+                cells, missing = self.rows.cells(block, place)
+                present = cells[~missing]
+                whole = present.dtype.kind in "iu" or kind.holds == "whole"
+                ends += [int(present.min()), int(present.max())] if whole and len(present) else []
+            if max(map(abs, ends)) > _EXACT:
+                origin[column] = min(ends[1:])
+        return tuple(origin) if any(origin) else None
+
+    def _extremes(
+        self, source: Places, origin: Any, least: float | None = None
+    ) -> tuple[float, float]:
+        """The smallest and the largest observed value, of columns together."""
+        ends = []
+        for first, block in self.rows.ranges():
+            values = self.rows.numbers(block, source, origin, wide=False)
+            ends.append(ends_of(values, self.rows, first, source, self.allow_missing, least))
+        low, high = min(low for low, _ in ends), max(high for _, high in ends)
+        if low > high:
+            raise ValueError("X has no observed value; expected at least one that is not missing")
+        return low, high
+
+    def _usual_range(self, kind: str, ends: tuple[float, float]) -> tuple[float, float]:
+        """What is usual for the kind and the type."""
+        if kind == "picture" and self.rows.dtype == "uint8":
+            return 0.0, 255.0
+        if kind == "spin" and ends[0] < 0:
+            return -1.0, 1.0
+        if kind in ("spin", "binary") or (ends[0] >= 0 and ends[1] <= 1):
+            return 0.0, 1.0
+        return limits(ends) or ends
+
+    def _moments(self, source: Places, origin: Any) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each column, float64; 1 for a constant one."""
+        rows = self.rows
+        total, count, squares = (torch.zeros(len(source), dtype=torch.float64) for _ in range(3))
+        low, high = torch.full_like(total, torch.inf), torch.full_like(total, -torch.inf)
+        for _, block in rows.ranges():
+            values = rows.numbers(block, source, origin)
+            total += values.nansum(0)
+            count += (~values.isnan()).sum(0)
+            low = torch.minimum(low, values.nan_to_num(nan=torch.inf).amin(0))
+            high = torch.maximum(high, values.nan_to_num(nan=-torch.inf).amax(0))
+        constant = low == high  # exactly: rounding would give a tiny deviation to divide by
+        mean = torch.where(constant, low, total / count)
+        for _, block in rows.ranges():
+            squares += (rows.numbers(block, source, origin) - mean).square().nansum(0)
+        deviation = torch.where(constant, 1.0, (squares / count).sqrt())
+        good = mean.isfinite() & deviation.isfinite() & (deviation > 0)
+        for column in (~good).nonzero().flatten().tolist():
+            called = f"X: {rows.called(source[column])}"
+            if count[column] == 0:
+                raise ValueError(f"{called} has no observed value; leave it out")
+            ends = f"from {low[column]:g} to {high[column]:g}, whose squares float64 cannot hold"
+            raise ValueError(f"{called} holds values {ends}; give it in another unit")
+        return mean, deviation
+
+
+def limits(value_range: Any) -> tuple[float, float] | None:
+    """A range of values as (low, high), checked."""
+    if value_range is None:
+        return None
+    ends = np.asarray(value_range, dtype=object).reshape(-1).tolist()
+    numbers = len(ends) == 2 and all(isinstance(end, int | float | np.number) for end in ends)
+    if not numbers or not all(map(math.isfinite, ends)) or not ends[0] < ends[1]:
+        expected = "expected (low, high): finite numbers, the first below the second"
+        raise ValueError(f"value_range={value_range!r}: {expected}")
+    return float(ends[0]), float(ends[1])
+
+
+def _word(column: Any, kind: Any, known: Iterable[str]) -> str:
+    word = ALIASES.get(kind, kind) if isinstance(kind, str) else kind
+    if word not in (*known, "auto"):
+        raise ValueError(
+            f"kinds[{column!r}]={kind!r}: expected 'auto' or one of {', '.join(known)}"
+        )
+    return str(word)
+
+
+def _all_whole(present: np.ndarray, holds: str) -> bool:
+    if present.dtype.kind == "f":
+        return bool((present == np.rint(present)).all())
+    if present.dtype == object and holds in ("real", "decimal"):
+        return all(float(cell).is_integer() for cell in present)
+    return True
