@@ -348,10 +348,9 @@ class Rows:
                 f"{name} has shape {self.shape}: expected (rows, columns), at least one of each; "
                 "flatten pictures and name their shape"
             )
-        dtypes = {str(d) for d in self.table.dtypes} if self.is_frame else {str(self.table.dtype)}
-        self.dtype = next(iter(dtypes)) if len(dtypes) == 1 else "object"
-        self.numeric = dtypes <= _NUMPY and (len(dtypes) == 1 or dtypes <= set(_NARROW))
-        if not self.is_frame and not self.numeric and self.table.dtype.kind not in "OU":
+        self._dtypes = list(map(str, X.dtypes)) if self.is_frame else [str(self.table.dtype)]
+        self.dtype = self._dtypes[0] if len(set(self._dtypes)) == 1 else "object"
+        if not self.is_frame and self.table.dtype.kind not in "biufOU":
             raise ValueError(f"{name} is of type {self.table.dtype}: expected numbers or text")
         self.names = _labels(X.columns, name) if self.is_frame else None
         self._called = self.names if names is None else names
@@ -406,13 +405,17 @@ class Rows:
         In float64, or, unless ``wide``, in float32 where the data's type loses nothing there. The
         difference is taken before anything is rounded, so that large whole numbers keep theirs.
         """
-        if not self.numeric or origin is not None:
+        all_ = tuple(places) == tuple(range(self.shape[1]))
+        dtypes = {self._dtypes[p] for p in places} if self.is_frame else set(self._dtypes)
+        alike = dtypes <= _NUMPY and (len(dtypes) == 1 or dtypes <= set(_NARROW))
+        if not alike or origin is not None:
             origin = origin or [0] * len(places)
             columns = [self._float(rows, *pair) for pair in zip(places, origin, strict=True)]
             return torch.from_numpy(np.stack(columns, 1))
-        block = self.table.iloc[rows].to_numpy() if self.is_frame else self.table[rows]
-        if tuple(places) != tuple(range(self.shape[1])):
-            block = block[:, list(places)]
+        if self.is_frame:
+            block = self.table.iloc[rows, slice(None) if all_ else list(places)].to_numpy()
+        else:
+            block = self.table[rows] if all_ else self.table[rows][:, list(places)]
         to = np.float64 if wide or str(block.dtype) not in _NARROW else np.float32
         return torch.from_numpy(block.astype(to))  # astype copies: torch wants a writable array
 
@@ -476,15 +479,17 @@ def _read(series: Any) -> tuple[np.ndarray, np.ndarray]:
     """A frame's column as an array in its own type, and which cells are missing."""
     import pandas as pd
 
-    dtype, missing = series.dtype, series.isna().to_numpy(dtype=bool)
+    dtype = series.dtype
+    if str(dtype) in _NUMPY:
+        cells = series.to_numpy()
+        return cells, missing_cells(cells)
+    missing = series.isna().to_numpy(dtype=bool)
     if isinstance(dtype, pd.CategoricalDtype):
         levels = _read(pd.Series(dtype.categories))[0] if len(dtype.categories) else np.zeros(1)
         return levels[series.cat.codes.to_numpy().clip(min=0)], missing
     if dtype.kind in "mM":
         return series.to_numpy(f"{dtype.kind}8[{_unit(str(dtype))}]").view("i8"), missing
-    if dtype.kind in "biuf" and str(dtype) not in _NUMPY:
+    if dtype.kind in "biuf":
         zero = False if dtype.kind == "b" else 0
         return series.fillna(zero).to_numpy(dtype=dtype.numpy_dtype), missing
-    if dtype.kind in "biuf":
-        return series.to_numpy(), missing
     return series.to_numpy(dtype=object), missing

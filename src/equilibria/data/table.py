@@ -288,24 +288,23 @@ class Table:
                 if made is not None:
                     return made
             for column, place in enumerate(layer.source):
-                numbers, gaps, holds = (
-                    decoded[:, column],
-                    missing[:, column],
-                    self.type(place).holds,
-                )
-                if layer.categories is None and holds in ("truth", "whole"):
+                numbers, gaps, kind = decoded[:, column], missing[:, column], self.type(place)
+                if layer.categories is None and kind.holds in ("truth", "whole"):
                     gaps = ~np.isfinite(numbers)
                     if layer.low is not None and layer.high is not None:
                         ends = math.ceil(layer.low), math.floor(layer.high)
                         numbers = np.rint(numbers).clip(*ends)
                 origin = 0 if layer.origin is None else layer.origin[column]
-                name = self.column_name(place)
-                cells[place] = self.type(place).typed(numbers, gaps, name, origin)
-        for place, value in self.aside:
-            constant = np.array([value, None], dtype=object)[:1].repeat(len(values))
-            gaps = np.full(len(values), value is None)
-            cells[place] = self.type(place).typed(constant, gaps, self.column_name(place))
+                cells[place] = kind.typed(numbers, gaps, self.column_name(place), origin)
+        for place, _ in self.aside:
+            cells[place] = self._constant(place, len(values))
         return self._assembled(cells, len(values), like)
+
+    def _constant(self, place: int, n: int) -> Any:
+        """A column that is left aside: its one value, or nothing."""
+        value = dict(self.aside)[place]
+        cells = np.array([value, None], dtype=object)[:1].repeat(n)
+        return self.type(place).typed(cells, np.full(n, value is None), self.column_name(place))
 
     def decode_means(self, values: Tensor, like: Any = None, wanted: Any = None) -> Any:
         """Means of the model's columns in the data's own scale, float64, neither rounded nor cut.
@@ -315,9 +314,11 @@ class Table:
         """
         cells: list[Any] = [np.full(len(values), np.nan) for _ in range(self.width)]
         without = {place for place, _ in self.aside if self.type(place).holds == "text"}
-        for place, value in self.aside:
-            if place not in without:
-                cells[place] = np.full(len(values), float(value))
+        times = ("datetime", "timedelta") if self.is_frame else ()
+        for place in (place for place, _ in self.aside if place not in without):
+            cells[place] = self._constant(place, len(values))
+            if self.type(place).holds not in times:
+                cells[place] = np.asarray(cells[place], dtype=np.float64)
         for layer in self.layers:
             part = values[:, layer.columns].detach().cpu().to(torch.float64)
             if layer.kind == "categorical":
@@ -335,7 +336,7 @@ class Table:
                 assert numbers is not None
                 origin = 0 if layer.origin is None else layer.origin[column]
                 cells[place] = numbers[:, column] + origin
-                if self.is_frame and self.type(place).holds in ("datetime", "timedelta"):
+                if self.type(place).holds in times:
                     gaps = np.isnan(numbers[:, column])
                     cells[place] = self.type(place).typed(numbers[:, column], gaps, "", origin)
         for place in sorted(without):
@@ -359,17 +360,20 @@ class Table:
         given = self.match(given, "given")
         if is_frame(given) and is_frame(rows):
             return self._columns_put_back(rows, given)
-        table = given.to_numpy(dtype=object) if is_frame(given) else Rows(given, "given").table
+        table = given.to_numpy() if is_frame(given) else Rows(given, "given").table
         if is_frame(rows):
             made = [self._typed_back(place, rows, table) for place in range(self.width)]
             return self._assembled(made, len(rows), rows)
         table = np.broadcast_to(table, rows.shape)
         known = ~missing_cells(table)
+        if known.all():
+            return table.copy()
         if rows.dtype.kind in "OU" or table.dtype.kind in "OU":
             rows = rows.astype(object)
         elif rows.dtype != table.dtype:
             whole = table.dtype.kind != "f" or bool((table[known] % 1 == 0).all())
-            exact = whole and bool((table[known].astype(rows.dtype) == table[known]).all())
+            with np.errstate(invalid="ignore"):  # a number beyond the type is then another
+                exact = whole and bool((table[known].astype(rows.dtype) == table[known]).all())
             rows = rows if exact or rows.dtype.kind == "f" else rows.astype(table.dtype)
         rows = rows.copy()
         rows[known] = table[known]
