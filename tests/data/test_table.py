@@ -304,6 +304,9 @@ def test_what_was_given_comes_back_to_the_bit():
         assert filled.index.equals(frame.index)
         assert list(filled.dtypes) == list(frame.dtypes)
     assert table.put_back(table.decode(torch.zeros(4, 3)), gaps.iloc[7:8])["x"].nunique() == 1
+    one = table.put_back(table.decode(torch.zeros(2, 3)), np.array([[np.nan, 0.25, 7]]))
+    assert one["x"].tolist() == [0.25, 0.25]
+    assert list(one.dtypes) == list(frame.dtypes)
     drawn = Table.fit(CODES, kinds="real").decode(torch.zeros(2, 4))
     given = np.array([[5.5, np.nan, 1, 2]] * 2)
     assert Table.fit(CODES, kinds="real").put_back(drawn, given)[0, 0] == 5.5
