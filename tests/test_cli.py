@@ -208,7 +208,7 @@ def test_train_says_what_it_reads_and_what_came_of_it(console: Console, table: P
     assert (code, errors) == (0, "")
     lines = text.splitlines()
     assert lines[0] == "bits.csv: 36 rows to train on, 4 held out."
-    assert lines[1] == "6 columns from 0 to 1 as probabilities of binary units; samples are given back as float32."
+    assert lines[1] == "6 columns from 0 to 1 as probabilities of binary units; samples are given back as int64."
     assert lines[2].startswith("log Z = ")
     assert lines[3].startswith("On held-out rows: mean log-likelihood = ")
     assert f"The run is in {tmp_path / 'run'}." in text

@@ -415,7 +415,7 @@ def test_numbered_columns_are_a_header(table):
         (
             "5,0.5\n1,2\n3,4\n",
             None,
-            r"its first line holds numbers only \(5, 0\.5, …\); put a line of column names above it",
+            r"its first line holds numbers only \(5, 0\.5, …\); put a line of column names",
         ),
         ("a,a\n1,2\n3,4\n", None, "two columns are called 'a'"),
         (

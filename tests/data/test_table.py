@@ -1,4 +1,4 @@
-"""Tables: every kind there and back, frames in their own types, and the sentence for what cannot be."""
+"""Tables: every kind there and back, frames in their own types, and each refusal."""
 
 from __future__ import annotations
 
@@ -304,6 +304,9 @@ def test_what_was_given_comes_back_to_the_bit():
         assert filled.index.equals(frame.index)
         assert list(filled.dtypes) == list(frame.dtypes)
     assert table.put_back(table.decode(torch.zeros(4, 3)), gaps.iloc[7:8])["x"].nunique() == 1
+    one = table.put_back(table.decode(torch.zeros(2, 3)), np.array([[np.nan, 0.25, 7]]))
+    assert one["x"].tolist() == [0.25, 0.25]
+    assert list(one.dtypes) == list(frame.dtypes)
     drawn = Table.fit(CODES, kinds="real").decode(torch.zeros(2, 4))
     given = np.array([[5.5, np.nan, 1, 2]] * 2)
     assert Table.fit(CODES, kinds="real").put_back(drawn, given)[0, 0] == 5.5
@@ -312,6 +315,9 @@ def test_what_was_given_comes_back_to_the_bit():
     X = random_table(3, missing=0.5)
     back = words.put_back(words.decode(torch.rand(len(X), words.size)), X)
     assert all(a == b for a, b in zip(back.flat, X.flat, strict=True) if b is not None)
+    large = 2**53 + 1 + 2 * np.arange(6).reshape(3, 2)
+    means = Table.fit(large, kinds="real").decode_means(torch.zeros(3, 2))
+    assert (Table.fit(large, kinds="real").put_back(means, large) == large).all()
 
 
 def test_means_are_neither_rounded_nor_made_up():
@@ -354,18 +360,21 @@ def test_constant_columns_and_names_do_not_stop_a_table():
             "x": np.arange(n) * 0.5,
             "when": pandas.date_range("2024", periods=n),
             "gap": ["u", None, "w"] * 40,
+            "day": pandas.Timestamp("2024-05-01"),
         }
     )
     table = Table.fit(frame)
-    assert table.aside == ((0, None), (1, "q"), (2, 7))
+    assert [place for place, _ in table.aside] == [0, 1, 2, 6]
+    assert dict(table.aside)[1] == "q"
     assert again(table).aside == table.aside
     drawn = table.decode(torch.zeros(3, table.size))
     assert drawn["name"].isna().all()
     assert (drawn["const"].tolist(), drawn["one"].tolist()) == (["q"] * 3, [7] * 3)
+    assert (drawn["day"] == frame["day"].iloc[0]).all()
     assert list(drawn.dtypes) == list(frame.dtypes)
     assert (table.put_back(table.decode(table.encode(frame)), frame)["name"] == frame["name"]).all()
     text = table.describe()
-    assert "2 columns the same in every row, and given back so (const, one)" in text
+    assert "3 columns the same in every row, and given back so (const, one, day)" in text
     assert "1 column of text with too many different values, not modelled" in text
     assert "2 columns as real numbers, standardised (x, when)" in text
 
@@ -403,7 +412,9 @@ def test_numpys_scalars_are_pythons():
     other = Table.fit(X, value_range=ends, picture_shape=sides, kinds=np.str_("picture"))
     assert other.to_json() == plain.to_json()
     keyed = Table.fit(CODES, kinds={np.int64(0): "real"}, max_categories=np.int64(3))
-    assert json.loads(json.dumps(keyed.to_json())) is not None
+    scalars = np.array([[np.int64(3), np.str_("a")], [np.int64(5), np.str_("b")]], dtype=object)
+    for table in (keyed, Table.fit(scalars)):
+        assert json.dumps(again(table).to_json()) == json.dumps(table.to_json())
 
 
 def test_the_default_type_is_not_read():

@@ -91,7 +91,7 @@ def test_objects_and_memory_maps(tmp_path):
             np.zeros((4, 2)),
             1,
             ["a", "b", "a", "a"],
-            "groups: sequence 'a' begins again in row 2; the rows of a sequence must stand together",
+            "groups: sequence 'a' begins again in row 2; the rows of a sequence must",
         ),
     ],
 )

@@ -21,6 +21,7 @@ MAX_TEXTS = 100
 MIXED = ("binary", "categorical", "real", "positive")  # the layers of a mixed table, in order
 _LEAST_DEVIATION = 0.1  # of a picture's pixels: the share of the largest that they are divided by
 _EXACT = 2**53
+_SMALL = ("int8", "int16", "int32", "uint8", "uint16", "uint32")
 
 Places = tuple[int, ...]
 
@@ -39,11 +40,13 @@ class Survey:
         holds, declared = self.column.holds, self.column.levels is not None
         if not self.values:
             raise ValueError(f"X: {called} has no observed value; leave it out")
-        if holds in ("datetime", "timedelta", "decimal"):
+        if holds == "decimal":
             return "real"
         too_many = holds == "text" and not declared and len(self.values) > max(MAX_TEXTS, most)
         if len(self.values) == 1 or too_many:
             return "aside"
+        if holds in ("datetime", "timedelta"):
+            return "real"
         if self.whole and len(self.values) == 2:
             return "binary"
         few = self.whole and len(self.values) <= most
@@ -61,6 +64,8 @@ class Survey:
             raise ValueError(
                 f"X: {called} has the one category {group[0]!r} in every row; leave it out"
             )
+        if self.column.holds == "decimal":
+            raise ValueError(f"X: {called} holds decimals; take it as real")
         if not self.whole and levels is None:
             odd = next(value for value in group if value != round(value))
             raise ValueError(f"X: {called} holds {odd!r}; a category is a whole number or text")
@@ -130,7 +135,8 @@ class Finder:
                 known.missing |= bool(missing.any())
                 known.whole &= _all_whole(present, known.column.holds)
                 if place in whole or len(known.values) <= limit:
-                    known.values.update(np.unique(present).tolist())
+                    new = np.unique(present).tolist()
+                    known.values.update(v.item() if isinstance(v, np.generic) else v for v in new)
                 while place not in whole and len(known.values) > limit + 1:
                     known.values.pop()
         return found
@@ -312,9 +318,8 @@ class Finder:
         origin = [0] * len(source)
         for column, place in enumerate(source):
             kind = self.type(place)
-            if kind.holds in ("truth", "text") or kind.dtype.lower().startswith(
-                ("float", "double")
-            ):
+            small = kind.dtype.lower().startswith(("float", "double", "bool", *_SMALL))
+            if small or kind.holds == "text":
                 continue
             ends = [0]
             for _, block in self.rows.ranges():

@@ -157,12 +157,6 @@ class Column:
         import pandas as pd
 
         dtype = series.dtype
-        try:
-            pd.api.types.pandas_dtype(str(dtype))
-        except (TypeError, NotImplementedError) as error:
-            raise ValueError(
-                f"{where} is of type {dtype}, which cannot be kept; {_CONVERT}"
-            ) from error
         if isinstance(dtype, pd.CategoricalDtype):
             levels = pd.Series(dtype.categories)
             inner = cls.of(levels, where)
@@ -170,16 +164,16 @@ class Column:
                 raise ValueError(f"{where} has categories of type {levels.dtype}; {_CONVERT}")
             listed = tuple(np.asarray(levels, dtype=object).tolist())
             return cls("category", inner.holds, listed, bool(dtype.ordered), str(levels.dtype))
-        tests = {"truth": "bool", "whole": "integer", "real": "float", "datetime": "datetime64_any"}
-        for holds, test in {**tests, "timedelta": "timedelta64", "text": "string"}.items():
-            if getattr(pd.api.types, f"is_{test}_dtype")(dtype) and str(dtype) != "object":
-                return cls(str(dtype), holds)
-        if str(dtype) != "object" and "decimal" not in str(dtype):
-            raise ValueError(f"{where} is of type {dtype}; {_CONVERT}")
-        return cls.of_objects(np.asarray(series, dtype=object), where, str(dtype))
+        if dtype.kind != "O" or str(dtype) != "object":
+            text = pd.api.types.is_string_dtype(dtype)
+            holds = "text" if text else _HOLDS.get(dtype.kind)
+            if holds is None or "Sparse" in str(dtype) or not _is_written(dtype):
+                raise ValueError(f"{where} is of type {dtype}; {_CONVERT}")
+            return cls(str(dtype), holds)
+        return cls.of_objects(np.asarray(series, dtype=object), where)
 
     @classmethod
-    def of_objects(cls, cells: np.ndarray, where: str, dtype: str = "object") -> Column:
+    def of_objects(cls, cells: np.ndarray, where: str) -> Column:
         """The type that Python objects have in truth."""
         types = {type(cell) for cell in cells if not is_missing(cell)}
         digits = 0
@@ -188,7 +182,7 @@ class Column:
                 if holds == "decimal":
                     exponents = [c.as_tuple().exponent for c in cells if not is_missing(c)]
                     digits = max([0, *(-e for e in exponents if isinstance(e, int))])
-                return cls(dtype, holds, digits=digits)
+                return cls("object", holds, digits=digits)
         known = (str, *(one for classes in _OBJECTS.values() for one in classes))
         odd = next((one for one in types if not issubclass(one, known)), None)
         if odd is not None:
@@ -246,7 +240,7 @@ class Column:
         """The smallest and the largest whole number of the type."""
         if self.holds == "truth":
             return 0, 1
-        name = self.dtype.lower().removesuffix("[pyarrow]")
+        name = self.dtype.lower().removesuffix("[pyarrow]")  # pandas' Int64 has numpy's limits
         if name in _NUMPY and np.dtype(name).kind in "iu":
             return int(np.iinfo(name).min), int(np.iinfo(name).max)
         limit = 2**63 if self.holds in ("datetime", "timedelta") else 2**1000
@@ -263,11 +257,11 @@ class Column:
                 [None if m else bool(v) for v, m in zip(values, missing, strict=True)]
             )
         if self.holds not in ("datetime", "timedelta"):
-            return pd.array(values, dtype=self.dtype)
+            return pd.array(values, dtype=_pandas_type(self.dtype))
         code = "M8" if self.holds == "datetime" else "m8"
         ticks = np.array([0 if m else v for v, m in zip(values, missing, strict=True)], dtype="i8")
         times = pd.Series(ticks.view(f"{code}[{_unit(self.dtype)}]")).mask(missing)
-        zone = getattr(pd.api.types.pandas_dtype(self.dtype), "tz", None)
+        zone = getattr(_pandas_type(self.dtype), "tz", None)
         if zone is not None:
             times = times.dt.tz_localize("UTC").dt.tz_convert(zone)
         return times.astype(self.dtype).array
@@ -283,6 +277,7 @@ class Column:
 _CONVERT = "convert the column to numbers, text or dates that pandas knows, or leave it out"
 _SIZES = {"int": (8, 16, 32, 64), "uint": (8, 16, 32, 64), "float": (16, 32, 64)}
 _NUMPY = {"bool", *(f"{name}{bits}" for name, sizes in _SIZES.items() for bits in sizes)}
+_HOLDS = {"b": "truth", "i": "whole", "u": "whole", "f": "real", "M": "datetime", "m": "timedelta"}
 _WHOLE = (int, np.integer, np.bool_)
 _OBJECTS: dict[str, tuple[type, ...]] = {
     "truth": (bool, np.bool_),
@@ -295,7 +290,27 @@ _OBJECTS: dict[str, tuple[type, ...]] = {
 
 def _unit(dtype: str) -> str:
     """The unit of a type of dates or durations: datetime64[us, UTC] has microseconds."""
-    return dtype.partition("[")[2].partition(",")[0].partition("]")[0]
+    unit = dtype.partition("[")[2].partition(",")[0].partition("]")[0]
+    return "D" if unit == "day" else unit
+
+
+def _pandas_type(name: str) -> Any:
+    """The type of a name; pandas itself takes that of Arrow's text for one of its own."""
+    import pandas as pd
+
+    if name == "string[pyarrow]":
+        import pyarrow
+
+        return pd.ArrowDtype(pyarrow.string())
+    return pd.api.types.pandas_dtype(name)
+
+
+def _is_written(dtype: Any) -> bool:
+    """Whether a type can be had from its name, which is what is kept of it."""
+    try:
+        return str(_pandas_type(str(dtype))) == str(dtype)
+    except (TypeError, NotImplementedError):
+        return False
 
 
 class Rows:
@@ -333,10 +348,9 @@ class Rows:
                 f"{name} has shape {self.shape}: expected (rows, columns), at least one of each; "
                 "flatten pictures and name their shape"
             )
-        dtypes = {str(d) for d in self.table.dtypes} if self.is_frame else {str(self.table.dtype)}
-        self.dtype = next(iter(dtypes)) if len(dtypes) == 1 else "object"
-        self.numeric = dtypes <= _NUMPY and (len(dtypes) == 1 or dtypes <= set(_NARROW))
-        if not self.is_frame and not self.numeric and self.table.dtype.kind not in "OU":
+        self._dtypes = list(map(str, X.dtypes)) if self.is_frame else [str(self.table.dtype)]
+        self.dtype = self._dtypes[0] if len(set(self._dtypes)) == 1 else "object"
+        if not self.is_frame and self.table.dtype.kind not in "biufOU":
             raise ValueError(f"{name} is of type {self.table.dtype}: expected numbers or text")
         self.names = _labels(X.columns, name) if self.is_frame else None
         self._called = self.names if names is None else names
@@ -391,13 +405,17 @@ class Rows:
         In float64, or, unless ``wide``, in float32 where the data's type loses nothing there. The
         difference is taken before anything is rounded, so that large whole numbers keep theirs.
         """
-        if not self.numeric or origin is not None:
+        all_ = tuple(places) == tuple(range(self.shape[1]))
+        dtypes = {self._dtypes[p] for p in places} if self.is_frame else set(self._dtypes)
+        alike = dtypes <= _NUMPY and (len(dtypes) == 1 or dtypes <= set(_NARROW))
+        if not alike or origin is not None:
             origin = origin or [0] * len(places)
             columns = [self._float(rows, *pair) for pair in zip(places, origin, strict=True)]
             return torch.from_numpy(np.stack(columns, 1))
-        block = self.table.iloc[rows].to_numpy() if self.is_frame else self.table[rows]
-        if tuple(places) != tuple(range(self.shape[1])):
-            block = block[:, list(places)]
+        if self.is_frame:
+            block = self.table.iloc[rows, slice(None) if all_ else list(places)].to_numpy()
+        else:
+            block = self.table[rows] if all_ else self.table[rows][:, list(places)]
         to = np.float64 if wide or str(block.dtype) not in _NARROW else np.float32
         return torch.from_numpy(block.astype(to))  # astype copies: torch wants a writable array
 
@@ -461,17 +479,17 @@ def _read(series: Any) -> tuple[np.ndarray, np.ndarray]:
     """A frame's column as an array in its own type, and which cells are missing."""
     import pandas as pd
 
-    dtype, missing = series.dtype, series.isna().to_numpy(dtype=bool)
+    dtype = series.dtype
+    if str(dtype) in _NUMPY:
+        cells = series.to_numpy()
+        return cells, missing_cells(cells)
+    missing = series.isna().to_numpy(dtype=bool)
     if isinstance(dtype, pd.CategoricalDtype):
         levels = _read(pd.Series(dtype.categories))[0] if len(dtype.categories) else np.zeros(1)
         return levels[series.cat.codes.to_numpy().clip(min=0)], missing
     if dtype.kind in "mM":
         return series.to_numpy(f"{dtype.kind}8[{_unit(str(dtype))}]").view("i8"), missing
     if dtype.kind in "biuf":
-        to = str(dtype).lower().removesuffix("[pyarrow]").replace("boolean", "bool")
-        to = {"double": "float64", "float": "float32", "halffloat": "float16"}.get(to, to)
-        if str(dtype) in _NUMPY:
-            return series.to_numpy(), missing
         zero = False if dtype.kind == "b" else 0
-        return series.fillna(zero).to_numpy(dtype=to), missing
+        return series.fillna(zero).to_numpy(dtype=dtype.numpy_dtype), missing
     return series.to_numpy(dtype=object), missing

@@ -72,6 +72,17 @@ class Layer:
         return tuple(len(group) for group in self.categories)
 
     @functools.cached_property
+    def _known(self) -> list[tuple[dict[Any, int], np.ndarray | None]]:
+        """Where each category stands, to be looked up."""
+        known: list[tuple[dict[Any, int], np.ndarray | None]] = []
+        for group in self.categories or ():
+            place = {value: code for code, value in enumerate(group)}
+            numeric = all(isinstance(v, int | float) and abs(v) <= 2**53 for v in group)
+            ordered = sorted(place.items()) if numeric else []
+            known.append((place, np.array(ordered, dtype=np.float64).T if ordered else None))
+        return known
+
+    @functools.cached_property
     def affine(self) -> tuple[Tensor, Tensor]:
         """Offset and scale of x = offset + scale · encoded, float64."""
         if self.offset is not None and self.scale is not None:
@@ -103,11 +114,11 @@ class Layer:
     ) -> Tensor:
         assert self.categories is not None
         parts = []
-        for place, group in zip(self.source, self.categories, strict=True):
+        for place, group, known in zip(self.source, self.categories, self._known, strict=True):
             cells, gaps = rows.cells(block, place)
             if not missing:
                 refuse_gaps(rows, gaps, cells, block.start, place)
-            codes = _codes(cells, gaps, group)
+            codes = _codes(cells, gaps, *known)
             unseen = (codes < 0) & ~gaps
             if unseen.any():
                 row = int(unseen.argmax())
@@ -124,7 +135,8 @@ class Layer:
             else:
                 part = torch.zeros(len(codes), len(group), dtype=dtype)
                 part.scatter_(1, place_of.clamp(min=0)[:, None], 1.0)
-            part[place_of < 0] = torch.nan
+            if (codes < 0).any():
+                part[place_of < 0] = torch.nan
             parts.append(part)
         return torch.cat(parts, 1)
 
@@ -163,18 +175,22 @@ def _double(values: Any) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def _codes(cells: np.ndarray, missing: np.ndarray, group: tuple[Any, ...]) -> np.ndarray:
-    """Places of cells in a group, int64; −1 where missing or none of it."""
-    place = {value: code for code, value in enumerate(group)}
-    if cells.dtype == object:
-        found = [-1 if gap else place.get(c, -1) for c, gap in zip(cells, missing, strict=True)]
-        return np.array(found, dtype=np.int64)
-    values, inverse = np.unique(cells, return_inverse=True)
-    listed = values.tolist()
-    if cells.dtype.kind in "iu" and group and isinstance(group[0], str):
+def _codes(
+    cells: np.ndarray, missing: np.ndarray, place: dict[Any, int], numbers: np.ndarray | None
+) -> np.ndarray:
+    """Places of cells among categories, int64; −1 where missing or none of them.
+
+    ``numbers`` are the categories, sorted, with their places, where float64 holds them exactly.
+    """
+    if cells.dtype.kind in "biuf" and numbers is not None:
+        at = np.searchsorted(numbers[0], cells).clip(max=numbers.shape[1] - 1)
+        found = (numbers[0, at] == cells) & ~missing
+        return np.where(found, numbers[1, at], -1).astype(np.int64)
+    listed = cells.tolist()
+    if cells.dtype.kind in "iu" and isinstance(next(iter(place), None), str):
         listed = list(map(str, listed))  # text that spells numbers, in a file that has no other
-    found = [place.get(value, -1) for value in listed]
-    return np.where(missing, -1, np.array(found, dtype=np.int64)[inverse])
+    found = [-1 if gap else place.get(c, -1) for c, gap in zip(listed, missing, strict=True)]
+    return np.array(found, dtype=np.int64)
 
 
 def refuse_gaps(rows: Rows, missing: np.ndarray, cells: np.ndarray, first: int, place: int) -> None:

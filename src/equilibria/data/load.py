@@ -489,8 +489,8 @@ def _read_table(path: Path, label: str | None, text: bool) -> tuple[Any, np.ndar
             _, row, cell = found[name]
             raise ValueError(
                 f"{path}: column {name!r} holds the text {cell!r} in row {row}; expected numbers "
-                "only (recode the column as numbers, leave missing cells empty, name it as the label "
-                f"with label={name!r}, or take kinds='mixed' or 'categorical')"
+                "only (recode the column as numbers, leave missing cells empty, name it as the "
+                f"label with label={name!r}, or take kinds='mixed' or 'categorical')"
             )
         frame = pd.read_csv(path, **options)
         for name, (kind, *_) in found.items():

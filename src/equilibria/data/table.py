@@ -324,28 +324,17 @@ class Table:
         cells: list[Any] = [None] * self.width
         for layer in self.layers:
             decoded, missing = layer.decode(values[:, layer.columns])
-            if layer.categories is None and len(self.layers) == len(self.types) == 1:
-                made = self._own_type(decoded, layer)
-                if made is not None:
-                    return made
             for column, place in enumerate(layer.source):
-                numbers, gaps, holds = (
-                    decoded[:, column],
-                    missing[:, column],
-                    self.type(place).holds,
-                )
-                if layer.categories is None and holds in ("truth", "whole"):
+                numbers, gaps, kind = decoded[:, column], missing[:, column], self.type(place)
+                if layer.categories is None and kind.holds in ("truth", "whole"):
                     gaps = ~np.isfinite(numbers)
                     if layer.low is not None and layer.high is not None:
                         ends = math.ceil(layer.low), math.floor(layer.high)
                         numbers = np.rint(numbers).clip(*ends)
                 origin = 0 if layer.origin is None else layer.origin[column]
-                name = self.column_name(place)
-                cells[place] = self.type(place).typed(numbers, gaps, name, origin)
-        for place, value in self.aside:
-            constant = np.array([value, None], dtype=object)[:1].repeat(len(values))
-            gaps = np.full(len(values), value is None)
-            cells[place] = self.type(place).typed(constant, gaps, self.column_name(place))
+                cells[place] = kind.typed(numbers, gaps, self.column_name(place), origin)
+        for place, _ in self.aside:
+            cells[place] = self._constant(place, len(values))
         return self._assembled(cells, len(values), like)
 
     def decode_modes(self, values: Tensor, like: Any = None) -> Any:
@@ -359,6 +348,12 @@ class Table:
                 values[:, layer.columns] = torch.where(part > 0, 1.0, -1.0).to(values.dtype)
         return self.decode(values, like)
 
+    def _constant(self, place: int, n: int) -> Any:
+        """A column that is left aside: its one value, or nothing."""
+        value = dict(self.aside)[place]
+        cells = np.array([value, None], dtype=object)[:1].repeat(n)
+        return self.type(place).typed(cells, np.full(n, value is None), self.column_name(place))
+
     def decode_means(self, values: Tensor, like: Any = None, wanted: Any = None) -> Any:
         """Means of the model's columns in the data's own scale, float64, neither rounded nor cut.
 
@@ -367,9 +362,11 @@ class Table:
         """
         cells: list[Any] = [np.full(len(values), np.nan) for _ in range(self.width)]
         without = {place for place, _ in self.aside if self.type(place).holds == "text"}
-        for place, value in self.aside:
-            if place not in without:
-                cells[place] = np.full(len(values), float(value))
+        times = ("datetime", "timedelta") if self.is_frame else ()
+        for place in (place for place, _ in self.aside if place not in without):
+            cells[place] = self._constant(place, len(values))
+            if self.type(place).holds not in times:
+                cells[place] = np.asarray(cells[place], dtype=np.float64)
         for layer in self.layers:
             part = values[:, layer.columns].detach().cpu().to(torch.float64)
             if layer.kind == "categorical":
@@ -387,7 +384,7 @@ class Table:
                 assert numbers is not None
                 origin = 0 if layer.origin is None else layer.origin[column]
                 cells[place] = numbers[:, column] + origin
-                if self.is_frame and self.type(place).holds in ("datetime", "timedelta"):
+                if self.type(place).holds in times:
                     gaps = np.isnan(numbers[:, column])
                     cells[place] = self.type(place).typed(numbers[:, column], gaps, "", origin)
         for place in sorted(without):
@@ -409,68 +406,52 @@ class Table:
             Some cells missing.
         """
         given = self.match(given, "given")
-        if is_frame(given) and is_frame(rows):
-            return self._columns_put_back(rows, given)
-        table = given.to_numpy(dtype=object) if is_frame(given) else Rows(given, "given").table
         if is_frame(rows):
-            made = [self._typed_back(place, rows, table) for place in range(self.width)]
-            return self._assembled(made, len(rows), rows)
+            return self._columns_put_back(rows, given)
+        table = given.to_numpy() if is_frame(given) else Rows(given, "given").table
         table = np.broadcast_to(table, rows.shape)
         known = ~missing_cells(table)
+        if known.all():
+            return table.copy()
         if rows.dtype.kind in "OU" or table.dtype.kind in "OU":
             rows = rows.astype(object)
-        elif rows.dtype != table.dtype:
-            whole = table.dtype.kind != "f" or bool((table[known] % 1 == 0).all())
-            exact = whole and bool((table[known].astype(rows.dtype) == table[known]).all())
-            rows = rows if exact or rows.dtype.kind == "f" else rows.astype(table.dtype)
+        elif rows.dtype.kind != "f":  # whole numbers beside given ones that may not be
+            with np.errstate(invalid="ignore"):  # a number beyond the type is then another
+                exact = (table[known].astype(rows.dtype) == table[known]).all()
+            rows = rows if exact else rows.astype(table.dtype)
         rows = rows.copy()
         rows[known] = table[known]
         return rows
 
-    def _typed_back(self, place: int, rows: Any, table: np.ndarray) -> Any:
-        """A frame's column with cells that came in an array."""
-        column = rows.iloc[:, place].astype(object).to_numpy(copy=True)
-        cells = np.broadcast_to(table[:, place], len(rows)).astype(object)
-        known = ~missing_cells(cells)
-        column[known] = cells[known]
-        return _series(column, rows.iloc[:, place].dtype)
-
     def _columns_put_back(self, rows: Any, given: Any) -> Any:
-        """Column by column: one without a gap stays as it is."""
+        """Column by column: one of a frame without a gap stays as it is."""
         import pandas as pd
 
-        if len(given) == 1 and len(rows) > 1:
-            given = given.iloc[np.zeros(len(rows), dtype=int)].set_axis(rows.index)
+        framed = is_frame(given)
+        if not framed:
+            given = pd.DataFrame(Rows(given, "given").table).set_axis(rows.columns, axis=1)
+        if not framed or len(given) != len(rows):
+            places = np.arange(len(rows)) % len(given)
+            given = given.iloc[places].set_axis(rows.index)
         columns = []
         for place in range(self.width):
             came, drawn = given.iloc[:, place], rows.iloc[:, place]
             gaps = came.isna().to_numpy(dtype=bool)
-            if gaps.any():
-                filled = came.astype(object).to_numpy(copy=True)
-                filled[gaps] = drawn.astype(object).to_numpy()[gaps]
-                holds, left = self.type(place).holds, missing_cells(filled).any()
-                if holds in ("truth", "whole") and drawn.dtype.kind == "f":  # means
-                    filled[gaps] = np.rint(filled[gaps].astype(float)) if not left else filled[gaps]
+            filled = came.astype(object).to_numpy(copy=True)
+            filled[gaps] = drawn.astype(object).to_numpy()[gaps]
+            left = bool(missing_cells(filled).any())
+            if (
+                self.type(place).holds in ("truth", "whole")
+                and drawn.dtype.kind == "f"
+                and not left
+            ):
+                filled[gaps] = np.rint(filled[gaps].astype(float))  # means of whole numbers
+            if not framed:
+                came = _series(filled, drawn.dtype)
+            elif gaps.any():
                 came = _fitting(filled, came.dtype, self.type(place), left)
             columns.append(came.set_axis(given.index))
         return pd.concat(columns, axis=1).set_axis(list(given.columns), axis=1)
-
-    def _own_type(self, numbers: np.ndarray, layer: Layer) -> np.ndarray | None:
-        """All cells at once, where the data were one array of numbers."""
-        to = None if self.types[0].dtype.startswith(("<", ">", "object")) else self.types[0].dtype
-        if to is None or layer.origin is not None or self.is_frame or layer.variables != self.width:
-            return None
-        if np.dtype(to).kind == "f":
-            return numbers.astype(to)
-        if not np.isfinite(numbers).all():
-            raise ValueError(
-                f"values holds NaN or inf, which the data's type {to} cannot; "
-                "fill missing values before decoding"
-            )
-        low, high = (0, 1) if to == "bool" else (np.iinfo(to).min, np.iinfo(to).max)
-        low = low if layer.low is None else max(low, math.ceil(layer.low))
-        high = high if layer.high is None else min(high, math.floor(layer.high))
-        return np.rint(numbers).clip(float(low), float(high)).astype(to)
 
     def _assembled(self, cells: list[Any], n: int, like: Any, dtype: Any = None) -> Any:
         """Columns as a frame or an array, as the data were."""
