@@ -1,13 +1,11 @@
 """Data by name or path (:func:`load`), encoded (:class:`Table`), in batches (:class:`Batches`)."""
 
 from equilibria.data.batches import Batch, Batches, binarise
-from equilibria.data.kind import KINDS, Column, Kind
+from equilibria.data.columns import KINDS, Column, Kind
 from equilibria.data.labels import LabelCoding
 from equilibria.data.layer import Layer
-from equilibria.data.layers import SchemaLayer
 from equilibria.data.load import Data, divide, load, names, read_csv, read_npy, read_npz, write_csv
 from equilibria.data.pictures import picture_grid, read_folder, read_idx, save_grid
-from equilibria.data.schema import Schema
 from equilibria.data.table import Statistics, Table
 from equilibria.data.toy import GaussianMixture, bars_and_stripes
 from equilibria.data.windows import windows
@@ -22,8 +20,6 @@ __all__ = [
     "Kind",
     "LabelCoding",
     "Layer",
-    "Schema",
-    "SchemaLayer",
     "Statistics",
     "Table",
     "bars_and_stripes",

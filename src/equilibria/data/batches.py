@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from equilibria.check import choice, optional, whole
-from equilibria.data.kind import is_frame
+from equilibria.data.columns import is_frame
 from equilibria.random import Stream
 
 __all__ = ["BINARISE", "Batch", "Batches", "binarise"]
@@ -87,7 +87,7 @@ class Batches(Iterator[Batch]):
         They go along as ``Batch.label``; −1 marks a missing class (see
         :class:`~equilibria.data.labels.LabelCoding`).
     encode : callable, optional
-        From raw rows of ``values`` to a float tensor, e.g. :meth:`Schema.encode`; by default rows
+        From raw rows of ``values`` to a float tensor, e.g. :meth:`Table.encode`; by default rows
         become float32.
     binarise : {None, "resample", "fixed", "threshold"}
         How greys in [0, 1] become 0 or 1: by a fresh draw for every batch, by one draw for every

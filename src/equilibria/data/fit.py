@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equilibria.data.kind import ALIASES, KINDS, Column, Rows, nearest_name
+from equilibria.data.columns import ALIASES, KINDS, Column, Rows, nearest_name
 from equilibria.data.layer import Layer, ends_of, refuse_gaps, refuse_range
 
 __all__ = ["MAX_TEXTS", "MIXED", "Finder", "limits"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from equilibria.data.kind import is_missing, missing_cells
+from equilibria.data.columns import is_missing, missing_cells
 
 __all__ = ["LabelCoding"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equilibria.data.kind import KINDS, Rows
+from equilibria.data.columns import KINDS, Rows
 
 __all__ = ["Layer", "ends_of", "refuse_gaps", "refuse_range"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from equilibria.data.kind import is_frame, nearest_name
+from equilibria.data.columns import is_frame, nearest_name
 from equilibria.data.pictures import parse_idx, read_bytes, read_folder, read_idx
 from equilibria.data.toy import GaussianMixture, bars_and_stripes
 from equilibria.random import Stream

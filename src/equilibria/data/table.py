@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from equilibria.data.fit import MIXED, Finder, limits
-from equilibria.data.kind import ALIASES, KINDS, Column, Rows, is_frame, missing_cells, nearest_name
+from equilibria.data.columns import ALIASES, KINDS, Column, Rows, is_frame, missing_cells, nearest_name
 from equilibria.data.labels import LabelCoding
 from equilibria.data.layer import Layer
 
