@@ -3,7 +3,8 @@ r"""An invertible generator: coupling layers, whose density is known exactly.
 Every layer keeps one half of the columns and moves each of the other by a rising curve that the
 kept half decides,
 
-.. math:: x_b = c(z_b; \theta(z_a)), \qquad x_a = z_a, \qquad \log|\det| = \sum \log c'(z_b; \theta(z_a)),
+.. math:: x_b = c(z_b; \theta(z_a)), \qquad x_a = z_a,
+          \qquad \log|\det| = \sum \log c'(z_b; \theta(z_a)),
 
 and the halves take turns. The curve is a line, e^s z + t (Real NVP), or a spline, which can make
 several modes of one. Sampling and inversion cost the same. As a GAN's generator it is ordinary but
@@ -90,7 +91,8 @@ class Coupling(nn.Module):
         ):
             given = f"limit={limit!r}, bins={bins!r}, bound={bound!r}"
             raise ValueError(
-                f"{given}: expected a positive limit and bound, and 2 to 500 pieces of a spline, or 0 for lines"
+                f"{given}: expected a positive limit and bound, and 2 to 500 pieces of a spline, "
+                "or 0 for lines"
             )
         self.size, self.limit, self.bins, self.bound = (
             int(size),

@@ -114,8 +114,7 @@ class DiracGame(Game):
 
 
 class DiscreteGame(Game):
-    """The adversarial game on m points, with every expectation worked out: what theory says of it
-    can be checked to rounding.
+    """The adversarial game on m points, with every expectation worked out to rounding.
 
     The critic is a table of m free logits; the generator is q = softmax of m logits. A player pays
     Σᵢⱼ pᵢ qⱼ cost(criticᵢ, criticⱼ), which is E over a real point i and a generated point j. Both

@@ -9,8 +9,7 @@ __all__ = ["MinibatchDeviation"]
 
 
 class MinibatchDeviation(nn.Module):
-    """One more column or channel that says how far the rows of a group differ: their standard
-    deviation, averaged over everything.
+    """One more column or channel: the mean standard deviation over the rows of a group.
 
     With s_j the standard deviation (without Bessel's correction) of feature j over the rows of a
     group, every row of the group gets mean_j s_j as its last column ``(n, d + 1)`` or as a constant
@@ -69,11 +68,9 @@ class MinibatchDeviation(nn.Module):
     def _wider(self, x: Tensor) -> Tensor:
         size = self.group or len(x)
         if len(x) % size:
-            raise ValueError(
-                f"x has {len(x)} rows, which groups of {size} do not divide; choose a batch size that is a multiple of {size}"
-            )
+            raise ValueError(f"x has {len(x)} rows, which groups of {size} do not divide")
         groups = x.reshape(len(x) // size, size, -1)
-        # the root's slope is infinite at 0, where all rows of a group are alike; the small number costs a picture nothing
+        # the root's slope is infinite at 0, where all rows of a group are alike
         deviation = (groups.var(1, correction=0) + 1e-8).sqrt().mean(1)
         column = deviation.repeat_interleave(size).reshape(-1, *(1 for _ in x.shape[1:]))
         return torch.cat([x, column.expand(len(x), 1, *x.shape[2:])], dim=1)

@@ -11,15 +11,16 @@ __all__ = ["to_binary", "to_spins"]
 
 
 def to_binary(machine: BoltzmannMachine) -> tuple[BoltzmannMachine, float]:
-    r"""The same distribution with every spin x written as a binary unit v, x = 2 v − 1; other
-    layers are kept.
+    r"""The same distribution with every spin x written as a binary unit v, x = 2 v − 1.
 
     For the scale α = 2 and the shift γ = 1 of a spin layer (1 and 0 of any other), a signal is s =
     α v − γ, and so
 
-    .. math:: W'_{lm} = \alpha_l \alpha_m W_{lm}, \qquad b'_l = \alpha_l \Big( b_l - \sum_m W_{lm} \gamma_m \Big), \qquad
+    .. math:: W'_{lm} = \alpha_l \alpha_m W_{lm},
+              \qquad b'_l = \alpha_l \Big( b_l - \sum_m W_{lm} \gamma_m \Big), \qquad
               E(x) = E'(v) + c, \qquad
-              c = \sum_l \gamma_l \mathbf{1}^\top b_l - \sum_{(l, m)} \gamma_l \gamma_m \mathbf{1}^\top W_{lm} \mathbf{1},
+              c = \sum_l \gamma_l \mathbf{1}^\top b_l
+              - \sum_{(l, m)} \gamma_l \gamma_m \mathbf{1}^\top W_{lm} \mathbf{1},
 
     with each edge once in the second sum. It holds at every β, base rates included, so annealing
     takes the same path.
@@ -41,8 +42,7 @@ def to_binary(machine: BoltzmannMachine) -> tuple[BoltzmannMachine, float]:
 
 
 def to_spins(machine: BoltzmannMachine) -> tuple[BoltzmannMachine, float]:
-    """The same distribution with every binary unit v written as a spin, v = (x + 1)/2: the inverse
-    of :func:`to_binary`.
+    """The same distribution with every binary unit v as a spin: inverse of :func:`to_binary`.
 
     Returns
     -------

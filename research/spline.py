@@ -1,5 +1,4 @@
-r"""Monotone rational-quadratic splines: a curve from a number to a number that is known both ways,
-with its slope.
+r"""Monotone rational-quadratic splines: rising curves known both ways, with their slopes.
 
 Between knots (z_k, x_k) with slopes d_k, with s the mean slope of the piece, h its height and θ the
 place in it,
@@ -26,8 +25,7 @@ _LEAST = 1e-3  # of a piece's share of the width and of the height, and of a slo
 
 
 class Piece(NamedTuple):
-    """The piece that each number is in: its left knot, its width, its height and the slopes at its
-    ends."""
+    """The piece that each number is in: its left knot, size and the slopes at its ends."""
 
     left: Tensor
     bottom: Tensor
@@ -40,8 +38,7 @@ class Piece(NamedTuple):
 def spline(
     x: Tensor, parameters: Tensor, bound: float, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The curve at ``x`` and the logarithm of its slope there, or the same for the inverse curve;
-    both of the shape of ``x``.
+    """The curve at ``x`` and the logarithm of its slope, or the same of the inverse curve.
 
     Parameters
     ----------
@@ -57,7 +54,8 @@ def spline(
     --------
     >>> x = torch.tensor([-1.0, 0.5, 7.0])
     >>> y, slope = spline(x, torch.ones(3, 11), bound=3.0)
-    >>> bool(torch.allclose(spline(y, torch.ones(3, 11), bound=3.0, inverse=True)[0], x, atol=1e-5)), y[2].item()
+    >>> back, _ = spline(y, torch.ones(3, 11), bound=3.0, inverse=True)
+    >>> bool(torch.allclose(back, x, atol=1e-5)), y[2].item()
     (True, 7.0)
     """
     inside = x.abs() < bound

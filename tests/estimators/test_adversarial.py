@@ -48,12 +48,12 @@ def test_the_networks_are_what_hidden_says():
 
 def test_a_critic_that_sees_waves_is_faster_and_its_penalties_fade():
     waves, many = stage_of(small()), stage_of(small(bandwidth=0))
-    assert waves.solver.rules["critic"].rate == pytest.approx(3 * waves.solver.rules["generator"].rate)
+    assert waves.solver.optimisers["critic"].rate == pytest.approx(3 * waves.solver.optimisers["generator"].rate)
     assert waves.game.fade == (3e-5, 12)
-    assert many.solver.rules["critic"].rate == many.solver.rules["generator"].rate
+    assert many.solver.optimisers["critic"].rate == many.solver.optimisers["generator"].rate
     assert many.game.fade == (1.0, 12)
     assert stage_of(small(critic_rate=2e-4, fade=0.5)).game.fade == (0.5, 12)
-    assert stage_of(small(critic_rate=2e-4)).solver.rules["critic"].rate == 2e-4
+    assert stage_of(small(critic_rate=2e-4)).solver.optimisers["critic"].rate == 2e-4
 
 
 def test_a_run_keeps_the_defaults_that_it_was_made_with(tmp_path, monkeypatch):
@@ -71,7 +71,7 @@ def test_a_run_keeps_the_defaults_that_it_was_made_with(tmp_path, monkeypatch):
 def test_the_solver_is_the_named_one(solver, kind):
     stage = stage_of(small(solver=solver, k=3, learning_rate=0.002, critic_rate=0.001, betas=[0.1, 0.2]))
     assert type(stage.solver) is kind
-    assert {name: (rule.rate, rule.betas, rule.optimiser) for name, rule in stage.solver.rules.items()} == {
+    assert {name: (rule.rate, rule.betas, rule.kind) for name, rule in stage.solver.optimisers.items()} == {
         "critic": (0.001, (0.1, 0.2), "adam"),
         "generator": (0.002, (0.1, 0.2), "adam"),
     }
@@ -196,7 +196,7 @@ def test_a_gan_finds_a_cluster():
         ({"learning_rate": -1.0}, "learning_rate=-1.0: expected a finite number above 0"),
         ({"critic_rate": math.inf}, "critic_rate=inf: expected"),
         ({"betas": 0.5}, "betas=0.5: expected two numbers"),
-        ({"betas": (0.5, 1.0)}, r"betas=\(0.5, 1.0\): expected two numbers in \[0, 1\)"),
+        ({"betas": (0.5, 1.0)}, r"betas=\(0.5, 1.0\): expected two numbers"),
         ({"average": 1.0}, "average=1.0: expected"),
         ({"payoff": "x"}, "payoff='x': expected one of"),
         ({"prior": "x"}, "prior='x': expected one of None, 'normal', 'uniform', 'mixed'"),

@@ -244,16 +244,21 @@ def test_pictures_have_slopes_too_and_the_batch_is_left_alone() -> None:
     assert not drawn.real.requires_grad
 
 
+BENT = ("relu", "leaky_relu", "leaky_relu behind features")
+SHAPES = [(1, 0, (8, 7)), (1, 2, (6,)), (2, 2, (8, 7, 5)), (1, 1, ())]
+
+
 @pytest.mark.parametrize(
-    "payoff", ["relativistic", "least-squares"]
-)  # it enters by its costs alone
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "leaky_relu behind waves"])
-@pytest.mark.parametrize(
-    ("packing", "columns", "hidden"), [(1, 0, (8, 7)), (1, 2, (6,)), (2, 2, (8, 7, 5)), (1, 1, ())]
+    ("payoff", "activation", "shape"),
+    [
+        *(("relativistic", activation, shape) for shape in SHAPES for activation in BENT),
+        ("least-squares", "leaky_relu", SHAPES[2]),  # a payoff enters by its costs alone
+    ],
 )
 def test_the_closed_form_of_a_rectifier_critic_is_the_derivative(
-    payoff: str, activation: str, packing: int, columns: int, hidden: tuple[int, ...]
+    payoff: str, activation: str, shape: tuple[int, int, tuple[int, ...]]
 ) -> None:
+    packing, columns, hidden = shape
     for names in ((), ("r1",), ("r2",), ("r2", "r1"), ("gradient-penalty", "r1"), tuple(WEIGHTS)):
         game = build(
             payoff,
@@ -262,15 +267,15 @@ def test_the_closed_form_of_a_rectifier_critic_is_the_derivative(
             penalties={name: WEIGHTS[name] for name in names},
             instance_noise=0.1,
         )
-        bent, waves = activation.split()[0], 4 if "waves" in activation else 0
+        bent, features = activation.split()[0], 4 if "features" in activation else 0
         critic: nn.Module = MLP(
-            (packing * (3 + columns) + 2 * waves, *hidden, 1),
+            (packing * (3 + columns) + 2 * features, *hidden, 1),
             activation=bent,
             stream=STREAM.child("bent"),
         )
         critic = (
-            Fourier(critic, packing * 3, waves, 2.0, stream=STREAM.child("waves"))
-            if waves
+            Fourier(critic, packing * 3, features, 2.0, stream=STREAM.child("features"))
+            if features
             else critic
         ).double()
         if packing == 1:
@@ -308,7 +313,7 @@ def test_other_critics_have_no_closed_form() -> None:
     assert game.closed_form("critic", drawn) is None
 
 
-# ---------------------------------------------------------------- passes, packs, noise, classes, reports
+# ------------------------------------------------------ passes, packs, noise, classes, reports
 
 
 class Counting(nn.Module):

@@ -52,7 +52,8 @@ def test_mixed_noise_is_normal_and_then_coins() -> None:
     assert model.continuous.tolist() == [True, True, True, False, False]
     coins, normal = noise[:, 3:], noise[:, :3]
     assert set(coins.unique().tolist()) == {-1.0, 1.0}
-    # 5 standard errors: false alarm below 1e-6 each; the columns are independent, so their products have mean 0 and variance 1
+    # 5 standard errors: false alarm below 1e-6 each; the columns are independent, so their products
+    # have mean 0 and variance 1
     assert abs(coins.mean().item()) < 5 / 100_000**0.5
     assert abs((coins[:, 0] * coins[:, 1]).mean().item()) < 5 / 50_000**0.5
     assert abs(normal.var().item() - 1) < 5 * (2 / 150_000) ** 0.5

@@ -362,7 +362,7 @@ def test_one_player_is_ordinary_descent() -> None:
             return self.point.square().sum() / 2
 
     start = torch.tensor([4.0, -2.0], dtype=torch.float64)
-    # what is left of each coordinate after three steps at rate ½, on a bowl whose gradient is the point
+    # what is left of each coordinate after three steps at rate ½; the bowl's gradient is the point
     left = {
         "simultaneous": 0.5**3,
         "alternating": 0.5**3,

@@ -53,8 +53,9 @@ class AdversarialDraw(NamedTuple):
 class AdversarialGame(Game):
     """Critic and generator, each paying its column of a payoff; the critic's slopes cost it more.
 
-    J_D = mean over pairs of costs(critic(x), critic(G(z)))[0] + Σ γ_t·(mean penalty) + cross-entropy
-    of the labelled examples; J_G = mean of costs[1], with x the batch and z fresh noise.
+    J_D = mean over pairs of costs(critic(x), critic(G(z)))[0] + Σ γ_t·(mean penalty) +
+    cross-entropy of the labelled examples; J_G = mean of costs[1], with x the batch and z fresh
+    noise.
 
     Parameters
     ----------
@@ -68,9 +69,10 @@ class AdversarialGame(Game):
     penalties : mapping of str to float
         Rows of ``PENALTIES`` and their weights γ, paid by the critic in every update.
     fade : (float, int)
-        Annealing of the penalties, a fraction f > 0 and a number of rounds T: in round t the weights
-        are γ_t = γ·f^min(t / T, 1). A large weight keeps the critic smooth, so that samples find
-        their way between modes and each mode its share; a small one lets it see how wide a mode is.
+        Annealing of the penalties, a fraction f > 0 and a number of rounds T: in round t the
+        weights are γ_t = γ·f^min(t / T, 1). A large weight keeps the critic smooth, so that samples
+        find their way between modes and each mode its share; a small one lets it see how wide a
+        mode is.
     packing : int
         Examples that the critic sees side by side (see ``Packed``): it is built for that many times
         the columns or channels, and divides the rows of a batch. The player ``critic`` is then the
@@ -97,8 +99,9 @@ class AdversarialGame(Game):
 
     References
     ----------
-    Goodfellow et al. 2014, "Generative adversarial nets"; Salimans et al. 2016, "Improved techniques
-    for training GANs", section 5; Sønderby et al. 2017 and Arjovsky & Bottou 2017 (instance noise).
+    Goodfellow et al. 2014, "Generative adversarial nets"; Salimans et al. 2016, "Improved
+    techniques for training GANs", section 5; Sønderby et al. 2017 and Arjovsky & Bottou 2017
+    (instance noise).
 
     Examples
     --------

@@ -51,7 +51,8 @@ class Best(nn.Module):
 
     Examples
     --------
-    >>> machine = BoltzmannMachine.from_arrays([torch.zeros(3, 2)], [torch.zeros(3), torch.zeros(2)])
+    >>> arrays = [torch.zeros(3, 2)], [torch.zeros(3), torch.zeros(2)]
+    >>> machine = BoltzmannMachine.from_arrays(*arrays)
     >>> best, rows = Best(machine, rows=2), {"visible": torch.eye(3).double()[:2]}
     >>> best.consider(machine, lambda m: m.log_marginal(0, rows))
     {'held_out_log_likelihood': -2.079..., 'held_out_loss': 0.0}
@@ -70,8 +71,7 @@ class Best(nn.Module):
 
     @staticmethod
     def fits(machine: BoltzmannMachine) -> bool:
-        """Whether log Z of the machine is enumerated quickly enough to be asked for at every
-        look."""
+        """Whether log Z of the machine is enumerated quickly enough for every check."""
         return exact.enumerable(machine, max_states=FEW_STATES)
 
     @torch.no_grad()
@@ -104,7 +104,6 @@ class Best(nn.Module):
         )
 
     def recall(self, machine: BoltzmannMachine) -> None:
-        """Give the machine the parameters of the best look, where the last one is worse than chance
-        explains."""
+        """Give the machine the best parameters, where the last are worse than chance explains."""
         if self.loss:
             machine.load_state_dict(self.best.state_dict())

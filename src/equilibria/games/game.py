@@ -93,7 +93,7 @@ class Game(nn.Module):
         return None
 
     def shared(self, drawn: Any) -> list[Tensor]:
-        """Small tensors within ``drawn`` to average over processes, in place, with the gradients."""
+        """Small tensors within ``drawn`` to average over processes with the gradients."""
         return []
 
     def settle(self, drawn: Any) -> None:
@@ -105,7 +105,7 @@ class Game(nn.Module):
             return {f"{player}_cost": self.cost(player, drawn) for player in self.players}
 
     def parameters_of(self, player: str) -> list[nn.Parameter]:
-        """The parameters that ``player`` owns and that are trained, in the order of ``gradient``."""
+        """The parameters of ``player`` that are trained, in the order of ``gradient``."""
         owner = getattr(self, player)
         owned = [owner] if isinstance(owner, nn.Parameter) else list(owner.parameters())
         trained = [parameter for parameter in owned if parameter.requires_grad]

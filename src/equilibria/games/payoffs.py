@@ -29,9 +29,7 @@ __all__ = ["PAYOFFS", "Payoff", "find_payoff"]
 
 Costs = tuple[Tensor, Tensor]
 
-_EDGE = (
-    1e-6  # least squares and Pearson: answers that no ratio has are read as one this close to none
-)
+_EDGE = 1e-6  # least squares and Pearson: answers of no ratio are read as one this close to none
 
 
 def cross_entropy(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -59,33 +57,30 @@ def non_saturating(real_logits: Tensor, fake_logits: Tensor) -> Costs:
 
 
 def maximum_likelihood(real_logits: Tensor, fake_logits: Tensor) -> Costs:
-    """J_G = −E_g exp(logit): at D* its gradient is that of KL(p_data ‖ p_g), so of the likelihood
-    (Goodfellow 2014).
+    """J_G = −E_g exp(logit): at D* its gradient is that of KL(p_data ‖ p_g) (Goodfellow 2014).
 
-    Nearly all of it comes from the few samples that the critic likes best, so its variance is
-    large.
+    It is the likelihood's. Nearly all of it comes from the few samples that the critic likes best,
+    so its variance is large.
     """
     return cross_entropy(real_logits, fake_logits), -fake_logits.exp()
 
 
 def relativistic(real_logits: Tensor, fake_logits: Tensor) -> Costs:
-    """Pairs: J_D = E softplus(−(t(x) − t(x̃))), J_G = E softplus(t(x) − t(x̃)), x and x̃
-    independent.
+    """Pairs: J_D = E softplus(−(t(x) − t(x̃))), J_G = E softplus(t(x) − t(x̃)).
 
-    The critic says which of two is the real one. It is best wherever t = log p_data / p_g + a
-    constant, and there J_D = log 2 − JSD(p_data ⊗ p_g ‖ p_g ⊗ p_data). J_G = J_D + E_data t − E_g
-    t, so the generator's gradient is that of KL(p_g ‖ p_data) − JSD(p_data ⊗ p_g ‖ p_g ⊗ p_data):
-    the non-saturating game's, in pairs. Every sample is compared with the data rather than with one
-    boundary, so no mode can be given up for good (Jolicoeur-Martineau 2018; Sun, Fang & Schwing
-    2020; with R1 and R2: Huang et al. 2024).
+    The critic says which of two independent ones, x and x̃, is real. It is best wherever t = log
+    p_data / p_g + a constant, and there J_D = log 2 − JSD(p_data ⊗ p_g ‖ p_g ⊗ p_data). J_G = J_D +
+    E_data t − E_g t, so the generator's gradient is that of KL(p_g ‖ p_data) − JSD(p_data ⊗ p_g ‖
+    p_g ⊗ p_data): the non-saturating game's, in pairs. Every sample is compared with the data
+    rather than with one boundary, so no mode can be given up for good (Jolicoeur-Martineau 2018;
+    Sun, Fang & Schwing 2020; with R1 and R2: Huang et al. 2024).
     """
     margin = real_logits - fake_logits
     return softplus(-margin), softplus(margin)
 
 
 def least_squares(real_logits: Tensor, fake_logits: Tensor) -> Costs:
-    """J_D = ½E_data (t − 1)² + ½E_g t², J_G = ½E_g (t − 1)² (Mao et al. 2017, with a = 0, b = c =
-    1).
+    """J_D = ½E_data (t − 1)² + ½E_g t², J_G = ½E_g (t − 1)² (Mao et al. 2017; a = 0, b = c = 1).
 
     Best at t = p_data / (p_data + p_g), a probability: log p_data/p_g = log t/(1 − t) (answers
     outside (0, 1) are read as its ends, 10⁻⁶ from them). There J_D = ½ Σ p q / (p + q), and G goes
@@ -97,8 +92,7 @@ def least_squares(real_logits: Tensor, fake_logits: Tensor) -> Costs:
 
 
 def hinge(real_logits: Tensor, fake_logits: Tensor) -> Costs:
-    """J_D = E_data max(0, 1 − t) + E_g max(0, 1 + t), J_G = −E_g t (Lim & Ye 2017; Miyato et al.
-    2018).
+    """J_D = E_data max(0, 1 − t) + E_g max(0, 1 + t), J_G = −E_g t (Lim & Ye 2017).
 
     Best at t = sign(p_data − p_g): which is larger, and not by how much, so the logit gives no
     ratio. There J_D = 2 − 2 TV and G goes down 2 TV(p_data, p_g) = Σ |p − q|.
@@ -119,8 +113,7 @@ def wasserstein(real_logits: Tensor, fake_logits: Tensor) -> Costs:
 def variational(
     activated: Callable[[Tensor], Tensor], conjugate: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor, Tensor], Costs]:
-    """J_D = −E_data T + E_g f*(T), J_G = −E_g f*(T) with T = g(t): the f-GANs of Nowozin, Cseke &
-    Tomioka 2016.
+    """J_D = −E_data T + E_g f*(T), J_G = −E_g f*(T), T = g(t): f-GANs (Nowozin et al. 2016).
 
     D_f(p_data ‖ p_g) = Σ q f(p/q) is the largest value of E_data T − E_g f*(T), where f* is f's
     conjugate and T = f′(p/q). The output activation g keeps T inside f*'s domain and rises, so that
@@ -196,7 +189,7 @@ PAYOFFS: dict[str, Payoff] = {
     "kl": Payoff(variational(the_logit, lambda t: (t - 1).exp()), lambda t: t - 1, lambda r: r + 1),
     # f(u) = −log u: D_f = KL(p_g ‖ p_data); T = −q/p, so t = log p/q behind −exp(−t)
     "reverse-kl": Payoff(variational(lambda t: -(-t).exp(), lambda t: t - 1), the_logit, the_logit),
-    # f(u) = (u − 1)²: D_f = Σ (p − q)²/q; T = 2(p/q − 1), and answers of −2 or less are read as a ratio of 10⁻⁶
+    # f(u) = (u − 1)²: D_f = Σ (p − q)²/q; T = 2(p/q − 1); −2 or less is read as a ratio of 10⁻⁶
     "pearson": Payoff(
         variational(the_logit, lambda t: t.square() / 4 + t),
         lambda t: (1 + t / 2).clamp(min=_EDGE).log(),
@@ -212,7 +205,7 @@ PAYOFFS: dict[str, Payoff] = {
         the_logit,
         the_logit,
     ),
-    # f(u) = u log u − (u + 1) log(u + 1): D_f = 2 JSD − log 4; T = log D. The minimax game without what G cannot move
+    # f(u) = u log u − (u + 1) log(u + 1): D_f = 2 JSD − log 4; T = log D, as in the minimax game
     "gan": Payoff(variational(logsigmoid, lambda t: -logsigmoid(-t)), the_logit, the_logit),
 }
 """Payoffs by name; the last six are one family, ``variational``, with a divergence each."""

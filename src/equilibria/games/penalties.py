@@ -1,5 +1,4 @@
-"""Penalties on the critic's slope ∇_x D(x): what keeps it smooth where the data and the samples
-are.
+"""Penalties on the critic's slope ∇_x D(x), which keep it smooth at the data and the samples.
 
 A row says where the slope is taken and what a slope costs; the adversarial game multiplies it by a
 weight γ and adds it to the critic's cost, every step. (Paid every eighth step only, R1 and R2 fail
@@ -35,8 +34,10 @@ def half_square(slopes: Tensor) -> Tensor:
 
 
 def distance_to_one(slopes: Tensor) -> Tensor:
-    """(‖∇D‖ − 1)² of each row, ``(n,)``: a Wasserstein critic has slope 1 between the two laws
-    (Gulrajani et al. 2017)."""
+    """(‖∇D‖ − 1)² of each row, ``(n,)``.
+
+    A Wasserstein critic has slope 1 between the two distributions (Gulrajani et al. 2017).
+    """
     return (torch.linalg.vector_norm(slopes.flatten(1), dim=1) - 1).square()
 
 

@@ -46,8 +46,8 @@ def class_errors(logits: Tensor, label: Tensor) -> Tensor:
 
 
 class SupervisedDraw(NamedTuple):
-    """What a round holds fixed: inputs ``(n, d)``, labels ``(n,)``, dropout's masks, and those of
-    the rows that the adversary shifts."""
+    """What a round holds fixed: inputs ``(n, d)``, labels ``(n,)``, masks of plain and shifted
+    rows."""
 
     values: Tensor
     label: Tensor
@@ -58,10 +58,10 @@ class SupervisedDraw(NamedTuple):
 class SupervisedGame(Game):
     """A network that pays the cross-entropy of the labels.
 
-    J = −mean over labelled rows of log p(label | x). Rows with the label −1 are left out of the mean.
-    With dropout each unit of the input is kept with probability 1 − ``dropout[0]`` and each hidden
-    unit with 1 − ``dropout[1]``, and what is kept is divided by it, so that the whole network needs
-    no scaling afterwards. The masks are drawn in ``draw``, so ``cost`` is pure.
+    J = −mean over labelled rows of log p(label | x). Rows with the label −1 are left out of the
+    mean. With dropout each unit of the input is kept with probability 1 − ``dropout[0]`` and each
+    hidden unit with 1 − ``dropout[1]``, and what is kept is divided by it, so that the whole
+    network needs no scaling afterwards. The masks are drawn in ``draw``, so ``cost`` is pure.
 
     With an ``adversary`` of radius ε it pays half for the rows as they are and half for the rows as
     the adversary would have them,
@@ -181,7 +181,7 @@ class SupervisedGame(Game):
         return cost, shifted
 
     def _masks(self, x: Tensor, stream: Stream) -> tuple[Tensor, ...]:
-        """Of each layer: 1 / (1 − rate) with probability 1 − rate, else 0; a lone 1 without rate."""
+        """Of each layer: 1 / (1 − rate) with probability 1 − rate, else 0."""
         if not any(self.dropout):
             return ()
         widths = self.network.masked

@@ -14,8 +14,7 @@ __all__ = ["XYGame"]
 
 
 class XYGame(Game):
-    """min over x, max over y of V = x·y: the simplest game on which gradient play does not
-    converge.
+    """min over x, max over y of V = x·y, on which gradient play does not converge.
 
     Its only equilibrium is (0, 0). The flow x′ = −y, y′ = x circles it: x(t) = x₀ cos t − y₀ sin t,
     y(t) = x₀ sin t + y₀ cos t.

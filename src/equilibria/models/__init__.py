@@ -1,2 +1,1 @@
-"""Distributions as `nn.Module`s: what methods a model has is its place in the taxonomy of chapter
-20."""
+"""Distributions as modules: which methods a model has is its place in the taxonomy."""

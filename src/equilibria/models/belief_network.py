@@ -1,9 +1,9 @@
 """The deep belief network: directed layers, a restricted Boltzmann machine on top (section 20.3).
 
 It is a stack of restricted Boltzmann machines, each trained on what the one below makes of the data
-(Hinton, Osindero & Teh 2006). Of all but the topmost one only the two conditionals are used: downwards
-to generate, upwards to recognise. The topmost one is a distribution with a Z, and the only part of the
-network that has one.
+(Hinton, Osindero & Teh 2006). Of all but the topmost one only the two conditionals are used:
+downwards to generate, upwards to recognise. The topmost one is a distribution with a Z, and the
+only part of the network that has one.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ class BeliefNetwork(nn.Module):
     .. math:: p(v, h^1, \dots, h^L)
               = p(v \mid h^1) \, p(h^1 \mid h^2) \cdots p(h^{L-2} \mid h^{L-1}) \, p(h^{L-1}, h^L)
 
-    Each p(· | ·) is the law of a layer's Units under the field of the layer above. The posterior over
-    the hidden layers is approximated from below, Q(h | v) = Q(h¹ | v) Q(h² | h¹) ⋯, each factor the
-    law of a layer under the field of the layer below, through the same weights transposed. With one
-    hidden layer the network is the machine itself, and nothing is approximated.
+    Each p(· | ·) is the law of a layer's Units under the field of the layer above. The posterior
+    over the hidden layers is approximated from below, Q(h | v) = Q(h¹ | v) Q(h² | h¹) ⋯, each
+    factor the law of a layer under the field of the layer below, through the same weights
+    transposed. With one hidden layer the network is the machine itself, and nothing is
+    approximated.
 
     Parameters
     ----------
     machines : sequence of BoltzmannMachine
-        Restricted Boltzmann machines of two layers each, from the data up; the upper layer of one is
-        the lower layer of the next, in name and Units. The network holds the machines themselves, not
-        copies; ``top`` is the last. Of a directed one the lower bias belongs to the generative
-        direction and the upper bias to recognition.
+        Restricted Boltzmann machines of two layers each, from the data up; the upper layer of one
+        is the lower layer of the next, in name and Units. The network holds the machines
+        themselves, not copies; ``top`` is the last. Of a directed one the lower bias belongs to the
+        generative direction and the upper bias to recognition.
 
     Attributes
     ----------
@@ -50,8 +51,8 @@ class BeliefNetwork(nn.Module):
 
     References
     ----------
-    Hinton, Osindero and Teh 2006, "A fast learning algorithm for deep belief nets"; Salakhutdinov and
-    Murray 2008, section 4.
+    Hinton, Osindero and Teh 2006, "A fast learning algorithm for deep belief nets"; Salakhutdinov
+    and Murray 2008, section 4.
 
     Examples
     --------
@@ -244,11 +245,11 @@ class BeliefNetwork(nn.Module):
         random_state: RandomState = 0,
         keys: Sequence[str] | None = None,
     ) -> Tensor:
-        r"""log w = log p*(v, h¹, …, h^{L−1}) − log Q(h | v) for draws h ~ Q, (rows, samples), in nats.
+        r"""log w = log p*(v, h¹, …, h^{L−1}) − log Q(h | v) for draws h ~ Q, (rows, samples).
 
-        p* lacks the topmost machine's 1/Z, and its hidden layer is summed out in closed form. The mean
-        of w is Z · p(v), the mean of log w is log Z plus the variational bound: −log Q at the draw
-        stands for the entropy, so where Q is the posterior itself every weight is the same.
+        p* lacks the topmost machine's 1/Z, and its hidden layer is summed out in closed form. The
+        mean of w is Z · p(v), the mean of log w is log Z plus the variational bound: −log Q at the
+        draw stands for the entropy, so where Q is the posterior itself every weight is the same.
 
         Parameters
         ----------

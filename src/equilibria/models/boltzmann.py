@@ -46,8 +46,8 @@ class BoltzmannMachine(nn.Module):
     Attributes
     ----------
     bias, weight : nn.ParameterDict
-        ``bias["hidden1"]`` (size,), ``weight["visible-hidden1"]`` (size of visible, size of hidden1);
-        all zeros at first: see :meth:`initialise`. They are changed in place.
+        ``bias["hidden1"]`` (size,), ``weight["visible-hidden1"]`` (size of visible, size of
+        hidden1); all zeros at first: see :meth:`initialise`. They are changed in place.
     colours : pair of tuples of str
         The two independent sets of layers; the first layer is in ``colours[0]``.
 
@@ -187,7 +187,7 @@ class BoltzmannMachine(nn.Module):
         return self._units[name]
 
     def base(self, name: str) -> Tensor:
-        """The bias that the layer has at β = 0: the data's base rates if ``fit`` stored them, or 0."""
+        """The layer's bias at β = 0: the data's base rates if they were stored, or 0."""
         base: Tensor = getattr(self, f"base_{name}")
         return base
 
@@ -215,7 +215,7 @@ class BoltzmannMachine(nn.Module):
     def field(
         self, name: str, state: State, beta: float = 1.0, among: Iterable[str] | None = None
     ) -> Tensor:
-        """The total input of layer ``name``: its bias and its neighbours' signals through the weights.
+        """The layer's total input: its bias and its neighbours' signals through the weights.
 
         Parameters
         ----------
@@ -280,8 +280,8 @@ class BoltzmannMachine(nn.Module):
     def log_marginal(self, colour: int, state: State, beta: float = 1.0) -> Tensor:
         """log Σ exp(−E) over all states of the other colour, given this one's, shape (rows,).
 
-        ``state`` has the layers of ``colours[colour]``. Z is the sum of the exponential of this over
-        their states: for an RBM it is minus the free energy.
+        ``state`` has the layers of ``colours[colour]``. Z is the sum of the exponential of this
+        over their states: for an RBM it is minus the free energy.
         """
         total = torch.zeros((), dtype=self.dtype)
         for name in self.colours[colour]:

@@ -1,5 +1,4 @@
-"""The implicit model: a network that turns noise into data, so it can be sampled in one step and
-has no density."""
+"""The implicit model: a network that turns noise into data and has no density."""
 
 from __future__ import annotations
 
@@ -21,8 +20,7 @@ _CHUNK = 4096  # samples at a time, so that memory does not grow with their numb
 
 
 class Generator(nn.Module):
-    """p_g, the law of x = network(z, condition) with z drawn from a prior of ``latent_dim``
-    columns.
+    """p_g, the distribution of x = network(z, condition) with z drawn from a prior.
 
     Parameters
     ----------
@@ -32,10 +30,10 @@ class Generator(nn.Module):
         Columns of the noise.
     prior : {"normal", "uniform", "mixed"}
         N(0, I); U(−1, 1) in every column; or a mixed discrete–continuous one: N(0, 1) in the first
-        half of the columns (the middle one included) and a fair ±1 in each other. A continuous network
-        maps connected noise to connected data, so between separate modes it must leave a bridge of
-        samples that are in none; with discrete columns the noise is in separate parts, and no bridge
-        is needed.
+        half of the columns (the middle one included) and a fair ±1 in each other. A continuous
+        network maps connected noise to connected data, so between separate modes it must leave a
+        bridge of samples that are in none; with discrete columns the noise is in separate parts,
+        and no bridge is needed.
 
     References
     ----------

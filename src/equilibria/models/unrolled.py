@@ -12,7 +12,7 @@ from equilibria.random import Stream
 
 __all__ = ["UnrolledNetwork"]
 
-# of the class weights at first: small, so that the first gradients see the hidden layers as they are
+# of the class weights at first; small, so that the first gradients see the layers as they are
 TOP_DEVIATION = 0.01
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torch.nn import functional
 
 from equilibria.check import choice, optional
 from equilibria.networks.mlp import OUTPUTS, leaky_relu
-from equilibria.networks.pictures import PictureCritic, PictureGenerator, initialise, joined
+from equilibria.networks.pictures import Deviation, PictureCritic, PictureGenerator, joined
 from equilibria.random import Stream
 
 __all__ = ["DCGANCritic", "DCGANGenerator"]
@@ -22,8 +21,8 @@ _KERNEL = 4  # twice the stride, so that each pixel is reached by as many weight
 class DCGANGenerator(PictureGenerator):
     """Noise, a linear layer to small maps, and a transposed convolution for every doubling.
 
-    The maps begin at the picture's sides halved as often as they can be (28 → 7, 32 → 4). Weights are
-    drawn from N(0, 0.02²), without normalisation from He's law.
+    The maps begin at the picture's sides halved as often as they can be (28 → 7, 32 → 4). Weights
+    are drawn from N(0, 0.02²), without normalisation from He's law.
 
     Parameters
     ----------
@@ -44,22 +43,10 @@ class DCGANGenerator(PictureGenerator):
     torch.Size([2, 288])
     """
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        latent_dim: int,
-        channels: int = 64,
-        *,
-        condition: int = 0,
-        planes: int = 0,
-        normalisation: str | None = "batch",
-        output: str | None = "tanh",
-        precision: str = "float32",
-        stream: Stream,
-    ):
-        super().__init__(shape, channels, condition, planes, output, precision)
-        beside, deep = planes * self.colours, self.widths[-1]
-        inputs = latent_dim + condition
+    def build(
+        self, inputs: int, beside: int, stream: Stream, normalisation: str | None = "batch"
+    ) -> Deviation:
+        deep = self.widths[-1]
         self.first = nn.utils.skip_init(nn.Linear, inputs, deep * math.prod(self.base))
         ends = [*reversed(self.widths[:-1]), self.colours]
         starts = [deep, *ends[:-1]]
@@ -68,7 +55,7 @@ class DCGANGenerator(PictureGenerator):
             nn.utils.skip_init(nn.ConvTranspose2d, a + beside, b, _KERNEL, stride=2, padding=1)
             for a, b in zip(starts, ends, strict=True)
         )
-        initialise(self, stream, _small if normalisation else _he)
+        return _small if normalisation else _he
 
     def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
         h = self.first(z).unflatten(1, (self.widths[-1], *self.base))
@@ -96,32 +83,15 @@ class DCGANCritic(PictureCritic):
     (torch.Size([5, 1]), torch.Size([5, 256]))
     """
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        channels: int = 64,
-        *,
-        condition: int = 0,
-        planes: int = 0,
-        outputs: int = 1,
-        packing: int = 1,
-        hidden: int | None = None,
-        normalisation: str | None = "batch",
-        precision: str = "float32",
-        stream: Stream,
-    ):
-        super().__init__(shape, channels, condition, planes, packing, precision)
-        starts = [packing * self.colours + self.given.channels, *self.widths[:-1]]
+    def build(self, inputs: int, normalisation: str | None = "batch") -> tuple[int, Deviation]:
+        starts = [inputs, *self.widths[:-1]]
         self.steps = nn.ModuleList(
             nn.utils.skip_init(nn.Conv2d, a, b, _KERNEL, stride=2, padding=1)
             for a, b in zip(starts, self.widths, strict=True)
         )
-        self.norms = nn.ModuleList(
-            _norm(normalisation if level else None, width)
-            for level, width in enumerate(self.widths)
-        )
-        self.end(self.widths[-1] * math.prod(self.base), hidden, outputs)
-        initialise(self, stream, _small if normalisation else _he)
+        norms = [None] + [normalisation] * (len(self.widths) - 1)
+        self.norms = nn.ModuleList(map(_norm, norms, self.widths))
+        return self.widths[-1] * math.prod(self.base), _small if normalisation else _he
 
     def maps(self, planes: Tensor) -> Tensor:
         for norm, step in zip(self.norms, self.steps, strict=True):

@@ -30,7 +30,8 @@ ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[int, int], fl
     "leaky_relu": (leaky_relu, lambda fan_in, fan_out: math.sqrt(2 / (fan_in * (1 + LEAK**2)))),
     "tanh": (torch.tanh, lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out))),
 }
-"""Name → the function, and the standard deviation of the weights before it from a layer's widths."""
+"""Name → the function, and the standard deviation of the weights before it from a layer's
+widths."""
 
 OUTPUTS: dict[str | None, Callable[[Tensor], Tensor]] = {
     None: lambda x: x,

@@ -1,4 +1,4 @@
-"""Batch norm: where it is, and its running statistics re-estimated for a network's final weights."""
+"""Batch norm's running statistics, re-estimated for a network's final weights."""
 
 from __future__ import annotations
 

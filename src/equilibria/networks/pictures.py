@@ -1,14 +1,15 @@
 """What the networks of pictures share: rows as planes and back, conditions, initial weights.
 
-A picture is a flattened row of height · width · colours values, the colours of a pixel side by side;
-torch's convolutions take planes ``(n, colours, height, width)``. The networks take and give rows, so
-that games and estimators need not know what is a picture.
+A picture is a flattened row of height · width · colours values, the colours of a pixel side by
+side; torch's convolutions take planes ``(n, colours, height, width)``. The networks take and give
+rows, so that games and estimators need not know what is a picture.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,9 @@ __all__ = [
     "to_planes",
     "to_rows",
 ]
+
+Deviation = Callable[[nn.Module], float]
+"""A layer → the standard deviation of its initial weights."""
 
 SMALLEST = 3  # the shorter side where halving ends, at the least: below it there is no picture left
 
@@ -150,8 +154,8 @@ class PictureCritic(PictureNetwork):
     """A critic of pictures: maps, perhaps a hidden layer that sees all of the last ones, logits.
 
     Without the hidden layer a logit is a sum over what the last maps see. Where a DCGAN's sides are
-    halved to 4 each sees half of the picture or more; of 28 pixels, which halve to 7, each sees 10: a
-    stroke can be judged so, a digit not.
+    halved to 4 each sees half of the picture or more; of 28 pixels, which halve to 7, each sees 10:
+    a stroke can be judged so, a digit not.
 
     Parameters
     ----------
@@ -162,27 +166,47 @@ class PictureCritic(PictureNetwork):
     condition : int
         Plain numbers in the condition.
     planes : int
-        Pictures in it, of the same shape, which stand before the numbers. The whole condition stands
-        beside the picture as more channels.
+        Pictures in it, of the same shape, which stand before the numbers. The whole condition
+        stands beside the picture as more channels.
     outputs : int
         Logits of a row: 1, or one for each class.
     packing : int
         Pictures that it sees side by side, each with its condition.
     hidden : int, optional
-        Units of the hidden layer, 0 for none; by default 256 where the last maps have a side above 4,
-        else 0 as in the DCGAN paper.
+        Units of the hidden layer, 0 for none; by default 256 where the last maps have a side above
+        4, else 0 as in the DCGAN paper.
     precision : {"float32", "bfloat16"}
         Type of the convolutions; rows in and logits out keep their own.
     stream : Stream
         Where the initial weights come from.
     """
 
-    def end(self, width: int, hidden: int | None, outputs: int) -> None:
-        """The layers behind the maps, which have ``width`` values in all."""
+    # What a kind of critic gives: build(input channels, its own settings) makes its layers and
+    # gives the size of the last maps and the deviation of initial weights; maps(planes) runs them.
+    build: Callable[..., tuple[int, Deviation]]
+    maps: Callable[[Tensor], Tensor]
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int = 64,
+        *,
+        condition: int = 0,
+        planes: int = 0,
+        outputs: int = 1,
+        packing: int = 1,
+        hidden: int | None = None,
+        precision: str = "float32",
+        stream: Stream,
+        **kind: Any,
+    ):
+        super().__init__(shape, channels, condition, planes, packing, precision)
+        width, deviation = self.build(packing * self.colours + self.given.channels, **kind)
         if optional(whole())("hidden", hidden) is None:
             hidden = 256 if max(self.base) > 4 else 0
         self.hidden = nn.utils.skip_init(nn.Linear, width, hidden) if hidden else None
         self.top = nn.utils.skip_init(nn.Linear, hidden or width, outputs)
+        initialise(self, stream, deviation)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Logits ``(n, outputs)`` of rows ``(n, packing · h · w · c)``."""
@@ -201,10 +225,6 @@ class PictureCritic(PictureNetwork):
                 features = leaky_relu(self.hidden(features))
         return features.to(x.dtype)
 
-    def maps(self, planes: Tensor) -> Tensor:
-        """Planes → the last maps side by side, ``(n, width)``."""
-        raise NotImplementedError
-
 
 class PictureGenerator(PictureNetwork):
     """A generator of pictures from noise.
@@ -218,23 +238,35 @@ class PictureGenerator(PictureNetwork):
     condition : int
         Plain numbers in the condition, which stand beside the noise.
     planes : int
-        Pictures in it, of the same shape, which stand before the numbers; each convolution sees them,
-        shrunk, beside its maps.
+        Pictures in it, of the same shape, which stand before the numbers; each convolution sees
+        them, shrunk, beside its maps.
     output : {"tanh", None, "sigmoid"}
         After the last convolution; values are in [−1, 1] by the first.
     """
 
+    # What a kind of generator gives. build(input columns, channels beside each map, stream, its own
+    # settings) makes its layers and gives the deviation of initial weights; draw(z, pictures of the
+    # condition) gives planes.
+    build: Callable[..., Deviation]
+    draw: Callable[[Tensor, Tensor | None], Tensor]
+
     def __init__(
         self,
         shape: Sequence[int],
-        channels: int,
-        condition: int,
-        planes: int,
-        output: str | None,
-        precision: str,
+        latent_dim: int,
+        channels: int = 64,
+        *,
+        condition: int = 0,
+        planes: int = 0,
+        output: str | None = "tanh",
+        precision: str = "float32",
+        stream: Stream,
+        **kind: Any,
     ):
         super().__init__(shape, channels, condition, planes, 1, precision)
         self.output = optional(choice("tanh", "sigmoid"))("output", output)
+        deviation = self.build(latent_dim + condition, planes * self.colours, stream, **kind)
+        initialise(self, stream, deviation)
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Rows ``(n, h · w · c)`` for noise ``(n, latent_dim)``, in its type."""
@@ -244,10 +276,6 @@ class PictureGenerator(PictureNetwork):
         with products(self.precision, z.device):
             planes = self.draw(heard, beside)
         return to_rows(planes).to(z.dtype)
-
-    def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
-        """Planes from noise ``(n, latent_dim + columns)`` and the condition's pictures."""
-        raise NotImplementedError
 
 
 def joined(h: Tensor, beside: Tensor | None) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -12,7 +11,7 @@ from torch.nn import functional
 
 from equilibria.check import whole
 from equilibria.networks.mlp import LEAK, OUTPUTS, leaky_relu
-from equilibria.networks.pictures import PictureCritic, PictureGenerator, initialise, joined
+from equilibria.networks.pictures import Deviation, PictureCritic, PictureGenerator, joined
 from equilibria.random import Stream
 
 __all__ = ["ResidualCritic", "ResidualGenerator"]
@@ -43,9 +42,9 @@ class Block(nn.Module):
 class ResidualGenerator(PictureGenerator):
     """A learned small map scaled channel by channel by the noise, then blocks at each size.
 
-    Sizes are doubled bilinearly. Nothing is normalised: the last convolution of each block begins at
-    0 and the others are scaled down by the number of blocks, so that the network's output keeps its
-    size at first however deep it is.
+    Sizes are doubled bilinearly. Nothing is normalised: the last convolution of each block begins
+    at 0 and the others are scaled down by the number of blocks, so that the network's output keeps
+    its size at first however deep it is.
 
     Parameters
     ----------
@@ -67,29 +66,15 @@ class ResidualGenerator(PictureGenerator):
     torch.Size([2, 64])
     """
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        latent_dim: int,
-        channels: int = 64,
-        *,
-        blocks: int = 1,
-        condition: int = 0,
-        planes: int = 0,
-        output: str | None = "tanh",
-        precision: str = "float32",
-        stream: Stream,
-    ):
-        super().__init__(shape, channels, condition, planes, output, precision)
+    def build(self, inputs: int, beside: int, stream: Stream, blocks: int = 1) -> Deviation:
         widths = list(reversed(self.widths))  # from the base up
         self.map = nn.Parameter(stream.child("map").normal((widths[0], *self.base)))
-        self.first = nn.utils.skip_init(nn.Linear, latent_dim + condition, widths[0])
+        self.first = nn.utils.skip_init(nn.Linear, inputs, widths[0])
         changes = [(widths[0], widths[0]), *pairwise(widths)]
-        beside = planes * self.colours
         self.enter = nn.ModuleList(_conv(a + beside, b, 1) for a, b in changes)
         self.blocks = nn.ModuleList(_blocks(width, blocks) for width in widths)
         self.last = _conv(widths[-1] + beside, self.colours, 3)
-        _initialise(self, stream, blocks * len(widths))
+        return _deviation(self)
 
     def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
         h = self.map * self.first(z)[:, :, None, None]
@@ -120,29 +105,14 @@ class ResidualCritic(PictureCritic):
     (torch.Size([5, 1]), torch.Size([5, 4]))
     """
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        channels: int = 64,
-        *,
-        blocks: int = 1,
-        condition: int = 0,
-        planes: int = 0,
-        outputs: int = 1,
-        packing: int = 1,
-        hidden: int | None = None,
-        precision: str = "float32",
-        stream: Stream,
-    ):
-        super().__init__(shape, channels, condition, planes, packing, precision)
+    def build(self, inputs: int, blocks: int = 1) -> tuple[int, Deviation]:
         widths, deep = self.widths, self.widths[-1]
-        self.first = _conv(packing * self.colours + self.given.channels, widths[0], 3)
+        self.first = _conv(inputs, widths[0], 3)
         changes = [(widths[0], widths[0]), *pairwise(widths)]
         self.enter = nn.ModuleList(_conv(a, b, 1) for a, b in changes)
         self.blocks = nn.ModuleList(_blocks(width, blocks) for width in widths)
         self.weigh = nn.utils.skip_init(nn.Conv2d, deep, deep, self.base, groups=deep, bias=False)
-        self.end(deep, hidden, outputs)
-        _initialise(self, stream, blocks * len(widths))
+        return deep, _deviation(self)
 
     def maps(self, planes: Tensor) -> Tensor:
         h = leaky_relu(self.first(planes))
@@ -160,12 +130,12 @@ def _conv(inputs: int, outputs: int, kernel: int, groups: int = 1) -> nn.Conv2d:
     return nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=padding, groups=groups)
 
 
-def _initialise(network: nn.Module, stream: Stream, blocks: int) -> None:
+def _deviation(network: nn.Module) -> Deviation:
     """Weights that keep the size of what passes; within blocks those of Fixup with three layers."""
     within = [block for block in network.modules() if isinstance(block, Block)]
     inner = {part for block in within for part in (block.widen, block.mix)}
     outer = {block.narrow for block in within}
-    gain = math.sqrt(2 / (1 + LEAK**2)) * blocks**-0.25
+    gain = math.sqrt(2 / (1 + LEAK**2)) * len(within) ** -0.25
 
     def deviation(layer: nn.Module) -> float:
         weight = layer.weight
@@ -174,4 +144,4 @@ def _initialise(network: nn.Module, stream: Stream, blocks: int) -> None:
             return 0.0
         return (gain if layer in inner else 1.0) / math.sqrt(weight[0].numel())
 
-    initialise(network, stream, deviation)
+    return deviation

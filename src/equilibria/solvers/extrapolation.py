@@ -1,14 +1,15 @@
 """Solvers for games that rotate: where gradient play circles the equilibrium, these approach it.
 
-All take every player's gradient on one draw. The numbers in their docstrings are for the xy game with
-plain descent of rate h, where z = x + iy stands for the players and simultaneous play multiplies z by
-1 + ih.
+All take every player's gradient on one draw. The numbers in their docstrings are for the xy game
+with plain descent of rate h, where z = x + iy stands for the players and simultaneous play
+multiplies z by 1 + ih.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,8 +18,7 @@ from torch import Tensor
 from equilibria.check import number, whole
 from equilibria.games.game import Game
 from equilibria.solvers.gradient_play import Simultaneous
-from equilibria.solvers.optimiser import Optimiser
-from equilibria.solvers.solver import Gradients
+from equilibria.solvers.solver import Gradients, Optimisers, Reduce
 
 __all__ = ["Consensus", "Extragradient", "Lookahead", "Optimistic"]
 
@@ -26,12 +26,13 @@ __all__ = ["Consensus", "Extragradient", "Lookahead", "Optimistic"]
 class Extragradient(Simultaneous):
     """Take a trial step, then from the start the step that the gradient at its end asks for.
 
-    θ̃ = θ − h·g(θ), then θ ← θ − h·g(θ̃), with the same draw for both. On the xy game z is multiplied
-    by 1 + ih − h², so the distance to the equilibrium shrinks by √(1 − h² + h⁴) for h < 1.
+    θ̃ = θ − h·g(θ), then θ ← θ − h·g(θ̃), with the same draw for both. On the xy game z is
+    multiplied by 1 + ih − h², so the distance to the equilibrium shrinks by √(1 − h² + h⁴) for h <
+    1.
 
     The trial step is the optimiser's own, with its momentum or Adam's averages; parameters and
-    averages are then put back, so the averages move once a round, by the gradient at θ̃. A round costs
-    two gradients of each player, and two reductions over processes.
+    averages are then put back, so the averages move once a round, by the gradient at θ̃. A round
+    costs two gradients of each player, and two reductions over processes.
 
     References
     ----------
@@ -40,11 +41,11 @@ class Extragradient(Simultaneous):
 
     Examples
     --------
-    >>> from itertools import repeat
     >>> from equilibria.games.toy import XYGame
     >>> from equilibria.random import Stream
+    >>> from equilibria.solvers import Optimiser
     >>> game, solver = XYGame(1.0, 0.0), Extragradient(Optimiser("sgd", rate=0.5))
-    >>> _ = solver.step(game, repeat(None), Stream(0))
+    >>> _ = solver.step(game, iter([None]), Stream(0))
     >>> game.x.item(), game.y.item()
     (0.75, 0.5)
     """
@@ -52,35 +53,33 @@ class Extragradient(Simultaneous):
     def gradients(self, game: Game, drawn: Any) -> Gradients:
         trial = super().gradients(game, drawn)
         self.reduce([tensor for player in trial for tensor in trial[player]])
-        values = {
-            player: [parameter.detach().clone() for parameter in moved.parameters]
-            for player, moved in self.players.items()
-        }
-        states = {
-            player: {parameter: copy.deepcopy(entry) for parameter, entry in state.items()}
-            for player, state in ((p, moved.optimiser.state) for p, moved in self.players.items())
-        }
+        saved = {}
+        for player, moved in self.players.items():
+            values = [parameter.detach().clone() for parameter in moved.parameters]
+            averages = {p: copy.deepcopy(entry) for p, entry in moved.optimiser.state.items()}
+            saved[player] = values, averages
         for player, gradient in trial.items():
             self.move(player, gradient)
         there = super().gradients(game, drawn)
         for player, moved in self.players.items():
+            values, averages = saved[player]
             with torch.no_grad():
-                for parameter, value in zip(moved.parameters, values[player], strict=True):
+                for parameter, value in zip(moved.parameters, values, strict=True):
                     parameter.copy_(value)
             moved.optimiser.state.clear()
-            moved.optimiser.state.update(states[player])
+            moved.optimiser.state.update(averages)
         return there
 
 
 class Optimistic(Simultaneous):
     """Follow the gradient to be expected next: this one and its change since the last.
 
-    θ ← θ − h·(2g_t − g_{t−1}); the first step is a plain one. On the xy game
-    z_{t+1} = (1 + 2ih)·z_t − ih·z_{t−1}, which approaches the equilibrium for h < 1/√3. One gradient
-    a round, at the price of a copy of the last.
+    θ ← θ − h·(2g_t − g_{t−1}); the first step is a plain one. On the xy game z_{t+1} = (1 +
+    2ih)·z_t − ih·z_{t−1}, which approaches the equilibrium for h < 1/√3. One gradient a round, at
+    the price of a copy of the last.
 
-    2g_t − g_{t−1} takes the gradient's place in the optimiser. Under Adam its square is averaged too,
-    which is larger than the gradient's own where gradients are noisy, so steps are shorter.
+    2g_t − g_{t−1} takes the gradient's place in the optimiser. Under Adam its square is averaged
+    too, which is larger than the gradient's own where gradients are noisy, so steps are shorter.
     (Daskalakis et al. take the difference of Adam's normalised steps instead.)
 
     References
@@ -89,12 +88,12 @@ class Optimistic(Simultaneous):
 
     Examples
     --------
-    >>> from itertools import repeat
     >>> from equilibria.games.toy import XYGame
     >>> from equilibria.random import Stream
+    >>> from equilibria.solvers import Optimiser
     >>> game, solver = XYGame(1.0, 0.0), Optimistic(Optimiser("sgd", rate=0.5))
     >>> for _ in range(2):
-    ...     _ = solver.step(game, repeat(None), Stream(0))
+    ...     _ = solver.step(game, iter([None]), Stream(0))
     >>> game.x.item(), game.y.item()
     (0.5, 1.0)
     """
@@ -109,8 +108,8 @@ class Optimistic(Simultaneous):
 class Lookahead(Simultaneous):
     """Play simultaneously for k rounds, then go back to a share α of the way since they began.
 
-    Slow weights φ: after every k-th round φ ← φ + α·(θ − φ), θ ← φ. On the xy game k rounds multiply z
-    by 1 − α + α(1 + ih)^k. The optimisers' averages go on as if nothing had happened.
+    Slow weights φ: after every k-th round φ ← φ + α·(θ − φ), θ ← φ. On the xy game k rounds
+    multiply z by 1 − α + α(1 + ih)^k. The optimisers' averages go on as if nothing had happened.
 
     Parameters
     ----------
@@ -128,20 +127,20 @@ class Lookahead(Simultaneous):
 
     Examples
     --------
-    >>> from itertools import repeat
     >>> from equilibria.games.toy import XYGame
     >>> from equilibria.random import Stream
+    >>> from equilibria.solvers import Optimiser
     >>> game, solver = XYGame(1.0, 0.0), Lookahead(Optimiser("sgd", rate=1.0), k=2)
     >>> for _ in range(2):
-    ...     _ = solver.step(game, repeat(None), Stream(0))
+    ...     _ = solver.step(game, iter([None]), Stream(0))
     >>> game.x.item(), game.y.item()
     (0.5, 1.0)
     """
 
     def __init__(
         self,
-        optimisers: Optimiser | Mapping[str, Optimiser],
-        reduce: Callable[[list[Tensor]], None] | None = None,
+        optimisers: Optimisers,
+        reduce: Reduce | None = None,
         k: int = 5,
         alpha: float = 0.5,
     ):
@@ -166,8 +165,8 @@ class Lookahead(Simultaneous):
 class Consensus(Simultaneous):
     """Add to every player's gradient that of how much all of them still want to move.
 
-    With v = (∇_θ₁ J₁, …, ∇_θₙ Jₙ), θ ← θ − h·(v + γ·∇ ½‖v‖²): where v turns round an equilibrium the
-    second part points inward. On the xy game z is multiplied by 1 + ih − γh. It needs second
+    With v = (∇_θ₁ J₁, …, ∇_θₙ Jₙ), θ ← θ − h·(v + γ·∇ ½‖v‖²): where v turns round an equilibrium
+    the second part points inward. On the xy game z is multiplied by 1 + ih − γh. It needs second
     derivatives of every player's cost, so a round costs a few times one of simultaneous play.
 
     ½‖v‖² is also least at equilibria that gradient play runs away from, so a large γ may keep the
@@ -187,51 +186,41 @@ class Consensus(Simultaneous):
 
     Examples
     --------
-    >>> from itertools import repeat
     >>> from equilibria.games.toy import XYGame
     >>> from equilibria.random import Stream
+    >>> from equilibria.solvers import Optimiser
     >>> game, solver = XYGame(1.0, 0.0), Consensus(Optimiser("sgd", rate=0.5), gamma=1.0)
-    >>> _ = solver.step(game, repeat(None), Stream(0))
+    >>> _ = solver.step(game, iter([None]), Stream(0))
     >>> game.x.item(), game.y.item()
     (0.5, 0.5)
     """
 
-    def __init__(
-        self,
-        optimisers: Optimiser | Mapping[str, Optimiser],
-        reduce: Callable[[list[Tensor]], None] | None = None,
-        gamma: float = 0.1,
-    ):
+    def __init__(self, optimisers: Optimisers, reduce: Reduce | None = None, gamma: float = 0.1):
         super().__init__(optimisers, reduce)
         self.gamma = number(0)("gamma", gamma)
 
     def bind(self, game: Game) -> None:
         if type(game).gradient is not Game.gradient:
             raise ValueError(
-                f"game: {type(game).__name__} has a gradient of its own, and consensus needs a cost "
-                "to differentiate twice; take simultaneous play"
+                f"game: {type(game).__name__} has a gradient of its own, and consensus needs a "
+                "cost to differentiate twice; take simultaneous play"
             )
         super().bind(game)
 
     def gradients(self, game: Game, drawn: Any) -> Gradients:
         own = {player: self.players[player].parameters for player in game.players}
         everyone = [parameter for parameters in own.values() for parameter in parameters]
-        options: dict[str, bool] = {"allow_unused": True, "materialize_grads": True}
+        grad = functools.partial(torch.autograd.grad, allow_unused=True, materialize_grads=True)
         with torch.enable_grad():
-            v = [
-                tensor
-                for player, parameters in own.items()
-                for tensor in torch.autograd.grad(
-                    game.cost(player, drawn), parameters, create_graph=True, **options
-                )
-            ]
+            v: list[Tensor] = []
+            for player, parameters in own.items():
+                v += grad(game.cost(player, drawn), parameters, create_graph=True)
             mean = [tensor.detach().clone() for tensor in v]
             self.reduce(mean)  # ∇ ½‖v‖² is J·v, whose two factors are means over all processes
             products = [(tensor * whole).sum() for tensor, whole in zip(v, mean, strict=True)]
             half_square = torch.stack(products).sum()
-            if half_square.requires_grad:
-                inward = torch.autograd.grad(half_square, everyone, **options)
-            else:  # no cost is curved, so v is the same everywhere
-                inward = tuple(torch.zeros_like(parameter) for parameter in everyone)
+            inward: Sequence[Tensor] = [torch.zeros_like(parameter) for parameter in everyone]
+            if half_square.requires_grad:  # some cost is curved, so v is not the same everywhere
+                inward = grad(half_square, everyone)
         moves = iter([a.detach() + self.gamma * b for a, b in zip(v, inward, strict=True)])
         return {player: [next(moves) for _ in parameters] for player, parameters in own.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,8 +10,7 @@ from torch import Tensor
 from equilibria.check import whole
 from equilibria.games.game import Game
 from equilibria.random import Stream
-from equilibria.solvers.optimiser import Optimiser
-from equilibria.solvers.solver import Gradients, Solver
+from equilibria.solvers.solver import Gradients, Optimisers, Reduce, Solver
 
 __all__ = ["Alternating", "Simultaneous"]
 
@@ -24,10 +23,10 @@ class Simultaneous(Solver):
 
     Examples
     --------
-    >>> from itertools import repeat
     >>> from equilibria.games.toy import XYGame
+    >>> from equilibria.solvers import Optimiser
     >>> game, solver = XYGame(3.0, 4.0), Simultaneous(Optimiser("sgd", rate=0.5))
-    >>> _ = solver.step(game, repeat(None), Stream(0))
+    >>> _ = solver.step(game, iter([None]), Stream(0))
     >>> game.x.item(), game.y.item()
     (1.0, 5.5)
     """
@@ -66,19 +65,19 @@ class Alternating(Solver):
 
     Examples
     --------
-    >>> from itertools import repeat
     >>> from equilibria.games.toy import XYGame
+    >>> from equilibria.solvers import Optimiser
     >>> game = XYGame(3.0, 4.0)
     >>> solver = Alternating(Optimiser("sgd", rate=0.5), order=("y", "x"))
-    >>> _ = solver.step(game, repeat(None), Stream(0))
+    >>> _ = solver.step(game, iter([None]), Stream(0))
     >>> game.x.item(), game.y.item()
     (0.25, 5.5)
     """
 
     def __init__(
         self,
-        optimisers: Optimiser | Mapping[str, Optimiser],
-        reduce: Callable[[list[Tensor]], None] | None = None,
+        optimisers: Optimisers,
+        reduce: Reduce | None = None,
         k: int = 1,
         order: Sequence[str] | None = None,
     ):

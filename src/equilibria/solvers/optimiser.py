@@ -50,7 +50,8 @@ class Optimiser:
     momentum : float
         In [0, 1); for ``"sgd"``.
     final_momentum : float or None
-        Takes the place of ``momentum`` from update ``momentum_steps`` on (the classical .5, then .9).
+        Takes the place of ``momentum`` from update ``momentum_steps`` on (the classical .5, then
+        .9).
     momentum_steps : int
         Updates made with ``momentum`` before the switch.
     betas : pair of float
@@ -104,13 +105,13 @@ class Optimiser:
         return self.final_momentum
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """A torch optimiser over ``parameters``, weights (two dimensions or more) before the rest."""
+        """A torch optimiser, weights (two dimensions or more) before the rest."""
         parameters = list(parameters)
         weights = [parameter for parameter in parameters if parameter.dim() >= 2]
         others = [parameter for parameter in parameters if parameter.dim() < 2]
-        decays = ((weights, self.weight_decay), (others, 0.0))
+        decays = [(weights, self.weight_decay), (others, 0.0)]
         if not self.weight_decay:  # one group is one call less, and its state has the same order
-            decays = ((weights + others, 0.0),)
+            decays = [(weights + others, 0.0)]
         groups = [{"params": group, "weight_decay": decay} for group, decay in decays if group]
         rate = self.rate_at(0)
         if self.kind == "sgd":

@@ -14,15 +14,19 @@ from equilibria.games.game import Game
 from equilibria.random import Stream
 from equilibria.solvers.optimiser import Optimiser
 
-__all__ = ["Gradients", "Solver", "frozen"]
+__all__ = ["Gradients", "Optimisers", "Reduce", "Solver", "frozen"]
 
 Gradients = dict[str, list[Tensor]]
 """Player → a tensor for each of its parameters."""
+Optimisers = Optimiser | Mapping[str, Optimiser]
+"""One for every player, or one for each."""
+Reduce = Callable[[list[Tensor]], None]
+"""Averages tensors over processes, in place."""
 
 
 @dataclass
 class Moved:
-    """One player as a solver sees it: its own parameters, all others', and how its own are moved."""
+    """One player: its own parameters, all others', and how its own are moved."""
 
     parameters: list[nn.Parameter]
     others: list[nn.Parameter]
@@ -38,9 +42,8 @@ class Solver:
     optimisers : Optimiser or mapping of str to Optimiser
         One for every player, or one for each.
     reduce : callable, optional
-        Averages a list of tensors over processes, in place. It is called once per update, with the
-        gradients of the players that the update moves and ``game.shared(drawn)``; processes call it
-        in the same order. With one process (the default) it does nothing.
+        Averages a list of tensors over processes, in place: once per update, in the same order, the
+        gradients of the players that it moves and ``game.shared(drawn)``. By default one is alone.
 
     Attributes
     ----------
@@ -52,11 +55,7 @@ class Solver:
         What else the next step needs, by name: a previous gradient, slow weights.
     """
 
-    def __init__(
-        self,
-        optimisers: Optimiser | Mapping[str, Optimiser],
-        reduce: Callable[[list[Tensor]], None] | None = None,
-    ):
+    def __init__(self, optimisers: Optimisers, reduce: Reduce | None = None):
         self.optimisers = optimisers
         self.reduce = reduce or (lambda tensors: None)  # alone, each tensor is its own average
         self.updates: dict[str, int] = {}
@@ -97,21 +96,10 @@ class Solver:
     ) -> dict[str, Tensor]:
         """Move every player once round.
 
-        Parameters
-        ----------
-        game : Game
-        batches : iterator of Batch
-            Advanced as often as the solver needs fresh data.
-        stream : Stream
-            This round's own randomness; the next round brings another.
-        measure : bool
-            Whether to work out what is reported. It takes a forward pass in many games.
-
-        Returns
-        -------
-        dict of str to Tensor
-            ``game.measure`` of the round's last draw after its last update, 0-d and still on the
-            device; empty without ``measure``.
+        ``batches`` is advanced as often as the solver needs fresh data, and ``stream`` is this
+        round's own. Returns ``game.measure`` of the round's last draw after its last update, 0-d
+        and still on the device; nothing without ``measure``, which takes a forward pass in many
+        games.
         """
         raise NotImplementedError
 
@@ -165,22 +153,22 @@ class Solver:
                 f"state: it is of players {sorted(state['updates'])}, and this solver is bound to "
                 f"a game of {sorted(self.updates)}"
             )
-        optimisers, kept = state["optimisers"], state.get("kept", {})
+        kept: dict[str, Gradients] = {}
         for player, moved in self.players.items():
-            _check_state(player, _ordered(moved.optimiser), optimisers.get(player, {}))
-            for name, tensors in kept.items():
-                entries = {index: {name: tensor} for index, tensor in tensors[player].items()}
-                _check_state(player, moved.parameters, entries)
-        for player, moved in self.players.items():
-            _write(moved.optimiser, optimisers.get(player, {}))
-        self.updates = {player: int(state["updates"][player]) for player in self.updates}
-        self.kept = {
-            name: {
-                player: [tensors[str(i)].clone() for i in range(len(tensors))]
-                for player, tensors in of_players.items()
+            saved = state["optimisers"].get(player, {})
+            ordered = [p for group in moved.optimiser.param_groups for p in group["params"]]
+            entries = {
+                int(i): _copied(player, int(i), entry, ordered) for i, entry in saved.items()
             }
-            for name, of_players in kept.items()
-        }
+            groups = moved.optimiser.state_dict()["param_groups"]
+            moved.optimiser.load_state_dict({"state": entries, "param_groups": groups})
+            for name, of_players in state.get("kept", {}).items():
+                kept.setdefault(name, {})[player] = [
+                    _copied(player, i, {name: of_players[player][str(i)]}, moved.parameters)[name]
+                    for i in range(len(of_players[player]))
+                ]
+        self.updates = {player: int(state["updates"][player]) for player in self.updates}
+        self.kept = kept
 
 
 @contextmanager
@@ -207,11 +195,6 @@ def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
-def _ordered(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """Parameters in the order of the optimiser's state."""
-    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
-
-
 def _read(optimiser: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
     return {
         str(index): {name: value for name, value in entry.items() if value is not None}
@@ -219,26 +202,15 @@ def _read(optimiser: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def _write(optimiser: torch.optim.Optimizer, saved: Mapping[str, Mapping[str, Tensor]]) -> None:
-    parameters = _ordered(optimiser)
-    state = {
-        int(i): {
-            name: _laid_out(value, parameters[int(i)]).clone() for name, value in entry.items()
-        }
-        for i, entry in saved.items()
-    }
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _check_state(
-    player: str, parameters: Sequence[nn.Parameter], saved: Mapping[str, Mapping[str, Tensor]]
-) -> None:
-    for index, entry in saved.items():
-        shape = parameters[int(index)].shape if int(index) < len(parameters) else None
-        for name, value in entry.items():
-            if value.dim() > 0 and value.shape != shape:
-                raise ValueError(
-                    f"state: {name} {index} of player {player} has shape {tuple(value.shape)}, "
-                    f"and its parameter {'is missing' if shape is None else tuple(shape)}"
-                )
+def _copied(
+    player: str, i: int, entry: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]
+) -> dict[str, Tensor]:
+    """A copy of what was saved of parameter ``i``, laid out as it is."""
+    shape = parameters[i].shape if i < len(parameters) else None
+    for name, value in entry.items():
+        if value.dim() > 0 and value.shape != shape:
+            raise ValueError(
+                f"state: {name} {i} of player {player} has shape {tuple(value.shape)}, and its "
+                f"parameter {'is missing' if shape is None else tuple(shape)}"
+            )
+    return {name: _laid_out(value, parameters[i]).clone() for name, value in entry.items()}

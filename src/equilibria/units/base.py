@@ -59,8 +59,7 @@ class Units(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def log_partition(self, field: Tensor) -> Tensor:
-        """log ∫ exp(f · signal(x) − base_energy(x)) dx for each variable, shape (rows,
-        variables)."""
+        """log ∫ exp(f · signal(x) − base_energy(x)) dx of each variable, (rows, variables)."""
 
     def base_energy(self, x: Tensor) -> Tensor:
         """The energy of x under a zero field, for each variable, shape (rows, variables)."""
@@ -74,8 +73,8 @@ class Units(nn.Module, abc.ABC):
     def field_unit(self) -> Tensor | None:
         """The square of the unit of each column's field, (size,); ``None`` where it has none.
 
-        A gradient in a field is in one over its unit. A step of bias and weights that means the same
-        whatever the unit is the gradient times this.
+        A gradient in a field is in one over its unit. A step of bias and weights that means the
+        same whatever the unit is the gradient times this.
         """
         return None
 
@@ -85,16 +84,16 @@ class Units(nn.Module, abc.ABC):
         """The gradient of the energy in the layer's own trainable parameters, by their names.
 
         For a parameter θ it is the mean over rows of E[∂/∂θ (base_energy(x) − field · signal(x))],
-        where the field, in the units of x, is held. That is all of ∂E/∂θ, since the neighbours' parts
-        do not know θ, and it may be taken at the neighbours' means.
+        where the field, in the units of x, is held. That is all of ∂E/∂θ, since the neighbours'
+        parts do not know θ, and it may be taken at the neighbours' means.
 
         Parameters
         ----------
         x, field : Tensor
             Values, and what the layer feels, (rows, size).
         free : bool Tensor or bool, optional
-            Cells, (rows, size), where x is not a value but the mean under ``field``; the expectation
-            then runs over their law. ``True`` for all cells, ``None`` for none.
+            Cells, (rows, size), where x is not a value but the mean under ``field``; the
+            expectation then runs over their law. ``True`` for all cells, ``None`` for none.
         """
         return {}
 

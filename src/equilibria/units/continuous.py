@@ -15,7 +15,8 @@ from equilibria.units.base import Units
 __all__ = ["FLOOR", "Gaussian", "Rectified"]
 
 FLOOR = 0.01
-"""The part of a learned variance that is not learned: .1 standard deviations of standardised data."""
+"""The part of a learned variance that is not learned: .1 standard deviations of standardised
+data."""
 
 _TAIL = 8.0  # standard deviations below zero where the mean's continued fraction takes over
 _TERMS = 16
@@ -147,9 +148,9 @@ class Rectified(Quadratic):
 
     The mean is a smooth rectifier: near f for a large field, near −σ²/f for a very negative one,
     where the law is all but exponential. This is the version that has an energy (Socci, Lee & Seung
-    1998, "The rectified Gaussian distribution"; Su et al. 2017, "Unsupervised learning with truncated
-    Gaussian graphical models"), so a likelihood, a bound and annealing; the noisy rectifier
-    max(0, N(f, σ(f))) of Nair & Hinton (2010) has none.
+    1998, "The rectified Gaussian distribution"; Su et al. 2017, "Unsupervised learning with
+    truncated Gaussian graphical models"), so a likelihood, a bound and annealing; the noisy
+    rectifier max(0, N(f, σ(f))) of Nair & Hinton (2010) has none.
 
     Parameters
     ----------
@@ -246,8 +247,7 @@ def _mean(z: Tensor) -> Tensor:
 
 
 def _truncated_normal(z: Tensor, draw: Tensor) -> Tensor:
-    """N(z, 1) given that it is not negative, from uniform numbers in (−½, ½), of which it is an
-    increasing function.
+    """N(z, 1) given that it is not negative, as a rising function of uniform numbers in (−½, ½).
 
     Above z = −1 it is the normal quantile of the share of the upper tail. Below, that tail is too
     thin for the difference of two normal quantiles, and the excess y over zero is found from its
@@ -255,18 +255,15 @@ def _truncated_normal(z: Tensor, draw: Tensor) -> Tensor:
     """
     above = z.clamp(min=-1.0)
     share = 2 * draw * torch.special.ndtr(above) + torch.special.ndtr(-above)
-    bulk = above + math.sqrt(2) * torch.erfinv(
-        share.clamp_(max=1 - torch.finfo(share.dtype).eps / 2)
-    )
-    depth = -torch.where(
-        draw > 0, torch.log(0.5 - draw), torch.log1p(-(0.5 + draw))
-    )  # of 1 − u, exact at both of its ends
+    share.clamp_(max=1 - torch.finfo(share.dtype).eps / 2)
+    bulk = above + math.sqrt(2) * torch.erfinv(share)
+    # of 1 − u, exact at both of its ends
+    depth = -torch.where(draw > 0, torch.log(0.5 - draw), torch.log1p(-(0.5 + draw)))
     return torch.where(z < -1, _excess((-z).clamp(min=1.0), depth), bulk.clamp_(min=0.0))
 
 
 def _excess(t: Tensor, depth: Tensor) -> Tensor:
-    """y ≥ 0 with log Q(t) − log Q(t + y) = depth, where Q = 1 − Φ: how far beyond t ≥ 1 a normal
-    number lies.
+    """y ≥ 0 with log Q(t) − log Q(t + y) = depth, Q = 1 − Φ: a normal number's excess over t ≥ 1.
 
     Newton's method from the solution for the density u·exp(−u²/2), which is right to a factor 1 +
     O(t⁻²); with Q(u) = ½ exp(−u²/2) erfcx(u/√2) nothing cancels. The function is convex in y, so

@@ -98,8 +98,7 @@ class Spin(Binary):
 
 
 class Categorical(Units):
-    """Groups of one-hot columns: in a group of K columns exactly one is 1, with probabilities
-    softmax(f).
+    """Groups of one-hot columns: in each exactly one is 1, with probabilities softmax(f).
 
     Parameters
     ----------
@@ -123,8 +122,8 @@ class Categorical(Units):
         sizes = list(_SIZES("sizes", sizes))
         super().__init__(sum(sizes))
         self.sizes = sizes
-        # Groups are padded to the widest: `column` reads a (groups, widest) table out of the columns,
-        # `place` reads it back.
+        # Groups are padded to the widest: `column` reads a table (groups, widest) out of the
+        # columns, `place` reads it back.
         starts, widest = [sum(sizes[:g]) for g in range(len(sizes))], max(sizes)
         column = [
             [s + min(j, k - 1) for j in range(widest)] for s, k in zip(starts, sizes, strict=True)
@@ -155,11 +154,8 @@ class Categorical(Units):
         draw = stream.uniform((field.shape[0], self.variables), field.dtype, field.device)
         # Scaling by the last sum keeps the choice inside the group whatever the sums' rounding.
         chosen = (cumulative <= draw.unsqueeze(-1) * cumulative[..., -1:]).sum(-1, keepdim=True)
-        return self._columns(
-            torch.zeros_like(cumulative).scatter_(
-                -1, chosen.clamp_(max=cumulative.shape[-1] - 1), 1.0
-            )
-        )
+        chosen.clamp_(max=cumulative.shape[-1] - 1)
+        return self._columns(torch.zeros_like(cumulative).scatter_(-1, chosen, 1.0))
 
     def mean(self, field: Tensor) -> Tensor:
         return self._columns(torch.softmax(self._grouped(field), -1))
