@@ -395,8 +395,8 @@ MUTANTS = (
     Mutant(
         "the levels of a pyramid share their noise",
         "models.pyramid:PyramidGenerator.sample",
-        "_drawn(generator, n, stream.child(\"level\", at), given)",
-        "_drawn(generator, n, stream.child(\"level\", self.pyramid.levels), given)",
+        'stream.child("level", at)',
+        'stream.child("level", self.pyramid.levels)',
         "noise_of_a_pyramid()",
     ),
     Mutant(
