@@ -134,7 +134,7 @@ class Contrastive(Estimator):
     def first_batch(self, X: Any, y: Any) -> Rows:
         """The rows of a first batch; the model is built from them."""
         X, y, _ = self.opened(X, y)
-        X = self.validated(X)
+        X = self.validated(X, reset=True)
         table = self.tabulate(X, y)
         self.seed_ = as_seed(self.random_state)
         rows = Rows(table, X, self.codes(table, y, len(X)), self.stream, device=self.device)
@@ -149,7 +149,7 @@ class Contrastive(Estimator):
     def next_batch(self, X: Any, y: Any) -> Rows:
         """The rows of a later batch, under the table that the first one made."""
         X, y, _ = self.opened(X, y)
-        X = self.validated(X, reset=False)
+        X = self.validated(X)
         table, settings = self.table_, self.settings_
         rows = Rows(table, X, self.codes(table, y, len(X)), self.stream, device=settings.device)
         self.table_ = table.with_grey(sorted({*table.grey, *rows.statistics.grey}))
@@ -174,8 +174,7 @@ class Contrastive(Estimator):
             )
         self.model_.keep(game.chains)
         self.n_steps_ += 1
-        self.numbers_ = {}
-        self.__dict__.pop("_precise", None)
+        self.forget()
 
     def _revived(self) -> tuple[ContrastiveGame, Solver]:
         """The last stage's game, its chains where training left them, with a constant rate."""

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import inspect
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -189,7 +190,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def learn(self, X: Any, y: Any = None) -> Any:
         """Train this very estimator, whose parameters have been checked."""
         X, y, origin = self.opened(X, y)
-        X = self.validated(X)
+        X = self.validated(X, reset=True)
         table = self.tabulate(X, y)
         return self.train(table, X, self.codes(table, y, len(X)), origin)
 
@@ -237,18 +238,24 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             values = pd.DataFrame(values, columns=list(X.columns))
         return values, (X.labels if y is None else y), X.origin
 
-    def validated(self, X: Any, reset: bool = True) -> Any:
-        """Rows as scikit-learn wants them; a frame stays a frame."""
+    def validated(self, X: Any, reset: bool = False, gaps: bool | None = None) -> Any:
+        """Rows as scikit-learn wants them, a frame as a frame; ``gaps`` says whether cells may be
+        missing, by default as in training."""
+        gaps = self.missing if gaps is None else gaps
         least = 2 if reset else 1
         if hasattr(X, "iloc"):
             validate_data(self, X, reset=reset, skip_check_array=True)
             if len(X) < least:
                 raise ValueError(f"X: {len(X)} sample(s) while a minimum of {least} is required")
+            if not gaps and X.isna().to_numpy().any():
+                column = X.columns[X.isna().to_numpy().any(0)][0]
+                raise ValueError(
+                    f"X: column {column!r} has missing cells, and a {type(self).__name__} takes none; "
+                    "fill them, or leave those rows out"
+                )
             return X if reset else self.table_.match(X)
-        text = _holds_text(X)
-        finite: Any = "allow-nan" if self.missing or not reset else True
-        dtype = None if text else "numeric"
-        options = {"dtype": dtype, "ensure_min_samples": least, "ensure_all_finite": finite}
+        options: dict[str, Any] = {"dtype": None if _holds_text(X) else "numeric"}
+        options |= {"ensure_min_samples": least, "ensure_all_finite": "allow-nan" if gaps else True}
         return validate_data(self, X, reset=reset, **options)
 
     def codes(self, table: Table, y: Any, rows: int) -> np.ndarray | None:
@@ -334,9 +341,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def adopt(self, fitted: Any) -> Any:
         """Take over what a copy has learnt; parameters stay as the user gave them."""
         own = {field.name for field in parameters(self)}
-        for name in [name for name in vars(self) if name not in own and not name.startswith("_sk")]:
+        for name in [name for name in vars(self) if name not in own and name.endswith("_")]:
             delattr(self, name)
-        learnt = {name: value for name, value in vars(fitted).items() if name not in own}
+        learnt = {k: v for k, v in vars(fitted).items() if k not in own and k.endswith("_")}
         self.__dict__.update(learnt, _settings=fitted)
         return self
 
@@ -356,6 +363,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self.missing
+        if "features" not in self.capabilities_:
+            tags.transformer_tags = None
         return tags
 
     # ------------------------------------------------------------ what a fitted model is asked
@@ -426,7 +435,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        values = self.values(self.validated(X, reset=False))
+        values = self.values(self.validated(X))
         return self._log_prob(values) - self._log_z() - self._log_volume(values)
 
     @available_if(can("score"))
@@ -438,7 +447,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def log_likelihood(self, X: Any) -> Measure:
         """Mean log p(x) over rows with its interval; it says whether it is a bound."""
         check_is_fitted(self)
-        values = self.values(self.validated(X, reset=False))
+        values = self.values(self.validated(X))
         scores, volume = self._log_prob(values), self._log_volume(values)
         normalised = "normaliser" not in self.capabilities_
         gaps = bool(values[:, : self.table_.size].isnan().any())
@@ -472,11 +481,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             "log_partition", self._work_out(options, self.draws(random_state, "log partition"))
         )
 
-    @available_if(can("features"))
     def transform(self, X: Any) -> np.ndarray:
         """The model's representation of each row, shape (n_samples, n_features_out)."""
         check_is_fitted(self)
-        X = self.validated(X, reset=False)
+        X = self.validated(X)
         values = self.values(X, binary=False)
         found = self.in_chunks(values, lambda model, rows: model.features(rows)).numpy()
         return found.astype(np.float32) if getattr(X, "dtype", None) == np.float32 else found
@@ -521,8 +529,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"n={n!r}: with how={how!r} there is one completion; leave n at 1, or draw several"
             )
-        X = self.validated(X, reset=False)
-        values = self.values(X, binary=False).to(self.model_.dtype).to(self.device)
+        X = self.validated(X, gaps=True)
+        values = self.values(X, binary=False).to(torch.get_default_dtype()).to(self.device)
         observed, stream = ~values.isnan(), self.draws(random_state, "impute")
         if how == "draw":
             with torch.no_grad():
@@ -540,7 +548,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """log p(class | row), shape (rows, classes), in the order of ``classes_``."""
         check_is_fitted(self)
-        values, stream = self.values(self.validated(X, reset=False)), self.draws(None, "classes")
+        values, stream = self.values(self.validated(X)), self.draws(None, "classes")
         return self.in_chunks(values, lambda m, rows: m.class_log_prob(rows, stream)).numpy()
 
     @available_if(can("classify"))
@@ -551,7 +559,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     @available_if(can("classify"))
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each row, in the labels' own type."""
-        return self.classes_[self.predict_log_proba(X).argmax(1)]
+        best = self.predict_log_proba(X).argmax(1)
+        return self.classes_[best]
 
     @property
     def classes_(self) -> np.ndarray:
@@ -584,11 +593,17 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def in_chunks(self, values: Tensor, ask: Callable[[Any, Tensor], Tensor]) -> Tensor:
         """Answers of the model in float64, so that a row's does not depend on the rows beside it."""
-        if "_precise" not in vars(self):
-            self._precise = copy.deepcopy(self.model_).double().eval()
+        precise = _PRECISE.get(self.model_)
+        if precise is None:
+            precise = _PRECISE[self.model_] = copy.deepcopy(self.model_).double().eval()
         with torch.no_grad():
-            parts = [ask(self._precise, rows.to(self.device)) for rows in values.split(CHUNK)]
+            parts = [ask(precise, rows.to(self.device)) for rows in values.split(CHUNK)]
         return torch.cat(parts).cpu().double()
+
+    def forget(self) -> None:
+        """Drop what was worked out from parameters that have changed."""
+        self.numbers_ = {}
+        _PRECISE.pop(self.model_, None)
 
     def _log_z(self) -> float:
         return self.log_partition_.value if "normaliser" in self.capabilities_ else 0.0
@@ -704,7 +719,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 "use equilibria.load"
             )
         X, y, origin = self.opened(X, y)
-        X = self.validated(X, reset=False)
+        X = self.validated(X)
         codes = self.codes(self.table_, y, len(X))
         if digest(X, codes) != run.config["data_digest"]:
             raise ValueError(
@@ -783,7 +798,12 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return {name: value for name, value in state.items() if name not in ("_precise", "run_")}
+        return {name: value for name, value in state.items() if name != "run_"}
+
+
+# Behind scikit-learn's wrapper for set_output, which would hide that a method is not available.
+for _method in ("transform", "fit_transform"):
+    setattr(Trained, _method, available_if(can("features"))(getattr(Trained, _method)))
 
 
 @estimator
@@ -820,6 +840,8 @@ class Estimator(Trained):
     )
 
 
+_PRECISE: weakref.WeakKeyDictionary[Model, Model] = weakref.WeakKeyDictionary()
+"""Models in float64, worked out when they are first asked."""
 _BLANK = -(2.0**60)  # in place of NaN, whose rows torch.unique would not find equal
 
 

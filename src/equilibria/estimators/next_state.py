@@ -138,7 +138,7 @@ class NextState(Trained):
 
     def learn(self, X: Any, groups: Any = None) -> Any:
         """Train this very estimator on the windows of a sequence."""
-        X = self.validated(X)
+        X = self.validated(X, reset=True)
         rows = windows(X, self.lag, groups)
         machine = self.machine
         if hasattr(machine, "condition"):
@@ -173,7 +173,9 @@ class NextState(Trained):
     @property
     def capabilities_(self) -> frozenset[str]:
         """Of a sequence: what is said of single rows does not apply."""
-        return frozenset({"forecast", "classify"} if "model_" in vars(self) else {"forecast"})
+        if "model_" not in vars(self) or not hasattr(self, "predict_log_proba"):
+            return frozenset({"forecast"})
+        return frozenset({"forecast", "classify"})
 
     @property
     def row_(self) -> Table:
@@ -270,7 +272,7 @@ class NextState(Trained):
         order of ``classes_``.
         """
         check_is_fitted(self)
-        rows = self.row_.encode(self.validated(X, reset=False), torch.float64)
+        rows = self.row_.encode(self.validated(X), torch.float64)
         runs = self._long_enough(rows).unfold(0, self.lag, 1).transpose(1, 2)
         stream = self.draws(None, "classes")
 
@@ -300,7 +302,7 @@ class NextState(Trained):
 
     def _past(self, X: Any) -> Tensor:
         """The last rows, encoded, (lag, size)."""
-        X = self.validated(X, reset=False)
+        X = self.validated(X)
         return self._long_enough(self.row_.encode(X))[-self.lag :]
 
     def _window(self, past: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ class RBM(Undirected):
         chain.
         """
         check_is_fitted(self)
-        rows = self.validated(v, reset=False)
+        rows = self.validated(v)
         values = fixed_draw(self.table_, rows, self.settings_.binarise, self.stream, "v")
         if bool(values.isnan().any()):
             raise ValueError(
