@@ -88,7 +88,9 @@ class Contrastive(Estimator):
         "times the distance.",
         optional(sequence(number(0), 2, "(target, cost)", length=2)),
     )
-    ais_chains: int = param(100, "Annealing runs behind log Z where it is not enumerable.", whole(2))
+    ais_chains: int = param(
+        100, "Annealing runs behind log Z where it is not enumerable.", whole(2)
+    )
     ais_betas: int = param(1000, "Temperatures of each.", whole(1))
 
     def first_rate(self, table: Table) -> float:

@@ -65,7 +65,9 @@ class DBM(Undirected):
     k: int = param(5, "Gibbs sweeps an update.", whole(1))
     chains: int = param(100, "Persistent chains.", whole(1))
     ais_betas: int = param(10_000, "Temperatures of each annealing run.", whole(1))
-    mean_field_steps: int = param(5, "Mean-field updates of both sides in the positive phase.", whole(1))
+    mean_field_steps: int = param(
+        5, "Mean-field updates of both sides in the positive phase.", whole(1)
+    )
     pretrain_steps: int = param(
         5000, "Updates of each layer's pretraining; 0 leaves it out.", whole(0)
     )

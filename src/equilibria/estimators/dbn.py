@@ -81,7 +81,9 @@ class DBN(Contrastive):
         choice("transposed", "random"),
     )
     ais_betas: int = param(10_000, "Temperatures of each annealing run.", whole(1))
-    bound_samples: int = param(10, "Draws of the hidden layers behind the score of a row.", whole(1))
+    bound_samples: int = param(
+        10, "Draws of the hidden layers behind the score of a row.", whole(1)
+    )
     importance_samples: int = param(
         1,
         "More than one makes each of them an importance-weighted mean of so many draws: a tighter bound "
@@ -93,7 +95,9 @@ class DBN(Contrastive):
         refuse_unaffordable(self, table.size, tuple(self.hidden), "hidden")
         (visible, units), *others = units_of(table).items()
         if others:
-            raise ValueError("kinds: a deep belief network has one visible layer; say one kind for all")
+            raise ValueError(
+                "kinds: a deep belief network has one visible layer; say one kind for all"
+            )
         layers = [(visible, units)]
         layers += [(f"hidden{i}", Bernoulli(size)) for i, size in enumerate(self.hidden, 1)]
         weights, machines = stream.child("weights"), list[BoltzmannMachine]()

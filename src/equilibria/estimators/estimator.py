@@ -20,8 +20,8 @@ from torch import Tensor
 
 from equilibria import check
 from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
-from equilibria.data import LabelCoding
 from equilibria.data.batches import BINARISE
+from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.table import Table
 from equilibria.errors import RunError
@@ -196,7 +196,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def checked(self) -> Any:
         """A copy that is not fitted, each parameter checked and in Python's own type."""
-        good = {f.name: f.metadata["check"](f.name, getattr(self, f.name)) for f in parameters(self)}
+        good = {
+            f.name: f.metadata["check"](f.name, getattr(self, f.name)) for f in parameters(self)
+        }
         twin = type(self)(**good)
         if twin.labels and not self.labelled:
             raise ValueError(f"labels=True: a {type(self).__name__} learns no labels; leave it out")
@@ -318,9 +320,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.run_ = run
         return self
 
-    def _split(
-        self, table: Table, X: Any, codes: np.ndarray | None, group: Processes
-    ) -> Rows:
+    def _split(self, table: Table, X: Any, codes: np.ndarray | None, group: Processes) -> Rows:
         """Training rows, and those of ``validation_fraction``."""
         shared = {"stream": self.stream, "shard": (group.rank, group.world), "device": self.device}
         if not self.validation_fraction:
@@ -567,7 +567,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """The classes in sorted order, where labels were learnt."""
         labels = None if "table_" not in vars(self) else self.table_.labels
         if labels is None:
-            raise AttributeError(f"this {type(self).__name__} learnt no labels, and has no classes_")
+            raise AttributeError(
+                f"this {type(self).__name__} learnt no labels, and has no classes_"
+            )
         return labels.classes
 
     # ------------------------------------------------------------ details of these
@@ -639,7 +641,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         given = self.table_.match(given, "given")
         if given.shape != (n, self.table_.width):
             width = self.table_.width
-            raise ValueError(f"given: expected shape ({width},) or ({n}, {width}), found {given.shape}")
+            raise ValueError(
+                f"given: expected shape ({width},) or ({n}, {width}), found {given.shape}"
+            )
         return given
 
     def _held(self, rows: Any, y: Any, n: int) -> Tensor | None:
@@ -662,7 +666,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if len(codes) != n:
                 raise ValueError(f"y: expected one label, or {n} of them, found {len(codes)}")
             known = torch.from_numpy(codes >= 0)
-            one_hot = torch.nn.functional.one_hot(torch.from_numpy(codes).clamp(min=0), table.classes)
+            one_hot = torch.nn.functional.one_hot(
+                torch.from_numpy(codes).clamp(min=0), table.classes
+            )
             held[:, table.size :] = one_hot.masked_fill(~known[:, None], 0).float()
             held[~known, table.size :] = torch.nan
         return held.to(self.device)

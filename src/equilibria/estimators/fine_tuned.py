@@ -9,7 +9,7 @@ from typing import Any
 from sklearn.base import ClassifierMixin, clone
 
 from equilibria.check import anything, choice, flag, number, whole
-from equilibria.data import LabelCoding
+from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows
 from equilibria.data.table import Table
 from equilibria.errors import RunError
@@ -91,8 +91,12 @@ class FineTunedClassifier(ClassifierMixin, Trained):
     )
     momentum: float = param(0.9, "For sgd.", number(0, 0.999))
     schedule: str = param("linear", "How the rate falls to zero, if it does.", choice(*SCHEDULES))
-    input_dropout: float = param(0.2, "Share of the input's cells dropped in each update.", number(0, 0.99))
-    dropout: float = param(0.3, "Share of the hidden units dropped in each update.", number(0, 0.99))
+    input_dropout: float = param(
+        0.2, "Share of the input's cells dropped in each update.", number(0, 0.99)
+    )
+    dropout: float = param(
+        0.3, "Share of the hidden units dropped in each update.", number(0, 0.99)
+    )
     adversarial_radius: float = param(
         0.0,
         "With it half the cost is of rows shifted by this Euclidean length in the direction that costs "
@@ -107,11 +111,11 @@ class FineTunedClassifier(ClassifierMixin, Trained):
     )
     weight_decay: float = param(0.0, "Of the weights; biases have none.", number(0))
     average: float = param(
-        0.999, "Decay of the averaged weights, which predict; 0 turns averaging off.", number(0, 0.999999)
+        0.999,
+        "Decay of the averaged weights, which predict; 0 turns averaging off.",
+        number(0, 0.999999),
     )
-    mean_field_steps: int = param(
-        20, "Mean-field updates behind the appended means.", whole(1)
-    )
+    mean_field_steps: int = param(20, "Mean-field updates behind the appended means.", whole(1))
     precision: str = param("float32", "Type of training's matrix products.", choice(*PRECISIONS))
     missing_label: Any = param(
         None, "What stands for a missing label beside NaN and None.", anything("a label")

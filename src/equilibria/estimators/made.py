@@ -36,11 +36,17 @@ class MADE(Estimator):
     model = made.MADE
     takes = frozenset({"binary", "categorical", "real", "spin"})
 
-    hidden: tuple[int, ...] = param((500,), "Widths of the hidden layers.", widths(), positional=True)
+    hidden: tuple[int, ...] = param(
+        (500,), "Widths of the hidden layers.", widths(), positional=True
+    )
     steps: int = param(10_000, "Updates of the parameters.", whole(1))
     batch_size: int = param(100, "Rows in a batch.", whole(1))
-    learning_rate: float = param(1e-3, "Adam's first rate, which falls to zero.", number(0, above=True))
-    average: float = param(0.0, "Decay of the averaged parameters; 0 takes the last.", number(0, 0.999999))
+    learning_rate: float = param(
+        1e-3, "Adam's first rate, which falls to zero.", number(0, above=True)
+    )
+    average: float = param(
+        0.0, "Decay of the averaged parameters; 0 takes the last.", number(0, 0.999999)
+    )
 
     def build(self, table: Table, stream: Stream) -> Plan:
         model = made.MADE(units_of(table), self.hidden, stream.child("weights"))

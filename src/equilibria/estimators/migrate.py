@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from equilibria.data import LabelCoding
+from equilibria.data.labels import LabelCoding
 from equilibria.data.table import Table
 from equilibria.errors import RunError
 from equilibria.estimators.params import parameters

@@ -13,9 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from equilibria.check import anything, choice, whole
-from equilibria.data import windows
 from equilibria.data.table import Table
-from equilibria.data.windows import window_table
+from equilibria.data.windows import window_table, windows
 from equilibria.estimators.estimator import Plan, Trained
 from equilibria.estimators.params import estimator, param
 from equilibria.estimators.rbm import RBM
@@ -88,13 +87,19 @@ class NextState(Trained):
         positional=True,
         option=False,
     )
-    lag: int = param(1, "How many rows of the past a prediction looks at.", whole(1), positional=True)
+    lag: int = param(
+        1, "How many rows of the past a prediction looks at.", whole(1), positional=True
+    )
 
     def checked(self) -> Any:
         """A copy whose machine is checked; what the machine says of the run holds, unless said here."""
         twin = super().checked()
         machine = RBM() if twin.machine is None else twin.machine
-        if not isinstance(machine, Trained) or not hasattr(machine, "kinds") or machine.name == "dbn":
+        if (
+            not isinstance(machine, Trained)
+            or not hasattr(machine, "kinds")
+            or machine.name == "dbn"
+        ):
             raise ValueError(
                 f"machine={machine!r}: expected an RBM, a DBM or a GAN, which can draw the future given "
                 "the past"

@@ -112,7 +112,9 @@ class RBM(Undirected):
             torch.cat([values.to(machine.dtype), blank], 1).to(machine.device)
         )
         with torch.no_grad():
-            if LABEL in machine.layers:  # drawn first: then the hidden units are drawn given v alone
+            if (
+                LABEL in machine.layers
+            ):  # drawn first: then the hidden units are drawn given v alone
                 chances = class_log_prob(machine, LABEL, state)
                 state[LABEL] = machine.units(LABEL).sample(chances, stream.child("label"))
             hidden, _ = gibbs.block(machine, 1, state, stream.child("hidden"))

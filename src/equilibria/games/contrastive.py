@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from equilibria.check import choice, number, sequence, whole
-from equilibria.data import Batch
+from equilibria.data.batches import Batch
 from equilibria.games.game import Game
 from equilibria.games.replicas import Snapshots, moves, remember
 from equilibria.inference import gibbs, ladder

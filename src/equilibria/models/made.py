@@ -80,7 +80,9 @@ class MADE(Model):
     def log_prob(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """log p(x) of complete rows, (n,)."""
         total = x.new_zeros(len(x))
-        for units, field, values in zip(self.units.values(), *map(self._split, (self.fields(x), x))):
+        for units, field, values in zip(
+            self.units.values(), *map(self._split, (self.fields(x), x))
+        ):
             energy = units.base_energy(values).sum(1) + units.log_partition(field).sum(1)
             total = total + (field * units.signal(values)).sum(1) - energy
         return total

@@ -156,5 +156,3 @@ def taxonomy(model: Any) -> str:
 
 def _has(model: Any) -> Callable[[str], bool]:
     return lambda method: callable(getattr(model, method, None))
-
-

@@ -115,7 +115,9 @@ class Graph:
 
     def build(self) -> BoltzmannMachine:
         """The machine, all zeros."""
-        layers: dict[str, Units] = {layer.name: VISIBLE[layer.kind](layer) for layer in self.visible}
+        layers: dict[str, Units] = {
+            layer.name: VISIBLE[layer.kind](layer) for layer in self.visible
+        }
         for names, width in zip(self.hidden_levels, self.hidden, strict=True):
             layers.update({name: HIDDEN[self.kind](width) for name in names})
         pairs = itertools.pairwise(self.levels)
@@ -202,7 +204,11 @@ def optimiser(how: Any, table: Any, rate: float, steps: int) -> Optimiser:
 
 
 def game_of(
-    machine: BoltzmannMachine, how: Any, stream: Stream, visible: Sequence[str], sparse: Sequence[str]
+    machine: BoltzmannMachine,
+    how: Any,
+    stream: Stream,
+    visible: Sequence[str],
+    sparse: Sequence[str],
 ) -> ContrastiveGame:
     """The contrastive game of a machine; ``sparse`` are the layers that a sparsity is for."""
     targets = {}
@@ -282,14 +288,18 @@ class _Score:
 
     def __call__(self, machine: Any) -> Tensor:
         precise = copy.deepcopy(machine).double()
-        found = evidence(precise, self.model.clamp(self.values), tolerance=1e-3, max_steps=50).values
+        found = evidence(
+            precise, self.model.clamp(self.values), tolerance=1e-3, max_steps=50
+        ).values
         return found - exact.log_partition(precise, max_states=ENUMERABLE)
 
 
 class _Monitor(ChainMonitor):
     """Also draws the chains, where rows are pictures."""
 
-    def __init__(self, model: BoltzmannModel, game: ContrastiveGame, rows: Rows, held: Tensor | None):
+    def __init__(
+        self, model: BoltzmannModel, game: ContrastiveGame, rows: Rows, held: Tensor | None
+    ):
         parts: tuple[Any, ...] = (None, None)
         if held is not None:
             seen = _observed(model, rows, held=False)
@@ -339,7 +349,9 @@ def settle_game(game: ContrastiveGame, batch: Batch, stream: Stream, rank: int =
 # ------------------------------------------------------------------ layer-wise pretraining
 
 
-def pretraining(model: BoltzmannModel, graph: Graph, how: Any, rows: Rows, joint: Stage) -> list[Stage]:
+def pretraining(
+    model: BoltzmannModel, graph: Graph, how: Any, rows: Rows, joint: Stage
+) -> list[Stage]:
     """One stage for each pair of neighbouring levels, then the machine is put together.
 
     A level is a set of layers that are trained together: the visible layers, the first hidden layer
@@ -467,16 +479,16 @@ class _Features:
     """A level's view of a batch: the means of hidden layers, bottom up, and visible layers as they
     are; the label beside them where it is learnt."""
 
-    def __init__(
-        self, stack: _Stack, below: tuple[ContrastiveGame, ...], level: int, classes: int
-    ):
+    def __init__(self, stack: _Stack, below: tuple[ContrastiveGame, ...], level: int, classes: int):
         self.stack, self.below, self.level, self.classes = stack, below, level, classes
 
     def __call__(self, batch: Batch, stream: Stream) -> Batch:
         machine, visible = self.stack.machine, self.stack.visible
         sizes = [machine.units(name).size for name in visible]
         masks = [None] * len(sizes) if batch.mask is None else batch.mask.split(sizes, 1)
-        seen = dict(zip(visible, zip(batch.values.split(sizes, 1), masks, strict=True), strict=True))
+        seen = dict(
+            zip(visible, zip(batch.values.split(sizes, 1), masks, strict=True), strict=True)
+        )
         with torch.no_grad():
             for game in self.below:
                 held = game.observed(_beside(seen, game.visible))

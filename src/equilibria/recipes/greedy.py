@@ -128,9 +128,7 @@ class _Monitor:
             state = gibbs.run(machine, gibbs.start(machine, 64, stream), 200, stream)
         low = next(iter(machine.layers))
         if self.depth:
-            rows = self.model.network.down(
-                state[low], self.depth, stream.child("down"), mean=True
-            )
+            rows = self.model.network.down(state[low], self.depth, stream.child("down"), mean=True)
         else:
             rows = machine.units(low).mean(machine.field(low, state))
         return self.table.pictures(rows)

@@ -34,7 +34,9 @@ class maximum_likelihood:  # noqa: N801 - a recipe is called like a function
         Decay of the averaged parameters that the model ends with; 0 takes the last ones.
     """
 
-    def __init__(self, model: Model, *, steps: int, batch_size: int, rate: float, average: float = 0.0):
+    def __init__(
+        self, model: Model, *, steps: int, batch_size: int, rate: float, average: float = 0.0
+    ):
         self.model, self.steps, self.batch_size = model, steps, batch_size
         self.rate, self.average = rate, average
 
@@ -67,7 +69,10 @@ class _Monitor:
         if self.average is not None:
             model = copy.deepcopy(model)
             model.load_state_dict({**model.state_dict(), **self.average.values})
-        return {f"{name}_objective": self._mean(model, batch, stream) for name, batch in self.rows.items()}
+        return {
+            f"{name}_objective": self._mean(model, batch, stream)
+            for name, batch in self.rows.items()
+        }
 
     @staticmethod
     def _mean(model: Model, batch: Batch, stream: Stream) -> float:
