@@ -1,4 +1,5 @@
-"""Deep generative models that are trained to an equilibrium: Boltzmann machines and adversarial networks.
+"""Deep generative models that are trained to an equilibrium: Boltzmann machines and adversarial
+networks.
 
 The names below are imported on first use, so that ``import equilibria`` and the command line's help
 stay quick.
@@ -29,7 +30,7 @@ _HOMES = {
     "Stream": "random",
     "Table": "data.table",
 }
-"""Public name → the module that has it. An estimator in ``estimators`` is on the command line too."""
+"""Public name → the module that has it. An estimator is on the command line too."""
 
 __all__ = [*_HOMES, "__version__"]
 

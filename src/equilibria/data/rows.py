@@ -60,7 +60,7 @@ class Rows:
 
     @functools.cached_property
     def statistics(self) -> Statistics:
-        """Sums and counts of the encoded columns, which layers are grey, whether cells are missing."""
+        """Sums and counts of the encoded columns, grey layers, whether cells are missing."""
         return self.table.statistics(self.values)
 
     @functools.cached_property
@@ -85,7 +85,7 @@ class Rows:
         )
 
     def some(self, count: int, name: str, *, held: bool = False) -> Batch:
-        """At most ``count`` rows drawn by ``name``, in their order, greys as one fixed draw each."""
+        """At most ``count`` rows drawn by ``name``, greys as one fixed draw each."""
         values, codes = (self.held, self.held_codes) if held else (self.values, self.codes)
         order = self.stream.child(name).permutation(len(values))
         places = order[:count].sort().values.numpy()
@@ -142,7 +142,8 @@ def digest(X: Any, codes: np.ndarray | None = None) -> str:
 
 
 def fixed_draw(table: Table, X: Any, how: str | None, stream: Stream, name: str = "X") -> Tensor:
-    """Encoded rows in float64, NaN where missing; greys as one draw each, keyed by the row's content.
+    """Encoded rows in float64, NaN where missing; greys as one draw each, keyed by the row's
+    content.
 
     A row has the same draw each time and in any company; ``how="threshold"`` compares with ½.
     """

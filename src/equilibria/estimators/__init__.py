@@ -48,7 +48,8 @@ def load(path: str | Path, device: str | None = None) -> Any:
 
 
 def resume(path: str | Path, X: Any, y: Any = None) -> Any:
-    """Go on with a run that was stopped, from its last good checkpoint, and return the fitted estimator.
+    """Go on with a run that was stopped, from its last good checkpoint, and return the fitted
+    estimator.
 
     The result is bit for bit what the run would have given without the stop, on the same build and
     device. ``X`` and ``y`` are the data that the run was started with.

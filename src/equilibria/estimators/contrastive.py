@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ class Contrastive(Estimator):
 
     takes = frozenset({"binary", "categorical", "real", "positive", "spin"})
     rate = 0.05  # the default learning rate where all visible layers are bounded
-    renamed = {
+    renamed: ClassVar[dict[str, str]] = {
         "units": "kinds",
         "rungs": "replicas",
         "hidden_units": "hidden_type",
@@ -46,16 +46,16 @@ class Contrastive(Estimator):
 
     learning_rate: float | None = param(
         None,
-        "First learning rate, which falls linearly to zero. By default .05 (DBM: .005), a fifth of it "
-        "where a visible layer is real-valued.",
+        "First learning rate, which falls linearly to zero. By default .05 (DBM: .005), a fifth of "
+        "it where a visible layer is real-valued.",
         optional(number(0, above=True)),
     )
     batch_size: int = param(100, "Rows in a batch; all rows, where there are fewer.", whole(1))
     method: str = param(
         "pcd",
-        "Where the negative phase's chains start: where they were, or at the data. Tempered chains are "
-        "where they were, each the first replica of a ladder that swaps states: the machine at lower "
-        "inverse temperatures, or earlier states of the training.",
+        "Where the negative phase's chains start: where they were, or at the data. Tempered chains "
+        "are where they were, each the first replica of a ladder that swaps states: the machine at "
+        "lower inverse temperatures, or earlier states of the training.",
         choice(*NEGATIVE),
     )
     k: int = param(1, "Gibbs sweeps an update.", whole(1))
@@ -73,8 +73,8 @@ class Contrastive(Estimator):
     weight_decay: float = param(0.0, "Of the weights; biases have none.", number(0))
     average: float = param(
         0.0,
-        "Decay of the averaged parameters that the model ends with; 0 takes the last ones (Polyak & "
-        "Juditsky 1992).",
+        "Decay of the averaged parameters that the model ends with; 0 takes the last ones (Polyak "
+        "& Juditsky 1992).",
         number(0, 0.999999),
     )
     precision: str = param(
@@ -84,8 +84,8 @@ class Contrastive(Estimator):
     )
     sparsity: Any = param(
         None,
-        "(target, cost): draws each hidden unit's mean activity to the target, with a slope of cost "
-        "times the distance.",
+        "(target, cost): draws each hidden unit's mean activity to the target, with a slope of "
+        "cost times the distance.",
         optional(sequence(number(0), 2, "(target, cost)", length=2)),
     )
     ais_chains: int = param(
@@ -118,9 +118,9 @@ class Contrastive(Estimator):
     def partial_fit(self, X: Any, y: Any = None) -> Any:
         """One update of the last stage on ``X`` as its batch, at the first learning rate.
 
-        The first call builds the model; its batch must hold every class and every category. Chains go
-        on where they were; centring offsets and momentum begin anew after ``fit`` or ``load``. log Z
-        is worked out again when it is next asked for.
+        The first call builds the model; its batch must hold every class and every category. Chains
+        go on where they were; centring offsets and momentum begin anew after ``fit`` or ``load``.
+        log Z is worked out again when it is next asked for.
 
         Raises
         ------
@@ -170,9 +170,9 @@ class Contrastive(Estimator):
             game.load_state_dict(before)
             self.__dict__.pop("_online", None)
             raise DivergedError(
-                "partial_fit: a parameter or a chain is not finite after this batch; the state before "
-                "it is kept. Try a learning rate three to ten times smaller, or look for values far "
-                "from the rest in the data."
+                "partial_fit: a parameter or a chain is not finite after this batch; the state "
+                "before it is kept. Try a learning rate three to ten times smaller, or look for "
+                "values far from the rest in the data."
             )
         self.model_.keep(game.chains)
         self.n_steps_ += 1
@@ -221,9 +221,9 @@ class Undirected(Contrastive):
     hidden_type: str = param("bernoulli", "Type of the hidden units.", choice(*HIDDEN))
     modalities: Any = param(
         None,
-        "Name → columns of X (a slice, a range, numbers or names), each column in one: every modality "
-        "is a visible layer of its own; in a DBM it has hidden layers of its own below a common top "
-        "(Srivastava & Salakhutdinov 2012).",
+        "Name → columns of X (a slice, a range, numbers or names), each column in one: every "
+        "modality is a visible layer of its own; in a DBM it has hidden layers of its own below a "
+        "common top (Srivastava & Salakhutdinov 2012).",
         anything("None or a mapping from names to columns"),
         option=False,
     )
@@ -258,15 +258,15 @@ class Undirected(Contrastive):
             raise ValueError(f"replicas={self.replicas!r}: a tempered ladder has 2 or more")
         if self.precision != "float32" and self.method in ("tempered", "trajectory"):
             raise ValueError(
-                f"precision={self.precision!r}: with method={self.method!r} chains are float32; leave "
-                "precision out"
+                f"precision={self.precision!r}: with method={self.method!r} chains are float32; "
+                "leave precision out"
             )
         if self.hidden_type == "rectified" and (
             len(self.widths()) > 1 or self.kinds in ("real", "positive", "gaussian", "rectified")
         ):
             raise ValueError(
-                "hidden_type='rectified': two neighbouring layers would be unbounded, and the machine "
-                "might have no normaliser; take 'bernoulli' or 'spin'"
+                "hidden_type='rectified': two neighbouring layers would be unbounded, and the "
+                "machine might have no normaliser; take 'bernoulli' or 'spin'"
             )
 
 

@@ -25,8 +25,8 @@ __all__ = ["DBM"]
 class DBM(Undirected):
     """Deep Boltzmann machine: layer-wise pretraining, then Algorithm 20.1 of *Deep Learning*.
 
-    p(v, h¹, h², …) ∝ exp(vᵀW¹h¹ + h¹ᵀW²h² + … + biases). The positive phase is mean field, the negative
-    one persistent block Gibbs chains; the gradient is centred.
+    p(v, h¹, h², …) ∝ exp(vᵀW¹h¹ + h¹ᵀW²h² + … + biases). The positive phase is mean field, the
+    negative one persistent block Gibbs chains; the gradient is centred.
 
     Attributes
     ----------
@@ -79,8 +79,9 @@ class DBM(Undirected):
     pretrain_weight_decay: float = param(1e-3, "Of the pretraining.", number(0))
     top_replication: int = param(
         1,
-        "Replicas of the top layer in pretraining: 1 as in 2009; 2, which divide the top's units into "
-        "halves that begin alike, give the top two thirds of the work (Hinton & Salakhutdinov 2012).",
+        "Replicas of the top layer in pretraining: 1 as in 2009; 2, which divide the top's units "
+        "into halves that begin alike, give the top two thirds of the work (Hinton & Salakhutdinov "
+        "2012).",
         whole(1),
     )
 
@@ -91,8 +92,8 @@ class DBM(Undirected):
         super().check()
         if self.hidden[-1] % self.top_replication:
             raise ValueError(
-                f"top_replication={self.top_replication!r}: the top layer's {self.hidden[-1]} units "
-                "cannot be divided into so many equal parts"
+                f"top_replication={self.top_replication!r}: the top layer's {self.hidden[-1]} "
+                "units cannot be divided into so many equal parts"
             )
 
     def build(self, table: Table, stream: Stream) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from equilibria.check import choice, whole, widths
@@ -29,9 +30,9 @@ __all__ = ["DBN"]
 class DBN(Contrastive):
     """Deep belief network: directed layers under a restricted Boltzmann machine, trained greedily.
 
-    Each pair of neighbouring layers is trained as a restricted Boltzmann machine on draws of the layer
-    below given the data. The topmost pair stays one; of the others the downward half generates and the
-    upward half recognises. ``partial_fit`` moves the topmost machine alone.
+    Each pair of neighbouring layers is trained as a restricted Boltzmann machine on draws of the
+    layer below given the data. The topmost pair stays one; of the others the downward half
+    generates and the upward half recognises. ``partial_fit`` moves the topmost machine alone.
 
     Attributes
     ----------
@@ -76,8 +77,9 @@ class DBN(Contrastive):
     )
     start: str = param(
         "transposed",
-        "Where a layer above the first begins: as the layer below upside down, with the likelihood that "
-        "the layers below have reached (binary layers, and units enough), or from small random weights.",
+        "Where a layer above the first begins: as the layer below upside down, with the likelihood "
+        "that the layers below have reached (binary layers, and units enough), or from small "
+        "random weights.",
         choice("transposed", "random"),
     )
     ais_betas: int = param(10_000, "Temperatures of each annealing run.", whole(1))
@@ -86,8 +88,8 @@ class DBN(Contrastive):
     )
     importance_samples: int = param(
         1,
-        "More than one makes each of them an importance-weighted mean of so many draws: a tighter bound "
-        "for as many times the work (Burda, Grosse & Salakhutdinov 2016).",
+        "More than one makes each of them an importance-weighted mean of so many draws: a tighter "
+        "bound for as many times the work (Burda, Grosse & Salakhutdinov 2016).",
         whole(1),
     )
 
@@ -101,7 +103,7 @@ class DBN(Contrastive):
         layers = [(visible, units)]
         layers += [(f"hidden{i}", Bernoulli(size)) for i, size in enumerate(self.hidden, 1)]
         weights, machines = stream.child("weights"), list[BoltzmannMachine]()
-        for i, (below, above) in enumerate(zip(layers, layers[1:], strict=False)):
+        for i, (below, above) in enumerate(itertools.pairwise(layers)):
             machine = BoltzmannMachine(dict([below, above]), [(below[0], above[0])])
             machines.append(machine.initialise(weights.child(i) if i else weights))
         how: dict[str, Any] = {"betas": self.ais_betas, "chains": self.ais_chains}

@@ -123,8 +123,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     validation_fraction: float = param(
         0.0,
-        "Share of the rows that is kept from training: by these training is monitored, the best kept, "
-        "ratios fitted.",
+        "Share of the rows that is kept from training: by these training is monitored, the best "
+        "kept, ratios fitted.",
         number(0, 0.9),
     )
     verbose: int = param(
@@ -220,13 +220,13 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             return table
         if y is None:
             raise ValueError(
-                "y=None: labels=True needs the labels of the rows as y; a label that is not known may "
-                "be None or NaN"
+                "y=None: labels=True needs the labels of the rows as y; a label that is not known "
+                "may be None or NaN"
             )
         return table.with_labels(LabelCoding.infer(y, self.missing_label))
 
     def opened(self, X: Any, y: Any) -> tuple[Any, Any, Any]:
-        """Rows, labels and origin; a ``Data`` brings all of them, and what is known of its values."""
+        """Rows, labels and origin; a ``Data`` brings them, with range and picture shape."""
         if not hasattr(X, "digest"):
             return X, y, None
         if self.value_range is None and X.low is not None:
@@ -252,8 +252,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if not gaps and X.isna().to_numpy().any():
                 column = X.columns[X.isna().to_numpy().any(0)][0]
                 raise ValueError(
-                    f"X: column {column!r} has missing cells, and a {type(self).__name__} takes none; "
-                    "fill them, or leave those rows out"
+                    f"X: column {column!r} has missing cells, and a {type(self).__name__} takes "
+                    "none; fill them, or leave those rows out"
                 )
             return X if reset else self.table_.match(X)
         options: dict[str, Any] = {"dtype": None if _holds_text(X) else "numeric"}
@@ -424,11 +424,12 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     @available_if(can("score"))
     def score_samples(self, X: Any) -> np.ndarray:
-        """log p(x) of each row in nats, in the data's own scale; a lower bound where the model has one.
+        """log p(x) of each row in nats, in the data's own scale; a lower bound where the model has
+        one.
 
-        Missing cells, and the label where one was learnt, are summed over. Grey rows are made binary
-        by a draw that is keyed by the row's own content, so the answer is deterministic and does not
-        depend on the rows beside it.
+        Missing cells, and the label where one was learnt, are summed over. Grey rows are made
+        binary by a draw that is keyed by the row's own content, so the answer is deterministic and
+        does not depend on the rows beside it.
 
         Returns
         -------
@@ -513,8 +514,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         n : int
             How many completions of each row to draw: their spread is the model's uncertainty.
         how : {"draw", "mode", "mean"}
-            Draws from p(missing | observed); or one completion with each cell's most probable value, or
-            with its conditional mean (of binary columns a probability). The last two need ``n=1``.
+            Draws from p(missing | observed); or one completion with each cell's most probable
+            value, or with its conditional mean (of binary columns a probability). The last two need
+            ``n=1``.
         random_state : int, numpy generator or None
             None uses the seed of ``fit``.
 
@@ -594,7 +596,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.in_chunks(rows, score)[places].numpy()
 
     def in_chunks(self, values: Tensor, ask: Callable[[Any, Tensor], Tensor]) -> Tensor:
-        """Answers of the model in float64, so that a row's does not depend on the rows beside it."""
+        """Answers of the model in float64: a row's does not depend on the rows beside it."""
         precise = _PRECISE.get(self.model_)
         if precise is None:
             precise = _PRECISE[self.model_] = copy.deepcopy(self.model_).double().eval()
@@ -651,7 +653,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         table = self.table_
         if y is not None and table.labels is None:
             raise ValueError(
-                f"y={y!r:.60}: this {type(self).__name__} learnt no labels to draw rows by; leave y out"
+                f"y={y!r:.60}: this {type(self).__name__} learnt no labels to draw rows by; leave "
+                "y out"
             )
         if rows is None and table.labels is None:
             return None
@@ -721,8 +724,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Go on with a training from its last checkpoint."""
         if "data_digest" not in run.config:
             raise RunError(
-                f"run={str(run.path)!r} holds a model that was saved, and no training to go on with: "
-                "use equilibria.load"
+                f"run={str(run.path)!r} holds a model that was saved, and no training to go on "
+                "with: use equilibria.load"
             )
         X, y, origin = self.opened(X, y)
         X = self.validated(X)
@@ -758,8 +761,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             unknown = [name for name in params if name not in known]
             if unknown:
                 raise RunError(
-                    f"run={str(run.path)!r} has parameters that this version does not know: {unknown}; "
-                    "use the version that wrote it"
+                    f"run={str(run.path)!r} has parameters that this version does not know: "
+                    f"{unknown}; use the version that wrote it"
                 )
             fitted = cls(**{name: from_plain(value) for name, value in params.items()})
             fitted.seed_ = int(config["seed"])
@@ -818,10 +821,10 @@ class Estimator(Trained):
 
     kinds: Any = param(
         "auto",
-        "What the columns are: one of binary, categorical, real, positive, spin, picture for all; a list "
-        "or a mapping (by name or place) for some of them; mixed, each by what it holds. Auto takes a "
-        "table with text as mixed; else binary where all values are in [0, 1] or value_range is given, "
-        "which are then probabilities; else real.",
+        "What the columns are: one of binary, categorical, real, positive, spin, picture for all; "
+        "a list or a mapping (by name or place) for some of them; mixed, each by what it holds. "
+        "Auto takes a table with text as mixed; else binary where all values are in [0, 1] or "
+        "value_range is given, which are then probabilities; else real.",
         check.anything("a kind, or kinds by column"),
     )
     value_range: Any = param(
@@ -840,8 +843,8 @@ class Estimator(Trained):
     )
     binarise: Any = param(
         "resample",
-        "How grey values of binary columns become zeros and ones: by a new draw in every batch, by one "
-        "fixed draw, by a threshold of .5; None leaves them as they are.",
+        "How grey values of binary columns become zeros and ones: by a new draw in every batch, by "
+        "one fixed draw, by a threshold of .5; None leaves them as they are.",
         optional(choice(*BINARISE)),
     )
 
@@ -911,6 +914,6 @@ def damage_named(run: Run) -> Iterator[None]:
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise RunError(
-            f"run={str(run.path)!r} is damaged: its config.json or its model is not what was written "
-            f"({what}); restore it from a copy"
+            f"run={str(run.path)!r} is damaged: its config.json or its model is not what was "
+            f"written ({what}); restore it from a copy"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sklearn.base import ClassifierMixin, clone
 
@@ -31,13 +31,14 @@ MACHINE = "machine"  # the folder within a run that holds the machine, itself a 
 
 @estimator
 class FineTunedClassifier(ClassifierMixin, Trained):
-    """A classifier that starts as a Boltzmann machine's mean field and is trained by backpropagation.
+    """A classifier that starts as a Boltzmann machine's mean field and is trained by
+    backpropagation.
 
     The machine's posterior of a row is unrolled into a network: h¹ = σ(W¹ᵀv + W²q² + b¹),
-    h² = σ(W²ᵀh¹ + b²), … with q the mean-field means of the hidden layers above the first, appended to
-    the input, then a softmax over the classes. At the start h¹, h², … are the machine's own posterior
-    means; all weights, each copy by itself, then follow the gradient of the cross-entropy. Rows without
-    a label (NaN, None or ``missing_label``) are left out.
+    h² = σ(W²ᵀh¹ + b²), … with q the mean-field means of the hidden layers above the first, appended
+    to the input, then a softmax over the classes. At the start h¹, h², … are the machine's own
+    posterior means; all weights, each copy by itself, then follow the gradient of the
+    cross-entropy. Rows without a label (NaN, None or ``missing_label``) are left out.
 
     Attributes
     ----------
@@ -57,13 +58,14 @@ class FineTunedClassifier(ClassifierMixin, Trained):
 
     Examples
     --------
-    >>>     >>> from equilibria import DBM, FineTunedClassifier
+    >>> import numpy as np
+    >>> from equilibria import DBM, FineTunedClassifier
     >>> from equilibria.data import bars_and_stripes
     >>> X = bars_and_stripes(3)
     >>> y = np.where(X[:, 0] > 0, "lit", "dark")
     >>> machine = DBM(hidden=(8, 4), steps=50, pretrain_steps=20, random_state=0).fit(X)
-    >>> model = FineTunedClassifier(machine, steps=100, learning_rate=0.05, dropout=0, input_dropout=0,
-    ...                             random_state=0)
+    >>> model = FineTunedClassifier(machine, steps=100, learning_rate=0.05, dropout=0,
+    ...                             input_dropout=0, random_state=0)
     >>> model.fit(X, y).score(X, y)
     1.0
     """
@@ -71,12 +73,15 @@ class FineTunedClassifier(ClassifierMixin, Trained):
     name = "fine-tuned"
     model = Unrolled
     labels = True
-    renamed = {"adversary": "adversarial_radius", "append": "append_means"}
+    renamed: ClassVar[dict[str, str]] = {
+        "adversary": "adversarial_radius",
+        "append": "append_means",
+    }
 
     machine: Any = param(
         None,
-        "A fitted RBM or DBM, or the run folder of one: it is used as it is and stays as it is. One that "
-        "is not fitted is cloned and fitted to X first, rows without a label included.",
+        "A fitted RBM or DBM, or the run folder of one: it is used as it is and stays as it is. "
+        "One that is not fitted is cloned and fitted to X first, rows without a label included.",
         anything("an RBM or a DBM, or the run folder of a trained one"),
         positional=True,
         option=False,
@@ -99,14 +104,14 @@ class FineTunedClassifier(ClassifierMixin, Trained):
     )
     adversarial_radius: float = param(
         0.0,
-        "With it half the cost is of rows shifted by this Euclidean length in the direction that costs "
-        "most. Visible cells alone are shifted. 0 turns it off.",
+        "With it half the cost is of rows shifted by this Euclidean length in the direction that "
+        "costs most. Visible cells alone are shifted. 0 turns it off.",
         number(0),
     )
     append_means: bool = param(
         True,
-        "Whether the means of the hidden layers above the first are appended to the input, as in the "
-        "protocol of 2009; without them each layer hears only the one below.",
+        "Whether the means of the hidden layers above the first are appended to the input, as in "
+        "the protocol of 2009; without them each layer hears only the one below.",
         flag(),
     )
     weight_decay: float = param(0.0, "Of the weights; biases have none.", number(0))
@@ -122,7 +127,8 @@ class FineTunedClassifier(ClassifierMixin, Trained):
     )
 
     def __sklearn_clone__(self) -> FineTunedClassifier:
-        """A copy that is not fitted, with the same machine: scikit-learn's own way would forget that
+        """A copy that is not fitted, with the same machine: scikit-learn's own way would forget
+        that
         it was trained."""
         given = {field.name: getattr(self, field.name) for field in parameters(self)}
         return type(self)(
@@ -145,8 +151,8 @@ class FineTunedClassifier(ClassifierMixin, Trained):
         names = getattr(self, "feature_names_in_", None)
         if table.width != self.n_features_in_:
             raise ValueError(
-                f"X: {self.n_features_in_} columns came, and the machine was trained on {table.width}; "
-                "give rows like those"
+                f"X: {self.n_features_in_} columns came, and the machine was trained on "
+                f"{table.width}; give rows like those"
             )
         if table.names is not None and names is not None and list(table.names) != list(names):
             raise ValueError(
@@ -173,7 +179,7 @@ class FineTunedClassifier(ClassifierMixin, Trained):
 
     @property
     def best_validation_score_(self) -> float | None:
-        """Accuracy of the network that was kept on the held-out rows; None where there were none."""
+        """Accuracy of the network on the held-out rows; None where there were none."""
         found = [row["held_out_accuracy"] for row in self.history_ if "held_out_accuracy" in row]
         return max(found) if found else None
 
@@ -204,7 +210,8 @@ def source_of(machine: Any, device: str) -> Any:
         found = load(machine, device)
         if not hasattr(found, "chains_") or found.name == "dbn":
             raise RunError(
-                f"machine={str(machine)!r} is a run of the model {found.name!r}: expected an rbm or a dbm"
+                f"machine={str(machine)!r} is a run of the model {found.name!r}: expected an rbm "
+                "or a dbm"
             )
         return found
     machine = getattr(machine, "estimator", machine)  # out of a FrozenEstimator

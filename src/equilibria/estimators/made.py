@@ -20,7 +20,8 @@ class MADE(Estimator):
 
     References
     ----------
-    Germain, Gregor, Murray & Larochelle 2015, "MADE: masked autoencoder for distribution estimation".
+    Germain, Gregor, Murray & Larochelle 2015, "MADE: masked autoencoder for distribution
+    estimation".
 
     Examples
     --------

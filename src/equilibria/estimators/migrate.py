@@ -18,8 +18,8 @@ __all__ = ["migrated"]
 def migrated(cls: Any, run: Run) -> dict[str, Any]:
     """The configuration of a run as this version writes it; one that is so already stays as it is.
 
-    Of version 0.1.0 parameters have other names (``cls.renamed``), columns are a schema rather than a
-    table, and log Z lies in the metadata of the model. A training that 0.1.0 left half-way is
+    Of version 0.1.0 parameters have other names (``cls.renamed``), columns are a schema rather than
+    a table, and log Z lies in the metadata of the model. A training that 0.1.0 left half-way is
     refused: this version would not go on with it bit for bit.
     """
     config = dict(run.config)
@@ -27,9 +27,9 @@ def migrated(cls: Any, run: Run) -> dict[str, Any]:
         return config
     if not (run.path / "model.safetensors").exists():
         raise RunError(
-            f"run={str(run.path)!r} was begun by equilibria {config['equilibria']} and its training has "
-            "not ended; this version would go on with other draws: end it with that version, or train "
-            "again"
+            f"run={str(run.path)!r} was begun by equilibria {config['equilibria']} and its "
+            "training has not ended; this version would go on with other draws: end it with that "
+            "version, or train again"
         )
     metadata = run.load_model()[1]
     table = Table.from_json(config["schema"])

@@ -43,11 +43,12 @@ def _one_category(self: Any) -> bool:
 class NextState(Trained):
     """Predicts the next row of a sequence from the rows before it, by an RBM, a DBM or a GAN.
 
-    A Boltzmann machine has two visible layers, ``past`` (``lag`` rows side by side, the oldest first)
-    and ``future`` (the row after them), both joined to its first hidden layer. It is trained on all
-    windows of lag + 1 rows; to predict is to clamp the past and to draw the future,
-    p(x_{t+1} | x_t, …, x_{t−lag+1}). A GAN draws the future in one step, conditional on the past; where
-    a state is a picture (``picture_shape`` of one frame), the past is so many pictures beside it.
+    A Boltzmann machine has two visible layers, ``past`` (``lag`` rows side by side, the oldest
+    first) and ``future`` (the row after them), both joined to its first hidden layer. It is trained
+    on all windows of lag + 1 rows; to predict is to clamp the past and to draw the future,
+    p(x_{t+1} | x_t, …, x_{t−lag+1}). A GAN draws the future in one step, conditional on the past;
+    where a state is a picture (``picture_shape`` of one frame), the past is so many pictures beside
+    it.
 
     Attributes
     ----------
@@ -80,9 +81,9 @@ class NextState(Trained):
 
     machine: Any = param(
         None,
-        "RBM, DBM or GAN that says how to train, by default an RBM; it is not trained itself. Its kinds "
-        "are those of a state's columns, which must be one kind; to a GAN all columns are real numbers, "
-        "or grey values of known range.",
+        "RBM, DBM or GAN that says how to train, by default an RBM; it is not trained itself. Its "
+        "kinds are those of a state's columns, which must be one kind; to a GAN all columns are "
+        "real numbers, or grey values of known range.",
         anything("an RBM, a DBM or a GAN"),
         positional=True,
         option=False,
@@ -92,7 +93,8 @@ class NextState(Trained):
     )
 
     def checked(self) -> Any:
-        """A copy whose machine is checked; what the machine says of the run holds, unless said here."""
+        """A copy whose machine is checked; what the machine says of the run holds, unless said
+        here."""
         twin = super().checked()
         machine = RBM() if twin.machine is None else twin.machine
         if (
@@ -101,8 +103,8 @@ class NextState(Trained):
             or machine.name == "dbn"
         ):
             raise ValueError(
-                f"machine={machine!r}: expected an RBM, a DBM or a GAN, which can draw the future given "
-                "the past"
+                f"machine={machine!r}: expected an RBM, a DBM or a GAN, which can draw the future "
+                "given the past"
             )
         given = hasattr(machine, "condition")
         for name in ("labels", "condition") if given else ("labels", "picture_shape", "modalities"):
@@ -156,7 +158,7 @@ class NextState(Trained):
         return self.train(window_table(row, self.lag, names), rows)
 
     def proceed(self, run: Run, X: Any, y: Any) -> Any:
-        """Go on with a training; ``X`` is the sequence, or (where there were groups) its windows."""
+        """Go on with a training; ``X`` is the sequence, or its windows if it had groups."""
         if np.shape(X)[1] != self.table_.width:
             X = windows(X, self.lag)
         self.n_features_in_ = self.table_.width
@@ -205,8 +207,8 @@ class NextState(Trained):
         n : int
             How many next rows to draw.
         how : {"draw", "mode", "mean"}
-            Draws from p(next row | past); each cell's most probable value; or its conditional mean. The
-            last two need ``n=1``.
+            Draws from p(next row | past); each cell's most probable value; or its conditional mean.
+            The last two need ``n=1``.
         random_state : int, numpy generator or None
             None uses the seed of ``fit``.
         **options
@@ -252,8 +254,8 @@ class NextState(Trained):
 
         Returns
         -------
-        ndarray of shape (horizon, d), or DataFrame where ``fit`` had one; with ``n`` > 1 an ndarray of
-        shape (n, horizon, d), or a list of frames
+        ndarray of shape (horizon, d), or DataFrame where ``fit`` had one; with ``n`` > 1 an ndarray
+        of shape (n, horizon, d), or a list of frames
         """
         check_is_fitted(self)
         horizon, n = whole(1)("horizon", horizon), whole(1)("n", n)
@@ -271,10 +273,11 @@ class NextState(Trained):
 
     @available_if(_one_category)
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """log p(next state | past) after each run of ``lag`` rows of ``X``, (rows − lag + 1, states).
+        """log p(next state | past) after each run of ``lag`` rows of ``X``, (rows − lag + 1,
+        states).
 
-        By the free energies of an RBM, which are exact, or the bounds of a DBM. The states are in the
-        order of ``classes_``.
+        By the free energies of an RBM, which are exact, or the bounds of a DBM. The states are in
+        the order of ``classes_``.
         """
         check_is_fitted(self)
         rows = self.row_.encode(self.validated(X), torch.float64)
@@ -300,8 +303,8 @@ class NextState(Trained):
     def _long_enough(self, rows: Tensor) -> Tensor:
         if len(rows) < self.lag:
             raise ValueError(
-                f"X has {len(rows)} rows: a prediction looks at the last lag={self.lag}; give at least "
-                "so many"
+                f"X has {len(rows)} rows: a prediction looks at the last lag={self.lag}; give at "
+                "least so many"
             )
         return rows
 

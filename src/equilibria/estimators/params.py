@@ -85,7 +85,7 @@ def _with_former_names(init: Callable[..., None], renamed: Mapping[str, str]) ->
 
 
 def parameters(cls: Any) -> list[dataclasses.Field[Any]]:
-    """The parameters of an estimator: positional ones first, then its own, then those it inherits."""
+    """The parameters of an estimator: positional ones, its own, then inherited ones."""
     kind = cls if isinstance(cls, type) else type(cls)
     owner: dict[str, int] = {}
     for depth, base in enumerate(kind.__mro__):

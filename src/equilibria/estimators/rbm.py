@@ -30,9 +30,9 @@ class RBM(Undirected):
     """Restricted Boltzmann machine: one visible and one hidden layer.
 
     p(v, h) ∝ exp(vᵀWh + b·v + c·h) for binary data, trained by persistent (or plain) contrastive
-    divergence with the centred gradient. It takes the place of scikit-learn's ``BernoulliRBM`` (same
-    parameter names, ``transform``, ``partial_fit``, ``gibbs``), and adds a real log-likelihood,
-    samples, real-valued and categorical data.
+    divergence with the centred gradient. It takes the place of scikit-learn's ``BernoulliRBM``
+    (same parameter names, ``transform``, ``partial_fit``, ``gibbs``), and adds a real
+    log-likelihood, samples, real-valued and categorical data.
 
     Attributes
     ----------
@@ -73,8 +73,9 @@ class RBM(Undirected):
     )
     posterior_sweeps: int = param(
         0,
-        "Where cells or labels are missing, so many Gibbs sweeps over them follow mean field in each "
-        "update, so that what is learnt is the likelihood of what was observed rather than a bound.",
+        "Where cells or labels are missing, so many Gibbs sweeps over them follow mean field in "
+        "each update, so that what is learnt is the likelihood of what was observed rather than a "
+        "bound.",
         whole(0),
     )
 
@@ -96,8 +97,8 @@ class RBM(Undirected):
     def gibbs(self, v: Any, random_state: RandomState = None) -> Any:
         """One Gibbs step from ``v``: hidden units drawn, then new visible ones, shape of ``v``.
 
-        Without ``random_state`` each call draws anew, so that calling it again and again is a Markov
-        chain.
+        Without ``random_state`` each call draws anew, so that calling it again and again is a
+        Markov chain.
         """
         check_is_fitted(self)
         rows = self.validated(v)

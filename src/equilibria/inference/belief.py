@@ -93,10 +93,11 @@ class Belief(Model):
         return {name: torch.cat([parts[name], x]) if kept else x for name, x in fresh.items()}
 
     def log_prob_bound(self, x: Tensor, stream: Stream, samples: int = 1) -> Tensor:
-        """The variational lower bound on log p(x) + log Z, (rows,); importance-weighted if asked for.
+        """The variational lower bound on log p(x) + log Z, (rows,); importance-weighted if asked
+        for.
 
-        The draws of the hidden layers are keyed by the row's content: a row has the same bound in any
-        company. With one hidden layer nothing is drawn, and it is log p(x) + log Z itself.
+        The draws of the hidden layers are keyed by the row's content: a row has the same bound in
+        any company. With one hidden layer nothing is drawn, and it is log p(x) + log Z itself.
         """
         network, draws = self.network, samples * self.importance
         if network.exact:

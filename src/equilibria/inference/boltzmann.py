@@ -1,4 +1,4 @@
-"""Boltzmann machines as models over encoded rows: the visible layers side by side, the label last."""
+"""Boltzmann machines as models over encoded rows: visible layers side by side, the label last."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class BoltzmannModel(Model):
     visible : sequence of str
         Its visible layers in the order of an encoded row. A layer ``"label"`` stands behind them.
     grey : sequence of str
-        Binary layers whose data were probabilities: samples of these are the means of the last sweep.
+        Binary layers whose data were probabilities: samples of these are the means of the last
+        sweep.
     betas, chains : int
         Temperatures and runs of annealing, where log Z is not enumerated.
     tempered : bool
@@ -119,8 +120,8 @@ class BoltzmannModel(Model):
     ) -> Tensor:
         """Block Gibbs sampling from the training's chains, ``sweeps`` sweeps each.
 
-        Rows beyond the number of chains, and all rows where there are none, start from fresh chains,
-        cooled from the base rates: every row is a chain of its own.
+        Rows beyond the number of chains, and all rows where there are none, start from fresh
+        chains, cooled from the base rates: every row is a chain of its own.
         """
         clamp = {} if given is None else self.clamp(given.to(self.dtype))
         state = self.states(n, stream.child("first"))
@@ -172,8 +173,8 @@ class BoltzmannModel(Model):
         """log Z: enumerated where the smaller side can be, else by annealing from both sides.
 
         Forward annealing starts at the base rates, reverse annealing at the training's chains after
-        another thousand sweeps; the larger estimate, by which likelihoods are smaller, is the value.
-        Without persistent chains there is the forward side alone.
+        another thousand sweeps; the larger estimate, by which likelihoods are smaller, is the
+        value. Without persistent chains there is the forward side alone.
         """
         betas, chains = betas or self.betas, chains or self.chains
         how: dict[str, Any] = {"betas": betas, "chains": chains, "random_state": stream}
@@ -204,7 +205,8 @@ class BoltzmannModel(Model):
             f"Weights of {len(strongest)} units of {first[0]} to {name}",
             "pictures",
             weights[strongest],
-            "Each picture is what one unit looks for; the units with the largest weights are shown.",
+            "Each picture is what one unit looks for; the units with the largest weights are "
+            "shown.",
         )
 
 

@@ -77,7 +77,8 @@ def stack_of(machine: BoltzmannMachine) -> list[str]:
 def posterior_inputs(
     machine: BoltzmannMachine, values: Tensor, steps: int, append: bool = True
 ) -> Tensor:
-    """[s(v), q², …, q^L]: visible signals, and mean-field means of the hidden layers above the first.
+    """[s(v), q², …, q^L]: visible signals, and mean-field means of the hidden layers above the
+    first.
 
     All rows take ``steps`` updates of both sides, so that a row's input does not depend on the rows
     beside it. Without ``append`` the signals are all.

@@ -2,7 +2,8 @@
 
 A model is a module over encoded rows (:class:`~equilibria.data.Table` makes them). It does not know
 how it is trained, nor what a DataFrame is. Every model draws samples; what else it offers is read
-off its methods by :func:`capabilities`, and nothing outside a model's own file asks what class it is.
+off its methods by :func:`capabilities`, and nothing outside a model's own file asks what class it
+is.
 
 ==================  ======================================  =====================================
 leaf of the tree    has                                     examples
@@ -53,8 +54,9 @@ class Model(nn.Module):
                           are held
     ``log_prob``          (x, given=None) → (n,) exact log-density in nats, NaN cells summed out; of
                           an unnormalised model up to ``log_normaliser``
-    ``log_prob_bound``    (x, stream, samples=1) → (n,) a lower bound, in expectation over ``stream``
-    ``objective``         (batch, stream) → (n,) what training minimises, of each row; by default
+    ``log_prob_bound``    (x, stream, samples=1) → (n,) a lower bound, in expectation over
+    ``stream`` ``objective``         (batch, stream) → (n,) what training minimises, of each row; by
+    default
                           minus one of the two above
     ``log_normaliser``    (stream, progress=None) → :class:`~equilibria.numbers.Measure` of log Z
     ``transition``        (x, stream) → (n, d) one step of a Markov chain whose law is the model's
@@ -64,8 +66,9 @@ class Model(nn.Module):
     ``features``          (x) → (rows, k) a representation
     ====================  ==========================================================================
 
-    At most one of ``log_prob`` and ``log_prob_bound`` is there: it says what a score is. An instance
-    that lacks what its class has (a machine without a label layer) sets that method to None.
+    At most one of ``log_prob`` and ``log_prob_bound`` is there: it says what a score is. An
+    instance that lacks what its class has (a machine without a label layer) sets that method to
+    None.
 
     Examples
     --------

@@ -69,8 +69,8 @@ class Graph:
         Of the label layer, which is joined to the top; 0 for none.
     modalities : bool
         Whether each visible layer has hidden layers of its own below a common top (Srivastava &
-        Salakhutdinov 2012). A layer of one variable has none and is joined to the top: its bias says
-        all there is to say about one variable alone, so layers between would learn nothing.
+        Salakhutdinov 2012). A layer of one variable has none and is joined to the top: its bias
+        says all there is to say about one variable alone, so layers between would learn nothing.
     """
 
     visible: tuple[Any, ...]
@@ -171,7 +171,8 @@ def prepare(machine: BoltzmannMachine, rows: Rows) -> None:
 
 
 def refuse_unaffordable(how: Any, size: int, widths: Sequence[int], name: str) -> None:
-    """Refuse widths and chains that memory cannot hold: weights with gradient, velocity and average;
+    """Refuse widths and chains that memory cannot hold: weights with gradient, velocity and
+    average;
     the units of all chains."""
     joints = sum(a * b for a, b in itertools.pairwise((size, *widths)))
     affordable(name, getattr(how, name), 4.0 * joints)
@@ -355,12 +356,12 @@ def pretraining(
     """One stage for each pair of neighbouring levels, then the machine is put together.
 
     A level is a set of layers that are trained together: the visible layers, the first hidden layer
-    (of each modality), and so on to the top. Neighbouring levels make an RBM. In the whole machine a
-    hidden layer is driven from both sides, so each of these RBMs feels the other side by replicas of
-    itself: with c replicas above, the first RBM's hidden layer feels its input 1 + c times, of which
-    one stays and c are replaced by the next RBM. One is the protocol of Salakhutdinov & Hinton
-    (2009), in which each side does half of the work; two, which become two halves of the top layer
-    with the same weights, let the top do two thirds of it (Hinton & Salakhutdinov 2012).
+    (of each modality), and so on to the top. Neighbouring levels make an RBM. In the whole machine
+    a hidden layer is driven from both sides, so each of these RBMs feels the other side by replicas
+    of itself: with c replicas above, the first RBM's hidden layer feels its input 1 + c times, of
+    which one stays and c are replaced by the next RBM. One is the protocol of Salakhutdinov &
+    Hinton (2009), in which each side does half of the work; two, which become two halves of the top
+    layer with the same weights, let the top do two thirds of it (Hinton & Salakhutdinov 2012).
     """
     stack = _Stack(model.machine, graph, how.top_replication)
     stream, steps = rows.stream.child("pretraining"), how.pretrain_steps

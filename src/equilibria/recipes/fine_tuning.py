@@ -65,8 +65,8 @@ def _labelled(model: Unrolled, rows: Rows, held: bool) -> tuple[Tensor, Tensor]:
     known = (codes >= 0).nonzero()[0]
     if not len(known):
         raise ValueError(
-            f"y: none of the {len(codes)} rows {'held out' if held else 'to train on'} has a label; "
-            "give more labels, or leave validation_fraction out"
+            f"y: none of the {len(codes)} rows {'held out' if held else 'to train on'} has a "
+            "label; give more labels, or leave validation_fraction out"
         )
     encoded = rows.table.encode(take(values, known), model.machine.dtype)
     inputs = model.inputs(encoded.to(rows.device))

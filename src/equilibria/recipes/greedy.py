@@ -1,4 +1,4 @@
-"""How a deep belief network is trained: each pair of neighbouring layers in turn, from the data up."""
+"""How a deep belief network is trained: pairs of neighbouring layers, from the data up."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ class _Begin:
         settle_game(self.game, Batch(features), stream.child("settle"), self.rows.shard[0])
 
     def _start(self, rates: Tensor, rows: int) -> None:
-        """Base rates, biases and weights: the layer below upside down where the widths allow it, which
+        """Base rates, biases and weights: the layer below upside down where the widths allow it,
+        which
         begins with the likelihood that was reached (Hinton, Osindero & Teh 2006)."""
         machine = self.model.network.machine(self.i)
         lower = self.model.network.machine(self.i - 1)
