@@ -245,6 +245,12 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             )
         return table.with_labels(LabelCoding.infer(y, self.missing_label))
 
+    def preview(self, X: Any, y: Any = None) -> Table:
+        """What ``fit`` would take the columns for; nothing is trained."""
+        twin = self.checked()
+        X, y, _ = twin._opened(X, y)
+        return twin.tabulate(twin._validated(X), y)
+
     def _opened(self, X: Any, y: Any) -> tuple[Any, Any, Any]:
         """Rows, labels and origin; a ``Data`` brings all of them, and what is known of its values."""
         if not hasattr(X, "digest"):
