@@ -54,7 +54,8 @@ class Check:
     accept : callable
         value → the value as Python's own type, or None where it is refused.
     kind : type
-        What one entry is on the command line: ``int``, ``float``, ``str`` or ``bool``.
+        What one entry is on the command line: ``int``, ``float``, ``str``, ``bool``, or ``object``
+        for a word, columns or a mapping.
     options : tuple of str
         The values that there are, where they are few.
     many : bool
@@ -155,7 +156,7 @@ def optional(check: Check) -> Check:
 
 def anything(expected: str = "anything") -> Check:
     """No check here: the value is checked where the data are known."""
-    return Check(expected, lambda value: value, optional=True)
+    return Check(expected, lambda value: value, object, optional=True)
 
 
 def folder() -> Check:

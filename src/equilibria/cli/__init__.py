@@ -1,4 +1,4 @@
-"""The command line. Nothing heavy is imported before a command needs it, so that ``equilibria --help`` answers at once."""
+"""The command line. Nothing heavy is imported before a command needs it: ``--help`` is quick."""
 
 from equilibria.cli.app import main
 

@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from equilibria import __version__
-from equilibria.cli import train, use
-from equilibria.cli.console import complain, one_sentence
-from equilibria.errors import DivergedError
+from equilibria.cli import commands
+from equilibria.errors import DivergedError, TrainingInterrupted
 
 __all__ = ["main"]
 
-_PLAIN: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
-_WIDE = {"max_content_width": 120}
+_PLAIN: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"max_content_width": 100},
+}
 
 
-class _TrainFirst(TyperGroup):
+class _InOrder(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands, key=lambda name: name != "train")
 
 
-app = typer.Typer(cls=_TrainFirst, context_settings=_WIDE, **_PLAIN)
-models = typer.Typer(context_settings=_WIDE, **_PLAIN)
+app = typer.Typer(cls=_InOrder, **_PLAIN)
+models = typer.Typer(**_PLAIN)
 app.add_typer(models, name="train", help="Train a model on data, into a run folder.")
-for command in (train.resume, use.sample, use.score, use.fill, use.predict, use.evaluate, use.report, use.models, use.data, use.demo):
-    app.command(context_settings=_WIDE)(command)
+for command in commands.COMMANDS:
+    app.command(context_settings=_PLAIN["context_settings"])(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0 when all went well, 1 when training diverged, 2 for bad input of any kind (one sentence on standard error says what is wrong),
-    128 + signal when training was stopped by one. Any other exception is a bug and keeps its traceback.
+    0 when all went well, 1 when training diverged, 2 for bad input of any kind (one sentence on
+    standard error says what is wrong), 128 + signal when work was stopped by one. Any other
+    exception is a bug and keeps its traceback.
 
     Parameters
     ----------
@@ -46,23 +51,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Examples
     --------
     >>> main(["--version"])
-    equilibria 0.1.0
+    equilibria 0.2.0
     0
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if words[0] == "train":
-        train.register(models)
+        commands.register(models)
     try:
         return int(app(words, prog_name="equilibria", standalone_mode=False) or 0)
     except typer.TyperException as error:
         text = error.format_message()
-        complain(f"{text[0].lower()}{text[1:].rstrip('.')} (see equilibria {_asked_for(words)}--help)")
+        path = "".join(f"{word} " for word in _command(words)[1])
+        _complain(f"{text[0].lower()}{text[1:].rstrip('.')} (see equilibria {path}--help)")
     except (ValueError, OSError) as error:
-        complain(one_sentence(error, _spelling(words)))
+        _complain(one_sentence(error, _spelling(words)))
     except DivergedError as error:
-        complain(one_sentence(error, _spelling(words)))
+        _complain(one_sentence(error, _spelling(words)))
         return 1
+    except TrainingInterrupted as stopped:
+        _complain(str(stopped))
+        return 128 + stopped.signal
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("stopped")
+        return 130
     return 2
+
+
+def _complain(sentence: str) -> None:
+    """A line on standard error, in one process of each machine: one machine alone may be wrong."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"equilibria: {sentence}", file=sys.stderr, flush=True)
 
 
 def _version(wanted: bool) -> None:
@@ -73,9 +91,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def describe(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print it and end."),
+    ] = False,
 ) -> None:
-    """Deep generative models that are trained to an equilibrium: Boltzmann machines and adversarial networks."""
+    """Deep generative models that are trained to an equilibrium: Boltzmann machines, GANs and more."""
 
 
 def _command(words: Sequence[str]) -> tuple[Any, list[str]]:
@@ -89,10 +110,26 @@ def _command(words: Sequence[str]) -> tuple[Any, list[str]]:
     return command, path
 
 
-def _asked_for(words: Sequence[str]) -> str:
-    return "".join(f"{word} " for word in _command(words)[1])
-
-
 def _spelling(words: Sequence[str]) -> dict[str, str]:
     """How the command line spells what Python calls ``name``: ``--option`` or ARGUMENT."""
-    return {p.name: p.opts[0] if p.opts[0].startswith("-") else p.metavar or p.name for p in _command(words)[0].params}
+    known = _command(words)[0].params
+    return {
+        p.name: p.opts[0] if p.opts[0].startswith("-") else p.metavar or p.name for p in known
+    }
+
+
+def one_sentence(error: BaseException, spelling: Mapping[str, str]) -> str:
+    """The message of an error on one line, with arguments spelled as on the command line.
+
+    Examples
+    --------
+    >>> one_sentence(ValueError("n_iter=0: expected 1 or more"), {"n_iter": "--n-iter"})
+    '--n-iter=0: expected 1 or more'
+    """
+    import re
+
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename} cannot be used: {error.strerror}"
+    text = re.sub(r"=\(([\d., -]+)\)", lambda tuple_: "=" + tuple_[1].replace(" ", ""), text)
+    return re.sub(r"\b[a-z_]+(?==)", lambda name: spelling.get(name[0], name[0]), text)

@@ -97,6 +97,8 @@ class Data:
         What to call it.
     density : GaussianMixture or None
         The distribution the data were drawn from, where it is known.
+    source : dict or None
+        How :func:`load` was asked for them; None where they were not loaded.
     """
 
     values: Any
@@ -107,6 +109,7 @@ class Data:
     high: float | None = None
     name: str = "data"
     density: GaussianMixture | None = None
+    source: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -114,6 +117,22 @@ class Data:
     def array(self) -> np.ndarray:
         """The values as one array; of a frame Python objects, None where missing, or numbers."""
         return _as_array(self.values) if is_frame(self.values) else self.values
+
+    def frame(self) -> Any:
+        """The values as ``fit`` takes them: a DataFrame where columns have names, else the array."""
+        if self.columns is None or is_frame(self.values):
+            return self.values
+        import pandas as pd
+
+        return pd.DataFrame(self.values, columns=list(self.columns))
+
+    @property
+    def origin(self) -> dict[str, Any] | None:
+        """What is needed to load the same rows again, with their SHA-256; a run folder keeps it."""
+        if self.source is None:
+            return None
+        columns = None if self.columns is None else list(self.columns)
+        return {**self.source, "columns": columns, "digest": self.digest()}
 
     def digest(self) -> str:
         """SHA-256 (hex) of values and labels with their types and shapes."""
@@ -132,10 +151,10 @@ class Data:
         return digest.hexdigest()
 
     def rows(self, chosen: np.ndarray) -> Data:
-        """Some rows, with everything else as it is; copies, of a memory map too."""
+        """Some rows, with all but their source as it is; copies, of a memory map too."""
         values = self.values.iloc[chosen] if is_frame(self.values) else self.values[chosen]
         labels = None if self.labels is None else self.labels[chosen]
-        return dataclasses.replace(self, values=values, labels=labels)
+        return dataclasses.replace(self, values=values, labels=labels, source=None)
 
 
 def load(
@@ -172,6 +191,17 @@ def load(
     """
     if split not in SPLITS:
         raise ValueError(f"split={split!r}: expected 'train', 'test' or 'all'")
+    how = {"size": size, "colour": colour, "label": label, "text": text}
+    named = isinstance(source, str) and source in _BUILT_IN
+    where = str(source) if named else str(Path(source).expanduser().resolve())
+    found = _loaded(source, split, size, colour, label, text)
+    held_out = None if named else 0
+    return dataclasses.replace(
+        found, source={"source": where, "split": split, **how, "held_out": held_out}
+    )
+
+
+def _loaded(source: Any, split: str, size: Any, colour: str, label: str | None, text: bool) -> Data:
     pictures = {"size": size, "colour": colour if colour != "grey" else None}
     table = {"label": label, "text": text or None}
     if isinstance(source, str) and source in _BUILT_IN:
@@ -246,7 +276,10 @@ def divide(data: Data, share: float, seed: int = 0) -> tuple[Data, Data]:
         )
     held = np.zeros(n, dtype=bool)
     held[Stream(seed).child("held out").permutation(n)[:count].numpy()] = True
-    return data.rows(~held), data.rows(held)
+    train, source = data.rows(~held), data.source
+    if source is not None:
+        source = {**source, "held_out": share, "seed": seed}
+    return dataclasses.replace(train, source=source), data.rows(held)
 
 
 # ---------------------------------------------------------------------- built-in sets

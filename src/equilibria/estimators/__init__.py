@@ -27,13 +27,13 @@ def all_estimators() -> dict[str, Any]:
     return found
 
 
-def load(path: str | Path, device: str | None = None) -> Any:
+def load(path: str | Path | Run, device: str | None = None) -> Any:
     """The fitted estimator of a run folder.
 
     Parameters
     ----------
-    path : str or Path
-        The run folder.
+    path : str, Path or Run
+        The run folder, or one that is open already.
     device : str, optional
         Where torch computes, if not where it was trained.
 
@@ -43,13 +43,12 @@ def load(path: str | Path, device: str | None = None) -> Any:
         When the folder is missing, foreign, damaged, or its training has not ended (see
         :func:`resume`).
     """
-    run = Run.open(path)
+    run = path if isinstance(path, Run) else Run.open(path)
     return _class_of(run).from_run(run, device)
 
 
-def resume(path: str | Path, X: Any, y: Any = None) -> Any:
-    """Go on with a run that was stopped, from its last good checkpoint, and return the fitted
-    estimator.
+def resume(path: str | Path | Run, X: Any, y: Any = None) -> Any:
+    """Go on with a run that was stopped, from its last good checkpoint; the fitted estimator.
 
     The result is bit for bit what the run would have given without the stop, on the same build and
     device. ``X`` and ``y`` are the data that the run was started with.
@@ -59,7 +58,7 @@ def resume(path: str | Path, X: Any, y: Any = None) -> Any:
     equilibria.errors.RunError
         When the folder cannot be used.
     """
-    run = Run.open(path)
+    run = path if isinstance(path, Run) else Run.open(path)
     return _class_of(run).go_on(run, X, y)
 
 

@@ -225,6 +225,15 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             )
         return table.with_labels(LabelCoding.infer(y, self.missing_label))
 
+    def preview(self, X: Any, y: Any = None) -> Table:
+        """What ``fit`` would take the columns for; nothing is trained."""
+        return self.checked().previewed(X, y)
+
+    def previewed(self, X: Any, y: Any) -> Table:
+        """The same of this very estimator, whose parameters have been checked."""
+        X, y, _ = self.opened(X, y)
+        return self.tabulate(self.validated(X, reset=True), y)
+
     def opened(self, X: Any, y: Any) -> tuple[Any, Any, Any]:
         """Rows, labels and origin; a ``Data`` brings them, with range and picture shape."""
         if not hasattr(X, "digest"):

@@ -24,7 +24,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 from equilibria.check import Check
 
-__all__ = ["estimator", "param", "parameters"]
+__all__ = ["estimator", "param", "parameters", "spelled"]
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -93,6 +93,19 @@ def parameters(cls: Any) -> list[dataclasses.Field[Any]]:
             owner.setdefault(name, depth)
     fields = [field for field in dataclasses.fields(cls) if field.init]
     return sorted(fields, key=lambda field: (bool(field.kw_only), owner[field.name]))
+
+
+def spelled(value: Any) -> str:
+    """A value as the command line writes it.
+
+    >>> spelled((5, 3)), spelled({"age": "real", 3: "binary"}), spelled(None)
+    ('5,3', 'age=real,3=binary', 'none')
+    """
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={entry}" for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
 
 
 def _documented(field: dataclasses.Field[Any]) -> str:

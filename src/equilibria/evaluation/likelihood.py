@@ -245,13 +245,17 @@ def free_energy_gap(model: Any, train: Any, held_out: Any, **how: Any) -> Measur
     0.0
     """
     found = [row_bounds(model, rows, **how) for rows in (train, held_out)]
-    seen, unseen = (part.values for part in found)
-    for name, rows in (("train", seen), ("held_out", unseen)):
-        whole(2)(f"rows of {name}", len(rows))
-    error = math.sqrt(seen.var(ddof=1) / len(seen) + unseen.var(ddof=1) / len(unseen))
     kind = "free energy" if found[0].exact else "variational free energy"
+    return gap(found[0].values, found[1].values, f"{kind} gap, nats")
+
+
+def gap(seen: Any, unseen: Any, name: str) -> Measure:
+    """How much better training rows ``seen`` score than held-out ``unseen``, in nats, (rows,) each."""
+    for what, rows in (("train", seen), ("held_out", unseen)):
+        whole(2)(f"rows of {what}", len(rows))
+    error = math.sqrt(seen.var(ddof=1) / len(seen) + unseen.var(ddof=1) / len(unseen))
     return Measure(
-        f"{kind} gap, nats",
+        name,
         float(seen.mean() - unseen.mean()),
         n=len(unseen),
         chance=1.96 * error,

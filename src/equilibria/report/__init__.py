@@ -1,1 +1,1 @@
-"""From run folders to pages: where a run's data came from, what it is worth, what it looks like."""
+"""From run folders to a page: what a run is worth, what it looks like, how to make it again."""

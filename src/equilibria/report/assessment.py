@@ -1,290 +1,328 @@
-"""What a finished run is worth, measured on rows it did not see, and kept in the run folder as ``evaluation.json``."""
+"""What a finished run is worth on rows it did not see, kept in its folder as ``evaluation.json``."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from equilibria import check
 from equilibria.data import Data, binarise
-from equilibria.data.columns import missing_cells
+from equilibria.data.rows import fixed_draw
 from equilibria.errors import RunError
 from equilibria.estimators import load
-from equilibria.evaluation import Coverage, memorisation, modes, two_sample
+from equilibria.evaluation import (
+    PIXELS,
+    Coverage,
+    Features,
+    frechet,
+    kernel,
+    memorisation,
+    modes,
+    network_features,
+    prdc,
+    two_sample,
+)
+from equilibria.evaluation.likelihood import gap
+from equilibria.evaluation.statistics import wilson
 from equilibria.numbers import Measure
 from equilibria.random import Stream
-from equilibria.report.likeness import comparable, has_classes, likeness, listed
-from equilibria.training.files import replace_file
-from equilibria.training.origin import run_data
+from equilibria.training import durable
+from equilibria.training.origin import Parts, run_data
 from equilibria.training.run import Run
 
-__all__ = ["CLASS_SHARE", "FILE", "assess", "read", "remarks"]
+__all__ = ["CLASS_SHARE", "FILE", "View", "assess", "has_classes", "read", "rows_for", "some"]
 
 FILE = "evaluation.json"
 CLASS_SHARE = "share of samples in class "
-_HELD_OUT_ROWS = 2000
-_TRAINING_ROWS = 20_000  # a copy of a training row is found only among the rows that are looked at
-_MODE_SAMPLES = 2500  # the published protocol
-_MEMORISATION = "training rows among the nearest real rows"
-_RENAMED = {"samples": "n", "floor": "chance", "best": "ideal", "features": "method", "caveat": "note"}  # since 0.1.0
+HELD_OUT_ROWS = 2000
+TRAINING_ROWS = 20_000  # a copy of a training row is found only among the rows that are compared
+MODE_SAMPLES = 2500  # the published protocol
+FEWEST = 40  # held-out rows, below which no distance is measured
+MOST_CLASSES = 100  # labels with more values are taken for numbers, not for classes
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Case:
-    """A model and the rows to judge it by.
+def assess(run: str | Path | Run, *, samples: int = 1000) -> list[Measure]:
+    """Measure the model of a finished run, and write ``evaluation.json`` into its folder.
 
-    ``train`` is as many of the training rows as ``held_out`` has, ``all_train`` as many of their ``total`` as are looked at;
-    ``unseen`` tells whether the held-out rows were not trained on.
-    """
-
-    model: Any
-    all_train: Data
-    train: Data
-    held_out: Data
-    unseen: bool
-    total: int
-    stream: Stream
-
-
-def assess(path: str | Path, *, samples: int = 1000) -> list[Measure]:
-    """Measure the model of a finished run, the most important number first, and write ``evaluation.json`` into its folder.
-
-    A model with a likelihood is scored on held-out and on as many training rows; the samples of every model are looked at for
-    missing modes (where the density of the data is known) and classes (where the data have labels), told from held-out rows
-    by a classifier, and searched for copies of training rows. Those of a model without a likelihood are also set beside held-out rows by
-    Fréchet and kernel distances, precision, recall, density and coverage, through a network trained on the classes where there are any. At
-    most 2,000 held-out and 20,000 training rows are used. The same run gives the same numbers, and runs on the same data are measured
-    on the same rows.
+    A model with a density is scored on held-out rows and on as many training rows; one that predicts
+    classes is judged by those of the held-out rows. Samples are looked at for missing modes (where
+    the density of the data is known) and classes (where rows have labels), told from held-out rows
+    by a classifier, set beside them by Fréchet and kernel distances, precision, recall, density and
+    coverage, and searched for copies of training rows. At most 2,000 held-out and 20,000 training
+    rows are used. The same run gives the same numbers, and runs on the same data are measured on the
+    same rows.
 
     Parameters
     ----------
-    path : str or Path
+    run : path or Run
         The run folder.
     samples : int
         How many samples to draw, at least 4.
 
-    Returns
-    -------
-    list of Measure
-
     Raises
     ------
-    RunError
-        When the folder is no finished run, does not say where its data came from, or cannot be written.
-    ValueError
-        For a bad ``samples``, or data that can no longer be loaded.
+    equilibria.errors.RunError
+        When the folder is no finished run, does not say where its data came from, or cannot be
+        written.
     """
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 4:
-        raise ValueError(f"samples={samples!r}: expected a whole number, 4 or more")
-    run = Run.open(path)
-    case = _case(load(path), *run_data(run))
-    drawn = case.model.sample(samples, random_state=case.stream.child("samples"))
-    all_train, held_out = (_complete(data) for data in (case.all_train, case.held_out))
-    beside = dataclasses.replace(case, all_train=all_train, held_out=held_out)  # samples have no gaps
-    gaps = len(case.held_out) - len(beside.held_out)
-    alike = [*_told_apart(beside, drawn, gaps), *_likeness(beside, drawn), *_copying(beside, drawn)]
-    results = [*_likelihood(case), *_modes(case), *_coverage(beside, drawn), *alike]
-    _write(run.path / FILE, results)
-    return results
+    samples = check.whole(4)("samples", samples)
+    folder = run if isinstance(run, Run) else Run.open(run)
+    case = Case(load(folder), run_data(folder))
+    found = [*_likelihood(case), *_classified(case)]
+    if "sample" in case.model.capabilities_:
+        drawn = case.model.sample(samples, random_state=case.stream.child("samples"))
+        found += [*_modes(case), *_of_samples(case, drawn)]
+    _write(folder.path / FILE, found)
+    return found
 
 
-def read(path: str | Path) -> list[Measure]:
-    """What :func:`assess` wrote into the run folder ``path``.
-
-    Raises
-    ------
-    RunError
-        When the folder is no run, has not been evaluated, or the file is damaged.
-    """
-    file = Run.open(path).path / FILE
+def read(run: str | Path | Run) -> list[Measure]:
+    """What :func:`assess` wrote into a run folder; what version 0.1.0 wrote is read too."""
+    folder = run if isinstance(run, Run) else Run.open(run)
+    file = folder.path / FILE
+    how = f"equilibria evaluate {folder.path}"
     try:
         entries = json.loads(file.read_bytes())
-        return [_measure(entry) for entry in entries]
+        return [Measure.from_json({k: v for k, v in one.items() if k != "type"}) for one in entries]
     except FileNotFoundError as error:
-        raise RunError(f"run={str(path)!r} has not been evaluated yet: equilibria evaluate {path}") from error
+        where = f"run={str(folder.path)!r}"
+        raise RunError(f"{where} has not been evaluated yet: {how}") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunError(f"{file} is damaged ({error!r}): make it anew with equilibria evaluate {path}") from error
+        raise RunError(f"{file} is damaged ({error!r}): make it anew with {how}") from error
 
 
-def remarks(results: Sequence[Measure]) -> list[str]:
-    """What the numbers say about trust, as sentences.
-
-    Examples
-    --------
-    >>> remarks([Measure("classes found", 8, n=1000, ideal=10)])
-    ['The samples miss 2 of 10 classes.']
-    """
-    sentences = []
-    for result in results:
-        if result.name in ("C2ST accuracy", "accuracy at telling samples from real rows"):
-            sentences.append(_accuracy(result))
-        elif result.name.endswith(" found") and result.ideal is not None:
-            sentences.append(_found(result.name.removesuffix(" found"), int(result.value), int(result.ideal)))
-        elif result.name.endswith("free energy gap, nats") and result.chance is not None:
-            sentences.append(_gap(result.value, result.chance))
-        elif result.name.endswith(_MEMORISATION):
-            sentences += [said for said in (result.warning, result.note) if said]
-        else:
-            sentences += _share_remarks(result)
-    return sentences
+def _write(file: Path, found: list[Measure]) -> None:
+    text = json.dumps([one.to_json() for one in found], indent=1, allow_nan=False) + "\n"
+    try:
+        durable.replace(file, text.encode())
+    except OSError as error:
+        advice = "free some space, or see that you may write there"
+        raise RunError(f"{file} could not be written ({error}): {advice}") from error
 
 
-def _found(what: str, found: int, total: int) -> str:
-    if found < total:
-        return f"The samples miss {total - found} of {total} {what}."
-    return f"All {total} {what} are found among the samples."
+# ---------------------------------------------------------------------- rows
 
 
-def _gap(value: float, floor: float) -> str:
-    if value > floor:
-        return f"It fits training rows better than held-out ones, by {value:.2f} nats a row: it overfits to that degree."
-    return "It fits training rows no better than held-out ones, beyond what chance may give: no sign of overfitting."
+def rows_for(model: Any, data: Data) -> Any:
+    """The rows of a data set as a model was given its own: a frame in its order, or an array."""
+    if data.columns is None or model.table_.names is None:
+        return data.array()
+    return model.table_.match(data.frame())
 
 
-def _share_remarks(measure: Measure) -> list[str]:
-    """Of precision and coverage, where they fall short of a perfect sampler's beyond chance and by a tenth."""
-    what = {"precision": "samples have a real row near them", "coverage": "real rows have a sample near them"}
-    near = next((sentence for name, sentence in what.items() if measure.name.startswith(name)), None)
-    if near is None or measure.high is None or measure.ideal is None or max(measure.high, measure.value / 0.9) >= measure.ideal:
-        return []
-    meaning = "samples are not like the data" if measure.name.startswith("precision") else "parts of the data are missing among the samples"
-    return [f"Only {100 * measure.value:.0f} % of the {near}, where a perfect sampler reaches {100 * measure.ideal:.0f} %: {meaning}."]
-
-
-def _accuracy(estimate: Measure) -> str:
-    share = f"{100 * estimate.value:.0f} % of samples and real rows are told apart by a random forest, where 50 % would be chance"
-    if estimate.low is not None and estimate.low <= 0.5:
-        return f"{share}: it sees no difference."
-    return f"{share}: the samples are not yet as the data are." if estimate.value > 0.75 else f"{share}."
-
-
-# ---------------------------------------------------------------- what is measured
-
-
-def _case(model: Any, train: Data, test: Data) -> _Case:
-    stream = Stream(0).child("assessment")
-    held_out = _some(test, _HELD_OUT_ROWS, stream.child("held out"))
-    return _Case(
-        model,
-        all_train=_some(train, _TRAINING_ROWS, stream.child("all training")),
-        train=_some(train, len(held_out), stream.child("training")),
-        held_out=held_out,
-        unseen=train is not test,
-        total=len(train),
-        stream=stream,
-    )
-
-
-def _some(data: Data, most: int, stream: Stream) -> Data:
+def some(data: Data, most: int, stream: Stream) -> Data:
     """A random choice of rows, in their order."""
     if len(data) <= most:
         return data
-    return _chosen(data, np.sort(stream.permutation(len(data))[:most].numpy()))
+    return data.rows(np.sort(stream.permutation(len(data))[:most].numpy()))
 
 
-def _complete(data: Data) -> Data:
-    """The rows without a gap."""
-    torn = np.logical_or.reduce([missing_cells(column) for column in data.values.T])
-    return _chosen(data, ~torn) if torn.any() else data
+def has_classes(data: Data) -> bool:
+    """Whether rows have labels, none missing, that are classes rather than numbers."""
+    labels = data.labels
+    if labels is None or labels.dtype.kind not in "biufU":
+        return False
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        return False
+    counts = np.unique(labels, return_counts=True)[1]
+    return 2 <= len(counts) <= MOST_CLASSES and bool(counts.min() >= 2)
 
 
-def _chosen(data: Data, rows: np.ndarray) -> Data:
-    return dataclasses.replace(data, values=data.values[rows], labels=None if data.labels is None else data.labels[rows])
+class Case:
+    """A model and rows to judge it by: held-out ones, as many training rows, and more of these."""
+
+    def __init__(self, model: Any, parts: Parts):
+        self.model, self.parts, self.unseen = model, parts, parts.unseen
+        self.stream = Stream(0).child("assessment")
+        self.held_out = some(parts.test, HELD_OUT_ROWS, self.stream.child("held out"))
+        self.train = some(parts.train, len(self.held_out), self.stream.child("training"))
+        self.more = some(parts.train, TRAINING_ROWS, self.stream.child("all training"))
 
 
-def _likelihood(case: _Case) -> list[Measure]:
-    """log p on held-out rows, on training rows, the gap between them, and log Z."""
-    model = case.model
-    if not hasattr(model, "log_likelihood"):
+@dataclasses.dataclass(frozen=True, eq=False)
+class View:
+    """Rows and samples as numbers, in which like is compared with like.
+
+    A model of grey values is one of binary rows. Some draw binary rows: then all rows are made
+    binary by a draw. Some give means, which look like grey rows but are smoother than any: where
+    that would tell them apart (``sharp``), both are made binary.
+
+    Attributes
+    ----------
+    rows : callable
+        (rows, sharp) → encoded rows, float64.
+    samples : callable
+        The same for samples of the model.
+    note : str
+        Which of the cases it is.
+    """
+
+    rows: Callable[[Any, bool], np.ndarray]
+    samples: Callable[[Any, bool], np.ndarray]
+    note: str = ""
+
+    @classmethod
+    def of(cls, model: Any, drawn: Any) -> View:
+        """The view that suits a model and its samples."""
+        table, how = model.table_, model.settings_.binarise
+        if not table.grey or how is None:
+            plain = _encoder(model)
+            return cls(plain, plain)
+        grey = table.grey_columns
+        values = table.encode(drawn, torch.float64)
+        cells = values if grey is None else values[:, grey]
+        means = not bool(((cells == 0) | (cells == 1)).all())
+        stream = Stream(0).child("assessment", "binarise")
+
+        def rows(X: Any, sharp: bool) -> np.ndarray:
+            binary = sharp or not means
+            return fixed_draw(table, X, how if binary else None, model.stream).numpy()
+
+        def samples(X: Any, sharp: bool) -> np.ndarray:
+            encoded = table.encode(X, torch.float64)
+            if not means or not sharp:
+                return encoded.numpy()
+            kept = torch.zeros_like(encoded, dtype=torch.bool) if grey is None else ~grey
+            return encoded.where(kept, binarise(encoded, "resample", stream)).numpy()
+
+        if means:
+            return cls(rows, samples, "Samples are the model's means, beside grey rows.")
+        return cls(rows, samples, "Samples are binary, and rows were made so by a draw each.")
+
+
+def _encoder(model: Any) -> Callable[[Any, bool], np.ndarray]:
+    return lambda X, sharp: model.table_.encode(X, torch.float64).numpy()
+
+
+# ---------------------------------------------------------------------- what is measured
+
+
+def _likelihood(case: Case) -> list[Measure]:
+    """log p of held-out rows and of training rows, the gap between them, and log Z."""
+    model, found = case.model, list[Measure]()
+    if "score" not in model.capabilities_:
         return []
-    results: list[Measure] = []
+    scores = {}
     for rows, what in ((case.held_out, "held-out rows"), (case.train, "training rows")):
         if len(rows) >= 2 and (case.unseen or what == "training rows"):
-            estimate = model.log_likelihood(rows.values)
-            results.append(_as_measure(estimate, f"{estimate.name} of {what}, nats"))
-    if case.unseen and len(case.held_out) >= 2:
-        results.append(model._gap(case.train.values, case.held_out.values))  # of the very rows scored above
-    return [*results, _as_measure(model.log_partition_, "log Z, nats")]
+            X = rows_for(model, rows)
+            one = model.log_likelihood(X)
+            found.append(one.replace(name=f"{one.name} of {what}, nats"))
+            scores[what] = model.score_samples(X)
+    normalised = "normaliser" not in model.capabilities_
+    if len(scores) == 2:
+        kind = "variational free energy" if "bound" in model.capabilities_ else "free energy"
+        kind = "log-likelihood" if normalised else kind
+        found.append(gap(scores["training rows"], scores["held-out rows"], f"{kind} gap, nats"))
+    return found if normalised else [*found, model.log_partition_.replace(name="log Z, nats")]
 
 
-def _modes(case: _Case) -> list[Measure]:
-    density = case.held_out.density
+def _classified(case: Case) -> list[Measure]:
+    """The share of rows whose class a classifying model finds."""
+    labels = case.held_out.labels
+    if "classify" not in case.model.capabilities_ or labels is None:
+        return []
+    known = case.model.table_.labels.encode(labels)
+    found = case.model.predict_proba(rows_for(case.model, case.held_out)).argmax(1)
+    n, right = int((known >= 0).sum()), int(((found == known) & (known >= 0)).sum())
+    if not n:
+        return []
+    low, high = wilson(right, n)
+    note = "" if case.unseen else "Nothing was held out: these are training rows."
+    return [Measure("accuracy of predicted classes", right / n, low, high, n=n, ideal=1.0, note=note)]
+
+
+def _modes(case: Case) -> list[Measure]:
+    """Modes found, where the density of the data is known."""
+    density = case.parts.test.density
     if density is None:
         return []
-    return listed(modes(case.model.sample(_MODE_SAMPLES, random_state=case.stream.child("modes")), density))
+    drawn = case.model.sample(MODE_SAMPLES, random_state=case.stream.child("modes"))
+    return _listed(modes(np.asarray(drawn, dtype=float), density))
 
 
-def _coverage(case: _Case, drawn: np.ndarray) -> list[Measure]:
-    """Which classes the samples cover, and each one's share for a chart; nothing where labels are missing or are no classes."""
-    train, test = case.all_train, case.held_out
-    if not has_classes(train) or not len(test):
+def _of_samples(case: Case, drawn: Any) -> list[Measure]:
+    """Samples beside rows: classes, a two-sample test, quality, copies."""
+    view, model = View.of(case.model, drawn), case.model
+    held, more = (_complete(view, model, data) for data in (case.held_out, case.more))
+    fake, sharp = view.samples(drawn, False), view.samples(drawn, True)
+    found = _coverage(case, held, more, fake)
+    if len(held[0]) >= 4:
+        notes = [view.note.replace("beside grey rows", "made binary like the rows")]
+        if not case.unseen:
+            notes.append("Nothing was held out, so copies of training rows pass for real.")
+        gaps = len(case.held_out) - len(held[0])
+        if gaps:
+            notes.append(f"{gaps} of {len(case.held_out)} rows have gaps and are left out.")
+        test = two_sample(_complete(view, model, case.held_out, True)[0], sharp)
+        found.append(_noted(test, *notes))
+    if not case.unseen or not min(len(held[0]), len(more[0])):
+        return found
+    found += [_noted(one, view.note) for one in _quality(model, more, held, fake)]
+    notes = [view.note]
+    if len(case.more) < len(case.parts.train):
+        counts = f"{len(case.more):,} of {len(case.parts.train):,}"
+        notes.append(f"Only {counts} training rows were compared.")
+    copies = memorisation(fake, more[0], held[0])
+    return [*found, *_listed(_noted(copies, *notes))]
+
+
+Labelled = tuple[np.ndarray, np.ndarray | None]
+
+
+def _complete(view: View, model: Any, data: Data, sharp: bool = False) -> Labelled:
+    """Rows without a gap, encoded, and their labels."""
+    values = view.rows(rows_for(model, data), sharp)
+    whole = ~np.isnan(values).any(axis=1)
+    return values[whole], data.labels[whole] if has_classes(data) and data.labels is not None else None
+
+
+def _coverage(case: Case, held: Labelled, more: Labelled, fake: np.ndarray) -> list[Measure]:
+    """Which classes the samples cover, and each one's share for a chart."""
+    if more[1] is None or len(np.unique(more[1])) < 2 or not len(held[0]):
         return []
-    judged_by = (comparable(case.model, test.values), test.labels) if case.unseen and test.labels is not None else (None, None)
-    coverage = Coverage.fit(comparable(case.model, train.values), train.labels, *judged_by)
-    samples = comparable(case.model, drawn)
-    found, counts = coverage.measure(samples), coverage.counts(samples)[0]
-    table = zip(coverage.classes, counts / counts.sum(), coverage.frequencies, strict=True)
-    shares = (Measure(f"{CLASS_SHARE}{c}", float(s), n=found.n, method=found.method, ideal=float(p)) for c, s, p in table)
-    return [*listed(found), *shares]
+    judged = held if case.unseen and held[1] is not None else (None, None)
+    coverage = Coverage.fit(*more, *judged)
+    found, counts = coverage.measure(fake), coverage.counts(fake)[0]
+    shares = zip(coverage.classes, counts / counts.sum(), coverage.frequencies, strict=True)
+    how: dict[str, Any] = {"n": found.n, "method": found.method}
+    bars = [Measure(f"{CLASS_SHARE}{c}", float(s), ideal=float(p), **how) for c, s, p in shares]
+    return [*_listed(found), *bars]
 
 
-def _likeness(case: _Case, drawn: np.ndarray) -> list[Measure]:
-    if hasattr(case.model, "log_likelihood") or not case.unseen:
+def _quality(model: Any, more: Labelled, held: Labelled, fake: np.ndarray) -> list[Measure]:
+    """Distances and neighbours through features; of a Fréchet distance more rows than features."""
+    real = held[0]
+    if len(real) < FEWEST or 2 * len(fake) < FEWEST:
         return []
-    return list(likeness(case.model, case.all_train, case.held_out, drawn))
+    features = _features(model, more, held)
+    seen = features(fake)
+    if not np.ptp(seen, axis=0).any() or not np.ptp(features(real), axis=0).any():
+        return []  # all alike: nothing to measure distances by
+    wide = min(len(real) // 2, len(fake)) <= seen.shape[1]
+    first = [] if wide else [frechet(real, fake, features)]
+    return [*first, kernel(real, fake, features), *_listed(prdc(real, fake, features))]
 
 
-def _told_apart(case: _Case, drawn: np.ndarray, gaps: int) -> list[Measure]:
-    model, real = case.model, case.held_out.values
-    if len(real) < 4:
-        return []
-    if getattr(model, "grey_", False) and model.binarise is not None:
-        # The model is one of binary rows: grey means would be told from grey rows by their smoothness alone.
-        fake = binarise(model.schema_.encode(drawn), "resample", case.stream.child("binarise"))
-        estimate = two_sample(model._binary(real), fake)
-    else:
-        estimate = two_sample(comparable(model, real), comparable(model, drawn))
-    note = "" if case.unseen else " Nothing was held out, so copies of training rows pass for real."
-    note += f" {gaps} of {gaps + len(real)} rows have gaps and are left out." if gaps else ""
-    return [estimate.replace(note=f"{estimate.note}{note}")]
+def _features(model: Any, more: Labelled, held: Labelled) -> Features:
+    """A network trained on the classes of the data; the columns where there are none."""
+    table = model.table_
+    if more[1] is None or held[1] is None:
+        return dataclasses.replace(PIXELS, name="pixels" if table.shape else "encoded columns")
+    shape = table.shape if table.shape and np.prod(table.shape) == table.size else None
+    return network_features(more[0], more[1], held[0], held[1], shape)
 
 
-def _copying(case: _Case, drawn: np.ndarray) -> list[Measure]:
-    if not case.unseen or not min(len(case.all_train), len(case.held_out)):
-        return []
-    rows = (comparable(case.model, values) for values in (drawn, case.all_train.values, case.held_out.values))
-    found = memorisation(*rows)
-    compared = "" if len(case.all_train) == case.total else f" Only {len(case.all_train):,} of {case.total:,} training rows were compared."
-    return listed(found.replace(note=f"{found.note}{compared}".strip()))
+def _noted(found: Measure, *notes: str) -> Measure:
+    return found.replace(note=" ".join(note for note in (found.note, *notes) if note))
 
 
-# ---------------------------------------------------------------- the file
-
-
-def _write(file: Path, results: Sequence[Measure]) -> None:
-    entries = [result.to_json() for result in results]
-    try:
-        replace_file(file, (json.dumps(entries, indent=1, allow_nan=False) + "\n").encode())
-    except OSError as error:
-        raise RunError(f"{file} could not be written ({error}): free some space, or see that you may write there") from error
-
-
-def _measure(entry: dict[str, Any]) -> Measure:
-    """One entry of the file; those of version 0.1.0 have a type and other names."""
-    if "type" not in entry:
-        return Measure.from_json(entry)
-    named = {_RENAMED.get(name, name): value for name, value in entry.items() if name != "type"}
-    if named.get("warning"):
-        named["note"] = named.get("note", "").removeprefix(named["warning"]).strip()
-    return Measure.from_json(named)
-
-
-def _as_measure(estimate: Any, name: str) -> Measure:
-    """What a model says of its likelihood, by another name."""
-    if isinstance(estimate, Measure):
-        return estimate.replace(name=name)
-    return _measure({"type": "estimate", **estimate.to_json(), "name": name})
+def _listed(found: Measure) -> list[Measure]:
+    """A measure and its parts, one by one."""
+    return [found.replace(parts=()), *found.parts]

@@ -1,135 +1,173 @@
-"""The pictures of one run: samples beside real examples, what its hidden units see, samples while it trained."""
+"""What is to be looked at rather than read: samples beside data, inside the model, over time."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
 import numpy as np
+import torch
 
 from equilibria.data import Data
-from equilibria.data.columns import missing_cells
+from equilibria.data.kind import missing_cells
+from equilibria.evaluation.statistics import nearest_row
+from equilibria.models.model import Panel
 from equilibria.random import Stream
-from equilibria.report import figures, pixels
-from equilibria.report.assessment import CLASS_SHARE
-from equilibria.report.story import Story
+from equilibria.report import charts
+from equilibria.report.assessment import CLASS_SHARE, View, rows_for, some
+from equilibria.report.summary import Summary
 
 __all__ = ["curves", "pictures"]
 
-_PICTURES, _POINTS, _COLUMNS = 64, 2000, 30
+_PICTURES, _NEAREST, _ROWS, _COLUMNS = 64, 16, 2000, 30
+_CHAINS, _STEPS = 8, 8
 
 
-def pictures(story: Story) -> str:
-    """Everything of a run that is to be looked at rather than read, except its curves."""
-    schema, panels, columns = story.model.schema_, list[str](), ""
-    if not hasattr(story.model, "sample"):
-        return _over_time(story)
-    if schema.categories is None and schema.shape is not None:
-        panels = _samples_beside_examples(story)
-    elif schema.categories is None and story.test is not None and story.train is not None:
-        if schema.width == 2:
-            panels = [_cloud(story, story.test)]
-        else:
-            columns = _columns(story, story.test)
-    return _grid("What it has learnt", [*panels, *_class_bars(story)]) + columns + _filters(story) + _over_time(story)
+def pictures(summary: Summary) -> str:
+    """Everything of a run that is to be looked at, except its curves."""
+    model, columns, panels = summary.model, "", list[str]()
+    if "sample" in model.capabilities_:
+        real = None if summary.parts is None else _some(summary.parts.test, _ROWS)
+        drawn = model.sample(_PICTURES if model.table_.shape else _ROWS)
+        if model.table_.shape is not None:
+            panels = [*_samples(summary, drawn, real), *_nearest(summary, drawn)]
+        elif real is not None and model.table_.width == 2 and not model.table_.text:
+            panels = [_cloud(summary, drawn, real)]
+        elif real is not None:
+            columns = _columns(model, drawn, real)
+    inside = [_drawn(model, panel) for panel in _inside(summary)]
+    over_time = charts.strip(sorted((summary.run.path / "samples").glob("*.png")))
+    return (
+        charts.grid("What it has learnt", [*panels, *_class_bars(summary)])
+        + columns
+        + charts.grid("Inside the model", inside)
+        + charts.grid("Samples while it trained", over_time, kind="strip")
+    )
 
 
-def curves(story: Story) -> str:
+def curves(summary: Summary) -> str:
     """How the measures went while it trained."""
-    note, panels = figures.curves(story.history)
-    return _grid("How it was trained", panels, note)
+    note, panels = charts.curves(summary.history)
+    return charts.grid("How it was trained", panels, note)
 
 
-def _grid(title: str, panels: Sequence[str], note: str = "", kind: str = "grid") -> str:
-    if not panels:
-        return ""
-    below = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<h3>{escape(title)}</h3>{below}<div class="{kind}">{"".join(panels)}</div>'
+def _some(data: Data, most: int) -> Data:
+    """The same random rows for every model of the same data."""
+    return some(data, most, Stream(0).child("report"))
 
 
-def _samples_beside_examples(story: Story) -> list[str]:
-    model, real = story.model, None if story.test is None else _some(story.test.values, _PICTURES)
-    samples = model.sample(_PICTURES)
-    shape, low, high = model.schema_.shape, model.schema_.low, model.schema_.high
-    if low is None or high is None:
-        ends = samples if real is None else real
-        low, high = float(ends.min()), float(ends.max()) or 1.0
-    panels = [pixels.examples(pixels.greys(samples, shape, low, high), "Samples of the model", _origin_of_samples(model))]
-    if real is not None:
-        unseen = "Never shown to the model." if story.test is not story.train else "The model was trained on these: nothing was held out."
-        panels.append(pixels.examples(pixels.greys(real, shape, low, high), "Real examples", unseen))
-    return panels
+# ---------------------------------------------------------------------- samples
 
 
-def _origin_of_samples(model: Any) -> str:
-    if not hasattr(model, "machine_"):
-        return "Fresh noise through the generator; not selected."
-    sweeps = inspect.signature(model.sample).parameters["sweeps"].default
-    grey = " Greys are probabilities, those of the last step." if model.grey_ else ""
-    return f"{sweeps} Gibbs sweeps {'from the chains of the training' if model.chains_ else 'from the base rates'}; not selected.{grey}"
+def _samples(summary: Summary, drawn: Any, real: Data | None) -> Iterator[str]:
+    table = summary.model.table_
+    note = View.of(summary.model, drawn).note.partition(",")[0].rstrip(".")
+    caption = f"Not selected. {note}." if note else "Not selected."
+    yield charts.tiles(charts.as_pictures(table, drawn), "Samples of the model", caption)
+    if real is not None and summary.parts is not None:
+        shown = charts.as_pictures(table, rows_for(summary.model, _some(real, _PICTURES)))
+        unseen = "The model was trained on these: nothing was held out."
+        unseen = "Never shown to the model." if summary.parts.unseen else unseen
+        yield charts.tiles(shown, "Real examples", unseen)
 
 
-def _cloud(story: Story, real: Data) -> str:
-    names = story.model.schema_.columns or real.columns or ("first column", "second column")
-    return figures.scatter(_some(real.values, _POINTS), story.model.sample(_POINTS), names)
+def _nearest(summary: Summary, drawn: Any) -> Iterator[str]:
+    """Samples above the training rows nearest to them."""
+    if summary.parts is None:
+        return
+    model, train = summary.model, _some(summary.parts.train, 10 * _ROWS)
+    chosen = drawn.iloc[:_NEAREST] if hasattr(drawn, "iloc") else drawn[:_NEAREST]
+    rows, view = rows_for(model, train), View.of(model, drawn)
+    seen = view.rows(rows, False)
+    whole = np.flatnonzero(~np.isnan(seen).any(1))
+    if not len(whole):
+        return
+    places = whole[nearest_row(view.samples(chosen, False), seen[whole])[0]]
+    near = rows.iloc[places] if hasattr(rows, "iloc") else rows[places]
+    both = [charts.as_pictures(model.table_, part) for part in (chosen, near)]
+    half = _NEAREST // 2
+    order = [part[i : i + half] for i in (0, half) for part in both]
+    caption = "Each sample, and below it the training row nearest to it."
+    yield charts.tiles(np.concatenate(order), "Nearest training rows", caption, columns=half)
 
 
-def _class_bars(story: Story) -> list[str]:
-    shares = {
-        result.name.removeprefix(CLASS_SHARE): (result.value, result.ideal)
-        for result in story.results or ()
-        if result.name.startswith(CLASS_SHARE) and result.ideal is not None
-    }
-    return [figures.class_shares(shares)] if shares else []
+def _cloud(summary: Summary, drawn: Any, real: Data) -> str:
+    names = real.columns or ("first column", "second column")
+    rows = np.asarray(rows_for(summary.model, real), dtype=float)
+    return charts.scatter(rows, np.asarray(drawn, dtype=float), names)
 
 
-def _columns(story: Story, test: Data) -> str:
-    """Mean and standard deviation of each column, of real rows and of samples, where rows are no pictures."""
-    real, samples = np.asarray(_some(test.values, _POINTS)), np.asarray(story.model.sample(_POINTS))
-    names = story.model.schema_.columns or test.columns or [f"column {i}" for i in range(real.shape[1])]
+def _columns(model: Any, drawn: Any, real: Data) -> str:
+    """Mean and standard deviation of each column, of real rows and of samples."""
+    both = [np.asarray(rows, dtype=object) for rows in (rows_for(model, real), drawn)]
+    names = model.table_.names or real.columns or range(model.table_.width)
     rows = "".join(
-        f'<tr><th scope="row">{escape(str(name))}</th><td>{_spread(real[:, i])}</td><td>{_spread(samples[:, i])}</td></tr>'
+        f'<tr><th scope="row">{escape(str(name))}</th>'
+        + "".join(f"<td>{_spread(table[:, i])}</td>" for table in both)
+        + "</tr>"
         for i, name in enumerate(names[:_COLUMNS])
     )
-    more = f"<p>{len(names) - _COLUMNS} more columns are not shown.</p>" if len(names) > _COLUMNS else ""
+    hidden = len(names) - _COLUMNS
+    more = f"<p>{hidden} more columns are not shown.</p>" if hidden > 0 else ""
     head = "<thead><tr><th>Column</th><th>Real rows</th><th>Samples</th></tr></thead>"
-    return f"<h3>Column by column: mean ± standard deviation, or the commonest value</h3><table>{head}<tbody>{rows}</tbody></table>{more}"
+    title = "Column by column: mean ± standard deviation, or the commonest value"
+    return f"<h3>{title}</h3><table>{head}<tbody>{rows}</tbody></table>{more}"
 
 
 def _spread(values: np.ndarray) -> str:
-    """Mean and deviation of a column's numbers; of text the commonest and its share."""
+    """Mean and deviation of a column's numbers; of anything else the commonest and its share."""
     known = values[~missing_cells(values)]
-    if known.dtype == object and any(isinstance(cell, str) for cell in known):
-        texts, counts = np.unique(known.astype(str), return_counts=True)
-        return f"{escape(str(texts[counts.argmax()]))}, {100 * counts.max() / counts.sum():.0f} %"
-    numbers = known.astype(float)
-    return f"{numbers.mean():.4g} ± {numbers.std():.3g}" if len(numbers) else "none"
+    if not len(known):
+        return "none"
+    if all(isinstance(cell, int | float | np.number) for cell in known):
+        numbers = known.astype(float)
+        return f"{numbers.mean():.4g} ± {numbers.std():.3g}"
+    texts, counts = np.unique(known.astype(str), return_counts=True)
+    return f"{escape(str(texts[counts.argmax()]))}, {100 * counts.max() / counts.sum():.0f} %"
 
 
-def _filters(story: Story) -> str:
-    """The weights of the first hidden layer; of a layer above it, their product with the weights in between."""
-    model = story.model
-    if not hasattr(model, "machine_") or model.schema_.shape is None or model.schema_.categories is not None:
-        return ""
-    panels, product, shape = [], np.eye(model.schema_.size), model.schema_.shape
-    stack = getattr(model, "network_", model.machine_)
-    for depth, (below, above) in enumerate(stack.edges, 1):
-        product = product @ stack.weight[f"{below}-{above}"].detach().cpu().double().numpy()
-        if depth == 1:
-            panels.append(pixels.filters(product, shape, "Filters of the first hidden layer", "Each unit's weights to the pixels."))
-        else:
-            chain = "".join(f"W{i}" for i in range(1, depth + 1))
-            what = f"{chain}: what a unit would add to the pixels if the layers between were linear, which they are not."
-            panels.append(pixels.filters(product, shape, f"Linear back-projection of hidden layer {depth}", what))
-    return _grid("What its hidden units see", panels)
+def _class_bars(summary: Summary) -> Iterator[str]:
+    """Each class's share of the samples, beside its share of the training rows."""
+    shares = {
+        one.name.removeprefix(CLASS_SHARE): (100 * one.value, 100 * one.ideal)
+        for one in summary.results or ()
+        if one.name.startswith(CLASS_SHARE) and one.ideal is not None
+    }
+    if shares:
+        caption = "As seen by a classifier that was fitted on real rows."
+        series = ("samples", "training rows")
+        yield charts.bars("Classes among the samples", shares, caption, series, "share, %")
 
 
-def _over_time(story: Story) -> str:
-    return _grid("Samples while it trained", pixels.strip(sorted((story.run.path / "samples").glob("*.png"))), kind="strip")
+# ---------------------------------------------------------------------- inside the model
 
 
-def _some(values: np.ndarray, most: int) -> np.ndarray:
-    """The same random rows for every model of the same data."""
-    return np.asarray(values[Stream(0).child("report").permutation(len(values))[:most].numpy()])
+def _inside(summary: Summary) -> Iterator[Panel]:
+    """What the model has to show, and its Markov chain from real rows where it is one."""
+    model = summary.model
+    yield from model.model_.panels(model.table_)
+    if summary.parts is None:
+        return
+    if "chain" in model.capabilities_ and model.table_.shape is not None:
+        rows = rows_for(model, _some(summary.parts.test, _CHAINS))
+        states = [model.table_.encode(rows).nan_to_num(0.0).to(model.device)]
+        stream = Stream(0).child("report", "chain")
+        with torch.no_grad():
+            for i in range(_STEPS - 1):
+                states.append(model.model_.transition(states[-1], stream.child(i)))
+        values = torch.stack(states, 1).flatten(0, 1)
+        note = "Each line is a chain that begins at a real example, one step a picture."
+        yield Panel("Its Markov chain", "pictures", values, note)
+
+
+def _drawn(model: Any, panel: Panel) -> str:
+    if panel.kind == "bars":
+        return charts.bars(panel.title, panel.values, panel.note)
+    if panel.kind == "curve":
+        return charts.curve(panel.title, panel.values, panel.note)
+    values = torch.as_tensor(panel.values).detach().cpu()[:, : model.table_.size]
+    if bool((values < 0).any()):
+        shown = values.double().numpy().reshape(len(values), *model.table_.shape)
+        return charts.signed(shown if shown.ndim == 3 else shown.mean(-1), panel.title, panel.note)
+    return charts.tiles(model.table_.pictures(values), panel.title, panel.note)

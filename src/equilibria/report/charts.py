@@ -1,0 +1,416 @@
+"""Charts and pictures, each a piece of HTML that needs no other file.
+
+Charts are inline SVGs in the colour of the page's own text, so that they can be read on a light and
+on a dark page; one is about as wide as a phone, so that its lettering keeps its size there. Pictures
+are PNGs in data URIs.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from PIL import Image
+
+from equilibria.data import picture_grid
+
+__all__ = [
+    "as_pictures",
+    "bars",
+    "curve",
+    "curves",
+    "framed",
+    "grid",
+    "scatter",
+    "signed",
+    "strip",
+    "tiles",
+]
+
+BLUE, ORANGE = "#2f7fc1", "#d2601a"  # told apart by colour-blind eyes, 3 : 1 against white and black
+INK = "#010203"  # stands for the page's text colour
+_WIDTH, _HEIGHT = 350, 220  # pixels
+_INKED = (
+    "text.color",
+    "axes.edgecolor",
+    "axes.labelcolor",
+    "xtick.color",
+    "ytick.color",
+    "grid.color",
+)
+_STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: it can be selected, and read aloud
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 11,
+    **{f"{axis}tick.labelsize": 11 for axis in "xy"},
+    **dict.fromkeys(_INKED, INK),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.15,
+    "grid.linewidth": 0.8,
+}
+_KNOWN: tuple[tuple[str, str, dict[str, str], str], ...] = (
+    (
+        "Reconstruction error",
+        "squared error per variable",
+        {"reconstruction": ""},
+        "Of the visible means given the hidden ones: not the likelihood.",
+    ),
+    (
+        "Energy contrast",
+        "E(data) − E(chains), nats",
+        {"contrast": ""},
+        "A surrogate for the likelihood: it should settle, not fall.",
+    ),
+    (
+        "Mean-field change",
+        "probability",
+        {"mean_field_change": ""},
+        "The largest move of the last update in a step: small once mean field has settled.",
+    ),
+    (
+        "Dead hidden units",
+        "share of units",
+        {"dead_units": ""},
+        "Always off or always on in a batch.",
+    ),
+    (
+        "What the model pays",
+        "cost, nats a row",
+        {"model_cost": "", "cost": ""},
+        "Minus the log-likelihood of a batch, or minus its bound.",
+    ),
+    (
+        "What each player pays",
+        "cost, nats",
+        {"critic_cost": "critic", "generator_cost": "generator"},
+        "At an equilibrium they are level; neither need fall.",
+    ),
+    (
+        "The critic's logits",
+        "mean logit, nats",
+        {"real_logit": "real rows", "fake_logit": "generated rows"},
+        "Above 0 the critic takes a row for real.",
+    ),
+    (
+        "The critic's accuracy",
+        "share of right answers",
+        {"accuracy": ""},
+        "At 0.5 (dotted) the critic can only guess; near 1 the generator learns little.",
+    ),
+)
+"""Title, unit, measures with their names in a key, and how to read it; others are drawn plainly."""
+_REFERENCE = {"accuracy": 0.5}
+_NO_MEASURE = ("step", "stage", "stage_step", "seconds")
+
+
+def framed(content: str, title: str, caption: str = "") -> str:
+    """A ``<figure>`` of some HTML under a title and above a caption, both plain text."""
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f"<figure><h4>{escape(title)}</h4>{content}{below}</figure>"
+
+
+def grid(title: str, figures: Sequence[str], note: str = "", kind: str = "grid") -> str:
+    """A heading over figures side by side; nothing where there are none."""
+    if not figures:
+        return ""
+    below = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<h3>{escape(title)}</h3>{below}<div class="{kind}">{"".join(figures)}</div>'
+
+
+# ---------------------------------------------------------------------- pictures
+
+
+def as_pictures(table: Any, rows: Any, shape: Sequence[int] | None = None) -> np.ndarray:
+    """Rows in the data's own scale as pictures (n, height, width[, 3]) in [0, 1].
+
+    White is the largest value that the data can have, where that is known, else the largest here.
+    """
+    values = np.asarray(rows, dtype=np.float64)
+    layer = table.layers[0]
+    low = float(values.min()) if layer.low is None else layer.low
+    high = float(values.max()) if layer.high is None else layer.high
+    scaled = ((values - low) / ((high - low) or 1.0)).clip(0, 1)
+    return scaled.reshape(len(values), *(shape or table.shape))
+
+
+def tiles(pictures: np.ndarray, title: str, caption: str = "", columns: int = 8) -> str:
+    """A grid of pictures in [0, 1]."""
+    image = _image(picture_grid(pictures, min(columns, len(pictures))), f"{title}: {len(pictures)}")
+    return framed(image, title, caption)
+
+
+def signed(values: np.ndarray, title: str, caption: str = "") -> str:
+    """Pictures (n, height, width) of numbers of both signs: blue below 0, white, red above.
+
+    Examples
+    --------
+    >>> signed(np.eye(4).reshape(4, 2, 2), "Weights").startswith("<figure><h4>Weights</h4><img ")
+    True
+    """
+    scale = float(np.quantile(np.abs(values), 0.995)) or 1.0
+    shade = (values / scale).clip(-1, 1) / 2 + 0.5
+    coloured = matplotlib.colormaps["RdBu_r"](shade)[..., :3]
+    text = f"{caption} Red is positive, white 0, blue negative, to ±{scale:.2g}.".strip()
+    return tiles(coloured, title, text)
+
+
+def strip(files: Sequence[Path]) -> list[str]:
+    """Sample pictures saved while training: the first, the middle and the last of their steps."""
+    steps = {}
+    for file in files:
+        if match := re.fullmatch(r"(.+)-(\d+)", file.stem):
+            steps[file] = int(match[2]), match[1].replace("-", " ")
+    ordered = sorted(steps, key=lambda file: steps[file])
+    chosen = dict.fromkeys(ordered[i] for i in (0, len(ordered) // 2, -1)) if ordered else {}
+    found = []
+    for file in chosen:
+        step, stage = steps[file]
+        title = f"After {step:,} steps ({stage})"
+        with Image.open(file) as picture:
+            image = _image(np.asarray(picture.convert("RGB")), f"Samples after {step:,} steps", 260)
+        found.append(framed(image, title))
+    return found
+
+
+def _image(pixels: np.ndarray, alt: str, width: int = 340) -> str:
+    """An ``<img>`` with each pixel enlarged to a whole number of them, up to about ``width``."""
+    zoom = max(1, round(width / pixels.shape[1]))
+    buffer = io.BytesIO()
+    size = pixels.shape[1] * zoom, pixels.shape[0] * zoom
+    picture = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
+    picture.save(buffer, "PNG", optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    style = f"max-width:{max(width, 200)}px"
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}" style="{style}">'
+
+
+# ---------------------------------------------------------------------- curves
+
+
+def curves(history: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """How to read the curves, and one for each measure in the rows of ``metrics.jsonl``.
+
+    Examples
+    --------
+    >>> rows = [{"step": i, "stage": "play", "accuracy": 0.5} for i in (1, 2)]
+    >>> curves(rows)[1][0].startswith("<figure><h4>The critic&#x27;s accuracy</h4><svg ")
+    True
+    """
+    known = {name for _, _, lines, _ in _KNOWN for name in lines}
+    present = dict.fromkeys(name for row in history for name in row if name not in _NO_MEASURE)
+    rest = [(name.replace("_", " "), "value", {name: ""}, "") for name in present]
+    rest = [panel for panel in rest if not known & panel[2].keys()]
+    panels = [panel for panel in _KNOWN if any(name in present for name in panel[2])]
+    return _legend(history), [_logged(history, *panel) for panel in [*panels, *rest]]
+
+
+def _legend(history: Sequence[Mapping[str, Any]]) -> str:
+    stages = _stages(history)
+    named = ", ".join(f"{a} {stage}" for a, stage in zip(ascii_uppercase, stages, strict=False))
+    bold = "Where measurements are noisy, the bold line averages neighbouring ones."
+    return f"Stages: {named}. {bold}" if len(stages) > 1 else bold
+
+
+def _logged(
+    history: Sequence[Mapping[str, Any]],
+    title: str,
+    unit: str,
+    lines: Mapping[str, str],
+    note: str,
+) -> str:
+    """A curve of measures that were logged, stage by stage."""
+    stages, seen = _stages(history), []
+    with _drawing():
+        figure, axes = _axes(unit, "step (update of the parameters)")
+        for name, colour in zip(lines, (BLUE, ORANGE), strict=False):
+            for stage in stages:
+                rows = [row for row in history if str(row.get("stage")) == stage and name in row]
+                points = np.array([(row["step"], row[name]) for row in rows], float)
+                points = points[np.isfinite(points).all(1)] if len(points) else points
+                if len(points):
+                    seen.append(points[:, 1])
+                    _line(axes, points, colour)
+            if name in _REFERENCE:
+                axes.axhline(_REFERENCE[name], color=INK, linestyle=":", linewidth=1.2)
+        _scale(axes, np.concatenate([*seen, []]) if seen else np.zeros(1))
+        _mark(axes, stages)
+        svg = _svg(figure, f"{title} over the steps of training")
+    keys = [
+        _key(colour, label)
+        for label, colour in zip(lines.values(), (BLUE, ORANGE), strict=False)
+        if label
+    ]
+    return framed("".join(keys) + svg, title, note)
+
+
+def _stages(history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+    """Stage → its first and last step."""
+    spans: dict[str, tuple[int, int]] = {}
+    last = 0
+    for row in history:
+        name = str(row.get("stage"))
+        spans[name] = (spans[name][0] if name in spans else last, row["step"])
+        last = row["step"]
+    return spans
+
+
+def _line(axes: Axes, points: np.ndarray, colour: str) -> None:
+    """Measurements; many of them pale, under a bold mean of neighbours."""
+    steps, values = points.T
+    window = len(values) // 15 if len(values) >= 45 else 1
+    pale = {"linewidth": 1.0, "alpha": 0.4} if window > 1 else {"linewidth": 1.6}
+    axes.plot(steps, values, color=colour, **pale)
+    if window > 1:
+        mean = np.full(window, 1 / window)
+        smooth = (np.convolve(x, mean, "valid") for x in (steps, values))
+        axes.plot(*smooth, color=colour, linewidth=2)
+
+
+def _scale(axes: Axes, values: np.ndarray) -> None:
+    """Logarithmic where the values span more than a factor of 20."""
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    if values.min() > 0 and np.quantile(values, 0.99) > 20 * np.quantile(values, 0.01):
+        axes.set_yscale("log")
+        wide = math.log10(values.max() / values.min()) > 2.5
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 3.0), numticks=8))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        return
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    if values.min() == values.max():  # not a magnified nothing
+        axes.set_ylim(min(values[0], 0.0) - 0.04, max(values[0], 1.0) + 0.04)
+
+
+def _mark(axes: Axes, stages: Mapping[str, tuple[int, int]]) -> None:
+    """Shade every other stage, and head each with its letter: names would not fit."""
+    if len(stages) < 2:
+        return
+    place: dict[str, Any] = {"ha": "center", "va": "bottom"}
+    for i, (first, last) in enumerate(list(stages.values())[: len(ascii_uppercase)]):
+        if i % 2 == 0:
+            axes.axvspan(first, last, facecolor=INK, alpha=0.07, linewidth=0)
+        middle, where = (first + last) / 2, axes.get_xaxis_transform()
+        axes.text(middle, 1.02, ascii_uppercase[i], transform=where, **place)
+
+
+# ---------------------------------------------------------------------- other charts
+
+
+def curve(title: str, values: Mapping[str, Any] | Sequence[float], caption: str = "") -> str:
+    """Numbers in their order as a line; or several, by name."""
+    named = values if isinstance(values, Mapping) else {"": values}
+    with _drawing():
+        figure, axes = _axes("value", "place")
+        for numbers, colour in zip(named.values(), (BLUE, ORANGE), strict=False):
+            axes.plot(np.asarray(numbers, dtype=float), color=colour, linewidth=1.6)
+        svg = _svg(figure, title)
+    keys = [_key(colour, name) for name, colour in zip(named, (BLUE, ORANGE), strict=False) if name]
+    return framed("".join(keys) + svg, title, caption)
+
+
+def scatter(real: np.ndarray, samples: np.ndarray, columns: Sequence[str]) -> str:
+    """Samples of two columns over real rows."""
+    with _drawing():
+        figure, axes = _axes(columns[1], columns[0], height=_WIDTH)
+        for points, colour, size in ((real, BLUE, 9.0), (samples, ORANGE, 4.0)):
+            how: dict[str, Any] = {"alpha": 0.6, "linewidths": 0, "rasterized": True}
+            axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, **how)
+        axes.set_aspect("equal", adjustable="datalim")
+        alt = f"Scatter plot of {len(samples)} samples over {len(real)} real points"
+        svg = _svg(figure, alt)
+    keys = _key(BLUE, f"{len(real):,} real points") + _key(ORANGE, f"{len(samples):,} samples")
+    return framed(keys + svg, "Samples over real points")
+
+
+def bars(
+    title: str,
+    values: Mapping[str, Any],
+    caption: str = "",
+    series: Sequence[str] = (),
+    unit: str = "value",
+) -> str:
+    """Bars by name: a number each, or one for each of two ``series``; lying where names are long."""
+    named = {str(name): np.atleast_1d(value).astype(float) for name, value in values.items()}
+    count = max(len(value) for value in named.values())
+    lying = len(named) > 12 or max(map(len, named)) > 4
+    places, width = np.arange(len(named)), 0.8 / count
+    height = max(_HEIGHT, 26 * len(named) + 60) if lying else _HEIGHT
+    with _drawing():
+        figure, axes = _axes("" if lying else unit, unit if lying else "", height=height)
+        axes.grid(visible=False, axis="y" if lying else "x")
+        for i, colour in zip(range(count), (ORANGE, BLUE), strict=False):
+            lengths, shifted = [value[i] for value in named.values()], places + (i + 0.5) * width - 0.4
+            (axes.barh if lying else axes.bar)(shifted, lengths, width, color=colour)
+        (axes.set_yticks if lying else axes.set_xticks)(places, list(named), parse_math=False)
+        if lying:
+            axes.invert_yaxis()
+        told = "; ".join(
+            f"{name}: " + ", ".join(f"{number:.3g}" for number in value)
+            for name, value in named.items()
+        )
+        svg = _svg(figure, f"{title}, {unit}{f' ({chr(44).join(series)})' if series else ''}. {told}")
+    keys = [_key(colour, name) for name, colour in zip(series, (ORANGE, BLUE), strict=False)]
+    return framed("".join(keys) + svg, title, caption)
+
+
+def _axes(ylabel: str, xlabel: str, height: int = _HEIGHT) -> tuple[Figure, Axes]:
+    size = (_WIDTH / 72, height / 72)  # an SVG has 72 units an inch
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(_short(xlabel), parse_math=False)
+    axes.set_ylabel(_short(ylabel), parse_math=False)
+    return figure, axes
+
+
+def _short(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _key(colour: str, label: str) -> str:
+    return f'<span class="key"><i style="background:{colour}"></i>{escape(label)}</span>'
+
+
+@contextlib.contextmanager
+def _drawing() -> Iterator[None]:
+    """The style of charts; a letter that the font lacks is the reader's browser's to draw."""
+    with warnings.catch_warnings(), matplotlib.rc_context(_STYLE):
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
+
+
+def _svg(figure: Figure, alt: str) -> str:
+    """Inline SVG: the same figure gives the same text, and shares no identifier with others."""
+    buffer = io.StringIO()
+    none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context({"svg.hashsalt": alt}):
+        figure.savefig(buffer, format="svg", transparent=True, dpi=144, metadata=none)
+    svg = buffer.getvalue()
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg[svg.index("<svg") :])
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg).replace(INK, "currentColor")
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert box is not None
+    head = (
+        f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {box[1]} {box[2]}" '
+        f'style="max-width:{1.3 * float(box[1]):.0f}px">'
+    )
+    return head + svg[svg.index(">") + 1 :]
