@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from equilibria.check import Check, choice, number, optional, sequence, whole, widths
 from equilibria.estimators.estimator import Estimator, plain
@@ -43,7 +43,7 @@ _PENALTIES = Check(
 class Adversarial(Estimator):
     """Base of GAN and LAPGAN: what the players are, and how they play."""
 
-    renamed = {
+    renamed: ClassVar[Mapping[str, str]] = {
         "units": "kinds",
         "payoff": "loss",
         "fade": "penalty_annealing",
@@ -54,22 +54,23 @@ class Adversarial(Estimator):
 
     hidden: tuple[int, ...] | None = param(
         None,
-        "Widths of the hidden layers of both networks, where they are perceptrons; by default three of "
-        "512 for pictures of at least 16 pixels a side, else three of 128.",
+        "Widths of the hidden layers of both networks, where they are perceptrons; by default "
+        "three of 512 for pictures of at least 16 pixels a side, else three of 128.",
         optional(widths()),
         positional=True,
     )
     network: str = param(
         "auto",
-        "What the players are made of. Auto takes perceptrons, for pictures with a side above 64 and "
-        "sides that are multiples of 4 deep convolutional networks; for a level of a pyramid these from "
-        "16 pixels a side.",
+        "What the players are made of. Auto takes perceptrons, for pictures with a side above 64 "
+        "and sides that are multiples of 4 deep convolutional networks; for a level of a pyramid "
+        "these from 16 pixels a side.",
         choice("auto", *NETWORKS),
     )
     channels: int = param(64, "Of the finest feature maps of a network of pictures.", whole(1))
     normalisation: str | None = param(
         "generator",
-        "Which players of a dcgan have batch norm. A critic with it sees a batch rather than a row.",
+        "Which players of a dcgan have batch norm. A critic with it sees a batch rather than a "
+        "row.",
         optional(choice("generator", "both")),
     )
     loss: str | None = param(
@@ -77,23 +78,23 @@ class Adversarial(Estimator):
     )
     penalties: Any = param(
         None,
-        "On the critic's slope, with their weights. By default R1 and R2, of weight 3 for perceptrons, "
-        "of 1 for networks of pictures.",
+        "On the critic's slope, with their weights. By default R1 and R2, of weight 3 for "
+        "perceptrons, of 1 for networks of pictures.",
         optional(_PENALTIES),
         option=False,
     )
     penalty_annealing: float | None = param(
         None,
-        "The share of these weights that is left at the end; they fall geometrically. By default .00003 "
-        "where the critic sees Fourier features (see max_frequency), else 1. A smooth critic gives modes "
-        "their shares, a sharp one their widths.",
+        "The share of these weights that is left at the end; they fall geometrically. By default "
+        ".00003 where the critic sees Fourier features (see max_frequency), else 1. A smooth "
+        "critic gives modes their shares, a sharp one their widths.",
         optional(number(0, above=True)),
     )
     max_frequency: float | None = param(
         None,
-        "The largest frequency, in radians per standard deviation, of the random Fourier features that a "
-        "perceptron's critic sees beside the columns; 0 for none. By default 10 where rows are up to 8 "
-        "real numbers: without them a narrow mode is learnt late.",
+        "The largest frequency, in radians per standard deviation, of the random Fourier "
+        "features that a perceptron's critic sees beside the columns; 0 for none. By default 10 "
+        "where rows are up to 8 real numbers: without them a narrow mode is learnt late.",
         optional(number(0)),
     )
     packing: int = param(1, "Rows that the critic sees side by side.", whole(1))
@@ -102,15 +103,15 @@ class Adversarial(Estimator):
     )
     latent_dim: int | None = param(
         None,
-        "Columns of the noise z; by default 64 for networks of pictures and for pictures of at least 16 "
-        "pixels a side, else 16.",
+        "Columns of the noise z; by default 64 for networks of pictures and for pictures of at "
+        "least 16 pixels a side, else 16.",
         optional(whole(1)),
     )
     prior: str | None = param(
         None,
-        "Law of the noise; mixed is half normal columns and half fair coins, so that separate modes need "
-        "no bridge between them. By default mixed for perceptrons of tables and small pictures, else "
-        "normal.",
+        "Law of the noise; mixed is half normal columns and half fair coins, so that separate "
+        "modes need no bridge between them. By default mixed for perceptrons of tables and small "
+        "pictures, else normal.",
         optional(choice(*PRIORS)),
     )
     solver: str = param("alternating", "How the players move.", choice(*SOLVERS))
@@ -119,8 +120,8 @@ class Adversarial(Estimator):
     )
     learning_rate: float | None = param(
         None,
-        "Adam's rate of the generator; by default .001 for perceptrons and a pyramid's dcgans, .002 for "
-        "other dcgans and .0002 for residual networks.",
+        "Adam's rate of the generator; by default .001 for perceptrons and a pyramid's dcgans, "
+        ".002 for other dcgans and .0002 for residual networks.",
         optional(number(0, above=True)),
     )
     critic_learning_rate: float | None = param(
@@ -141,8 +142,8 @@ class Adversarial(Estimator):
     )
     batch_size: int | None = param(
         None,
-        "Rows in a batch (all rows, where there are fewer); by default 512 for perceptrons, for those of "
-        "pictures from 16 pixels a side 64, else 100.",
+        "Rows in a batch (all rows, where there are fewer); by default 512 for perceptrons, for "
+        "those of pictures from 16 pixels a side 64, else 100.",
         optional(whole(1)),
     )
     steps: int | None = param(
@@ -153,22 +154,23 @@ class Adversarial(Estimator):
     )
     average: float | None = param(
         None,
-        "Decay of the generator's averaged weights, which samples come from; 0 turns averaging off. By "
-        "default .999, but .99 for perceptrons of tables and small pictures, whose widths a longer "
-        "memory would narrow.",
+        "Decay of the generator's averaged weights, which samples come from; 0 turns averaging "
+        "off. By default .999, but .99 for perceptrons of tables and small pictures, whose "
+        "widths a longer memory would narrow.",
         optional(number(0, 0.999999)),
     )
     precision: str = param(
         "float32",
-        "Type of the matrix products and convolutions; parameters and their updates stay in float32.",
+        "Type of the matrix products and convolutions; parameters and their updates stay in "
+        "float32.",
         choice(*PRECISIONS),
     )
 
     def check(self) -> None:
         if self.batch_size is not None and self.packing > self.batch_size:
             raise ValueError(
-                f"packing={self.packing!r}: expected at most batch_size={self.batch_size!r}, the rows "
-                "that packs are made of"
+                f"packing={self.packing!r}: expected at most batch_size={self.batch_size!r}, the "
+                "rows that packs are made of"
             )
 
     @classmethod

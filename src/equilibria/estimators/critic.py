@@ -93,23 +93,23 @@ class Critic:
         ----------
         X : array-like of shape (n, d)
         y : array-like of shape (n,), optional
-            The labels, of a model whose critic is given them. The ratio is then that of rows with that
-            label, and with a ``condition`` that of the other columns given these.
+            The labels, of a model whose critic is given them. The ratio is then that of rows with
+            that label, and with a ``condition`` that of the other columns given these.
         """
         return self._log_ratio(self.judged(X, y))
 
     def fit_ratio(self, X: Any, y: Any = None, how: str = "auto") -> Critic:
-        """Fit what stands between the critic's answer and the ratio, on rows that it was not trained
-        on and as many samples.
+        """Fit what stands between the critic's answer and the ratio, on rows that it was not
+        trained on and as many samples.
 
         Parameters
         ----------
         X, y
             Held-out rows, and their labels where the critic is given them.
         how : {"auto", "formula", "constant", "scale", "head"}
-            The loss's formula as it is; with a fitted constant; with a fitted constant and factor; a
-            logistic head on the critic's features. Auto takes the first of formula, constant and head
-            that is right for the loss's best critic.
+            The loss's formula as it is; with a fitted constant; with a fitted constant and factor;
+            a logistic head on the critic's features. Auto takes the first of formula, constant and
+            head that is right for the loss's best critic.
         """
         how = choice("auto", *HOW)("how", how)
         rows = self.judged(X, y)
@@ -123,16 +123,17 @@ class Critic:
         return self
 
     def jsd(self, X: Any, y: Any = None, random_state: RandomState = None) -> Measure:
-        """A lower bound on the Jensen–Shannon divergence of data and samples, in nats (at most log 2),
-        from held-out rows ``X``.
+        """A lower bound on the Jensen–Shannon divergence of data and samples, in nats (at most log
+        2), from held-out rows ``X``.
 
-        As many samples are drawn. Rows that the critic or the ratio was trained on make it too large.
+        As many samples are drawn. Rows that the critic or the ratio was trained on make it too
+        large.
         """
         return jensen_shannon(*self._both(X, y, self._draws(random_state, "jsd")))
 
     def calibration(self, X: Any, y: Any = None, random_state: RandomState = None) -> Calibration:
-        """Whether the ratio can be taken at its word: D = σ(log ratio) against what share is real, and
-        E_g[ratio] against 1; as it is, and after what ``fit_ratio(X, how="scale")`` would do.
+        """Whether the ratio can be taken at its word: D = σ(log ratio) against what share is real,
+        and E_g[ratio] against 1; as it is, and after what ``fit_ratio(X, how="scale")`` would do.
 
         ``X``, with ``y`` where the critic is given labels, are 40 or more held-out rows; as many
         samples are drawn. Rows that the critic or the ratio was trained on make it look better.
@@ -185,9 +186,9 @@ class Critic:
         if self.best_reading == "formula":
             return fit_ratio(np.empty((0, 1)), np.empty((0, 1)), "formula")
         raise ValueError(
-            f"loss={self.how.loss!r}: this critic gives no ratio as it is (nor under penalties, packing "
-            "or instance noise); fit one on held-out rows: critic_.fit_ratio(X_held_out), or "
-            "validation_fraction=0.1 before fit"
+            f"loss={self.how.loss!r}: this critic gives no ratio as it is (nor under penalties, "
+            "packing or instance noise); fit one on held-out rows: "
+            "critic_.fit_ratio(X_held_out), or validation_fraction=0.1 before fit"
         )
 
     def _phi(
@@ -206,7 +207,8 @@ class Critic:
 
     @torch.no_grad()
     def _phi_of(self, reading: LinearRatio, rows: Judged) -> Tensor:
-        """The same of any number of rows, in float64: a row's does not depend on those beside it."""
+        """The same of any number of rows, in float64: a row's does not depend on those beside
+        it."""
         critic = copy.deepcopy(self.network).double().eval()
         some = parts(rows[0].double(), None if rows[1] is None else rows[1].double())
         return torch.cat([self._phi(critic, reading, *part) for part in some])

@@ -45,16 +45,17 @@ def _column(value: Any) -> Any:
 class GAN(Adversarial):
     """Generative adversarial network: a generator against a critic (Goodfellow et al. 2014).
 
-    By Algorithm 1 the critic learns to tell data from samples, the generator to be mistaken for data;
-    with enough capacity the equilibrium is p_g = p_data (*Deep Learning*, section 20.10.4).
+    By Algorithm 1 the critic learns to tell data from samples, the generator to be mistaken for
+    data; with enough capacity the equilibrium is p_g = p_data (*Deep Learning*, section 20.10.4).
 
     Attributes
     ----------
     model_ : Adversarial
-        The trained model; ``generator_`` is its generator, averaged where averaging is on. Its batch
-        norm has the statistics of those weights.
+        The trained model; ``generator_`` is its generator, averaged where averaging is on. Its
+        batch norm has the statistics of those weights.
     critic_ : Critic
-        Answers log_ratio, fit_ratio, jsd, calibration and features; ``critic_.network`` is the module.
+        Answers log_ratio, fit_ratio, jsd, calibration and features; ``critic_.network`` is the
+        module.
     network_ : str
         What the players are made of.
     presets_ : dict
@@ -65,9 +66,8 @@ class GAN(Adversarial):
         As in every estimator.
 
     References
-    ----------
-    Goodfellow et al. 2014; Mirza & Osindero 2014 (conditions); Radford, Metz & Chintala 2016 (dcgan);
-    Salimans et al. 2016, section 5 (classes); Huang et al. 2024 (residual networks).
+    ---------- Goodfellow et al. 2014; Mirza & Osindero 2014 (conditions); Radford, Metz & Chintala
+    2016 (dcgan); Salimans et al. 2016, section 5 (classes); Huang et al. 2024 (residual networks).
 
     Examples
     --------
@@ -91,8 +91,9 @@ class GAN(Adversarial):
 
     semi_supervised: bool = param(
         False,
-        "With labels: the critic has a logit for each class instead, which labelled rows teach it and all "
-        "rows sharpen, and predicts classes; labels may be missing, and samples are of all classes.",
+        "With labels: the critic has a logit for each class instead, which labelled rows teach "
+        "it and all rows sharpen, and predicts classes; labels may be missing, and samples are "
+        "of all classes.",
         flag(),
     )
     condition: Any = param(
@@ -110,8 +111,8 @@ class GAN(Adversarial):
             )
         if self.semi_supervised and self.packing > 1:
             raise ValueError(
-                f"packing={self.packing!r} with semi_supervised=True: a pack has no class of its own; use "
-                "one of the two"
+                f"packing={self.packing!r} with semi_supervised=True: a pack has no class of its "
+                "own; use one of the two"
             )
 
     def column_kinds(self) -> Any:
@@ -165,15 +166,15 @@ class GAN(Adversarial):
         n : int
             Number of rows.
         y : label, or array of shape (n,), optional
-            Of which class the rows are to be, of a model with ``labels=True``; by default (and where it
-            is missing) classes are drawn by their shares in the training rows.
+            Of which class the rows are to be, of a model with ``labels=True``; by default (and
+            where it is missing) classes are drawn by their shares in the training rows.
         given : array-like or frame of shape (d,) or (n, d), optional
-            Rows whose columns ``condition`` are held fixed, NaN elsewhere; by default these are taken
-            from training rows (of which some 2,000 conditions are kept with the model), of a model with
-            ``labels=True`` from rows of the class that is drawn.
+            Rows whose columns ``condition`` are held fixed, NaN elsewhere; by default these are
+            taken from training rows (of which some 2,000 conditions are kept with the model), of a
+            model with ``labels=True`` from rows of the class that is drawn.
         refine : {None, "reject", "mh", "sir", "langevin"}
-            Whether the critic's ratio refines the samples, and how; see :meth:`refined`, which also says
-            how it went.
+            Whether the critic's ratio refines the samples, and how; see :meth:`refined`, which also
+            says how it went.
         random_state : int, numpy generator or None
             None uses the seed of ``fit``, so a fitted model gives the same samples each time.
         """
@@ -220,7 +221,8 @@ class GAN(Adversarial):
     def _held(self, rows: Any, y: Any, n: int) -> Tensor | None:
         if y is not None and self.settings_.semi_supervised:
             raise ValueError(
-                f"y={y!r:.60}: this GAN is not conditional on labels, which its critic predicts; leave y out"
+                f"y={y!r:.60}: this GAN is not conditional on labels, which its critic predicts; "
+                "leave y out"
             )
         return super()._held(rows, y, n)
 
@@ -256,8 +258,8 @@ class GAN(Adversarial):
             codes = None if y is None else self._codes(self.table_, y, len(values))
             if codes is None or (codes < 0).any():
                 raise ValueError(
-                    "y: this GAN's critic judges a row together with its label; give the label of each "
-                    "row as y"
+                    "y: this GAN's critic judges a row together with its label; give the label "
+                    "of each row as y"
                 )
             codes = torch.from_numpy(codes).to(self.device)
         elif y is not None:
@@ -288,8 +290,8 @@ class GAN(Adversarial):
         X : array-like of shape (n, d)
             Rows in the data's own scale.
         y : array-like of shape (n,), optional
-            Labels, of a model that draws rows of a given class. Columns ``condition`` are taken from
-            ``X``.
+            Labels, of a model that draws rows of a given class. Columns ``condition`` are taken
+            from ``X``.
         return_residuals : bool
             Whether to return the residuals too.
         starts, iterations : int
@@ -303,8 +305,8 @@ class GAN(Adversarial):
         -------
         codes : ndarray of shape (n, latent_dim)
         residuals : ndarray of shape (n,), where asked for
-            ‖G(z) − x‖² in the model's scale (columns standardised; pictures in [−1, 1]): large where the
-            generator cannot make the row.
+            ‖G(z) − x‖² in the model's scale (columns standardised; pictures in [−1, 1]): large
+            where the generator cannot make the row.
 
         Examples
         --------
@@ -353,8 +355,8 @@ class GAN(Adversarial):
         return inversion.interpolate(*ends, whole(2)("n", n), self.generator_).cpu().numpy()
 
     def direction(self, X: Any, y: Any, **options: Any) -> np.ndarray:
-        """What to add to a code to go from one label to the other, ``(latent_dim,)``: the difference of
-        the labels' mean codes.
+        """What to add to a code to go from one label to the other, ``(latent_dim,)``: the
+        difference of the labels' mean codes.
 
         Parameters
         ----------
@@ -378,6 +380,7 @@ class GAN(Adversarial):
         good = values.ndim == 2 and values.shape[1] == width and values.dtype.kind in "fiu"
         if not good or not np.isfinite(values).all():
             raise ValueError(
-                f"{name} has shape {values.shape} of {values.dtype}: expected finite numbers, (n, {width})"
+                f"{name} has shape {values.shape} of {values.dtype}: expected finite numbers, (n, "
+                f"{width})"
             )
         return torch.as_tensor(values).to(next(self.generator_.parameters()))

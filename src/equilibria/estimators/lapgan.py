@@ -23,9 +23,9 @@ __all__ = ["LAPGAN"]
 class LAPGAN(Adversarial):
     """Laplacian pyramid of adversarial networks (Denton et al. 2015).
 
-    The coarsest level is a GAN of small pictures. Each finer level is a conditional GAN of the details
-    that the doubled picture lacks, given that picture; levels are trained one by one, on data, and
-    sampled coarse to fine.
+    The coarsest level is a GAN of small pictures. Each finer level is a conditional GAN of the
+    details that the doubled picture lacks, given that picture; levels are trained one by one, on
+    data, and sampled coarse to fine.
 
     Attributes
     ----------
@@ -42,9 +42,8 @@ class LAPGAN(Adversarial):
         As in every estimator.
 
     References
-    ----------
-    Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a Laplacian pyramid of
-    adversarial networks".
+    ---------- Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a
+    Laplacian pyramid of adversarial networks".
 
     Examples
     --------
@@ -64,8 +63,8 @@ class LAPGAN(Adversarial):
 
     levels: int | None = param(
         None,
-        "How often pictures are halved: by default as long as both sides are even and the shorter one is "
-        "above 8, but at least once.",
+        "How often pictures are halved: by default as long as both sides are even and the "
+        "shorter one is above 8, but at least once.",
         optional(whole(1)),
     )
 
@@ -75,8 +74,8 @@ class LAPGAN(Adversarial):
     def build(self, table: Table, stream: Stream) -> Plan:
         if table.shape is None:  # a folder of pictures brings its shape with it
             raise ValueError(
-                "picture_shape=None: a pyramid is of pictures; give (height, width), or (height, width, 3) "
-                "for colours"
+                "picture_shape=None: a pyramid is of pictures; give (height, width), or (height, "
+                "width, 3) for colours"
             )
         known = vars(self)
         networks = known.get("networks_") or choose_levels(self.network, table.shape, self.levels)

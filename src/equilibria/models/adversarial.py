@@ -83,9 +83,14 @@ class Implicit(Model):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
 
 class Adversarial(Implicit):
-    """A generator and its critic; with conditions that are kept, for samples of which none is asked.
+    """A generator and its critic; with conditions that are kept, for samples of which none is
+    asked.
 
     Parameters
     ----------
@@ -130,7 +135,8 @@ class Adversarial(Implicit):
         return len(self.given.given) + len(self.given.drawn)
 
     def note_conditions(self, rows: Tensor, codes: Tensor | None) -> None:
-        """Keep the given columns of training rows, and their classes where rows are drawn by class."""
+        """Keep the given columns of training rows, and their classes where rows are drawn by
+        class."""
         self.conditions = self.given.parts(rows)[1].to(self.device)
         if codes is not None and self.by_class:
             self.condition_codes = codes.to(self.device)
@@ -171,7 +177,8 @@ class Adversarial(Implicit):
         drawn, held = self.given.parts(given[:, : self.size])
         if bool(held.isnan().any()) or not bool(drawn.isnan().all()):
             raise ValueError(
-                f"{name}: expected numbers in the columns that condition= names, and NaN in all others"
+                f"{name}: expected numbers in the columns that condition= names, and NaN in all "
+                "others"
             )
         return held.to(self.conditions)
 
@@ -190,7 +197,8 @@ class Adversarial(Implicit):
     # ------------------------------------------------------------ the contract
 
     def sample(self, n: int, stream: Stream, given: Tensor | None = None) -> Tensor:
-        """Draw ``n`` rows, (n, size); ``given`` holds condition columns, or the label's, or both."""
+        """Draw ``n`` rows, (n, size); ``given`` holds condition columns, or the label's, or
+        both."""
         return self.sample_of(self.generator, n, stream, given)
 
     def sample_of(
@@ -222,8 +230,8 @@ class Adversarial(Implicit):
     def features(self, x: Tensor) -> Tensor:
         """What the critic's last layer sees, (rows, width).
 
-        A critic that knows the class of what it judges has features for each class; they are averaged
-        by the classes' shares.
+        A critic that knows the class of what it judges has features for each class; they are
+        averaged by the classes' shares.
         """
         ask: Any = self.critic.features
         if not self.by_class:
@@ -260,7 +268,8 @@ class Pyramid(Implicit):
         return None if codes is None else self.one_hot(codes).to(self.device)
 
     def view(self, level: int, batch: Batch) -> Batch:
-        """A level's details, and what they are given: the doubled coarser picture, and the class."""
+        """A level's details, and what they are given: the doubled coarser picture, and the
+        class."""
         values, coarse = self.generator.pyramid.at(batch.values, level)
         parts = [] if coarse is None else [coarse]
         if batch.label is not None and self.by_class:

@@ -1,7 +1,6 @@
 """How generators are trained against critics: presets, players, stages and what is monitored.
-
-Settings (``how``) are the parameters of :class:`~equilibria.GAN`, by their names; what a user leaves
-None is a preset.
+ Settings (``how``) are the parameters of :class:`~equilibria.GAN`, by their names; what a user
+leaves None is a preset.
 """
 
 from __future__ import annotations
@@ -105,20 +104,21 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "residual": {"learning_rate": 2e-4, "betas": (0.0, 0.99)},
     "fourier": {"critic_pace": 3.0, "penalty_annealing": 3e-5},
 }
-"""How each kind of network is trained where the parameters say nothing else, as changes of ``every``.
-
-``critic_pace`` is the critic's rate over the generator's. The plain perceptrons' settings are what
-won on the ring and the grid (experiments/ring_and_grid.py). ``mlp, pictures`` is of pictures from 16
-pixels a side: their modes are joined, so ±1 noise would gain nothing, and inverting a picture could not
-move it. ``fourier`` is of critics with Fourier features: a fast critic that ends up sharp gives modes
-their widths; in many columns it tells all samples from all rows, and the generator collapses. In a
-pyramid a critic that is slower than its generator stops telling details apart."""
+"""How each kind of network is trained where the parameters say nothing else, as changes of
+``every``.
+ ``critic_pace`` is the critic's rate over the generator's. The plain perceptrons' settings are what
+won on the ring and the grid (experiments/ring_and_grid.py). ``mlp, pictures`` is of pictures from
+16 pixels a side: their modes are joined, so ±1 noise would gain nothing, and inverting a picture
+could not move it. ``fourier`` is of critics with Fourier features: a fast critic that ends up sharp
+gives modes their widths; in many columns it tells all samples from all rows, and the generator
+collapses. In a pyramid a critic that is slower than its generator stops telling details apart."""
 
 
 def presets(
     networks: Iterable[str], shape: Sequence[int] | None, pyramid: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """The presets of these kinds of networks, whole, as a run keeps them; and those of ``fourier``."""
+    """The presets of these kinds of networks, whole, as a run keeps them; and those of
+    ``fourier``."""
     found = {"fourier": dict(PRESETS["fourier"])}
     for network in networks:
         rows = ["every", network]
@@ -174,8 +174,8 @@ def choose(network: str, shape: Sequence[int] | None) -> str:
         if shape is not None:
             found = f"pictures of {tuple(shape)} have other sides"
         raise ValueError(
-            f"network={network!r}: it is for pictures whose sides are even and at least 6, and {found}, "
-            "or take 'mlp'"
+            f"network={network!r}: it is for pictures whose sides are even and at least 6, and "
+            f"{found}, or take 'mlp'"
         )
     return network
 
@@ -327,7 +327,8 @@ def pyramid(
     shares: Any,
     stream: Stream,
 ) -> tuple[Pyramid, list[Pair]]:
-    """The model of a LAPGAN, and its pairs, the coarsest first; ``networks`` is the finest first."""
+    """The model of a LAPGAN, and its pairs, the coarsest first; ``networks`` is the finest
+    first."""
     halves, built = LaplacianPyramid(table.shape, how.levels), []
     for level in range(halves.levels, -1, -1):
         shape, planes = halves.shapes[level], int(level < halves.levels)
@@ -387,15 +388,16 @@ class play:  # noqa: N801 - a recipe is called like a function
         model = self.model
         if rows.held is not None and len(rows.held) < HELD:
             raise ValueError(
-                f"validation_fraction: {len(rows.held)} rows would be kept from training; the density "
-                f"ratio is fitted to {HELD} or more"
+                f"validation_fraction: {len(rows.held)} rows would be kept from training; the "
+                f"density ratio is fitted to {HELD} or more"
             )
         codes = [part for part in (rows.codes, rows.held_codes) if part is not None]
         missing = sum(int((part < 0).sum()) for part in codes)
         if model.by_class and missing:
             raise ValueError(
-                f"y: {missing} of {sum(map(len, codes))} labels are missing, and each row goes with "
-                "its own; leave those rows out, or take GAN(semi_supervised=True), which needs only some"
+                f"y: {missing} of {sum(map(len, codes))} labels are missing, and each row goes "
+                "with its own; leave those rows out, or take GAN(semi_supervised=True), which "
+                "needs only some"
             )
         model.note_shares(rows.codes)
         if isinstance(model, Adversarial) and model.given.given:
@@ -409,8 +411,8 @@ class play:  # noqa: N801 - a recipe is called like a function
         how, generator = pair.how, pair.generator
         if rows.shard[1] > 1 and (batch_norms(generator) or batch_norms(pair.critic)):
             raise ValueError(
-                f"normalisation={how.normalisation!r}: batch norm would see each process's share of a "
-                "batch by itself; use normalisation=None, or one process"
+                f"normalisation={how.normalisation!r}: batch norm would see each process's share "
+                "of a batch by itself; use normalisation=None, or one process"
             )
         game = AdversarialGame(
             generator,
@@ -437,8 +439,8 @@ def packs(rows: Rows, how: SimpleNamespace, key: tuple[str, ...]) -> Batches:
     size = min(how.batch_size, len(rows))
     if size < how.packing:
         raise ValueError(
-            f"packing={how.packing!r}: a batch has {size} rows, which do not make one pack; use fewer, "
-            "or more rows"
+            f"packing={how.packing!r}: a batch has {size} rows, which do not make one pack; use "
+            "fewer, or more rows"
         )
     stream, size = rows.stream.child(*key), size - size % how.packing
     shared: dict[str, Any] = {"shard": rows.shard, "device": rows.device}
