@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
 from equilibria.check import Check, choice, number, optional, sequence, whole, widths
 from equilibria.estimators.estimator import Estimator, plain
 from equilibria.estimators.params import estimator, param
@@ -186,3 +189,7 @@ class Adversarial(Estimator):
         if "networks" in metadata:
             return {**kept, "networks_": list(metadata["networks"])}
         return {**kept, "network_": metadata.get("network", "mlp")}
+
+    def migrated_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        shares = torch.tensor(vars(self).get("class_shares_") or [], dtype=torch.float64)
+        return {"class_shares": shares, **tensors}

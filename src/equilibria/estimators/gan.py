@@ -125,11 +125,14 @@ class GAN(Adversarial):
         known, shape = vars(self), Given.of(table, self.condition).shape
         self.network_ = known.get("network_") or choose(self.network, shape)
         self.presets_ = {**presets([self.network_], shape), **known.get("presets_", {})}
-        shares = known.get("class_shares_")
-        how = (self.network_, self.presets_, table, shares, stream)
-        model, pair = conditional(self, *how)
+        model, pair = conditional(self, self.network_, self.presets_, table, stream)
         self.resolved_ = pair.how
         return Plan(model, play(model, [pair]), self.fit_held)
+
+    def migrated_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        none = {"condition_codes": torch.zeros(0, dtype=torch.int64), "conditions": torch.zeros(0, 0)}
+        none["ratio.how"], none["ratio.weights"] = none["condition_codes"], torch.zeros(0).double()
+        return {**none, **super().migrated_tensors(tensors)}
 
     def fit_held(self, rows: Rows) -> None:
         """Fit the ratio on the rows that were kept from training."""
@@ -213,18 +216,18 @@ class GAN(Adversarial):
         """
         check_is_fitted(self)
         n, method = whole(1)("n", n), choice(*REFINEMENTS)("refine", method)
-        rows = None if given is None else self._given_rows(given, n)
-        held, stream = self._held(rows, y, n), self._draws(random_state, "sample")
+        rows = None if given is None else self.given_rows(given, n)
+        held, stream = self.held_cells(rows, y, n), self.draws(random_state, "sample")
         drawn, report = self.critic_.refined(n, method, held, stream, **options)
         return self._back(drawn, rows), report
 
-    def _held(self, rows: Any, y: Any, n: int) -> Tensor | None:
+    def held_cells(self, rows: Any, y: Any, n: int) -> Tensor | None:
         if y is not None and self.settings_.semi_supervised:
             raise ValueError(
                 f"y={y!r:.60}: this GAN is not conditional on labels, which its critic predicts; "
                 "leave y out"
             )
-        return super()._held(rows, y, n)
+        return super().held_cells(rows, y, n)
 
     def _back(self, drawn: Tensor, given: Any) -> Any:
         """Encoded rows in the data's own scale and type; given cells as they came."""
@@ -252,10 +255,10 @@ class GAN(Adversarial):
 
         A critic that judges a row together with its label needs ``y``.
         """
-        X = self._validated(X, reset=False)
+        X = self.validated(X, reset=False)
         values, codes = fixed_draw(self.table_, X, None, self.stream).float(), None
         if self.model_.by_class:
-            codes = None if y is None else self._codes(self.table_, y, len(values))
+            codes = None if y is None else self.codes(self.table_, y, len(values))
             if codes is None or (codes < 0).any():
                 raise ValueError(
                     "y: this GAN's critic judges a row together with its label; give the label "
@@ -321,7 +324,7 @@ class GAN(Adversarial):
         check_is_fitted(self)
         values, condition = self.judged(X, y)
         how: dict[str, Any] = {"starts": starts, "steps": iterations, "weight": weight}
-        stream = self._draws(random_state, "encode")
+        stream = self.draws(random_state, "encode")
         with still(self.generator_):
             found = inversion.invert(self.generator_, values, stream, condition=condition, **how)
         codes = found.noise.cpu().numpy()
@@ -335,8 +338,8 @@ class GAN(Adversarial):
         """
         check_is_fitted(self)
         z = self._noise("codes", codes)
-        rows = None if given is None else self._given_rows(given, len(z))
-        held, stream = self._held(rows, y, len(z)), self._draws(None, "decode")
+        rows = None if given is None else self.given_rows(given, len(z))
+        held, stream = self.held_cells(rows, y, len(z)), self.draws(None, "decode")
         condition, part = self.model_.condition(len(z), held, stream)
         with torch.no_grad(), still(self.generator_):
             drawn = torch.cat([self.generator_(*some) for some in parts(z, condition)])

@@ -82,9 +82,7 @@ class LAPGAN(Adversarial):
         self.networks_ = list(networks)
         rows = presets(self.networks_, table.shape, pyramid=True)
         self.presets_ = {**rows, **known.get("presets_", {})}
-        shares = known.get("class_shares_")
-        how = (self.networks_, self.presets_, table, shares, stream)
-        model, pairs = pyramid(self, *how)
+        model, pairs = pyramid(self, self.networks_, self.presets_, table, stream)
         return Plan(model, play(model, pairs))
 
     @property

@@ -6,7 +6,6 @@ where these are given. :class:`Pyramid` is one pair for each level of a Laplacia
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -33,18 +32,14 @@ class Implicit(Model):
         Label columns behind those of the table.
     by_class : bool
         Whether rows are drawn, and judged, by class.
-    shares : sequence of float, optional
-        How often each class is, where none is asked for; the recipe counts them.
     """
 
     class_shares: Tensor
 
-    def __init__(self, classes: int = 0, by_class: bool = False, shares: Any = None):
+    def __init__(self, classes: int = 0, by_class: bool = False):
         super().__init__()
         self.classes, self.by_class = classes, by_class
-        given = torch.tensor(shares or [], dtype=torch.float64)
-        self.register_buffer("class_shares", given)
-        self.register_load_state_dict_pre_hook(_keep_absent)
+        self.register_buffer("class_shares", torch.zeros(0, dtype=torch.float64))
 
     def note_shares(self, codes: Any) -> None:
         """Count the classes of the training rows; −1 is no class."""
@@ -100,7 +95,7 @@ class Adversarial(Implicit):
         As the game has it: ``critic(x, condition)``.
     given : Given
         Which columns are which.
-    classes, by_class, shares
+    classes, by_class
         As in :class:`Implicit`. Classes by which rows are not drawn are the critic's outputs.
     """
 
@@ -114,16 +109,14 @@ class Adversarial(Implicit):
         given: Given,
         classes: int = 0,
         by_class: bool = False,
-        shares: Any = None,
     ):
-        super().__init__(classes, by_class, shares)
+        super().__init__(classes, by_class)
         self.generator, self.critic, self.given = generator, critic, given
         self.register_buffer("conditions", torch.zeros(0, len(given.given)))
         self.register_buffer("condition_codes", torch.zeros(0, dtype=torch.int64))
         self.ratio = nn.Module()
         self.ratio.register_buffer("how", torch.zeros(0, dtype=torch.int64))
         self.ratio.register_buffer("weights", torch.zeros(0, dtype=torch.float64))
-        self.ratio.register_load_state_dict_pre_hook(_keep_absent)
         if not given.given:
             self.complete = self.means = None  # type: ignore[method-assign, assignment]
         if not classes or by_class:
@@ -252,10 +245,8 @@ class Adversarial(Implicit):
 class Pyramid(Implicit):
     """Generators and critics of the levels of a Laplacian pyramid, the coarsest first."""
 
-    def __init__(
-        self, generator: PyramidGenerator, critics: nn.ModuleList, classes: int, shares: Any = None
-    ):
-        super().__init__(classes, bool(classes), shares)
+    def __init__(self, generator: PyramidGenerator, critics: nn.ModuleList, classes: int):
+        super().__init__(classes, bool(classes))
         self.generator, self.critics = generator, critics
 
     def sample(self, n: int, stream: Stream, given: Tensor | None = None) -> Tensor:
@@ -284,10 +275,3 @@ class Pyramid(Implicit):
 def _described(what: str, generator: nn.Module, critic: nn.Module) -> str:
     own, its = (sum(p.numel() for p in one.parameters()) for one in (generator, critic))
     return f"{what} {own:,} parameters, trained against {its:,} of critics."
-
-
-def _keep_absent(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-    """A state of version 0.1.0 lacks what was not there: the module keeps its own."""
-    own: Mapping[str, Tensor] = dict(module.named_buffers(recurse=False))
-    for name, values in own.items():
-        state.setdefault(f"{prefix}{name}", values)

@@ -297,7 +297,7 @@ class Pair:
 
 
 def conditional(
-    how: Any, network: str, known: Mapping[str, Any], table: Any, shares: Any, stream: Stream
+    how: Any, network: str, known: Mapping[str, Any], table: Any, stream: Stream
 ) -> tuple[Adversarial, Pair]:
     """The model of a GAN, and the pair that plays."""
     given = Given.of(table, how.condition)
@@ -309,7 +309,7 @@ def conditional(
     settings = settle(how, known, made := Players(network, size, *players))
     generator, critic = build(made, settings, stream.child("weights"))
     its = packed(critic, how.packing)
-    model = Adversarial(generator, its, given, table.classes, by_class, shares)
+    model = Adversarial(generator, its, given, table.classes, by_class)
 
     def draw(generator: Generator, n: int, stream: Stream) -> np.ndarray:
         rows = model.sample_of(generator, n, stream, model.one_of_each(n, table.size))
@@ -324,7 +324,6 @@ def pyramid(
     networks: Sequence[str],
     known: Mapping[str, Any],
     table: Any,
-    shares: Any,
     stream: Stream,
 ) -> tuple[Pyramid, list[Pair]]:
     """The model of a LAPGAN, and its pairs, the coarsest first; ``networks`` is the finest
@@ -343,7 +342,7 @@ def pyramid(
         built.append((level, generator, critic, settings))
     whole = PyramidGenerator([generator for _, generator, *_ in built], halves)
     critics = nn.ModuleList(packed(critic, how.packing) for _, _, critic, _ in built)
-    model, pairs = Pyramid(whole, critics, table.classes, shares), []
+    model, pairs = Pyramid(whole, critics, table.classes), []
     for level, generator, critic, settings in built:
         name = f"{halves.shapes[level][0]}x{halves.shapes[level][1]}"
         at = Level(model, table, level)
