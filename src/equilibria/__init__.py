@@ -15,6 +15,8 @@ __version__ = "0.2.0"
 _HOMES = {
     "DBM": "estimators.dbm",
     "DBN": "estimators.dbn",
+    "GAN": "estimators.gan",
+    "LAPGAN": "estimators.lapgan",
     "MADE": "estimators.made",
     "RBM": "estimators.rbm",
     "FineTunedClassifier": "estimators.fine_tuned",

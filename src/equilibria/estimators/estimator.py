@@ -424,8 +424,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         n = whole(1)("n", n)
         affordable("n", n, float(n) * self.table_.size)
         self._refuse_options(options)
-        rows = None if given is None else self._given_rows(given, n)
-        held = self._held(rows, y, n)
+        rows = None if given is None else self.given_rows(given, n)
+        held = self.held_cells(rows, y, n)
         with torch.no_grad():
             drawn = self.model_.sample(n, self.draws(random_state, "sample"), held, **options)
         decoded = self.table_.decode(drawn[:, : self.table_.size].cpu(), like=rows)
@@ -640,7 +640,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 self.run_.update_config(numbers=numbers)
         return found
 
-    def _given_rows(self, given: Any, n: int) -> Any:
+    def given_rows(self, given: Any, n: int) -> Any:
         """Given cells as ``n`` rows with the table's columns."""
         if hasattr(given, "to_frame") and not hasattr(given, "iloc_"):
             given = given.to_frame().T if given.ndim == 1 else given
@@ -657,7 +657,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             )
         return given
 
-    def _held(self, rows: Any, y: Any, n: int) -> Tensor | None:
+    def held_cells(self, rows: Any, y: Any, n: int) -> Tensor | None:
         """Encoded cells to hold, NaN where free; the label's columns at the end."""
         table = self.table_
         if y is not None and table.labels is None:

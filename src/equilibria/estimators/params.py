@@ -61,7 +61,7 @@ def estimator(cls: _Class) -> _Class:
         head, mark, rest = text.partition("\n\nReferences\n")
     if not mark:
         head, mark, rest = text.partition("\n\nExamples\n")
-    if "renamed" in vars(cls):
+    if getattr(cls, "renamed", None):
         built.__init__ = _with_former_names(built.__init__, built.renamed)
     section = "\n".join(["", "", "Parameters", "----------", *map(_documented, parameters(built))])
     built.__doc__ = head + section + mark + rest

@@ -1,0 +1,195 @@
+"""Parameters that the estimators of adversarial networks share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from equilibria.check import Check, choice, number, optional, sequence, whole, widths
+from equilibria.estimators.estimator import Estimator, plain
+from equilibria.estimators.params import estimator, param
+from equilibria.games.payoffs import PAYOFFS
+from equilibria.games.penalties import PENALTIES
+from equilibria.models.generator import PRIORS
+from equilibria.networks.precision import PRECISIONS
+from equilibria.recipes.adversarial import NETWORKS
+from equilibria.solvers import SOLVERS
+from equilibria.solvers.optimiser import SCHEDULES
+
+__all__ = ["Adversarial"]
+
+_FORMER = {  # presets of a run of 0.1.0 by their present names
+    "payoff": "loss",
+    "fade": "penalty_annealing",
+    "pace": "critic_pace",
+    "bandwidth": "max_frequency",
+}
+
+
+def _weights(value: Any) -> dict[str, float] | None:
+    """Penalties with their weights, or None where they are not that."""
+    if not isinstance(value, Mapping) or any(name not in PENALTIES for name in value):
+        return None
+    weights = {str(name): number(0).accept(weight) for name, weight in value.items()}
+    return None if None in weights.values() else weights
+
+
+_PENALTIES = Check(
+    f"a mapping from {', '.join(map(repr, PENALTIES))} to weights of at least 0", _weights
+)
+
+
+@estimator
+class Adversarial(Estimator):
+    """Base of GAN and LAPGAN: what the players are, and how they play."""
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "units": "kinds",
+        "payoff": "loss",
+        "fade": "penalty_annealing",
+        "bandwidth": "max_frequency",
+        "k": "critic_steps",
+        "critic_rate": "critic_learning_rate",
+    }
+
+    hidden: tuple[int, ...] | None = param(
+        None,
+        "Widths of the hidden layers of both networks, where they are perceptrons; by default "
+        "three of 512 for pictures of at least 16 pixels a side, else three of 128.",
+        optional(widths()),
+        positional=True,
+    )
+    network: str = param(
+        "auto",
+        "What the players are made of. Auto takes perceptrons, for pictures with a side above 64 "
+        "and sides that are multiples of 4 deep convolutional networks; for a level of a pyramid "
+        "these from 16 pixels a side.",
+        choice("auto", *NETWORKS),
+    )
+    channels: int = param(64, "Of the finest feature maps of a network of pictures.", whole(1))
+    normalisation: str | None = param(
+        "generator",
+        "Which players of a dcgan have batch norm. A critic with it sees a batch rather than a "
+        "row.",
+        optional(choice("generator", "both")),
+    )
+    loss: str | None = param(
+        None, "What each player pays, by default relativistic.", optional(choice(*PAYOFFS))
+    )
+    penalties: Any = param(
+        None,
+        "On the critic's slope, with their weights. By default R1 and R2, of weight 3 for "
+        "perceptrons, of 1 for networks of pictures.",
+        optional(_PENALTIES),
+        option=False,
+    )
+    penalty_annealing: float | None = param(
+        None,
+        "The share of these weights that is left at the end; they fall geometrically. By default "
+        ".00003 where the critic sees Fourier features (see max_frequency), else 1. A smooth "
+        "critic gives modes their shares, a sharp one their widths.",
+        optional(number(0, above=True)),
+    )
+    max_frequency: float | None = param(
+        None,
+        "The largest frequency, in radians per standard deviation, of the random Fourier "
+        "features that a perceptron's critic sees beside the columns; 0 for none. By default 10 "
+        "where rows are up to 8 real numbers: without them a narrow mode is learnt late.",
+        optional(number(0)),
+    )
+    packing: int = param(1, "Rows that the critic sees side by side.", whole(1))
+    instance_noise: float = param(
+        0.0, "Standard deviation of the noise that is added to all that the critic sees.", number(0)
+    )
+    latent_dim: int | None = param(
+        None,
+        "Columns of the noise z; by default 64 for networks of pictures and for pictures of at "
+        "least 16 pixels a side, else 16.",
+        optional(whole(1)),
+    )
+    prior: str | None = param(
+        None,
+        "Law of the noise; mixed is half normal columns and half fair coins, so that separate "
+        "modes need no bridge between them. By default mixed for perceptrons of tables and small "
+        "pictures, else normal.",
+        optional(choice(*PRIORS)),
+    )
+    solver: str = param("alternating", "How the players move.", choice(*SOLVERS))
+    critic_steps: int = param(
+        1, "Critic updates for each of the generator's (alternating solver only).", whole(1)
+    )
+    learning_rate: float | None = param(
+        None,
+        "Adam's rate of the generator; by default .001 for perceptrons and a pyramid's dcgans, "
+        ".002 for other dcgans and .0002 for residual networks.",
+        optional(number(0, above=True)),
+    )
+    critic_learning_rate: float | None = param(
+        None,
+        "The critic's rate; by default learning_rate, three times it where the critic sees Fourier "
+        "features and a quarter of it for dcgans, but for those of a pyramid.",
+        optional(number(0, above=True)),
+    )
+    schedule: str | None = param(
+        None,
+        "How both rates fall to zero; by default not at all for residual networks, else linearly.",
+        optional(choice(*SCHEDULES)),
+    )
+    betas: Any = param(
+        None,
+        "Adam's averaging rates; by default (.5, .999) for dcgans, else (0, .99).",
+        optional(sequence(number(0, 1 - 1e-9), 2, "two numbers in [0, 1)", length=2)),
+    )
+    batch_size: int | None = param(
+        None,
+        "Rows in a batch (all rows, where there are fewer); by default 512 for perceptrons, for "
+        "those of pictures from 16 pixels a side 64, else 100.",
+        optional(whole(1)),
+    )
+    steps: int | None = param(
+        None,
+        "Rounds, of each level in a pyramid; by default 8,000 for perceptrons of tables and small "
+        "pictures, else 20,000.",
+        optional(whole(1)),
+    )
+    average: float | None = param(
+        None,
+        "Decay of the generator's averaged weights, which samples come from; 0 turns averaging "
+        "off. By default .999, but .99 for perceptrons of tables and small pictures, whose "
+        "widths a longer memory would narrow.",
+        optional(number(0, 0.999999)),
+    )
+    precision: str = param(
+        "float32",
+        "Type of the matrix products and convolutions; parameters and their updates stay in "
+        "float32.",
+        choice(*PRECISIONS),
+    )
+
+    def check(self) -> None:
+        if self.batch_size is not None and self.packing > self.batch_size:
+            raise ValueError(
+                f"packing={self.packing!r}: expected at most batch_size={self.batch_size!r}, the "
+                "rows that packs are made of"
+            )
+
+    @classmethod
+    def kept_of(cls, config: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+        rows = {**config.get("families", {})}
+        if "sharp" in config:
+            rows["fourier"] = config["sharp"]
+        known = {
+            kind: {_FORMER.get(name, name): value for name, value in row.items()}
+            for kind, row in rows.items()
+        }
+        kept = {"class_shares_": metadata.get("class_shares"), "presets_": plain(known)}
+        if "networks" in metadata:
+            return {**kept, "networks_": list(metadata["networks"])}
+        return {**kept, "network_": metadata.get("network", "mlp")}
+
+    def migrated_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        shares = torch.tensor(vars(self).get("class_shares_") or [], dtype=torch.float64)
+        return {"class_shares": shares, **tensors}

@@ -1,0 +1,526 @@
+"""How generators are trained against critics: presets, players, stages and what is monitored.
+ Settings (``how``) are the parameters of :class:`~equilibria.GAN`, by their names; what a user
+leaves None is a preset.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from equilibria.data.batches import Batch, Batches
+from equilibria.data.given import Given
+from equilibria.data.rows import Rows
+from equilibria.evaluation.monitor import GameMonitor
+from equilibria.games.adversarial import AdversarialGame
+from equilibria.models.adversarial import Adversarial, Implicit, Pyramid
+from equilibria.models.generator import Generator, evaluating
+from equilibria.models.pyramid import (
+    DetailCritic,
+    DetailNetwork,
+    LaplacianPyramid,
+    PyramidGenerator,
+)
+from equilibria.networks import (
+    MLP,
+    DCGANCritic,
+    DCGANGenerator,
+    Fourier,
+    Packed,
+    ResidualCritic,
+    ResidualGenerator,
+)
+from equilibria.networks.normalisation import batch_norms, reestimate
+from equilibria.networks.pictures import halvings
+from equilibria.random import Stream
+from equilibria.solvers import SOLVERS, Alternating, Optimiser, Solver
+from equilibria.training.stage import Average, Stage
+
+__all__ = ["NETWORKS", "NORMALISED", "PRESETS", "Pair", "play", "presets", "settle"]
+
+NETWORKS = ("mlp", "dcgan", "residual")
+NORMALISED: Mapping[str | None, tuple[str | None, str | None]] = {
+    "generator": ("batch", None),
+    "both": ("batch", "batch"),
+    None: (None, None),
+}
+"""Which of a dcgan's players have batch norm: name → (the generator's, the critic's)."""
+SMALLEST = 16  # side of the pictures from which perceptrons are wide
+LARGEST = 64  # side up to which perceptrons are the default: they were far ahead of convolutions
+FEW = 8  # columns; in more, Fourier features of random directions are noise
+FEATURES = 64  # directions of the critic's Fourier features
+KEPT = 2000  # conditions that are kept with the model
+PORTRAITS = 64  # pictures in a sheet that shows where training is
+MONITORED = 2000  # training rows that the game is monitored by, and as many held-out ones
+FEWEST = 40  # rows that it can be monitored by
+WIDEST = 1024  # columns in which clusters are looked for
+REESTIMATED = 20  # batches that batch norm's statistics are worked out from at the end of a stage
+HELD = 10  # rows, with fewer of which no ratio can be fitted
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "every": {
+        "loss": "relativistic",
+        "penalties": {"r1": 1.0, "r2": 1.0},
+        "penalty_annealing": 1.0,
+        "critic_pace": 1.0,
+        "betas": (0.5, 0.999),
+        "schedule": "constant",
+        "prior": "normal",
+        "latent_dim": 64,
+        "batch_size": 100,
+        "steps": 20000,
+        "average": 0.999,
+        "hidden": (128, 128, 128),
+        "max_frequency": 0.0,
+    },
+    "mlp": {
+        "learning_rate": 1e-3,
+        "penalties": {"r1": 3.0, "r2": 3.0},
+        "betas": (0.0, 0.99),
+        "schedule": "linear",
+        "prior": "mixed",
+        "latent_dim": 16,
+        "batch_size": 512,
+        "steps": 8000,
+        "average": 0.99,
+        "max_frequency": 10.0,
+    },
+    "mlp, pictures": {
+        "hidden": (512, 512, 512),
+        "prior": "normal",
+        "latent_dim": 64,
+        "batch_size": 64,
+        "steps": 20000,
+        "average": 0.999,
+    },
+    "dcgan": {"learning_rate": 2e-3, "schedule": "linear", "critic_pace": 0.25},
+    "dcgan, pyramid": {"learning_rate": 1e-3, "critic_pace": 1.0},
+    "residual": {"learning_rate": 2e-4, "betas": (0.0, 0.99)},
+    "fourier": {"critic_pace": 3.0, "penalty_annealing": 3e-5},
+}
+"""How each kind of network is trained where the parameters say nothing else, as changes of
+``every``.
+ ``critic_pace`` is the critic's rate over the generator's. The plain perceptrons' settings are what
+won on the ring and the grid (experiments/ring_and_grid.py). ``mlp, pictures`` is of pictures from
+16 pixels a side: their modes are joined, so ±1 noise would gain nothing, and inverting a picture
+could not move it. ``fourier`` is of critics with Fourier features: a fast critic that ends up sharp
+gives modes their widths; in many columns it tells all samples from all rows, and the generator
+collapses. In a pyramid a critic that is slower than its generator stops telling details apart."""
+
+
+def presets(
+    networks: Iterable[str], shape: Sequence[int] | None, pyramid: bool = False
+) -> dict[str, dict[str, Any]]:
+    """The presets of these kinds of networks, whole, as a run keeps them; and those of
+    ``fourier``."""
+    found = {"fourier": dict(PRESETS["fourier"])}
+    for network in networks:
+        rows = ["every", network]
+        if network == "mlp" and shape is not None and min(shape[:2]) >= SMALLEST:
+            rows.append("mlp, pictures")
+        if pyramid:
+            rows.append(f"{network}, pyramid")
+        found[network] = {k: v for row in rows for k, v in PRESETS.get(row, {}).items()}
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Players:
+    """What a generator and its critic are built for.
+
+    Attributes
+    ----------
+    network : str
+        One of ``NETWORKS``.
+    size : int
+        Columns of a row.
+    shape : tuple of int or None
+        Of a row that is a picture.
+    numbers, planes : int
+        The condition: so many pictures of that shape, then so many plain numbers.
+    output : str or None
+        What the generator's last layer passes through.
+    classes : int
+        Logits of the critic.
+    """
+
+    network: str
+    size: int
+    shape: tuple[int, ...] | None = None
+    numbers: int = 0
+    planes: int = 0
+    output: str | None = None
+    classes: int = 1
+
+    @property
+    def condition(self) -> int:
+        """Columns of the condition."""
+        return self.planes * self.size + self.numbers
+
+
+def choose(network: str, shape: Sequence[int] | None) -> str:
+    """The network that ``network`` stands for where a row is a picture of this shape, or none."""
+    if network == "auto":
+        fours = shape is not None and not any(side % 4 for side in shape[:2])
+        return "dcgan" if fours and shape is not None and max(shape[:2]) > LARGEST else "mlp"
+    if network != "mlp" and (shape is None or not halvings(shape[0], shape[1])):
+        found = "the rows are no pictures; give picture_shape"
+        if shape is not None:
+            found = f"pictures of {tuple(shape)} have other sides"
+        raise ValueError(
+            f"network={network!r}: it is for pictures whose sides are even and at least 6, and "
+            f"{found}, or take 'mlp'"
+        )
+    return network
+
+
+def choose_levels(network: str, shape: Sequence[int], levels: int | None) -> list[str]:
+    """The networks of a pyramid's levels, the finest first."""
+    choose(network, shape)
+    wanted, sides = ("dcgan", SMALLEST) if network == "auto" else (network, 1)
+    sizes = [size[:2] for size in LaplacianPyramid(shape, levels).shapes]
+    return [wanted if halvings(*size) and min(size) >= sides else "mlp" for size in sizes]
+
+
+def settle(how: Any, known: Mapping[str, Mapping[str, Any]], players: Players) -> SimpleNamespace:
+    """Every parameter of these players' training: what the user said, else the preset."""
+    preset = dict(known[players.network])
+    plain = players.network == "mlp"
+    few = plain and players.size <= FEW and players.shape is None
+    frequency = preset["max_frequency"] if few else 0.0
+    if plain and how.max_frequency is not None:
+        frequency = float(how.max_frequency)
+    if frequency:
+        preset |= known["fourier"]
+    said = {name: getattr(how, name, None) for name in preset}
+    found = {name: preset[name] if value is None else value for name, value in said.items()}
+    if how.critic_learning_rate is None:
+        found["critic_learning_rate"] = found["critic_pace"] * found["learning_rate"]
+    others = "critic_learning_rate packing instance_noise solver critic_steps precision channels"
+    others += " normalisation"
+    left = {name: getattr(how, name) for name in others.split() if name not in found}
+    return SimpleNamespace(**{**found, **left, "max_frequency": frequency})
+
+
+# ------------------------------------------------------------------ players
+
+
+def build(players: Players, how: SimpleNamespace, stream: Stream) -> tuple[Generator, nn.Module]:
+    """A generator, and the critic of one pack."""
+    networks = perceptrons if players.network == "mlp" else of_pictures
+    network, critic = networks(players, how, stream.child("generator"), stream.child("critic"))
+    return Generator(network, how.latent_dim, how.prior), critic
+
+
+def perceptrons(
+    players: Players, how: SimpleNamespace, generator: Stream, critic: Stream
+) -> tuple[nn.Module, nn.Module]:
+    """A generator and a critic of plain layers; the critic may see Fourier features."""
+    seen, frequency = how.packing * players.size, how.max_frequency
+    columns = seen + how.packing * players.condition + (2 * FEATURES if frequency else 0)
+    sizes = [how.latent_dim + players.condition, *how.hidden, players.size]
+    network = MLP(sizes, output=players.output, precision=how.precision, stream=generator)
+    judge = MLP(
+        [columns, *reversed(how.hidden), players.classes],
+        activation="leaky_relu",
+        precision=how.precision,
+        stream=critic,
+    )
+    if not frequency:
+        return network, judge
+    ends = (min(1.0, frequency), frequency)
+    return network, Fourier(judge, seen, FEATURES, ends, stream=critic.child("waves"))
+
+
+def of_pictures(
+    players: Players, how: SimpleNamespace, generator: Stream, critic: Stream
+) -> tuple[nn.Module, nn.Module]:
+    """A generator and a critic of convolutions."""
+    shape, channels = players.shape, how.channels
+    assert shape is not None
+    shared: dict[str, Any] = {"condition": players.numbers, "planes": players.planes}
+    shared["precision"] = how.precision
+    ours: dict[str, Any] = {**shared, "output": players.output, "stream": generator}
+    its = {**shared, "outputs": players.classes, "packing": how.packing, "stream": critic}
+    if players.network == "residual":
+        network = ResidualGenerator(shape, how.latent_dim, channels, **ours)
+        return network, ResidualCritic(shape, channels, **its)
+    norms = NORMALISED[how.normalisation]
+    return (
+        DCGANGenerator(shape, how.latent_dim, channels, normalisation=norms[0], **ours),
+        DCGANCritic(shape, channels, normalisation=norms[1], **its),
+    )
+
+
+def packed(critic: nn.Module, packing: int) -> nn.Module:
+    """The critic as the game has it."""
+    return critic if packing == 1 else Packed(critic, packing)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A generator and the critic of one pack, with what their stage needs to know.
+
+    Attributes
+    ----------
+    name : str
+        Of the stage.
+    how : SimpleNamespace
+        As :func:`settle` gives it.
+    view : callable
+        (batch, stream) → the batch as the players see it.
+    draw : callable
+        (generator, n, stream) → pictures in [0, 1], with ``generator`` in the place of this one.
+    key : tuple of str
+        Of the order of the rows.
+    classes : int or None
+        Of a critic that has a logit for each.
+    """
+
+    name: str
+    generator: Generator
+    critic: nn.Module
+    how: SimpleNamespace
+    view: Callable[[Batch, Stream], Batch]
+    draw: Callable[[Generator, int, Stream], np.ndarray] | None = None
+    key: tuple[str, ...] = ("data",)
+    classes: int | None = None
+
+
+# ------------------------------------------------------------------ models of these players
+
+
+def conditional(
+    how: Any, network: str, known: Mapping[str, Any], table: Any, stream: Stream
+) -> tuple[Adversarial, Pair]:
+    """The model of a GAN, and the pair that plays."""
+    given = Given.of(table, how.condition)
+    by_class = bool(table.classes) and not how.semi_supervised
+    numbers = (table.classes if by_class else 0) + (0 if given.planes else len(given.given))
+    logits = None if by_class or not table.classes else table.classes
+    output = "tanh" if table.kind == "picture" else None
+    size, players = len(given.drawn), (given.shape, numbers, given.planes, output, logits or 1)
+    settings = settle(how, known, made := Players(network, size, *players))
+    generator, critic = build(made, settings, stream.child("weights"))
+    its = packed(critic, how.packing)
+    model = Adversarial(generator, its, given, table.classes, by_class)
+
+    def draw(generator: Generator, n: int, stream: Stream) -> np.ndarray:
+        rows = model.sample_of(generator, n, stream, model.one_of_each(n, table.size))
+        return table.pictures(rows)
+
+    shown = None if table.shape is None else draw
+    return model, Pair("play", generator, critic, settings, model.view, shown, classes=logits)
+
+
+def pyramid(
+    how: Any,
+    networks: Sequence[str],
+    known: Mapping[str, Any],
+    table: Any,
+    stream: Stream,
+) -> tuple[Pyramid, list[Pair]]:
+    """The model of a LAPGAN, and its pairs, the coarsest first; ``networks`` is the finest
+    first."""
+    halves, built = LaplacianPyramid(table.shape, how.levels), []
+    for level in range(halves.levels, -1, -1):
+        shape, planes = halves.shapes[level], int(level < halves.levels)
+        players = Players(
+            networks[level], int(np.prod(shape)), shape, table.classes, planes, output="tanh"
+        )
+        settings = settle(how, known, players)
+        generator, critic = build(players, settings, stream.child("weights", level))
+        if planes:
+            generator.network = DetailNetwork(generator.network, halves, level)
+            critic = DetailCritic(critic, players.size, players.condition)
+        built.append((level, generator, critic, settings))
+    whole = PyramidGenerator([generator for _, generator, *_ in built], halves)
+    critics = nn.ModuleList(packed(critic, how.packing) for _, _, critic, _ in built)
+    model, pairs = Pyramid(whole, critics, table.classes), []
+    for level, generator, critic, settings in built:
+        name = f"{halves.shapes[level][0]}x{halves.shapes[level][1]}"
+        at = Level(model, table, level)
+        pairs.append(Pair(name, generator, critic, settings, at.view, at.draw, ("data", name)))
+    return model, pairs
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Level:
+    """One level of a pyramid: what its players see, and pictures of the levels so far."""
+
+    model: Pyramid
+    table: Any
+    level: int
+
+    def view(self, batch: Batch, stream: Stream) -> Batch:
+        return self.model.view(self.level, batch)
+
+    def draw(self, generator: Generator, n: int, stream: Stream) -> np.ndarray:
+        whole = self.model.generator
+        levels: list[Any] = list(whole.generators)
+        levels[whole.pyramid.levels - self.level] = generator
+        given = self.model.one_of_each(n, self.table.size)
+        condition = self.model.condition(n, given, stream)
+        rows = PyramidGenerator(levels, whole.pyramid).sample(n, stream, condition, self.level)
+        return self.table.pictures(rows, whole.pyramid.shapes[self.level])
+
+
+# ------------------------------------------------------------------ stages
+
+
+class play:  # noqa: N801 - a recipe is called like a function
+    """The recipe of GANs and of their pyramids: rows → a stage for each pair.
+
+    What it takes from the data: how often each class is, and conditions, which the model keeps.
+    """
+
+    def __init__(self, model: Implicit, pairs: Sequence[Pair]):
+        self.model, self.pairs = model, pairs
+
+    def __call__(self, rows: Rows) -> list[Stage]:
+        model = self.model
+        if rows.held is not None and len(rows.held) < HELD:
+            raise ValueError(
+                f"validation_fraction: {len(rows.held)} rows would be kept from training; the "
+                f"density ratio is fitted to {HELD} or more"
+            )
+        codes = [part for part in (rows.codes, rows.held_codes) if part is not None]
+        missing = sum(int((part < 0).sum()) for part in codes)
+        if model.by_class and missing:
+            raise ValueError(
+                f"y: {missing} of {sum(map(len, codes))} labels are missing, and each row goes "
+                "with its own; leave those rows out, or take GAN(semi_supervised=True), which "
+                "needs only some"
+            )
+        model.note_shares(rows.codes)
+        if isinstance(model, Adversarial) and model.given.given:
+            kept = rows.some(KEPT, "conditions")
+            model.note_conditions(kept.values, kept.label)
+        return [self.stage(pair, rows) for pair in self.pairs]
+
+    def stage(self, pair: Pair, rows: Rows) -> Stage:
+        """The stage in which a pair plays; at its end the generator is averaged, and its batch norm
+        made that of the average."""
+        how, generator = pair.how, pair.generator
+        if rows.shard[1] > 1 and (batch_norms(generator) or batch_norms(pair.critic)):
+            raise ValueError(
+                f"normalisation={how.normalisation!r}: batch norm would see each process's share "
+                "of a batch by itself; use normalisation=None, or one process"
+            )
+        game = AdversarialGame(
+            generator,
+            pair.critic,
+            how.loss,
+            penalties=how.penalties,
+            fade=(how.penalty_annealing, how.steps),
+            packing=how.packing,
+            instance_noise=how.instance_noise,
+            classes=pair.classes,
+        )
+        average = Average(generator, how.average) if how.average else None
+        batches = packs(rows, how, pair.key)
+        watch = Watch(pair, game, average, batches, rows)
+        stage = Stage(pair.name, game, solver_of(how), batches, how.steps, view=pair.view)
+        stage.average, stage.on_end = average, watch.end
+        stage.pictures = None if pair.draw is None else watch.pictures
+        stage.monitor = None if watch.monitor is None else watch
+        return stage
+
+
+def packs(rows: Rows, how: SimpleNamespace, key: tuple[str, ...]) -> Batches:
+    """Batches that packs divide."""
+    size = min(how.batch_size, len(rows))
+    if size < how.packing:
+        raise ValueError(
+            f"packing={how.packing!r}: a batch has {size} rows, which do not make one pack; use "
+            "fewer, or more rows"
+        )
+    stream, size = rows.stream.child(*key), size - size % how.packing
+    shared: dict[str, Any] = {"shard": rows.shard, "device": rows.device}
+    return Batches(rows.values, size, stream, labels=rows.codes, encode=rows.table.encode, **shared)
+
+
+def solver_of(how: SimpleNamespace) -> Solver:
+    """How the players move, each by Adam."""
+    # the first of the players moves so often in a round where they alternate
+    turns = how.critic_steps if how.solver == "alternating" else 1
+    steps = 0 if how.schedule == "constant" else how.steps
+    shared: dict[str, Any] = {"betas": how.betas, "schedule": how.schedule}
+    rules = {
+        "critic": Optimiser("adam", how.critic_learning_rate, **shared, steps=turns * steps),
+        "generator": Optimiser("adam", how.learning_rate, **shared, steps=steps),
+    }
+    if how.solver == "alternating":
+        return Alternating(rules, k=how.critic_steps)
+    return SOLVERS[how.solver](rules)
+
+
+class Watch:
+    """A pair's monitor: the game's numbers and pictures, by the generator that the stage would end
+    with now; and its end."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        game: AdversarialGame,
+        average: Average | None,
+        batches: Batches,
+        rows: Rows,
+    ):
+        self.pair, self.game, self.average = pair, game, average
+        self.batches, self.stream = batches, rows.stream
+        seen, held = self._rows(rows, False), self._rows(rows, True)
+        self.monitor = None
+        if seen is not None:
+            coverage = "clusters" if seen.values.shape[1] <= WIDEST else None
+            how: dict[str, Any] = {"coverage": coverage, "packing": pair.how.packing}
+            self.monitor = GameMonitor(self.sample, game.logits, seen, held, **how)
+
+    def _rows(self, rows: Rows, held: bool) -> Batch | None:
+        """Some rows as the players see them; None where there are too few to say anything."""
+        values = rows.held if held else rows.values
+        if values is None or min(len(values), MONITORED) < max(FEWEST, self.pair.how.packing):
+            return None
+        some = rows.some(MONITORED, "watched", held=held)
+        return self.pair.view(some, rows.stream.child("watched"))
+
+    def measure(self, stream: Stream) -> dict[str, float]:
+        """The numbers of a validation check."""
+        assert self.monitor is not None
+        with evaluating(self.game.critic):
+            return self.monitor.measure(stream)
+
+    def pictures(self, stream: Stream) -> np.ndarray:
+        """A sheet: the same noise each time, so that the eye can follow; classes in their order."""
+        assert self.pair.draw is not None
+        return self.pair.draw(self.ending(), PORTRAITS, self.stream.child("portraits"))
+
+    def sample(self, n: int, stream: Stream, condition: Tensor | None) -> Tensor:
+        return self.ending().sample(n, stream, condition)
+
+    def ending(self) -> Generator:
+        """A copy as the stage would leave it now: averaged, its batch norm that of the average."""
+        twin = copy.deepcopy(self.pair.generator)
+        if self.average is not None:
+            twin.load_state_dict({**twin.state_dict(), **self.average.values})
+        return self._reestimated(twin).eval()
+
+    def end(self) -> None:
+        self._reestimated(self.pair.generator)
+
+    def _reestimated(self, generator: Generator) -> Generator:
+        reestimate(generator, self._inputs(generator) if batch_norms(generator) else ())
+        return generator
+
+    def _inputs(self, generator: Generator) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """What a generator is given in training: noise, and conditions from the data."""
+        stream = self.stream.child("restated")
+        for i in range(REESTIMATED):
+            batch = self.pair.view(self.batches.at(i), stream.child("view", i))
+            yield generator.noise(len(batch.values), stream.child("noise", i)), batch.condition
