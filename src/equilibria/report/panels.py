@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from equilibria.data import Data
-from equilibria.data.kind import missing_cells
+from equilibria.data.columns import missing_cells
 from equilibria.evaluation.statistics import nearest_row
 from equilibria.models.model import Panel
 from equilibria.random import Stream
