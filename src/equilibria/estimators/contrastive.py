@@ -247,7 +247,7 @@ class Undirected(Contrastive):
         names = [layer.name for layer in table.layers]
         how: dict[str, Any] = {"betas": self.ais_betas, "chains": self.ais_chains}
         how["tempered"] = self.method in ("tempered", "trajectory")
-        return self.model(machine, names, grey=table.grey, **how)  # type: ignore[call-arg]
+        return self.model(machine, names, grey=table.grey, **how)
 
     def last_game(self, model: BoltzmannModel, stream: Stream) -> ContrastiveGame:
         return game_of(model.machine, self, stream.child("chains"), model.rows, model.hidden)

@@ -9,7 +9,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -116,6 +116,14 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Whether labels may be learnt beside the columns."""
     kept: ClassVar[tuple[str, ...]] = ()
     """Attributes that a run keeps beside the parameters and has back before ``build``."""
+
+    if TYPE_CHECKING:  # a dataclass would take them for parameters
+        model_: Any
+        table_: Table
+        numbers_: dict[str, Measure]
+        seed_: int
+
+    run_: ClassVar[Run | None] = None  # an instance that has a run folder has its own
 
     # parameters of Estimator; here they are what they are for everything else
     kinds, value_range, picture_shape = "auto", None, None
@@ -326,12 +334,12 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self.health_ = [*trainer.warnings, *health.sentences(self.history_)]
             if run is not None and group.writes:
                 self.write(run)
-        self.run_ = run
+        self.__dict__["run_"] = run
         return self
 
     def _split(self, table: Table, X: Any, codes: np.ndarray | None, group: Processes) -> Rows:
         """Training rows, and those of ``validation_fraction``."""
-        shared = {"stream": self.stream, "shard": (group.rank, group.world), "device": self.device}
+        shared: dict[str, Any] = {"stream": self.stream, "shard": (group.rank, group.world), "device": self.device}
         if not self.validation_fraction:
             return Rows(table, X, codes, **shared)
         count = round(self.validation_fraction * len(X))
@@ -634,7 +642,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _keep(self, name: str, found: Measure) -> Measure:
         """Keep a number that took seconds, in the run folder too where there is one."""
         self.numbers_[name] = found
-        if vars(self).get("run_") is not None:
+        if self.run_ is not None:
             numbers = {name: one.to_json() for name, one in self.numbers_.items()}
             with contextlib.suppress(RunError):  # a folder that may only be read
                 self.run_.update_config(numbers=numbers)
@@ -726,7 +734,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self.model_ = plan.model.to(self.device).eval()
             self.n_steps_ = int(metadata["steps"])
             self.history_, self.health_ = run.metrics(), list(run.config.get("health", []))
-        self.run_ = run
+        self.__dict__["run_"] = run
         return self
 
     def proceed(self, run: Run, X: Any, y: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from equilibria.check import number, whole, widths
 from equilibria.data.table import Table
 from equilibria.estimators.estimator import Estimator, Plan
@@ -51,5 +53,5 @@ class MADE(Estimator):
 
     def build(self, table: Table, stream: Stream) -> Plan:
         model = made.MADE(units_of(table), self.hidden, stream.child("weights"))
-        how = {"steps": self.steps, "batch_size": self.batch_size, "average": self.average}
+        how: dict[str, Any] = {"steps": self.steps, "batch_size": self.batch_size, "average": self.average}
         return Plan(model, maximum_likelihood(model, rate=self.learning_rate, **how))

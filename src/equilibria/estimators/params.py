@@ -20,14 +20,11 @@ import inspect
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any
 
 from equilibria.check import Check
 
 __all__ = ["estimator", "param", "parameters", "spelled"]
-
-_Class = TypeVar("_Class", bound=type)
-
 
 def param(
     default: Any, sentence: str, check: Check, *, positional: bool = False, option: bool = True
@@ -51,8 +48,7 @@ def param(
     return dataclasses.field(default=default, metadata=about, kw_only=not positional)
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(param,))
-def estimator(cls: _Class) -> _Class:
+def estimator(cls: Any) -> Any:
     """Make a class with :func:`param` fields an estimator: its constructor and its docstring."""
     built = dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
     text = inspect.cleandoc(built.__doc__ or "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,10 +51,15 @@ class MADE(Model):
     tensor(1., grad_fn=<RoundBackward1>)
     """
 
+    order: Tensor
+    owner: Tensor
+    units: Any
+    layers: Any
+
     def __init__(self, units: Mapping[str, Units], hidden: Sequence[int], stream: Stream):
         super().__init__()
         self.units = nn.ModuleDict(units)
-        owner = torch.tensor(_owners(units.values()))  # the variable that each column belongs to
+        owner = torch.tensor(_owners(list(units.values())))  # the variable that each column belongs to
         order = stream.child("order").permutation(int(owner.max()) + 1)
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order))
@@ -113,6 +119,8 @@ class MADE(Model):
 
 class _Masked(nn.Linear):
     """A linear layer some of whose weights are always zero; He's initial weights by its fan-in."""
+
+    mask: Tensor
 
     def __init__(self, mask: Tensor, stream: Stream):
         nn.Module.__init__(self)

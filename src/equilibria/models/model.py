@@ -94,10 +94,11 @@ class Model(nn.Module):
     def objective(self, batch: Any, stream: Stream) -> Tensor:
         """What training minimises, (n,): minus the log-density, or minus its bound."""
         x = batch if isinstance(batch, Tensor) else batch.values
-        if hasattr(self, "log_prob"):
-            return -self.log_prob(x)
-        if hasattr(self, "log_prob_bound"):
-            return -self.log_prob_bound(x, stream)
+        model: Any = self  # which of the two it has is what it is
+        if hasattr(model, "log_prob"):
+            return -model.log_prob(x)
+        if hasattr(model, "log_prob_bound"):
+            return -model.log_prob_bound(x, stream)
         raise NotImplementedError(f"{type(self).__name__} has no log_prob, bound or objective")
 
     def describe(self) -> str:

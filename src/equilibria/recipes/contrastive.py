@@ -152,7 +152,7 @@ def prepare(machine: BoltzmannMachine, rows: Rows) -> None:
                 f"X: {rows.table.column_name(layer.source[0])} has no observed value; leave it out"
             )
         if layer.kind == "categorical":
-            sizes = [len(group) for group in layer.categories for _ in group]
+            sizes = [len(group) for group in layer.categories or () for _ in group]
             means[layer.name] = (sums + 1) / (n + torch.tensor(sizes))
         elif layer.kind == "binary":
             means[layer.name] = (sums + 1) / (n + 2)
@@ -194,8 +194,8 @@ def optimiser(how: Any, table: Any, rate: float, steps: int) -> Optimiser:
     momentum = how.momentum
     if momentum is None:
         momentum = 0.5 if unbounded(table) else 0.9
-    spins = any(layer.kind == "spin" for layer in table.layers)
-    spins = spins + (getattr(how, "hidden_type", "") == "spin")
+    spins = int(any(layer.kind == "spin" for layer in table.layers))
+    spins += getattr(how, "hidden_type", "") == "spin"
     rate = rate * 0.25**spins  # a spin is a binary unit on twice the scale: four times too long
     shared: dict[str, Any] = {"weight_decay": how.weight_decay, "steps": steps}
     shared["schedule"] = "linear" if steps else "constant"

@@ -94,7 +94,8 @@ class _Cost:
     @torch.no_grad()
     def __call__(self, stream: Stream) -> dict[str, float]:
         network = self.model.network
-        values = dict(network.named_parameters()) if self.average is None else self.average.values
+        values: Any = dict(network.named_parameters())
+        values = values if self.average is None else self.average.values
         call = torch.func.functional_call
         logits = torch.cat([call(network, values, (rows,)) for rows in self.inputs.split(2000)])
         return {"held_out_cost": float(functional.cross_entropy(logits, self.label))}
