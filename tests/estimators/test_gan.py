@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adversaries import CHECKS
 
+from adversaries import CHECKS
 from equilibria import GAN, LAPGAN, load
 from equilibria.data import GaussianMixture
 from equilibria.games.payoffs import PAYOFFS
@@ -165,8 +165,8 @@ def test_threads_change_nothing_but_the_last_digits() -> None:
             found.append(parameters_of(small(betas=(0.5, 0.999)).fit(POINTS)))
     finally:
         torch.set_num_threads(before)
-    # a step of Adam is about the slope's sign where the slope is next to nothing, and the last digit
-    # may turn that: of few cells, by a step
+    # a step of Adam is about the slope's sign where the slope is next to nothing, and the last
+    # digit may turn that: of few cells, by a step
     moved = (found[0] - found[1]).abs()
     assert moved.max() < 0.01
     assert (moved > 1e-4).double().mean() < 0.01
@@ -217,7 +217,7 @@ def test_former_names_of_parameters_are_taken_with_a_warning(cls: Any) -> None:
 def test_impossible_parameters_are_refused_before_any_work(
     tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    rows = (POINTS > POINTS.mean(0)).astype(float) if "kinds" in options else POINTS
+    rows = (POINTS.mean(0) < POINTS).astype(float) if "kinds" in options else POINTS
     with pytest.raises(ValueError, match=message):
         small(**{"out": str(tmp_path / "run"), **options}).fit(rows)
     assert not (tmp_path / "run").exists()

@@ -43,13 +43,11 @@ class Critic:
     """The critic of a fitted GAN: log p_data/p_g of rows in the data's own scale.
 
     The ratio is read off the critic by the loss's formula, by the formula and a fitted constant, or
-    by a logistic head on the critic's features, according to what the loss's best critic knows; the
-    fitted ones need rows that were not trained on (``validation_fraction``, or :meth:`fit_ratio`).
-
-    The critic was trained against the generator's raw weights, and samples come from the averaged
-    ones: the formula alone is the ratio of the former. What is fitted is fitted to samples as they
-    are. A critic that was not trained to its best, or is sure of its training rows alone, gives a
-    ratio that is off; held-out rows show it.
+    by a logistic head on the critic's features, according to what the loss's best critic knows. The
+    fitted ones need rows that were not trained on (``validation_fraction``, or :meth:`fit_ratio`);
+    they are fitted to samples as they are, of the averaged generator, while the formula alone is
+    the ratio of the raw one. A critic that was not trained to its best, or is sure of its training
+    rows alone, gives a ratio that is off; held-out rows show it.
 
     Parameters
     ----------
@@ -80,63 +78,53 @@ class Critic:
     @property
     def ratio(self) -> LinearRatio | None:
         """How log p_data/p_g is read off the critic, where that was fitted."""
-        how, weights = self.model.ratio.how, self.model.ratio.weights
+        kept: Any = self.model.ratio
+        how, weights = kept.how, kept.weights
         if not len(how):
             return None
         return LinearRatio(HOW[int(how)], weights[:-1].cpu(), float(weights[-1]))
 
     def log_ratio(self, X: Any, y: Any = None) -> np.ndarray:
-        """log p_data(x)/p_g(x) of each row in nats: above 0 the data have more such rows than the
-        samples.
+        """log p_data(x)/p_g(x) of each row in nats, (n,): above 0 the data have more such rows.
 
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-        y : array-like of shape (n,), optional
-            The labels, of a model whose critic is given them. The ratio is then that of rows with
-            that label, and with a ``condition`` that of the other columns given these.
+        With ``y``, the labels, of a model whose critic is given them, it is the ratio of rows with
+        that label, and with a ``condition`` that of the other columns given these.
         """
         return self._log_ratio(self.judged(X, y))
 
     def fit_ratio(self, X: Any, y: Any = None, how: str = "auto") -> Critic:
-        """Fit what stands between the critic's answer and the ratio, on rows that it was not
-        trained on and as many samples.
+        """Fit what stands between the critic's answer and the ratio, on rows it was not trained on.
 
-        Parameters
-        ----------
-        X, y
-            Held-out rows, and their labels where the critic is given them.
-        how : {"auto", "formula", "constant", "scale", "head"}
-            The loss's formula as it is; with a fitted constant; with a fitted constant and factor;
-            a logistic head on the critic's features. Auto takes the first of formula, constant and
-            head that is right for the loss's best critic.
+        As many samples are drawn. ``how`` is {"auto", "formula", "constant", "scale", "head"}: the
+        loss's formula as it is; with a fitted constant; with a constant and a factor; a logistic
+        head on the critic's features. Auto takes the first of formula, constant and head that is
+        right for the loss's best critic.
         """
         how = choice("auto", *HOW)("how", how)
         rows = self.judged(X, y)
         blank = LinearRatio(self.best_reading if how == "auto" else how, torch.empty(0))
         samples = self._as_many(rows, self.stream.child("ratio"))
         real, fake = (self._phi_of(blank, part).cpu().numpy() for part in (rows, samples))
-        found, buffers = fit_ratio(real, fake, blank.how), self.model.ratio
+        found, kept = fit_ratio(real, fake, blank.how), self.model.ratio
         numbers = torch.cat([found.weights, torch.tensor([found.bias], dtype=torch.float64)])
-        buffers.how = torch.tensor([HOW.index(found.how)], device=buffers.how.device)
-        buffers.weights = numbers.to(buffers.weights.device)
+        kept.how = torch.tensor([HOW.index(found.how)], device=self.model.device)
+        kept.weights = numbers.to(self.model.device)
         return self
 
     def jsd(self, X: Any, y: Any = None, random_state: RandomState = None) -> Measure:
-        """A lower bound on the Jensen–Shannon divergence of data and samples, in nats (at most log
-        2), from held-out rows ``X``.
+        """A lower bound on the Jensen–Shannon divergence of data and samples, in nats (≤ log 2).
 
-        As many samples are drawn. Rows that the critic or the ratio was trained on make it too
-        large.
+        ``X`` are held-out rows, and as many samples are drawn. Rows that the critic or the ratio
+        was trained on make it too large.
         """
         return jensen_shannon(*self._both(X, y, self._draws(random_state, "jsd")))
 
     def calibration(self, X: Any, y: Any = None, random_state: RandomState = None) -> Calibration:
-        """Whether the ratio can be taken at its word: D = σ(log ratio) against what share is real,
-        and E_g[ratio] against 1; as it is, and after what ``fit_ratio(X, how="scale")`` would do.
+        """Whether D = σ(log ratio) is the share of real rows, and E_g[ratio] is 1.
 
-        ``X``, with ``y`` where the critic is given labels, are 40 or more held-out rows; as many
-        samples are drawn. Rows that the critic or the ratio was trained on make it look better.
+        As the ratio is, and after what ``fit_ratio(X, how="scale")`` would do. ``X`` are 40 or more
+        held-out rows, and as many samples are drawn. Rows that the critic or the ratio was trained
+        on make it look better.
         """
         ratios = self._both(X, y, self._draws(random_state, "calibration"))
         return calibration(*ratios, random_state=self._draws(random_state, "halves"))

@@ -321,7 +321,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         plan = self.build(self.table_, self.stream)
         plan.model.to(self.device)
         stages = plan.recipe(rows)
-        self.model_ = plan.model
+        self.model_: Any = plan.model
         if run is None:
             run = self._create_run(X, codes, origin, group)
         shown = bool(self.verbose) or run is not None

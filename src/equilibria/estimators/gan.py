@@ -22,23 +22,21 @@ from equilibria.inference.refine import Refined
 from equilibria.models import adversarial
 from equilibria.models.generator import Generator
 from equilibria.random import RandomState, Stream
-from equilibria.recipes.adversarial import choose, conditional, play, presets
+from equilibria.recipes.adversarial import HELD, choose, conditional, play, presets
 
 __all__ = ["GAN"]
 
 _CANNOT = {
-    "score": "has no density, and so no score_samples; critic_.log_ratio(X) says how much more common a "
-    "row is among the data",
-    "complete": "draws whole rows, and cannot fill cells in given others: construct it with condition=, "
-    "the columns that will be given",
+    "score": "has no density, and so no score_samples; critic_.log_ratio(X) says how much more "
+    "common a row is among the data",
+    "complete": "draws whole rows, and cannot fill cells in given others: construct it with "
+    "condition=, the columns that will be given",
     "classify": "predicts no classes: construct it with labels=True and semi_supervised=True",
 }
 
 
 def _column(value: Any) -> Any:
-    if isinstance(value, str):
-        return value
-    return whole().accept(value)
+    return value if isinstance(value, str) else whole().accept(value)
 
 
 @estimator
@@ -127,10 +125,13 @@ class GAN(Adversarial):
         self.presets_ = {**presets([self.network_], shape), **known.get("presets_", {})}
         model, pair = conditional(self, self.network_, self.presets_, table, stream)
         self.resolved_ = pair.how
-        return Plan(model, play(model, [pair]), self.fit_held)
+        return Plan(model, play(model, [pair], HELD), self.fit_held)
 
     def migrated_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        none = {"condition_codes": torch.zeros(0, dtype=torch.int64), "conditions": torch.zeros(0, 0)}
+        none = {
+            "condition_codes": torch.zeros(0, dtype=torch.int64),
+            "conditions": torch.zeros(0, 0),
+        }
         none["ratio.how"], none["ratio.weights"] = none["condition_codes"], torch.zeros(0).double()
         return {**none, **super().migrated_tensors(tensors)}
 
@@ -172,12 +173,10 @@ class GAN(Adversarial):
             Of which class the rows are to be, of a model with ``labels=True``; by default (and
             where it is missing) classes are drawn by their shares in the training rows.
         given : array-like or frame of shape (d,) or (n, d), optional
-            Rows whose columns ``condition`` are held fixed, NaN elsewhere; by default these are
-            taken from training rows (of which some 2,000 conditions are kept with the model), of a
-            model with ``labels=True`` from rows of the class that is drawn.
+            The columns ``condition``, which are held, NaN elsewhere; by default those of training
+            rows (some 2,000 are kept with the model), of the class that is drawn.
         refine : {None, "reject", "mh", "sir", "langevin"}
-            Whether the critic's ratio refines the samples, and how; see :meth:`refined`, which also
-            says how it went.
+            How the critic's ratio refines the samples; :meth:`refined` also says how it went.
         random_state : int, numpy generator or None
             None uses the seed of ``fit``, so a fitted model gives the same samples each time.
         """
@@ -195,24 +194,11 @@ class GAN(Adversarial):
         random_state: RandomState = None,
         **options: Any,
     ) -> tuple[Any, Refined]:
-        """Samples that the critic's ratio has refined, and how it went.
+        """Samples that the critic's ratio has refined, and a report of acceptance and sample size.
 
-        Parameters
-        ----------
-        n, y, given, random_state
-            As in :meth:`sample`.
-        method : {"reject", "mh", "sir", "langevin"}
-            Rejection (exact while the ratio's bound holds), independence chains, a choice among
-            candidates, or Langevin moves in the noise.
-        **options
-            Of the function of that name in :mod:`equilibria.inference.refine` or
-            :mod:`equilibria.inference.langevin`.
-
-        Returns
-        -------
-        rows : ndarray of shape (n, d), or DataFrame where ``fit`` had one
-        report : Refined
-            Acceptance, tries, effective sample size, and which rows fell short.
+        ``method`` is rejection (exact while the ratio's bound holds), independence chains, a choice
+        among candidates, or Langevin moves in the noise; ``options`` are of the function of that
+        name in :mod:`equilibria.inference.refine` or :mod:`equilibria.inference.langevin`.
         """
         check_is_fitted(self)
         n, method = whole(1)("n", n), choice(*REFINEMENTS)("refine", method)
@@ -258,13 +244,13 @@ class GAN(Adversarial):
         X = self.validated(X, reset=False)
         values, codes = fixed_draw(self.table_, X, None, self.stream).float(), None
         if self.model_.by_class:
-            codes = None if y is None else self.codes(self.table_, y, len(values))
-            if codes is None or (codes < 0).any():
+            found = None if y is None else self.codes(self.table_, y, len(values))
+            if found is None or (found < 0).any():
                 raise ValueError(
-                    "y: this GAN's critic judges a row together with its label; give the label "
-                    "of each row as y"
+                    "y: this GAN's critic judges a row together with its label; give the label of "
+                    "each row as y"
                 )
-            codes = torch.from_numpy(codes).to(self.device)
+            codes = torch.from_numpy(found).to(self.device)
         elif y is not None:
             raise ValueError(f"y={y!r:.60}: this GAN is not conditional on labels; leave y out")
         if bool(values.isnan().any()):
@@ -290,26 +276,18 @@ class GAN(Adversarial):
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
-            Rows in the data's own scale.
-        y : array-like of shape (n,), optional
-            Labels, of a model that draws rows of a given class. Columns ``condition`` are taken
-            from ``X``.
+        X, y
+            Rows, and their labels where rows are drawn by class. Columns ``condition`` are as in
+            ``X``.
         return_residuals : bool
-            Whether to return the residuals too.
+            Whether to return ‖G(z) − x‖² too, in the model's scale (columns standardised; pictures
+            in [−1, 1]): it is large where the generator cannot make the row.
         starts, iterations : int
             Draws of the prior that each row is sought from, and Adam's steps from each.
         weight : float
-            Of the prior, ‖z‖² times it: codes stay where noise is common, at the cost of residuals.
+            Of ‖z‖²: codes stay where noise is common, at the cost of residuals.
         random_state : int, numpy generator or None
             Of the starts; None uses the seed of ``fit``.
-
-        Returns
-        -------
-        codes : ndarray of shape (n, latent_dim)
-        residuals : ndarray of shape (n,), where asked for
-            ‖G(z) − x‖² in the model's scale (columns standardised; pictures in [−1, 1]): large
-            where the generator cannot make the row.
 
         Examples
         --------
@@ -317,7 +295,7 @@ class GAN(Adversarial):
         >>> X = np.random.RandomState(0).normal(size=(100, 2))
         >>> model = GAN(hidden=(8,), latent_dim=2, steps=20, random_state=0).fit(X)
         >>> rows = model.sample(3)
-        >>> codes, residuals = model.encode(rows, return_residuals=True)
+        >>> codes = model.encode(rows)
         >>> codes.shape, bool(np.allclose(model.decode(codes), rows, atol=1e-2))
         ((3, 2), True)
         """
@@ -352,22 +330,17 @@ class GAN(Adversarial):
         half-way.
         """
         check_is_fitted(self)
-        ends = [
+        first, last = (
             self._noise(name, np.reshape(code, (1, -1)))[0] for name, code in (("a", a), ("b", b))
-        ]
-        return inversion.interpolate(*ends, whole(2)("n", n), self.generator_).cpu().numpy()
+        )
+        path = inversion.interpolate(first, last, whole(2)("n", n), self.generator_)
+        return path.cpu().numpy()
 
     def direction(self, X: Any, y: Any, **options: Any) -> np.ndarray:
-        """What to add to a code to go from one label to the other, ``(latent_dim,)``: the
-        difference of the labels' mean codes.
+        """What to add to a code to go from one label to the other: the difference of mean codes.
 
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-        y : array-like of shape (n,)
-            Two different labels; the way is from the first in sorted order to the second.
-        **options
-            Of :meth:`encode`, but for ``return_residuals``.
+        ``y`` (n,) holds two different labels; the way is from the first in sorted order to the
+        second, (latent_dim,). ``options`` are of :meth:`encode`.
         """
         labels, places = np.unique(np.asarray(y), return_inverse=True)
         if len(labels) != 2 or len(places) != len(X):

@@ -38,9 +38,6 @@ class LAPGAN(Adversarial):
         The presets of these kinds of networks, of the version that trained them.
     pyramid_ : LaplacianPyramid
         The sizes of the levels.
-    table_, history_, health_
-        As in every estimator.
-
     References
     ---------- Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a
     Laplacian pyramid of adversarial networks".

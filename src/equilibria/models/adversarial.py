@@ -26,12 +26,8 @@ MEANS = 200  # draws that a conditional mean is the mean of
 class Implicit(Model):
     """Base of models that are sampled through a generator, perhaps by class.
 
-    Parameters
-    ----------
-    classes : int
-        Label columns behind those of the table.
-    by_class : bool
-        Whether rows are drawn, and judged, by class.
+    There are ``classes`` label columns behind those of the table; ``by_class`` says whether rows
+    are drawn, and judged, by class.
     """
 
     class_shares: Tensor
@@ -48,9 +44,19 @@ class Implicit(Model):
             counts = torch.bincount(codes[codes >= 0], minlength=self.classes).double()
             self.class_shares = (counts / counts.sum()).to(self.class_shares.device)
 
+    @property
+    def conditional(self) -> bool:
+        """Whether columns are drawn given others."""
+        return False
+
+    def note_conditions(self, rows: Tensor, codes: Tensor | None) -> None:
+        """Keep the given columns of training rows; nothing here."""
+
     def drawn_classes(self, n: int, given: Tensor | None, stream: Stream) -> Tensor | None:
-        """Class numbers of ``n`` rows, on the CPU: those that the label's columns of ``given`` say,
-        or drawn by their shares; None where rows are not drawn by class."""
+        """Class numbers of ``n`` rows, on the CPU: as ``given`` says, else drawn by their shares.
+
+        None where rows are not drawn by class.
+        """
         if not self.by_class:
             return None
         codes = torch.full((n,), -1)
@@ -84,19 +90,10 @@ class Implicit(Model):
 
 
 class Adversarial(Implicit):
-    """A generator and its critic; with conditions that are kept, for samples of which none is
-    asked.
+    """A generator and its critic, and conditions for samples of which none is asked.
 
-    Parameters
-    ----------
-    generator : Generator
-        Draws the drawn columns, given the given ones and then the class's.
-    critic : nn.Module
-        As the game has it: ``critic(x, condition)``.
-    given : Given
-        Which columns are which.
-    classes, by_class
-        As in :class:`Implicit`. Classes by which rows are not drawn are the critic's outputs.
+    The generator draws the drawn columns of ``given``, given the given ones and then the class's.
+    The critic is as the game has it. Classes by which rows are not drawn are the critic's outputs.
     """
 
     conditions: Tensor
@@ -121,6 +118,10 @@ class Adversarial(Implicit):
             self.complete = self.means = None  # type: ignore[method-assign, assignment]
         if not classes or by_class:
             self.class_log_prob = None  # type: ignore[method-assign, assignment]
+
+    @property
+    def conditional(self) -> bool:
+        return bool(self.given.given)
 
     @property
     def size(self) -> int:
@@ -206,6 +207,10 @@ class Adversarial(Implicit):
         condition, held = self.condition(n, given, stream, name)
         return self.given.joined(generator.sample(n, stream, condition), held)
 
+    def portraits(self, generator: Generator, n: int, stream: Stream) -> Tensor:
+        """Rows by another generator, each class as often."""
+        return self.sample_of(generator, n, stream, self.one_of_each(n, self.size))
+
     def complete(self, x: Tensor, observed: Tensor, stream: Stream, n: int = 1) -> Tensor:
         """Draws of the drawn columns given the others, (n, rows, size)."""
         streams = (stream.child(i).child("sample") for i in range(n))
@@ -258,14 +263,20 @@ class Pyramid(Implicit):
         codes = self.drawn_classes(n, given, stream)
         return None if codes is None else self.one_hot(codes).to(self.device)
 
-    def view(self, level: int, batch: Batch) -> Batch:
-        """A level's details, and what they are given: the doubled coarser picture, and the
-        class."""
+    def view(self, level: int, batch: Batch, stream: Stream) -> Batch:
+        """A level's details, and as their condition the doubled coarser picture and the class."""
         values, coarse = self.generator.pyramid.at(batch.values, level)
         parts = [] if coarse is None else [coarse]
         if batch.label is not None and self.by_class:
             parts.append(self.one_hot(batch.label))
         return Batch(values, None, None, torch.cat(parts, 1) if parts else None)
+
+    def portraits(self, level: int, generator: Generator, n: int, stream: Stream) -> Tensor:
+        """Pictures of the levels so far, with another generator in the place of this level's."""
+        levels: list[Any] = list(self.generator.generators)
+        levels[self.generator.pyramid.levels - level] = generator
+        condition = self.condition(n, self.one_of_each(n, 0), stream)
+        return PyramidGenerator(levels, self.generator.pyramid).sample(n, stream, condition, level)
 
     def describe(self) -> str:
         levels = len(self.critics)

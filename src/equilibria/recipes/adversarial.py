@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -104,21 +106,19 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "residual": {"learning_rate": 2e-4, "betas": (0.0, 0.99)},
     "fourier": {"critic_pace": 3.0, "penalty_annealing": 3e-5},
 }
-"""How each kind of network is trained where the parameters say nothing else, as changes of
-``every``.
- ``critic_pace`` is the critic's rate over the generator's. The plain perceptrons' settings are what
-won on the ring and the grid (experiments/ring_and_grid.py). ``mlp, pictures`` is of pictures from
-16 pixels a side: their modes are joined, so ±1 noise would gain nothing, and inverting a picture
-could not move it. ``fourier`` is of critics with Fourier features: a fast critic that ends up sharp
-gives modes their widths; in many columns it tells all samples from all rows, and the generator
-collapses. In a pyramid a critic that is slower than its generator stops telling details apart."""
+"""How each kind of network is trained where the parameters say nothing else: changes of ``every``.
+ ``critic_pace`` is the critic's rate over the generator's. The perceptrons' settings are what won
+on the ring and the grid (experiments/ring_and_grid.py). ``mlp, pictures`` is of sides from 16
+pixels on: modes of pictures are joined, so ±1 noise would gain nothing, and inverting one could not
+move it. ``fourier`` is of critics with Fourier features: a fast critic that ends up sharp gives
+modes their widths; in many columns it tells all samples from all rows, and the generator collapses.
+In a pyramid a critic that is slower than its generator stops telling details apart."""
 
 
 def presets(
     networks: Iterable[str], shape: Sequence[int] | None, pyramid: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """The presets of these kinds of networks, whole, as a run keeps them; and those of
-    ``fourier``."""
+    """The presets of these kinds of networks, whole, and those of ``fourier``; a run keeps them."""
     found = {"fourier": dict(PRESETS["fourier"])}
     for network in networks:
         rows = ["every", network]
@@ -134,28 +134,17 @@ def presets(
 class Players:
     """What a generator and its critic are built for.
 
-    Attributes
-    ----------
-    network : str
-        One of ``NETWORKS``.
-    size : int
-        Columns of a row.
-    shape : tuple of int or None
-        Of a row that is a picture.
-    numbers, planes : int
-        The condition: so many pictures of that shape, then so many plain numbers.
-    output : str or None
-        What the generator's last layer passes through.
-    classes : int
-        Logits of the critic.
+    Rows of ``size`` columns, pictures where they have a ``shape``. The condition is ``planes``
+    pictures of that shape, then ``numbers``. ``output`` is what the generator's last layer passes
+    through, ``classes`` how many logits the critic has.
     """
 
     network: str
     size: int
-    shape: tuple[int, ...] | None = None
-    numbers: int = 0
-    planes: int = 0
-    output: str | None = None
+    shape: tuple[int, ...] | None
+    numbers: int
+    planes: int
+    output: str | None
     classes: int = 1
 
     @property
@@ -171,8 +160,7 @@ def choose(network: str, shape: Sequence[int] | None) -> str:
         return "dcgan" if fours and shape is not None and max(shape[:2]) > LARGEST else "mlp"
     if network != "mlp" and (shape is None or not halvings(shape[0], shape[1])):
         found = "the rows are no pictures; give picture_shape"
-        if shape is not None:
-            found = f"pictures of {tuple(shape)} have other sides"
+        found = found if shape is None else f"pictures of {tuple(shape)} have other sides"
         raise ValueError(
             f"network={network!r}: it is for pictures whose sides are even and at least 6, and "
             f"{found}, or take 'mlp'"
@@ -200,12 +188,10 @@ def settle(how: Any, known: Mapping[str, Mapping[str, Any]], players: Players) -
         preset |= known["fourier"]
     said = {name: getattr(how, name, None) for name in preset}
     found = {name: preset[name] if value is None else value for name, value in said.items()}
-    if how.critic_learning_rate is None:
-        found["critic_learning_rate"] = found["critic_pace"] * found["learning_rate"]
-    others = "critic_learning_rate packing instance_noise solver critic_steps precision channels"
-    others += " normalisation"
-    left = {name: getattr(how, name) for name in others.split() if name not in found}
-    return SimpleNamespace(**{**found, **left, "max_frequency": frequency})
+    rate, paced = how.critic_learning_rate, found["critic_pace"] * found["learning_rate"]
+    found["critic_learning_rate"] = paced if rate is None else rate
+    others = {field.name: getattr(how, field.name) for field in dataclasses.fields(how)}
+    return SimpleNamespace(**{**others, **found, "max_frequency": frequency})
 
 
 # ------------------------------------------------------------------ players
@@ -226,12 +212,8 @@ def perceptrons(
     columns = seen + how.packing * players.condition + (2 * FEATURES if frequency else 0)
     sizes = [how.latent_dim + players.condition, *how.hidden, players.size]
     network = MLP(sizes, output=players.output, precision=how.precision, stream=generator)
-    judge = MLP(
-        [columns, *reversed(how.hidden), players.classes],
-        activation="leaky_relu",
-        precision=how.precision,
-        stream=critic,
-    )
+    sizes = [columns, *reversed(how.hidden), players.classes]
+    judge = MLP(sizes, activation="leaky_relu", precision=how.precision, stream=critic)
     if not frequency:
         return network, judge
     ends = (min(1.0, frequency), frequency)
@@ -267,20 +249,10 @@ def packed(critic: nn.Module, packing: int) -> nn.Module:
 class Pair:
     """A generator and the critic of one pack, with what their stage needs to know.
 
-    Attributes
-    ----------
-    name : str
-        Of the stage.
-    how : SimpleNamespace
-        As :func:`settle` gives it.
-    view : callable
-        (batch, stream) → the batch as the players see it.
-    draw : callable
-        (generator, n, stream) → pictures in [0, 1], with ``generator`` in the place of this one.
-    key : tuple of str
-        Of the order of the rows.
-    classes : int or None
-        Of a critic that has a logit for each.
+    ``name`` is the stage's, ``how`` as :func:`settle` gives it and the ``shape`` of its pictures,
+    ``view`` (batch, stream) → the batch as the players see it, ``draw`` (generator, n, stream) →
+    encoded rows with another generator in the place of this one, ``key`` of the order of the rows,
+    ``classes`` those of a critic that has a logit for each.
     """
 
     name: str
@@ -288,7 +260,7 @@ class Pair:
     critic: nn.Module
     how: SimpleNamespace
     view: Callable[[Batch, Stream], Batch]
-    draw: Callable[[Generator, int, Stream], np.ndarray] | None = None
+    draw: Callable[[Generator, int, Stream], Tensor]
     key: tuple[str, ...] = ("data",)
     classes: int | None = None
 
@@ -305,35 +277,27 @@ def conditional(
     numbers = (table.classes if by_class else 0) + (0 if given.planes else len(given.given))
     logits = None if by_class or not table.classes else table.classes
     output = "tanh" if table.kind == "picture" else None
-    size, players = len(given.drawn), (given.shape, numbers, given.planes, output, logits or 1)
-    settings = settle(how, known, made := Players(network, size, *players))
-    generator, critic = build(made, settings, stream.child("weights"))
+    parts = (given.shape, numbers, given.planes, output, logits or 1)
+    players = Players(network, len(given.drawn), *parts)
+    settings = settle(how, known, players)
+    generator, critic = build(players, settings, stream.child("weights"))
     its = packed(critic, how.packing)
     model = Adversarial(generator, its, given, table.classes, by_class)
-
-    def draw(generator: Generator, n: int, stream: Stream) -> np.ndarray:
-        rows = model.sample_of(generator, n, stream, model.one_of_each(n, table.size))
-        return table.pictures(rows)
-
-    shown = None if table.shape is None else draw
-    return model, Pair("play", generator, critic, settings, model.view, shown, classes=logits)
+    settings.shape = table.shape
+    return model, Pair(
+        "play", generator, critic, settings, model.view, model.portraits, classes=logits
+    )
 
 
 def pyramid(
-    how: Any,
-    networks: Sequence[str],
-    known: Mapping[str, Any],
-    table: Any,
-    stream: Stream,
+    how: Any, networks: Sequence[str], known: Mapping[str, Any], table: Any, stream: Stream
 ) -> tuple[Pyramid, list[Pair]]:
-    """The model of a LAPGAN, and its pairs, the coarsest first; ``networks`` is the finest
-    first."""
+    """The model of a LAPGAN, and its pairs from the coarsest; ``networks`` are from the finest."""
     halves, built = LaplacianPyramid(table.shape, how.levels), []
     for level in range(halves.levels, -1, -1):
         shape, planes = halves.shapes[level], int(level < halves.levels)
-        players = Players(
-            networks[level], int(np.prod(shape)), shape, table.classes, planes, output="tanh"
-        )
+        parts = (math.prod(shape), shape, table.classes, planes, "tanh")
+        players = Players(networks[level], *parts)
         settings = settle(how, known, players)
         generator, critic = build(players, settings, stream.child("weights", level))
         if planes:
@@ -344,31 +308,11 @@ def pyramid(
     critics = nn.ModuleList(packed(critic, how.packing) for _, _, critic, _ in built)
     model, pairs = Pyramid(whole, critics, table.classes), []
     for level, generator, critic, settings in built:
-        name = f"{halves.shapes[level][0]}x{halves.shapes[level][1]}"
-        at = Level(model, table, level)
-        pairs.append(Pair(name, generator, critic, settings, at.view, at.draw, ("data", name)))
+        shape = settings.shape = halves.shapes[level]
+        name, (view, draw) = f"{shape[0]}x{shape[1]}", (model.view, model.portraits)
+        at = (functools.partial(view, level), functools.partial(draw, level))
+        pairs.append(Pair(name, generator, critic, settings, *at, ("data", name)))
     return model, pairs
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Level:
-    """One level of a pyramid: what its players see, and pictures of the levels so far."""
-
-    model: Pyramid
-    table: Any
-    level: int
-
-    def view(self, batch: Batch, stream: Stream) -> Batch:
-        return self.model.view(self.level, batch)
-
-    def draw(self, generator: Generator, n: int, stream: Stream) -> np.ndarray:
-        whole = self.model.generator
-        levels: list[Any] = list(whole.generators)
-        levels[whole.pyramid.levels - self.level] = generator
-        given = self.model.one_of_each(n, self.table.size)
-        condition = self.model.condition(n, given, stream)
-        rows = PyramidGenerator(levels, whole.pyramid).sample(n, stream, condition, self.level)
-        return self.table.pictures(rows, whole.pyramid.shapes[self.level])
 
 
 # ------------------------------------------------------------------ stages
@@ -377,18 +321,19 @@ class Level:
 class play:  # noqa: N801 - a recipe is called like a function
     """The recipe of GANs and of their pyramids: rows → a stage for each pair.
 
-    What it takes from the data: how often each class is, and conditions, which the model keeps.
+    What it takes from the data, and the model keeps: how often each class is, and conditions.
+    ``least`` is how many rows must be held out, where any are.
     """
 
-    def __init__(self, model: Implicit, pairs: Sequence[Pair]):
-        self.model, self.pairs = model, pairs
+    def __init__(self, model: Implicit, pairs: Sequence[Pair], least: int = 0):
+        self.model, self.pairs, self.least = model, pairs, least
 
     def __call__(self, rows: Rows) -> list[Stage]:
         model = self.model
-        if rows.held is not None and len(rows.held) < HELD:
+        if rows.held is not None and len(rows.held) < self.least:
             raise ValueError(
                 f"validation_fraction: {len(rows.held)} rows would be kept from training; the "
-                f"density ratio is fitted to {HELD} or more"
+                f"density ratio is fitted to {self.least} or more"
             )
         codes = [part for part in (rows.codes, rows.held_codes) if part is not None]
         missing = sum(int((part < 0).sum()) for part in codes)
@@ -399,7 +344,7 @@ class play:  # noqa: N801 - a recipe is called like a function
                 "needs only some"
             )
         model.note_shares(rows.codes)
-        if isinstance(model, Adversarial) and model.given.given:
+        if model.conditional:
             kept = rows.some(KEPT, "conditions")
             model.note_conditions(kept.values, kept.label)
         return [self.stage(pair, rows) for pair in self.pairs]
@@ -413,22 +358,14 @@ class play:  # noqa: N801 - a recipe is called like a function
                 f"normalisation={how.normalisation!r}: batch norm would see each process's share "
                 "of a batch by itself; use normalisation=None, or one process"
             )
-        game = AdversarialGame(
-            generator,
-            pair.critic,
-            how.loss,
-            penalties=how.penalties,
-            fade=(how.penalty_annealing, how.steps),
-            packing=how.packing,
-            instance_noise=how.instance_noise,
-            classes=pair.classes,
-        )
+        costs: dict[str, Any] = {"penalties": how.penalties, "instance_noise": how.instance_noise}
+        costs |= {"fade": (how.penalty_annealing, how.steps), "packing": how.packing}
+        game = AdversarialGame(generator, pair.critic, how.loss, classes=pair.classes, **costs)
         average = Average(generator, how.average) if how.average else None
         batches = packs(rows, how, pair.key)
         watch = Watch(pair, game, average, batches, rows)
         stage = Stage(pair.name, game, solver_of(how), batches, how.steps, view=pair.view)
-        stage.average, stage.on_end = average, watch.end
-        stage.pictures = watch.pictures
+        stage.average, stage.on_end, stage.pictures = average, watch.end, watch.pictures
         stage.monitor = None if watch.monitor is None else watch
         return stage
 
@@ -474,7 +411,7 @@ class Watch:
         rows: Rows,
     ):
         self.pair, self.game, self.average = pair, game, average
-        self.batches, self.stream = batches, rows.stream
+        self.batches, self.stream, self.table = batches, rows.stream, rows.table
         seen, held = self._rows(rows, False), self._rows(rows, True)
         self.monitor = None
         if seen is not None:
@@ -499,9 +436,10 @@ class Watch:
 
     def pictures(self, stream: Stream) -> np.ndarray | None:
         """A sheet: the same noise each time, so that the eye can follow; classes in their order."""
-        if self.pair.draw is None:
+        if self.pair.how.shape is None:
             return None
-        return self.pair.draw(self.ending(), PORTRAITS, self.stream.child("portraits"))
+        rows = self.pair.draw(self.ending(), PORTRAITS, self.stream.child("portraits"))
+        return self.table.pictures(rows, self.pair.how.shape)
 
     def sample(self, n: int, stream: Stream, condition: Tensor | None) -> Tensor:
         return self.ending().sample(n, stream, condition)
