@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from equilibria.estimators import GAN
-from equilibria.games.payoffs import PAYOFFS
-from equilibria.games.penalties import PENALTIES, PLACES, Penalty
+from equilibria.games.penalties import PLACES, Penalty
 from equilibria.models.generator import PRIORS, Generator
 from equilibria.networks.mlp import ACTIVATIONS, MLP, OUTPUTS
 from equilibria.networks.pictures import PictureCritic, PictureGenerator
 from equilibria.networks.precision import PRECISIONS
-from equilibria.solvers import SOLVERS, Optimiser
+from equilibria.solvers import Optimiser
 from equilibria.solvers.optimiser import SCHEDULES
 
 
@@ -32,9 +30,6 @@ def named(owner: Any, parameter: str) -> set[str | None]:
 @pytest.mark.parametrize(
     ("owner", "parameter", "table"),
     [
-        (GAN, "payoff", (None, *PAYOFFS)),
-        (GAN, "solver", SOLVERS),
-        (GAN, "schedule", (None, *SCHEDULES)),
         (Optimiser, "schedule", SCHEDULES),
         (MLP, "activation", ACTIVATIONS),
         (MLP, "output", OUTPUTS),
@@ -48,9 +43,3 @@ def named(owner: Any, parameter: str) -> set[str | None]:
 )
 def test_a_docstring_names_its_table(owner: Any, parameter: str, table: Iterable[str]) -> None:
     assert named(owner, parameter) == set(table)
-
-
-def test_the_gans_penalties_are_named() -> None:
-    text = re.search(r"penalties : .*?\n    \w+ :", GAN.__doc__ or "", re.DOTALL)
-    assert text
-    assert set(re.findall(r'"([\w-]+)"', text[0])) == set(PENALTIES)
