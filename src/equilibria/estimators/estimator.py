@@ -189,6 +189,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def learn(self, X: Any, y: Any = None) -> Any:
         """Train this very estimator, whose parameters have been checked."""
+        if self.out is not None and processes(self.device).writes:
+            Run.refuse_taken(self.out, self.overwrite)
         X, y, origin = self.opened(X, y)
         X = self.validated(X, reset=True)
         table = self.tabulate(X, y)
@@ -213,7 +215,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             value_range=self.value_range,
             picture_shape=self.picture_shape,
             allow_missing=self.missing,
-            groups=getattr(self, "modalities", None),
+            modalities=getattr(self, "modalities", None),
         )
         self._refuse_kinds(table)
         if not self.labels:

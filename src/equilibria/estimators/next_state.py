@@ -153,7 +153,7 @@ class NextState(Trained):
             machine.condition = tuple(range(self.lag * row.width))
         else:
             how = {"kinds": machine.kinds, "value_range": machine.value_range}
-            row, names = Table.fit(X, groups={FUTURE: slice(None)}, **how), (PAST, FUTURE)
+            row, names = Table.fit(X, modalities={FUTURE: slice(None)}, **how), (PAST, FUTURE)
         self.row_json_ = json.dumps(row.to_json())
         return self.train(window_table(row, self.lag, names), rows)
 
