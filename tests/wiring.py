@@ -13,16 +13,16 @@ import inspect
 import itertools
 import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
+from adversaries import CHECKS as ADVERSARIES
 from scipy import special
 from torch import Tensor, nn
 
-from equilibria import DBM, DBN, GAN, RBM
+from equilibria import DBM, DBN, RBM
 from equilibria.data import Batches
 from equilibria.estimators import ESTIMATORS
 from equilibria.inference import annealing
@@ -188,82 +188,7 @@ def average_is_heeded(name: str) -> None:
         assert any(not torch.equal(here[key], there[key]) for key in parameters)
 
 
-def average_of_a_gan() -> None:
-    """The generator that samples is m ← d·m + (1 − d)·θ over the rounds, d = min(average, (1 +
-    t)/(10 + t)), to 1e-5.
-    """
-
-    def generator(average: float, steps: int, rate: float = 0.01) -> Tensor:
-        options: dict[str, Any] = {
-            "schedule": "constant",
-            "penalties": {},
-            "hidden": (6,),
-            "batch_size": 20,
-            "random_state": 0,
-        }
-        model = GAN(steps=steps, average=average, learning_rate=rate, bandwidth=0.0, **options)
-        model.fit(Stream(0).normal((60, 2)).numpy())
-        return torch.cat(
-            [parameter.detach().reshape(-1) for parameter in model.generator_.parameters()]
-        ).double()
-
-    rounds = [generator(0.0, steps) for steps in range(1, 9)]
-    mean = generator(0.0, 1, STILL)  # where all of them began
-    for t, here in enumerate(rounds):
-        decay = min(0.4, (1 + t) / (10 + t))
-        mean = decay * mean + (1 - decay) * here
-    found = generator(0.4, 8)
-    assert not torch.allclose(found, rounds[-1], rtol=0, atol=1e-4)
-    assert torch.allclose(found, mean, rtol=0, atol=1e-5)
-
-
 # ------------------------------------------------------------------ what is drawn from what
-
-
-@contextmanager
-def _noise_of(modules: list[nn.Module]) -> Any:
-    """The noise that generators are called with, a list for each."""
-    seen: list[list[Tensor]] = [[] for _ in modules]
-    hooks = [
-        module.register_forward_pre_hook(
-            lambda _, given, kept=kept: kept.append(given[0].detach().clone())
-        )
-        for module, kept in zip(modules, seen, strict=True)
-    ]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def noise_of_a_pyramid() -> None:
-    """Each level's noise is its own: no correlation in 500 · 8 pairs, whose √n·r exceeds 5 once in
-    two million draws.
-    """
-    model = _small("lapgan", latent_dim=8, prior="normal")
-    networks = [generator.network for generator in model.generator_.generators]
-    with _noise_of(networks) as seen:
-        model.sample(500)
-    drawn = [torch.cat(parts).double().reshape(-1).numpy() for parts in seen]
-    assert len(drawn) >= 2
-    for here, there in itertools.combinations(drawn, 2):
-        assert abs(np.corrcoef(here, there)[0, 1]) * np.sqrt(len(here)) < 5
-
-
-def fresh_samples_judge_a_ratio() -> None:
-    """No sample that the ratio was fitted on is among those that it is judged by."""
-    model = GAN(hidden=(8,), latent_dim=3, prior="normal", steps=3, batch_size=20, random_state=0)
-    model.fit(Stream(0).normal((60, 2)).numpy())
-    with _noise_of([model.generator_.network]) as (seen,):
-        model.fit_ratio(Stream(1).normal((60, 2)).numpy(), how="head")
-        fitted = {row.numpy().tobytes() for part in seen for row in part}
-        for judge in (model.jsd, model.calibration):
-            seen.clear()
-            judge(Stream(2).normal((60, 2)).numpy())
-            judged = {row.numpy().tobytes() for part in seen for row in part}
-            assert len(judged) == len(fitted) == 60
-            assert not judged & fitted
 
 
 def batches_of_the_stages(name: str) -> None:
@@ -380,13 +305,11 @@ def _called(
 
 
 WIRING: dict[str, Callable[[], None]] = {
+    **ADVERSARIES,
     **_called(sweeps_of_an_update, *itertools.product(("rbm", "dbm"), (1, 2))),
     **_called(parzen_width, ()),
     **_called(biases_at_the_base_rates, ("rbm",), ("dbm",), ("dbn",)),
     **_called(average_is_heeded, *((name,) for name in AVERAGING)),
-    **_called(average_of_a_gan, ()),
-    **_called(noise_of_a_pyramid, ()),
-    **_called(fresh_samples_judge_a_ratio, ()),
     **_called(batches_of_the_stages, ("dbm",), ("dbn",)),
     **_called(scores_by_the_worse_side, ()),
     **_called(settled_chains_anneal_down, ()),

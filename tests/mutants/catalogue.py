@@ -436,10 +436,17 @@ MUTANTS = (
     ),
     Mutant(
         "a generator's average is ignored",
-        "estimators.players:AdversarialEstimator._stage",
-        "Average(generator, decay) if decay else None",
+        "recipes.adversarial:play.stage",
+        "Average(generator, how.average) if how.average else None",
         "None",
         "average_of_a_gan()",
+    ),
+    Mutant(
+        "the critic moves once too often",
+        "solvers.gradient_play:Alternating.step",
+        "range(self.k)",
+        "range(self.k + 1)",
+        "turns_of_a_round()",
     ),
     Mutant(
         "a classifier's average is ignored",
@@ -478,9 +485,9 @@ MUTANTS = (
     ),
     Mutant(
         "a ratio is judged by the samples that it was fitted on",
-        "estimators.implicit:Implicit._both_ratios",
-        "self._draws(random_state, name)",
-        "self._draws(None, \"ratio\")",
+        "estimators.critic:Critic._both",
+        "self._as_many(rows, stream)",
+        'self._as_many(rows, self.stream.child("ratio"))',
         "fresh_samples_judge_a_ratio()",
     ),
     Mutant(

@@ -428,7 +428,7 @@ class play:  # noqa: N801 - a recipe is called like a function
         watch = Watch(pair, game, average, batches, rows)
         stage = Stage(pair.name, game, solver_of(how), batches, how.steps, view=pair.view)
         stage.average, stage.on_end = average, watch.end
-        stage.pictures = None if pair.draw is None else watch.pictures
+        stage.pictures = watch.pictures
         stage.monitor = None if watch.monitor is None else watch
         return stage
 
