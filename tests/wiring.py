@@ -18,10 +18,10 @@ from unittest import mock
 
 import numpy as np
 import torch
+from adversaries import CHECKS as ADVERSARIES
 from scipy import special
 from torch import Tensor, nn
 
-from adversaries import CHECKS as ADVERSARIES
 from equilibria import DBM, DBN, RBM
 from equilibria.data import Batches
 from equilibria.estimators import ESTIMATORS

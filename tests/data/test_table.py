@@ -245,8 +245,8 @@ def test_a_schema_of_the_first_edition_reads_alike(seed):
         ),
         (
             BYTES % 2,
-            {"groups": {"a": [0, 5], "b": slice(1, 5)}},
-            {"groups": {"a": [0, 5], "b": slice(1, 5)}},
+            {"modalities": {"a": [0, 5], "b": slice(1, 5)}},
+            {"modalities": {"a": [0, 5], "b": slice(1, 5)}},
         ),
     ],
 )
@@ -430,7 +430,7 @@ def test_the_default_type_is_not_read():
 
 def test_statistics_are_those_of_the_columns(monkeypatch):
     X = np.array([[0.2, 3.0], [1.0, np.nan], [0.0, 5.0]])
-    table = Table.fit(X, groups={"grey": [0], "x": [1]}, kinds={"x": "real"})
+    table = Table.fit(X, modalities={"grey": [0], "x": [1]}, kinds={"x": "real"})
     found = table.statistics(X, rows=2)
     encoded = table.encode(X, torch.float64)
     assert torch.equal(found.total, encoded.nansum(0))
@@ -524,7 +524,7 @@ def test_kinds_can_be_said(kinds):
 
 
 @pytest.mark.parametrize(
-    ("groups", "kinds", "expected"),
+    ("modalities", "kinds", "expected"),
     [
         ({"p": [0, 1], "q": [2], "r": [3]}, "auto", ["binary", "categorical", "real"]),
         ({"p": slice(2), "q": 2, "r": -1}, {"q": "real"}, ["binary", "real", "real"]),
@@ -536,9 +536,9 @@ def test_kinds_can_be_said(kinds):
         ({"p": [0], "q": [1], "r": [2, 3]}, {"q": "spin", "r": "real"}, ["binary", "spin", "real"]),
     ],
 )
-def test_groups_are_layers_by_name(groups, kinds, expected):
+def test_modalities_are_layers_by_name(modalities, kinds, expected):
     X = pandas.DataFrame([[0, 1, 3, 2.5], [1, 0, 4, 0.5], [1, 1, 5, 7.0]], columns=list("abcd"))
-    table = Table.fit(X, groups=groups, kinds=kinds)
+    table = Table.fit(X, modalities=modalities, kinds=kinds)
     assert [layer.name for layer in table.layers] == ["p", "q", "r"]
     assert [layer.kind for layer in table.layers] == expected
     pandas.testing.assert_frame_equal(table.decode(table.encode(X, torch.float64)), X)
@@ -640,24 +640,24 @@ def test_whole_numbers_are_rounded_and_clipped():
             "has the one category 'a' in every row",
         ),
         (np.array([["a"], ["a"]]), {}, "every column is constant"),
-        (REALS, {"groups": {"a": [0]}}, r"groups: column 1 is in no group \(2 of 3 are not\)"),
-        (REALS, {"groups": {"a": [0, 0, 1, 2]}}, "groups: column 0 is twice in 'a'"),
-        (REALS, {"groups": {"a": [0, 1], "b": [1, 2]}}, "groups: column 1 is in 'a' and in 'b'"),
-        (REALS, {"groups": {}}, "groups={}: expected names and their columns"),
-        (REALS, {"groups": {"a": [], "b": [0]}}, r"groups\['a'\]=\[\]: expected some columns"),
+        (REALS, {"modalities": {"a": [0]}}, r"modalities: column 1 is in no modality \(2 of 3 are not\)"),
+        (REALS, {"modalities": {"a": [0, 0, 1, 2]}}, "modalities: column 0 is twice in 'a'"),
+        (REALS, {"modalities": {"a": [0, 1], "b": [1, 2]}}, "modalities: column 1 is in 'a' and in 'b'"),
+        (REALS, {"modalities": {}}, "modalities={}: expected names and their columns"),
+        (REALS, {"modalities": {"a": [], "b": [0]}}, r"modalities\['a'\]=\[\]: expected some columns"),
         (
             REALS,
-            {"groups": {"a": [0, 1, 2]}, "kinds": {"z": "real"}},
-            r"a mapping from groups \('a'\)",
+            {"modalities": {"a": [0, 1, 2]}, "kinds": {"z": "real"}},
+            r"a mapping from modalities \('a'\)",
         ),
         (
             np.array([[0, 1.5], [1, 2.5], [2, 7]]),
-            {"groups": {"a": [0, 1]}},
-            r"groups\['a'\] has columns of several",
+            {"modalities": {"a": [0, 1]}},
+            r"modalities\['a'\] has columns of several",
         ),
         (
             REALS,
-            {"groups": {"a": [0, 1, 2]}, "value_range": (0, 1)},
+            {"modalities": {"a": [0, 1, 2]}, "value_range": (0, 1)},
             "value_range=.*: no group's values lie in it",
         ),
         (np.array([[0.0], [3e300]]), {"kinds": "real"}, "whose squares float64 cannot hold"),

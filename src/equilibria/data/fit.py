@@ -165,16 +165,16 @@ class Finder:
                     self.types[place] = Column("float64", "whole")
         return layers, tuple(aside)
 
-    def groups(self, groups: Any, kinds: Any) -> list[Layer]:
+    def modalities(self, modalities: Any, kinds: Any) -> list[Layer]:
         """Columns put together by name, each group of one kind."""
-        places, rows = self._group_places(groups), self.rows
+        places, rows = self._modality_places(modalities), self.rows
         if isinstance(kinds, str):
             word = self.word(kinds)
             kinds = {} if word in ("auto", "mixed") else dict.fromkeys(places, word)
         if not isinstance(kinds, Mapping) or not set(kinds) <= set(places):
             known = ", ".join(map(repr, places))
             raise ValueError(
-                f"kinds={kinds!r}: expected a kind, or a mapping from groups ({known})"
+                f"kinds={kinds!r}: expected a kind, or a mapping from modalities ({known})"
             )
         said = {name: _word(name, kind, KINDS) for name, kind in kinds.items()}
         found, layers = self.survey(range(rows.shape[1])), []
@@ -219,40 +219,40 @@ class Finder:
                     f"{self.rows.called(place)} is {speaking[place]}" for place in (here, there)
                 )
                 raise ValueError(
-                    f"groups[{name!r}] has columns of several kinds: {', '.join(listed)}; put them "
-                    f'into groups of their own, or say the kind (kinds={{"{name}": "real"}})'
+                    f"modalities[{name!r}] has columns of several kinds: {', '.join(listed)}; put them "
+                    f'into modalities of their own, or say the kind (kinds={{"{name}": "real"}})'
                 )
         kinds = set(speaking.values())
         text = any(self.type(place).holds == "text" for place in source)
         coded = "binary" if kinds <= {"binary"} else "categorical"
         return coded if text or (kinds and "real" not in kinds) else "real"
 
-    def _group_places(self, groups: Any) -> dict[str, Places]:
+    def _modality_places(self, modalities: Any) -> dict[str, Places]:
         """Each group's columns by their places: every column in exactly one group."""
         rows, width = self.rows, self.rows.shape[1]
-        if not isinstance(groups, Mapping) or not groups:
+        if not isinstance(modalities, Mapping) or not modalities:
             example = '{"picture": range(64), "name": [64]}'
-            raise ValueError(f"groups={groups!r}: expected names and their columns: {example}")
+            raise ValueError(f"modalities={modalities!r}: expected names and their columns: {example}")
         owner: dict[int, str] = {}
-        for name, columns in groups.items():
+        for name, columns in modalities.items():
             if isinstance(columns, slice):
                 columns = range(*columns.indices(width))
             elif isinstance(columns, str | int | np.integer) and not isinstance(columns, bool):
                 columns = [columns]
             if not isinstance(columns, Sequence | np.ndarray) or not len(columns):
                 what = "expected some columns: a slice, a range, or a list of numbers or names"
-                raise ValueError(f"groups[{name!r}]={columns!r}: {what}")
-            for place in (self._place(column, f"groups[{name!r}]") for column in columns):
+                raise ValueError(f"modalities[{name!r}]={columns!r}: {what}")
+            for place in (self._place(column, f"modalities[{name!r}]") for column in columns):
                 if place in owner:
                     where = f"in {owner[place]!r} and in {name!r}"
                     where = f"twice in {name!r}" if owner[place] == name else where
-                    raise ValueError(f"groups: {rows.called(place)} is {where}; expected it in one")
+                    raise ValueError(f"modalities: {rows.called(place)} is {where}; expected it in one")
                 owner[place] = name
         left = [place for place in range(width) if place not in owner]
         if left:
             several = f"({len(left)} of {width} are not); expected each column in one"
-            raise ValueError(f"groups: {rows.called(left[0])} is in no group {several}")
-        return {name: tuple(p for p, own in owner.items() if own == name) for name in groups}
+            raise ValueError(f"modalities: {rows.called(left[0])} is in no modality {several}")
+        return {name: tuple(p for p, own in owner.items() if own == name) for name in modalities}
 
     def _place(self, column: Any, argument: str) -> int:
         """A column's place, from its name or its number."""
@@ -270,6 +270,8 @@ class Finder:
         if isinstance(kinds, str):
             return {}
         width = self.rows.shape[1]
+        if not isinstance(kinds, Mapping | Sequence | np.ndarray):
+            raise ValueError(f"kinds={kinds!r}: expected a kind, or kinds by column")
         if not isinstance(kinds, Mapping) and len(kinds) != width:
             remedy = "give one each, or a mapping from some columns to kinds"
             raise ValueError(f"kinds has {len(kinds)} entries for {width} columns; {remedy}")

@@ -132,7 +132,7 @@ class Table:
         kinds: str | Sequence[str] | Mapping[Any, str] = "auto",
         value_range: Sequence[float] | None = None,
         picture_shape: Sequence[int] | None = None,
-        groups: Mapping[str, Any] | None = None,
+        modalities: Mapping[str, Any] | None = None,
         allow_missing: bool = True,
         max_categories: int = MAX_CATEGORIES,
     ) -> Table:
@@ -152,10 +152,10 @@ class Table:
             uint8, else the smallest and the largest value; for spins −1 to 1 if any is negative.
         picture_shape : sequence of int, optional
             (height, width), or (height, width, colours), of rows that are flattened pictures.
-        groups : mapping, optional
-            Name → columns (a slice, a range, a list of numbers or names). Each group is a layer of
-            one kind, by what it holds or by ``kinds`` (one word, or a mapping from groups). Each
-            column is in one group. ``value_range`` is then that of the groups that are binary.
+        modalities : mapping, optional
+            Name → columns (a slice, a range, a list of numbers or names). Each is a layer of one
+            kind, by what it holds or by ``kinds`` (one word, or a mapping from these names). Each
+            column is in one of them. ``value_range`` is then that of those that are binary.
         allow_missing : bool
             Whether NaN, None and pandas' NA are missing values rather than errors.
         max_categories : int
@@ -165,8 +165,8 @@ class Table:
         width, aside = rows.shape[1], ()
         finder = Finder(rows, limits(value_range), allow_missing, max_categories)
         shape = _picture(picture_shape, width)
-        if groups is not None:
-            layers = finder.groups(groups, kinds)
+        if modalities is not None:
+            layers = finder.modalities(modalities, kinds)
         elif isinstance(kinds, str) and (word := finder.word(kinds)) != "mixed":
             layers = [finder.layer("visible", word, tuple(range(width)), shape=shape)]
         else:

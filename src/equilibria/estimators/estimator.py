@@ -197,6 +197,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def learn(self, X: Any, y: Any = None) -> Any:
         """Train this very estimator, whose parameters have been checked."""
+        if self.out is not None and processes(self.device).writes:
+            Run.refuse_taken(self.out, self.overwrite)
         X, y, origin = self.opened(X, y)
         X = self.validated(X, reset=True)
         table = self.tabulate(X, y)
@@ -221,7 +223,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             value_range=self.value_range,
             picture_shape=self.picture_shape,
             allow_missing=self.missing,
-            groups=getattr(self, "modalities", None),
+            modalities=getattr(self, "modalities", None),
         )
         self._refuse_kinds(table)
         if not self.labels:
@@ -549,7 +551,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 f"n={n!r}: with how={how!r} there is one completion; leave n at 1, or draw several"
             )
         X = self.validated(X, gaps=True)
-        values = self.values(X, binary=False).to(torch.get_default_dtype()).to(self.device)
+        values = self.values(X, binary=False).to(torch.get_default_dtype()).to(self.settings_.device)
         observed, stream = ~values.isnan(), self.draws(random_state, "impute")
         if how == "draw":
             with torch.no_grad():
@@ -618,7 +620,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if precise is None:
             precise = _PRECISE[self.model_] = copy.deepcopy(self.model_).double().eval()
         with torch.no_grad():
-            parts = [ask(precise, rows.to(self.device)) for rows in values.split(CHUNK)]
+            parts = [ask(precise, rows.to(self.settings_.device)) for rows in values.split(CHUNK)]
         return torch.cat(parts).cpu().double()
 
     def forget(self) -> None:
@@ -691,7 +693,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             )
             held[:, table.size :] = one_hot.masked_fill(~known[:, None], 0).float()
             held[~known, table.size :] = torch.nan
-        return held.to(self.device)
+        return held.to(self.settings_.device)
 
     def _refuse_options(self, options: Mapping[str, Any]) -> None:
         known = inspect.signature(self.model_.sample).parameters

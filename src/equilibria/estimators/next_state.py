@@ -153,7 +153,7 @@ class NextState(Trained):
             machine.condition = tuple(range(self.lag * row.width))
         else:
             how = {"kinds": machine.kinds, "value_range": machine.value_range}
-            row, names = Table.fit(X, groups={FUTURE: slice(None)}, **how), (PAST, FUTURE)
+            row, names = Table.fit(X, modalities={FUTURE: slice(None)}, **how), (PAST, FUTURE)
         self.row_json_ = json.dumps(row.to_json())
         return self.train(window_table(row, self.lag, names), rows)
 
@@ -263,10 +263,10 @@ class NextState(Trained):
         stream, row = as_stream(seed).child("forecast"), self.row_
         paths = self._past(X)[None].expand(n, -1, -1)
         for step in range(horizon):
-            values = self._window(paths[:, -self.lag :])
+            values = self._window(paths[:, -self.settings_.lag :])
             drawn = self._drawn(values, 1, stream.child(step), options)[0]
             paths = torch.cat([paths, drawn[:, None].to(paths)], 1)
-        futures = [row.decode(path) for path in paths[:, self.lag :]]
+        futures = [row.decode(path) for path in paths[:, self.settings_.lag :]]
         if n == 1 or not isinstance(futures[0], np.ndarray):
             return futures[0] if n == 1 else futures
         return np.stack(futures)
@@ -281,7 +281,7 @@ class NextState(Trained):
         """
         check_is_fitted(self)
         rows = self.row_.encode(self.validated(X), torch.float64)
-        runs = self._long_enough(rows).unfold(0, self.lag, 1).transpose(1, 2)
+        runs = self._long_enough(rows).unfold(0, self.settings_.lag, 1).transpose(1, 2)
         stream = self.draws(None, "classes")
 
         def ask(model: Any, values: Tensor) -> Tensor:
@@ -301,17 +301,18 @@ class NextState(Trained):
     # ------------------------------------------------------------ details
 
     def _long_enough(self, rows: Tensor) -> Tensor:
-        if len(rows) < self.lag:
+        lag = self.settings_.lag
+        if len(rows) < lag:
             raise ValueError(
-                f"X has {len(rows)} rows: a prediction looks at the last lag={self.lag}; give at "
-                "least so many"
+                f"X has {len(rows)} rows: a prediction looks at the last lag={lag}; give at least so "
+                "many"
             )
         return rows
 
     def _past(self, X: Any) -> Tensor:
         """The last rows, encoded, (lag, size)."""
         X = self.validated(X)
-        return self._long_enough(self.row_.encode(X))[-self.lag :]
+        return self._long_enough(self.row_.encode(X))[-self.settings_.lag :]
 
     def _window(self, past: Tensor) -> Tensor:
         """Encoded pasts, (n, lag, size), as encoded windows whose future is missing."""

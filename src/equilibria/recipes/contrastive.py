@@ -257,12 +257,12 @@ def whole_machine(
         if exact.enumerable(machine, max_states=ENUMERABLE):
             stage.best = Best(machine, _Score(model, held), "held_out_log_likelihood")
     stage.monitor = _Monitor(model, game, rows, held)
-    stage.on_end = _Keep(model, game)
+    stage.on_finish = _Keep(model, game)
     return stage
 
 
 class _Keep:
-    """Hands the chains over to the model when the stage ends."""
+    """Hands the chains over to the model when training has ended."""
 
     def __init__(self, model: BoltzmannModel, game: ContrastiveGame):
         self.model, self.game = model, game

@@ -49,7 +49,7 @@ def greedy(model: Belief, how: Any, rows: Rows) -> list[Stage]:
             stage.view = Features(model, i)
             stages[-1].on_end = _Begin(model, i, game, how, rows)
         stages.append(stage)
-    stages[-1].on_end = _Keep(model, stages[-1].game)
+    stages[-1].on_finish = _Keep(model, stages[-1].game)
     return stages
 
 

@@ -165,6 +165,9 @@ class Stage:
         (batch, stream) → this stage's batch: the features of a stage below, a level of a pyramid.
     on_end : callable, optional
         Called once after the last step: hands what was learnt to the next stage.
+    on_finish : callable, optional
+        Called when all stages have ended and the chains of all processes are together: hands over
+        what a checkpoint holds of the game alone. A run that is resumed after its end calls it again.
     pictures : callable, optional
         stream → pictures as a :class:`Monitor`'s, where they are not the monitor's own.
     monitor : Monitor or callable, optional
@@ -182,6 +185,7 @@ class Stage:
     steps: int
     view: Callable[[Batch, Stream], Batch] | None = None
     on_end: Callable[[], None] | None = None
+    on_finish: Callable[[], None] | None = None
     pictures: Callable[[Stream], np.ndarray | None] | None = None
     monitor: Monitor | Callable[[Stream], dict[str, float]] | None = None
     average: Average | None = None

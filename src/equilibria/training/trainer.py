@@ -129,6 +129,8 @@ class Trainer:
                 self._stop(stage)
         for stage in self.stages:
             self.processes.collect(stage.game)
+            if stage.on_finish is not None:
+                stage.on_finish()
         return self.step
 
     # ---------------------------------------------------------------- one stage
