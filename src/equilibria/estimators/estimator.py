@@ -341,7 +341,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _split(self, table: Table, X: Any, codes: np.ndarray | None, group: Processes) -> Rows:
         """Training rows, and those of ``validation_fraction``."""
-        shared: dict[str, Any] = {"stream": self.stream, "shard": (group.rank, group.world), "device": self.device}
+        shared: dict[str, Any] = {"stream": self.stream, "device": self.device}
+        shared["shard"] = (group.rank, group.world)
         if not self.validation_fraction:
             return Rows(table, X, codes, **shared)
         count = round(self.validation_fraction * len(X))
@@ -652,8 +653,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def given_rows(self, given: Any, n: int) -> Any:
         """Given cells as ``n`` rows with the table's columns."""
-        if hasattr(given, "to_frame") and not hasattr(given, "iloc_"):
-            given = given.to_frame().T if given.ndim == 1 else given
+        if hasattr(given, "to_frame") and given.ndim == 1:  # a row of a frame
+            given = given.to_frame().T
         if not hasattr(given, "iloc"):
             given = np.asarray(given)
             given = np.broadcast_to(given, (n, len(given))) if given.ndim == 1 else given
