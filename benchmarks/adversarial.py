@@ -1,15 +1,19 @@
-"""A round of adversarial games here and in bare loops, in turn: a small one, and pictures by each kind of network.
+"""A round of adversarial games here and in bare loops, in turn: a small one, and pictures by each
+kind of network.
 
     python benchmarks/adversarial.py --threads 1 --rounds 15 [--only small dcgan] [--clock cpu]
 
-The work: relativistic pairs with R1 and R2, Adam; the critic moves once, then the generator, each on fresh noise. ``small``: perceptrons of
-4 hidden layers of 128 units, two columns of data and of noise, batch 256. Pictures of 28 × 28 pixels, 64 columns of noise, batch 64, as
-``GAN`` builds the networks: ``mlp`` (3 × 512), ``dcgan`` and ``residual`` (32 channels). The bare loops are what one would write by hand:
-``bare`` as in the authors' code of R3GAN (data and samples apart, a derivative each, torch's Adam as it comes), ``bare, fused`` with
-everything that makes it faster (one pass for both, one derivative, fused Adam). Perceptrons are torch's own layers there, networks of
-pictures the same modules as ours. Ours makes its noise from counter-based streams, as in training; theirs is ``torch.randn``.
-``equilibria, measured`` reports costs and logits too, which training does once in many rounds. Ratios are within a round of the clock, and
-their median over rounds is what counts, since the machine may be busy.
+The work: relativistic pairs with R1 and R2, Adam; the critic moves once, then the generator, each
+on fresh noise. ``small``: perceptrons of 4 hidden layers of 128 units, two columns of data and of
+noise, batch 256. Pictures of 28 × 28 pixels, 64 columns of noise, batch 64, as ``GAN`` builds the
+networks: ``mlp`` (3 × 512), ``dcgan`` and ``residual`` (32 channels). The bare loops are what one
+would write by hand: ``bare`` as in the authors' code of R3GAN (data and samples apart, a derivative
+each, torch's Adam as it comes), ``bare, fused`` with everything that makes it faster (one pass for
+both, one derivative, fused Adam). Perceptrons are torch's own layers there, networks of pictures
+the same modules as ours. Ours makes its noise from counter-based streams, as in training; theirs is
+``torch.randn``. ``equilibria, measured`` reports costs and logits too, which training does once in
+many rounds. Ratios are within a round of the clock, and their median over rounds is what counts,
+since the machine may be busy.
 """
 
 from __future__ import annotations
@@ -27,12 +31,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 GAMES = ("small", "mlp", "dcgan", "residual")
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--rounds", type=int, default=15)
 parser.add_argument("--only", nargs="+", choices=GAMES, default=GAMES)
 parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
-parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "results" / "adversarial.json")
+parser.add_argument(
+    "--out", type=Path, default=Path(__file__).resolve().parent / "results" / "adversarial.json"
+)
 options = parser.parse_args()
 os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before torch is imported
 
@@ -43,7 +51,13 @@ from torch.nn.functional import softplus  # noqa: E402
 from equilibria.data import Batch  # noqa: E402
 from equilibria.games.adversarial import AdversarialGame  # noqa: E402
 from equilibria.models.generator import Generator  # noqa: E402
-from equilibria.networks import MLP, DCGANCritic, DCGANGenerator, ResidualCritic, ResidualGenerator  # noqa: E402
+from equilibria.networks import (  # noqa: E402
+    MLP,
+    DCGANCritic,
+    DCGANGenerator,
+    ResidualCritic,
+    ResidualGenerator,
+)
 from equilibria.random import Stream  # noqa: E402
 from equilibria.solvers import SOLVERS, Optimiser  # noqa: E402
 
@@ -54,7 +68,8 @@ Work = Callable[[int], Any]
 
 
 class Setup(NamedTuple):
-    """Columns, noise, batch, rounds between two looks at the clock; the generator's output; perceptrons' layers, or both networks."""
+    """Columns, noise, batch, rounds between two looks at the clock; the generator's output;
+    perceptrons' layers, or both networks."""
 
     columns: int
     latent: int
@@ -65,10 +80,14 @@ class Setup(NamedTuple):
     pair: Callable[[], tuple[nn.Module, nn.Module]] | None = None
 
 
-def convolutional(generator: Callable[..., nn.Module], critic: Callable[..., nn.Module]) -> Callable[[], tuple[nn.Module, nn.Module]]:
+def convolutional(
+    generator: Callable[..., nn.Module], critic: Callable[..., nn.Module]
+) -> Callable[[], tuple[nn.Module, nn.Module]]:
     def pair() -> tuple[nn.Module, nn.Module]:
         streams = Stream(1).child("generator"), Stream(1).child("critic")
-        return generator(SHAPE, 64, CHANNELS, output="tanh", stream=streams[0]), critic(SHAPE, CHANNELS, stream=streams[1])
+        return generator(SHAPE, 64, CHANNELS, output="tanh", stream=streams[0]), critic(
+            SHAPE, CHANNELS, stream=streams[1]
+        )
 
     return pair
 
@@ -76,7 +95,13 @@ def convolutional(generator: Callable[..., nn.Module], critic: Callable[..., nn.
 SETUPS = {
     "small": Setup(2, 2, 256, 200, None, (128,) * 4),
     "mlp": Setup(784, 64, 64, 40, hidden=(512,) * 3),
-    "dcgan": Setup(784, 64, 64, 10, pair=convolutional(DCGANGenerator, partial(DCGANCritic, normalisation=None))),
+    "dcgan": Setup(
+        784,
+        64,
+        64,
+        10,
+        pair=convolutional(DCGANGenerator, partial(DCGANCritic, normalisation=None)),
+    ),
     "residual": Setup(784, 64, 64, 3, pair=convolutional(ResidualGenerator, ResidualCritic)),
 }
 
@@ -89,11 +114,24 @@ def ours(setup: Setup, measured: bool = False) -> Work:
     if setup.pair is None:
         sizes = [setup.latent, *setup.hidden, setup.columns]
         network: nn.Module = MLP(sizes, output=setup.output, stream=Stream(1).child("generator"))
-        critic: nn.Module = MLP([setup.columns, *setup.hidden, 1], activation="leaky_relu", stream=Stream(1).child("critic"))
+        critic: nn.Module = MLP(
+            [setup.columns, *setup.hidden, 1],
+            activation="leaky_relu",
+            stream=Stream(1).child("critic"),
+        )
     else:
         network, critic = setup.pair()
-    game = AdversarialGame(Generator(network, setup.latent), critic, "relativistic", penalties={"r1": GAMMA, "r2": GAMMA})
-    play, batches, stream = SOLVERS["alternating"](Optimiser("adam", RATE, betas=BETAS)), repeat(Batch(rows(setup))), Stream(2)
+    game = AdversarialGame(
+        Generator(network, setup.latent),
+        critic,
+        "relativistic",
+        penalties={"r1": GAMMA, "r2": GAMMA},
+    )
+    play, batches, stream = (
+        SOLVERS["alternating"](Optimiser("adam", RATE, betas=BETAS)),
+        repeat(Batch(rows(setup))),
+        Stream(2),
+    )
     place = iter(range(1 << 40))
 
     def work(steps: int) -> None:
@@ -118,7 +156,9 @@ def bare(setup: Setup, fused: bool) -> Work:
     else:
         generator, critic = setup.pair()
     adam = {"lr": RATE, "betas": BETAS} | ({"fused": True} if fused else {})
-    critics, generators = (torch.optim.Adam(module.parameters(), **adam) for module in (critic, generator))
+    critics, generators = (
+        torch.optim.Adam(module.parameters(), **adam) for module in (critic, generator)
+    )
     real = rows(setup)
 
     def square(answer: Tensor, x: Tensor) -> Tensor:
@@ -146,7 +186,9 @@ def bare(setup: Setup, fused: bool) -> Work:
             cost.backward()
             critics.step()
             critic.requires_grad_(False)
-            cost = softplus(critic(real) - critic(generator(torch.randn(setup.batch, setup.latent)))).mean()
+            cost = softplus(
+                critic(real) - critic(generator(torch.randn(setup.batch, setup.latent)))
+            ).mean()
             generators.zero_grad()
             cost.backward()
             generators.step()
@@ -176,8 +218,14 @@ def compare(setup: Setup) -> dict[str, Any]:
         results[name] = {"milliseconds": 1e3 * statistics.median(times)}
         for other in BARE:
             ratios = [a / b for a, b in zip(times, seconds[other], strict=True)]
-            results[name][f"over {other}"] = {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
-        over = ", ".join(f"{results[name][f'over {other}']['median']:.3f} × {other}" for other in BARE)
+            results[name][f"over {other}"] = {
+                "median": statistics.median(ratios),
+                "low": min(ratios),
+                "high": max(ratios),
+            }
+        over = ", ".join(
+            f"{results[name][f'over {other}']['median']:.3f} × {other}" for other in BARE
+        )
         print(f"  {name:22} {results[name]['milliseconds']:8.3f} ms a round   {over}", flush=True)
     return results
 
@@ -188,10 +236,23 @@ def main() -> None:
     results: dict[str, Any] = earlier.get("games", {})
     for name in options.only:
         print(name, flush=True)
-        about = {name: getattr(options, name) for name in ("threads", "clock", "rounds")} | {"torch": torch.__version__}
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
-        results[name] = {**about, **machine, "steps": SETUPS[name].steps, "results": compare(SETUPS[name])}
-    options.out.write_text(json.dumps({"games": results}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        about = {name: getattr(options, name) for name in ("threads", "clock", "rounds")} | {
+            "torch": torch.__version__
+        }
+        machine = {
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "load": round(os.getloadavg()[0], 2),
+        }
+        results[name] = {
+            **about,
+            **machine,
+            "steps": SETUPS[name].steps,
+            "results": compare(SETUPS[name]),
+        }
+    options.out.write_text(
+        json.dumps({"games": results}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

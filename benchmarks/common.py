@@ -1,8 +1,9 @@
 """What every contestant shares: the work, the clock, and the floor that is timed beside it.
 
-The work: an RBM 784-500, batches of 500, 10,000 synthetic binary rows (one epoch of PCD-1 or CD-1), and block Gibbs sweeps of 1000
-chains of an RBM 784-500 and a DBM 784-500-1000. The floor is the bare matrix products of the same work, timed in the same process and in
-turn with it, so that a contestant's share of the floor holds on a machine that others use too.
+The work: an RBM 784-500, batches of 500, 10,000 synthetic binary rows (one epoch of PCD-1 or CD-1),
+and block Gibbs sweeps of 1000 chains of an RBM 784-500 and a DBM 784-500-1000. The floor is the
+bare matrix products of the same work, timed in the same process and in turn with it, so that a
+contestant's share of the floor holds on a machine that others use too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--repeats", type=int, default=7)
 parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
 arguments = parser.parse_args()
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before numpy and torch are imported
+for _name in (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+):  # before numpy and torch are imported
     os.environ[_name] = str(arguments.threads)
 
 import numpy as np  # noqa: E402
@@ -50,7 +55,12 @@ def measure(works: dict[str, Work], repeats: int | None = None) -> None:
             work()
             seconds[name].append(clock() - start)
     for name, times in seconds.items():
-        print(json.dumps({"name": name, "seconds": sorted(times)[len(times) // 2], "best": min(times)}), flush=True)
+        print(
+            json.dumps(
+                {"name": name, "seconds": sorted(times)[len(times) // 2], "best": min(times)}
+            ),
+            flush=True,
+        )
 
 
 def torch_floor(sizes: Sequence[int], precision: str = "float32") -> Work:
@@ -102,4 +112,14 @@ def version_of(*packages: str) -> None:
     """Print the versions that took part."""
     from importlib.metadata import version
 
-    print(json.dumps({"versions": {"python": sys.version.split()[0], **{name: version(name) for name in packages}}}), flush=True)
+    print(
+        json.dumps(
+            {
+                "versions": {
+                    "python": sys.version.split()[0],
+                    **{name: version(name) for name in packages},
+                }
+            }
+        ),
+        flush=True,
+    )

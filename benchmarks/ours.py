@@ -1,10 +1,24 @@
-"""equilibria: plain torch, with the extra [fast], and with chains in bfloat16; each through the library's own game, solver and sweeps."""
+"""equilibria: plain torch, with the extra [fast], and with chains in bfloat16; each through the
+library's own game, solver and sweeps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from common import BATCH, CHAINS, DBM, RBM, ROWS, Work, measure, synthetic, torch_epoch_floor, torch_floor, torch_setup, version_of
+from common import (
+    BATCH,
+    CHAINS,
+    DBM,
+    RBM,
+    ROWS,
+    Work,
+    measure,
+    synthetic,
+    torch_epoch_floor,
+    torch_floor,
+    torch_setup,
+    version_of,
+)
 
 torch_setup()
 
@@ -53,7 +67,9 @@ def sweeps(sizes: Sequence[int], dtype: torch.dtype = torch.float32) -> Work:
     return sweep
 
 
-def epoch(batch: int = BATCH, sizes: tuple[int, int] = RBM, rows: int = ROWS, precision: str = "float32") -> Work:
+def epoch(
+    batch: int = BATCH, sizes: tuple[int, int] = RBM, rows: int = ROWS, precision: str = "float32"
+) -> Work:
     """An epoch of PCD-1 with the estimators' own choices: centred, momentum, weight decay."""
     game = ContrastiveGame(machine_of(sizes), chains=batch, precision=precision)
     solver = Simultaneous(Optimiser("sgd", rate=0.05, momentum=0.5, weight_decay=1e-4))
@@ -71,7 +87,10 @@ def epoch(batch: int = BATCH, sizes: tuple[int, int] = RBM, rows: int = ROWS, pr
 def both(work: Callable[[], Work], name: str, suffix: str = "") -> dict[str, Work]:
     """Plain torch, and the compiled draw where it is there."""
     kinds = {f"plain torch{suffix}": False, **({f"[fast]{suffix}": True} if COMPILED else {})}
-    return {f"{name} · equilibria, {kind}": with_kernels(compiled, work()) for kind, compiled in kinds.items()}
+    return {
+        f"{name} · equilibria, {kind}": with_kernels(compiled, work())
+        for kind, compiled in kinds.items()
+    }
 
 
 version_of("torch", "numpy", *(["numba"] if COMPILED else []))

@@ -1,8 +1,20 @@
-"""kaiwu-torch-plugin's RestrictedBoltzmannMachine: CD-1 by its objective() and autograd, and its two half-sweeps."""
+"""kaiwu-torch-plugin's RestrictedBoltzmannMachine: CD-1 by its objective() and autograd, and its
+two half-sweeps."""
 
 from __future__ import annotations
 
-from common import BATCH, CHAINS, RBM, ROWS, measure, synthetic, torch_epoch_floor, torch_floor, torch_setup, version_of
+from common import (
+    BATCH,
+    CHAINS,
+    RBM,
+    ROWS,
+    measure,
+    synthetic,
+    torch_epoch_floor,
+    torch_floor,
+    torch_setup,
+    version_of,
+)
 
 torch_setup()
 
@@ -36,4 +48,6 @@ def sweep() -> None:
 
 
 measure({"epoch · floor": torch_epoch_floor(), "epoch · kaiwu-torch-plugin": epoch})
-measure({"RBM sweep · floor": torch_floor(RBM), "RBM sweep · kaiwu-torch-plugin": sweep}, repeats=15)
+measure(
+    {"RBM sweep · floor": torch_floor(RBM), "RBM sweep · kaiwu-torch-plugin": sweep}, repeats=15
+)

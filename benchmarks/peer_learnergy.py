@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import logging
 
-from common import BATCH, CHAINS, measure, synthetic, torch_epoch_floor, torch_floor, torch_setup, version_of
+from common import (
+    BATCH,
+    CHAINS,
+    measure,
+    synthetic,
+    torch_epoch_floor,
+    torch_floor,
+    torch_setup,
+    version_of,
+)
 
 torch_setup()
 
@@ -25,5 +34,11 @@ def sweep() -> None:
     _, state["v"] = model.visible_sampling(h)
 
 
-measure({"epoch · floor": torch_epoch_floor(), "epoch · learnergy": lambda: model.fit(dataset, batch_size=BATCH, epochs=1)}, repeats=4)
+measure(
+    {
+        "epoch · floor": torch_epoch_floor(),
+        "epoch · learnergy": lambda: model.fit(dataset, batch_size=BATCH, epochs=1),
+    },
+    repeats=4,
+)
 measure({"RBM sweep · floor": torch_floor((784, 500)), "RBM sweep · learnergy": sweep}, repeats=15)

@@ -1,10 +1,22 @@
-"""rbms (TorchRBM): the body of its train() without the HDF5 saves (PCD-1), and its two half-sweeps."""
+"""rbms (TorchRBM): the body of its train() without the HDF5 saves (PCD-1), and its two
+half-sweeps."""
 
 from __future__ import annotations
 
 import typing
 
-from common import BATCH, CHAINS, RBM, ROWS, measure, synthetic, torch_epoch_floor, torch_floor, torch_setup, version_of
+from common import (
+    BATCH,
+    CHAINS,
+    RBM,
+    ROWS,
+    measure,
+    synthetic,
+    torch_epoch_floor,
+    torch_floor,
+    torch_setup,
+    version_of,
+)
 
 torch_setup()
 

@@ -1,4 +1,5 @@
-"""thrml (JAX): block Gibbs of its spins, batched over chains by vmap; the arithmetic of a sweep is that of 0/1 units.
+"""thrml (JAX): block Gibbs of its spins, batched over chains by vmap; the arithmetic of a sweep is
+that of 0/1 units.
 
 Its environment has no torch, so its sweeps are set beside the floor of numpy's matrix products.
 """
@@ -23,8 +24,16 @@ def sweep_of(sizes: Sequence[int]) -> Work:
     edges = [(a, b) for lower, upper in itertools.pairwise(layers) for a in lower for b in upper]
     nodes = [node for layer in layers for node in layer]
     key = jax.random.key(0)
-    model = IsingEBM(nodes, edges, jnp.zeros(len(nodes)), 0.01 * jax.random.normal(key, (len(edges),)), jnp.array(1.0))
-    program = IsingSamplingProgram(model, [tuple(Block(layer) for layer in layers[parity::2]) for parity in (0, 1)], [])
+    model = IsingEBM(
+        nodes,
+        edges,
+        jnp.zeros(len(nodes)),
+        0.01 * jax.random.normal(key, (len(edges),)),
+        jnp.array(1.0),
+    )
+    program = IsingSamplingProgram(
+        model, [tuple(Block(layer) for layer in layers[parity::2]) for parity in (0, 1)], []
+    )
     schedule = SamplingSchedule(n_warmup=1, n_samples=1, steps_per_sample=1)
     blocks = program.gibbs_spec.free_blocks
     start = hinton_init(key, model, blocks, (CHAINS,))
@@ -34,9 +43,14 @@ def sweep_of(sizes: Sequence[int]) -> Work:
 
 
 def floor_of(sizes: Sequence[int]) -> Work:
-    states = [np.random.default_rng(0).integers(2, size=(CHAINS, size)).astype(np.float32) for size in sizes]
+    states = [
+        np.random.default_rng(0).integers(2, size=(CHAINS, size)).astype(np.float32)
+        for size in sizes
+    ]
     weights = [np.zeros((a, b), np.float32) for a, b in itertools.pairwise(sizes)]
-    return lambda: [(states[i] @ weight, states[i + 1] @ weight.T) for i, weight in enumerate(weights)]
+    return lambda: [
+        (states[i] @ weight, states[i + 1] @ weight.T) for i, weight in enumerate(weights)
+    ]
 
 
 version_of("thrml", "jax", "numpy")

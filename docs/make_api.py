@@ -1,10 +1,12 @@
-"""Writes docs/api.md: every public name of the library with its signature and the first sentences of its docstring.
+"""Writes docs/api.md: every public name of the library with its signature and the first sentences
+of its docstring.
 
     python docs/make_api.py            # writes the page
     python docs/make_api.py --check    # says whether it is up to date, and writes nothing
 
-Nothing is said here that is not in the sources: a module's public names are its ``__all__``, in the order of the source. A name that a
-package takes from a module of its own is described once, under the package.
+Nothing is said here that is not in the sources: a module's public names are its ``__all__``, in the
+order of the source. A name that a package takes from a module of its own is described once, under
+the package.
 """
 
 from __future__ import annotations
@@ -24,9 +26,26 @@ from types import ModuleType
 from typing import Any
 
 PAGE = Path(__file__).with_name("api.md")
-INSIDE = ("__main__", "cli", "data", "estimators", "evaluation.statistics", "fast", "report", "training")
-"""Packages and modules whose own modules a user never imports; what a package hands on is described all the same."""
-SHOWN = ("data", "estimators", "training.health", "training.run", "training.stages", "training.trainer")
+INSIDE = (
+    "__main__",
+    "cli",
+    "data",
+    "estimators",
+    "evaluation.statistics",
+    "fast",
+    "report",
+    "training",
+)
+"""Packages and modules whose own modules a user never imports; what a package hands on is described
+all the same."""
+SHOWN = (
+    "data",
+    "estimators",
+    "training.health",
+    "training.run",
+    "training.stages",
+    "training.trainer",
+)
 """The exceptions."""
 ORDER = (
     *("", "estimators", "estimate", "errors", "random", "data", "units", "models", "inference"),
@@ -44,7 +63,12 @@ runs, is at `help(name)`. How the parts fit together is in [architecture.md](arc
 
 def page() -> str:
     """The text of docs/api.md."""
-    return "\n".join([HEAD, *_contents(), "", *(line for name in _modules() for line in _section(name))]).rstrip() + "\n"
+    return (
+        "\n".join(
+            [HEAD, *_contents(), "", *(line for name in _modules() for line in _section(name))]
+        ).rstrip()
+        + "\n"
+    )
 
 
 @functools.cache
@@ -52,13 +76,18 @@ def _modules() -> tuple[str, ...]:
     """The modules with something to describe, in the order of the page."""
     import equilibria
 
-    found = ["equilibria", *(info.name for info in pkgutil.walk_packages(equilibria.__path__, "equilibria."))]
+    found = [
+        "equilibria",
+        *(info.name for info in pkgutil.walk_packages(equilibria.__path__, "equilibria.")),
+    ]
     kept = [name for name in found if _public(name.removeprefix("equilibria").lstrip("."))]
     return tuple(name for name in sorted(kept, key=_rank) if _own(name))
 
 
 def _public(name: str) -> bool:
-    return name in SHOWN or not any(name == hidden or name.startswith(f"{hidden}.") for hidden in INSIDE)
+    return name in SHOWN or not any(
+        name == hidden or name.startswith(f"{hidden}.") for hidden in INSIDE
+    )
 
 
 def _rank(name: str) -> tuple[int, str]:
@@ -69,9 +98,14 @@ def _rank(name: str) -> tuple[int, str]:
 
 @functools.cache
 def _own(module: str) -> tuple[str, ...]:
-    """The public names that are described under ``module``: not those that a package above it shows, or that come from elsewhere."""
+    """The public names that are described under ``module``: not those that a package above it
+    shows, or that come from elsewhere."""
     shown = [id(_value(above, name)) for above in _above(module) for name in _names(above)]
-    names = [name for name in _names(module) if id(_value(module, name)) not in shown and _at_home(module, name)]
+    names = [
+        name
+        for name in _names(module)
+        if id(_value(module, name)) not in shown and _at_home(module, name)
+    ]
     return tuple(sorted(names, key=str.lower)) if module == "equilibria" else tuple(names)
 
 
@@ -83,7 +117,11 @@ def _above(module: str) -> list[str]:
 def _names(module: str) -> list[str]:
     """What a module says is public, but for other modules and its version."""
     names = getattr(importlib.import_module(module), "__all__", [])
-    return [name for name in names if not isinstance(_value(module, name), ModuleType) and not name.startswith("__")]
+    return [
+        name
+        for name in names
+        if not isinstance(_value(module, name), ModuleType) and not name.startswith("__")
+    ]
 
 
 def _at_home(module: str, name: str) -> bool:
@@ -122,9 +160,17 @@ def _entry(module: str, name: str) -> Iterator[str]:
     if inspect.isclass(value):
         yield _item(name + _signature(value), _summary(value))
         for method, member in _members(value):
-            shown = "" if isinstance(member, property | functools.cached_property) else _signature(getattr(value, method))
+            shown = (
+                ""
+                if isinstance(member, property | functools.cached_property)
+                else _signature(getattr(value, method))
+            )
             yield "  " + _item(
-                f".{method}{shown}", _first(inspect.getdoc(getattr(member, "fn", None) or member) or _inherited(value, method))
+                f".{method}{shown}",
+                _first(
+                    inspect.getdoc(getattr(member, "fn", None) or member)
+                    or _inherited(value, method)
+                ),
             )
     elif inspect.isroutine(value):
         yield _item(name + _signature(value), _summary(value))
@@ -133,17 +179,22 @@ def _entry(module: str, name: str) -> Iterator[str]:
 
 
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
-    """Public methods and properties of a class, its library bases' included, unless a base is described on its own."""
+    """Public methods and properties of a class, its library bases' included, unless a base is
+    described on its own."""
     seen: dict[str, Any] = {}
     for base in cls.__mro__:
-        if not base.__module__.startswith("equilibria") or (base is not cls and _is_described(base)):
+        if not base.__module__.startswith("equilibria") or (
+            base is not cls and _is_described(base)
+        ):
             continue
         for name, member in vars(base).items():
             kinds = (property, functools.cached_property, classmethod, staticmethod)
             if (
                 not name.startswith("_")
                 and name != "extra_repr"
-                and (inspect.isfunction(member) or isinstance(member, kinds) or hasattr(member, "fn"))
+                and (
+                    inspect.isfunction(member) or isinstance(member, kinds) or hasattr(member, "fn")
+                )
             ):
                 seen.setdefault(name, member)
     yield from seen.items()
@@ -167,7 +218,9 @@ def _signature(value: Any) -> str:
     except (TypeError, ValueError):
         return ""
     parameters = [
-        p.replace(annotation=p.empty, default=_plain(p.default)) for p in signature.parameters.values() if p.name not in ("self", "cls")
+        p.replace(annotation=p.empty, default=_plain(p.default))
+        for p in signature.parameters.values()
+        if p.name not in ("self", "cls")
     ]
     return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
 
@@ -184,10 +237,18 @@ class _Written:
 
 def _plain(default: Any) -> Any:
     """A default that reads the same in every run and version."""
-    if default is inspect.Parameter.empty or default is None or isinstance(default, bool | int | float | str | tuple | list):
+    if (
+        default is inspect.Parameter.empty
+        or default is None
+        or isinstance(default, bool | int | float | str | tuple | list)
+    ):
         return default
     text = repr(default)
-    return _Written(text if " at 0x" not in text else getattr(default, "__qualname__", f"{type(default).__name__}(…)"))
+    return _Written(
+        text
+        if " at 0x" not in text
+        else getattr(default, "__qualname__", f"{type(default).__name__}(…)")
+    )
 
 
 def _summary(value: Any) -> str:
@@ -197,7 +258,11 @@ def _summary(value: Any) -> str:
 def _first(text: str) -> str:
     """The first paragraph, as Markdown, on one line."""
     paragraph = " ".join(textwrap.dedent(text).strip().split("\n\n")[0].split())
-    paragraph = re.sub(r":\w+:`~?([^`<]+?)(?: <[^`]+>)?`", lambda found: f"`{found[1].rsplit('.', 1)[-1]}`", paragraph)
+    paragraph = re.sub(
+        r":\w+:`~?([^`<]+?)(?: <[^`]+>)?`",
+        lambda found: f"`{found[1].rsplit('.', 1)[-1]}`",
+        paragraph,
+    )
     return re.sub(r"``([^`]+)``", r"`\1`", paragraph)
 
 
@@ -207,7 +272,9 @@ def _item(name: str, text: str) -> str:
 
 def _shape(value: Any) -> str:
     """Of a constant that nothing is said of: what it is."""
-    if isinstance(value, dict | tuple | list | set | frozenset) and all(isinstance(key, str) for key in value):
+    if isinstance(value, dict | tuple | list | set | frozenset) and all(
+        isinstance(key, str) for key in value
+    ):
         return ", ".join(f"`{key}`" for key in value)
     return f"`{value!r}`" if isinstance(value, bool | int | float | str) else ""
 
@@ -218,9 +285,23 @@ def _said_of_constants(module: str) -> dict[str, str]:
     body = ast.parse(inspect.getsource(importlib.import_module(module))).body
     said = {}
     for statement, below in itertools.pairwise(body):
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
-            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-            said.update({target.id: inspect.cleandoc(below.value.value) for target in targets if isinstance(target, ast.Name)})
+        if (
+            isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+            and isinstance(below.value.value, str)
+        ):
+            targets = (
+                statement.targets
+                if isinstance(statement, ast.Assign)
+                else [getattr(statement, "target", None)]
+            )
+            said.update(
+                {
+                    target.id: inspect.cleandoc(below.value.value)
+                    for target in targets
+                    if isinstance(target, ast.Name)
+                }
+            )
     return said
 
 

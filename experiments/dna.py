@@ -1,9 +1,12 @@
-"""Hidden cells of DNA filled in: an RBM beside scikit-learn's imputers on the same cells; and the kind of junction from part of the row.
+"""Hidden cells of DNA filled in: an RBM beside scikit-learn's imputers on the same cells; and the
+kind of junction from part of the row.
 
-The data are 3,186 pieces of DNA of 60 letters, three binary columns a letter (none of the three is the fourth letter), and which of three
-kinds of junction each is. In each split a fifth of the cells is hidden at random. This is the protocol of ``house_votes.py`` with fewer
-splits and settings. What tells a hidden cell is above all its letter's two others, of which at most one is 1: a linear regression has
-that rule in two coefficients, while an RBM spends hidden units of its own on each of the 60 letters.
+The data are 3,186 pieces of DNA of 60 letters, three binary columns a letter (none of the three is
+the fourth letter), and which of three kinds of junction each is. In each split a fifth of the cells
+is hidden at random. This is the protocol of ``house_votes.py`` with fewer splits and settings. What
+tells a hidden cell is above all its letter's two others, of which at most one is 1: a linear
+regression has that rule in two coefficients, while an RBM spends hidden units of its own on each of
+the 60 letters.
 
     python experiments/dna.py
 """
@@ -43,30 +46,70 @@ MACHINE: dict[str, Any] = {
 }
 FAMILIES: dict[str, list[dict[str, Any]]] = {
     "KNNImputer": [{"n_neighbors": k} for k in (10, 30, 100)],
-    "IterativeImputer": [{"model": "ridge", "bounded": True, "n_nearest_features": n, "max_iter": 3} for n in (20, 60, None)],
-    "RBM": [{**MACHINE, "n_components": 100}, MACHINE, {**MACHINE, "n_components": 600, "weight_decay": 0.3, "n_iter": 200}],
+    "IterativeImputer": [
+        {"model": "ridge", "bounded": True, "n_nearest_features": n, "max_iter": 3}
+        for n in (20, 60, None)
+    ],
+    "RBM": [
+        {**MACHINE, "n_components": 100},
+        MACHINE,
+        {**MACHINE, "n_components": 600, "weight_decay": 0.3, "n_iter": 200},
+    ],
 }
 
 
-def kind_from_part(values: np.ndarray, kinds: np.ndarray, shares: Sequence[float], splits: int) -> dict[str, Any]:
-    """Accuracy where so large a share of a row's cells is known, drawn at random; a fifth of the rows is kept back in each split.
+def kind_from_part(
+    values: np.ndarray, kinds: np.ndarray, shares: Sequence[float], splits: int
+) -> dict[str, Any]:
+    """Accuracy where so large a share of a row's cells is known, drawn at random; a fifth of the
+    rows is kept back in each split.
 
-    Boosted trees take missing cells as they are; the logistic regression has them at the column's mean.
+    Boosted trees take missing cells as they are; the logistic regression has them at the column's
+    mean.
     """
     rows = []
     for seed in range(REPORTED, REPORTED + splits):
-        test, train = np.split(Stream(seed).child("rows").permutation(len(values)).numpy(), [len(values) // 5])
+        test, train = np.split(
+            Stream(seed).child("rows").permutation(len(values)).numpy(), [len(values) // 5]
+        )
         rbm = RBM(**MACHINE, labels=True, random_state=seed).fit(values[train], kinds[train])
-        trees = HistGradientBoostingClassifier(random_state=0, max_iter=40).fit(values[train], kinds[train])
-        logistic, means = LogisticRegression(C=0.1, max_iter=300).fit(values[train], kinds[train]), values[train].mean(0)
+        trees = HistGradientBoostingClassifier(random_state=0, max_iter=40).fit(
+            values[train], kinds[train]
+        )
+        logistic, means = (
+            LogisticRegression(C=0.1, max_iter=300).fit(values[train], kinds[train]),
+            values[train].mean(0),
+        )
         for share in shares:
-            known = Stream(seed).child("known", str(share)).uniform(values[test].shape, torch.float64).numpy() < share
+            known = (
+                Stream(seed)
+                .child("known", str(share))
+                .uniform(values[test].shape, torch.float64)
+                .numpy()
+                < share
+            )
             X = np.where(known, values[test], np.nan)
-            told = {"RBM": rbm.predict(X), "trees": trees.predict(X), "logistic": logistic.predict(np.where(known, values[test], means))}
-            rows.append({"split": seed, "known": share, **{name: float((y == kinds[test]).mean()) for name, y in told.items()}})
+            told = {
+                "RBM": rbm.predict(X),
+                "trees": trees.predict(X),
+                "logistic": logistic.predict(np.where(known, values[test], means)),
+            }
+            rows.append(
+                {
+                    "split": seed,
+                    "known": share,
+                    **{name: float((y == kinds[test]).mean()) for name, y in told.items()},
+                }
+            )
             print(rows[-1], flush=True)
     names = ("RBM", "trees", "logistic")
-    means_of = {share: {name: float(np.mean([row[name] for row in rows if row["known"] == share])) for name in names} for share in shares}
+    means_of = {
+        share: {
+            name: float(np.mean([row[name] for row in rows if row["known"] == share]))
+            for name in names
+        }
+        for share in shares
+    }
     return {"means": means_of, "rows": rows}
 
 
@@ -88,7 +131,8 @@ def main() -> None:
         "dna",
         data="3,186 rows, 180 binary columns; a fifth of the cells hidden at random in each split",
         seeds={"reported": [REPORTED, arguments.splits], "development": [DEVELOPMENT, 1]},
-        intervals="95 % t intervals of paired differences over splits; 'corrected' as by Nadeau & Bengio 2003, since splits share cells",
+        intervals="95 % t intervals of paired differences over splits; 'corrected' as by Nadeau "
+        "& Bengio 2003, since splits share cells",
         development=tried,
         **found,
         kinds=told,

@@ -1,19 +1,25 @@
-"""Arithmetic on emoji: how often is the nearest real emoji to G(z_man + direction) the woman who does the same?
+"""Arithmetic on emoji: how often is the nearest real emoji to G(z_man + direction) the woman who
+does the same?
 
-    EQUILIBRIA_DATA=… python experiments/emoji_arithmetic.py --out runs/emoji32 [--network mlp] [--steps 20000] [--device cuda]
+    EQUILIBRIA_DATA=… python experiments/emoji_arithmetic.py --out runs/emoji32 [--network mlp]
+    [--steps 20000] [--device cuda]
 
-A GAN is trained on all 3,916 Noto emoji (SIL OFL 1.1) at 32 × 32; run again with the same ``--out`` it goes on from its last checkpoint,
-and a finished run is only read. Of the 482 pairs that differ in gender alone both pictures are inverted, and the direction is the mean of
-z_woman − z_man over the pairs of *other* roles, so that the answer is nowhere in it. The nearest of all 3,916 in squared distance of the
-pixels is the answer. Beside it, with Wilson's intervals:
+A GAN is trained on all 3,916 Noto emoji (SIL OFL 1.1) at 32 × 32; run again with the same ``--out``
+it goes on from its last checkpoint, and a finished run is only read. Of the 482 pairs that differ
+in gender alone both pictures are inverted, and the direction is the mean of z_woman − z_man over
+the pairs of *other* roles, so that the answer is nowhere in it. The nearest of all 3,916 in squared
+distance of the pixels is the answer. Beside it, with Wilson's intervals:
 
 - pixels: the same arithmetic on the pictures themselves, which a representation should beat;
 - nothing: the nearest emoji to G(z_man), the direction left out;
-- the ceiling: the nearest emoji to G(z_woman) is the woman herself, so the generator can make her at all;
-- moved: the man's own picture, moved by what the direction does to the generator's, x_man + G(z_man + direction) − G(z_man).
+- the ceiling: the nearest emoji to G(z_woman) is the woman herself, so the generator can make her
+  at all;
+- moved: the man's own picture, moved by what the direction does to the generator's, x_man + G(z_man
+  + direction) − G(z_man).
 
-Each is given twice: among all emoji, and "not himself", with the man left out of the answers as the words of the question are in
-analogies of words (Mikolov et al. 2013). On pixels a direction over all roles is too faint to leave the man: 0 of 482 among all.
+Each is given twice: among all emoji, and "not himself", with the man left out of the answers as the
+words of the question are in analogies of words (Mikolov et al. 2013). On pixels a direction over
+all roles is too faint to leave the man: 0 of 482 among all.
 """
 
 from __future__ import annotations
@@ -51,7 +57,9 @@ def emoji(size: int = 32) -> Emoji:
     """All emoji, as means over blocks of pixels."""
     folder = os.environ.get("EQUILIBRIA_DATA")
     if not folder:
-        raise SystemExit("EQUILIBRIA_DATA is not set: it names the folder that has emoji/emoji64.npz")
+        raise SystemExit(
+            "EQUILIBRIA_DATA is not set: it names the folder that has emoji/emoji64.npz"
+        )
     with np.load(Path(folder) / "emoji" / "emoji64.npz") as held:
         small = shrink(held["images"], size).reshape(len(held["images"]), -1)
         return Emoji(small, held["names"], held["gender"], held["role"], held["skin_tone"])
@@ -67,10 +75,13 @@ def shrink(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def pairs_of(data: Emoji) -> np.ndarray:
-    """(pairs, 2): a man and a woman alike in role and skin tone, the first of each where there are several."""
+    """(pairs, 2): a man and a woman alike in role and skin tone, the first of each where there are
+    several."""
     found: dict[tuple[str, int], dict[int, int]] = {}
     for i in np.flatnonzero(np.isin(data.gender, (MAN, WOMAN))):
-        found.setdefault((str(data.role[i]), int(data.skin_tone[i])), {}).setdefault(int(data.gender[i]), int(i))
+        found.setdefault((str(data.role[i]), int(data.skin_tone[i])), {}).setdefault(
+            int(data.gender[i]), int(i)
+        )
     return np.array([(pair[MAN], pair[WOMAN]) for pair in found.values() if len(pair) == 2])
 
 
@@ -83,7 +94,8 @@ def without_own(differences: np.ndarray, roles: np.ndarray) -> np.ndarray:
 
 
 def nearest(rows: np.ndarray, pictures: np.ndarray, barred: np.ndarray | None = None) -> np.ndarray:
-    """The place of the nearest picture to each row by squared distance, the places ``barred`` (rows, k) left out."""
+    """The place of the nearest picture to each row by squared distance, the places ``barred``
+    (rows, k) left out."""
     a, b = torch.from_numpy(rows.astype(np.float32)), torch.from_numpy(pictures.astype(np.float32))
     distances = torch.cdist(a, b)
     if barred is not None:
@@ -93,8 +105,17 @@ def nearest(rows: np.ndarray, pictures: np.ndarray, barred: np.ndarray | None = 
 
 def share(found: np.ndarray, data: Emoji, women: np.ndarray) -> dict[str, object]:
     """How often the answer is the woman: the same role and skin tone, and a woman."""
-    right = (data.role[found] == data.role[women]) & (data.skin_tone[found] == data.skin_tone[women]) & (data.gender[found] == WOMAN)
-    return {"right": int(right.sum()), "of": len(women), "share": float(right.mean()), "interval": wilson(int(right.sum()), len(women))}
+    right = (
+        (data.role[found] == data.role[women])
+        & (data.skin_tone[found] == data.skin_tone[women])
+        & (data.gender[found] == WOMAN)
+    )
+    return {
+        "right": int(right.sum()),
+        "of": len(women),
+        "share": float(right.mean()),
+        "interval": wilson(int(right.sum()), len(women)),
+    }
 
 
 def fitted(data: Emoji, options: argparse.Namespace) -> GAN:
@@ -104,7 +125,12 @@ def fitted(data: Emoji, options: argparse.Namespace) -> GAN:
         return load(out, device=options.device)
     if (out / "config.json").exists():
         return resume(out, data.rows)
-    settings = {"network": options.network, "channels": options.channels, "latent_dim": options.latent_dim, "steps": options.steps}
+    settings = {
+        "network": options.network,
+        "channels": options.channels,
+        "latent_dim": options.latent_dim,
+        "steps": options.steps,
+    }
     settings |= {"batch_size": 64, "random_state": 0}
     if options.gamma is not None:
         settings["penalties"] = {"r1": options.gamma, "r2": options.gamma}
@@ -112,11 +138,16 @@ def fitted(data: Emoji, options: argparse.Namespace) -> GAN:
     return GAN(**settings, **shape, device=options.device, out=str(out), verbose=1).fit(data.rows)
 
 
-def answers(model: GAN, data: Emoji, pairs: np.ndarray, starts: int, steps: int) -> dict[str, object]:
+def answers(
+    model: GAN, data: Emoji, pairs: np.ndarray, starts: int, steps: int
+) -> dict[str, object]:
     """The table: arithmetic on codes, on pixels, no arithmetic, and the ceiling."""
     men, women = pairs.T
     roles = data.role[men]
-    codes = [model.encode(data.rows[which], return_residuals=True, starts=starts, steps=steps) for which in (men, women)]
+    codes = [
+        model.encode(data.rows[which], return_residuals=True, starts=starts, iterations=steps)
+        for which in (men, women)
+    ]
     (z_men, _), (z_women, _) = codes
     pixels = data.rows.astype(np.float32)
     there, back = model.decode(z_men + without_own(z_women - z_men, roles)), model.decode(z_men)
@@ -127,20 +158,33 @@ def answers(model: GAN, data: Emoji, pairs: np.ndarray, starts: int, steps: int)
         "moved": pixels[men] + there.astype(np.float32) - back.astype(np.float32),
         "ceiling": model.decode(z_women),
     }
-    table: dict[str, object] = {name: share(nearest(rows, data.rows), data, women) for name, rows in tries.items()}
-    table |= {f"{name}, not himself": share(nearest(rows, data.rows, men[:, None]), data, women) for name, rows in tries.items()}
-    variance = float(np.square(2 * (pixels / 255 - (pixels / 255).mean(0))).sum(1).mean())  # of pictures in [−1, 1]
-    return table | {"residual over variance": float(np.concatenate([r for _, r in codes]).mean()) / variance}
+    table: dict[str, object] = {
+        name: share(nearest(rows, data.rows), data, women) for name, rows in tries.items()
+    }
+    table |= {
+        f"{name}, not himself": share(nearest(rows, data.rows, men[:, None]), data, women)
+        for name, rows in tries.items()
+    }
+    variance = float(
+        np.square(2 * (pixels / 255 - (pixels / 255).mean(0))).sum(1).mean()
+    )  # of pictures in [−1, 1]
+    return table | {
+        "residual over variance": float(np.concatenate([r for _, r in codes]).mean()) / variance
+    }
 
 
 def options_of(description: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", default="runs/emoji32", help="run folder of the GAN")
     parser.add_argument("--network", default="mlp", help="mlp, dcgan or residual")
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--latent-dim", type=int, default=128)
-    parser.add_argument("--gamma", type=float, help="weight of R1 and R2; the network's own by default")
+    parser.add_argument(
+        "--gamma", type=float, help="weight of R1 and R2; the network's own by default"
+    )
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--starts", type=int, default=4, help="draws that each code is sought from")
@@ -159,8 +203,18 @@ def main() -> None:
     table = answers(model, data, asked, options.starts, options.descent)
     for name, row in table.items():
         print(f"{name}: {row}")
-    settings = {**model.get_params(), "out": Path(options.out).name}  # the model's own: one that was trained before was only read
-    record(options.name, settings=settings, starts=options.starts, descent=options.descent, pairs=len(asked), table=table)
+    settings = {
+        **model.get_params(),
+        "out": Path(options.out).name,
+    }  # the model's own: one that was trained before was only read
+    record(
+        options.name,
+        settings=settings,
+        starts=options.starts,
+        descent=options.descent,
+        pairs=len(asked),
+        table=table,
+    )
 
 
 if __name__ == "__main__":

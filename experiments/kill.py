@@ -1,8 +1,9 @@
-"""Kill real training processes at random moments, resume them, and compare the end with a run that was left alone, bit for bit.
+"""Kill real training processes at random moments, resume them, and compare the end with a run that
+was left alone, bit for bit.
 
-Each trial starts ``fit`` in a process of its own, with a checkpoint after every update, waits for a random update of the whole
-training (every second trial also for a checkpoint being written), sends SIGKILL, resumes the run and compares model, last checkpoint
-and metrics.
+Each trial starts ``fit`` in a process of its own, with a checkpoint after every update, waits for a
+random update of the whole training (every second trial also for a checkpoint being written), sends
+SIGKILL, resumes the run and compares model, last checkpoint and metrics.
 
     python experiments/kill.py --trials 10 --seed 0
 """
@@ -29,13 +30,33 @@ from equilibria.errors import TrainingInterrupted
 from equilibria.training import durable, trainer
 from equilibria.training.run import Run
 
-__all__ = ["FAMILIES", "STEPS", "data", "differences", "estimator", "finish", "kill", "reference", "start", "wait"]
+__all__ = [
+    "FAMILIES",
+    "STEPS",
+    "data",
+    "differences",
+    "estimator",
+    "finish",
+    "kill",
+    "reference",
+    "start",
+    "wait",
+]
 
 PICTURES: dict[str, Any] = {"value_range": (0, 16), "picture_shape": (8, 8), "random_state": 0}
 FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "dbm": (
         equilibria.DBM,
-        {"hidden": (24, 12), "steps": 100, "pretrain_steps": 50, "batch_size": 50, "chains": 20, "k": 2, "ais_betas": 20, "ais_chains": 5},
+        {
+            "hidden": (24, 12),
+            "steps": 100,
+            "pretrain_steps": 50,
+            "batch_size": 50,
+            "chains": 20,
+            "k": 2,
+            "ais_betas": 20,
+            "ais_chains": 5,
+        },
     ),
     "gan": (equilibria.GAN, {"hidden": (32, 32), "latent_dim": 8, "steps": 200, "batch_size": 50}),
 }
@@ -81,7 +102,8 @@ def wait(process: subprocess.Popen[bytes], out: Path, step: int) -> None:
 
 
 def kill(process: subprocess.Popen[bytes], out: Path, step: int, saving: bool, delay: float) -> str:
-    """SIGKILL at ``step`` and ``delay`` seconds later, or while a checkpoint is being written; says what was left."""
+    """SIGKILL at ``step`` and ``delay`` seconds later, or while a checkpoint is being written; says
+    what was left."""
     wait(process, out, step)
     if saving:
         while process.poll() is None and not _writing(out / "checkpoints"):
@@ -93,13 +115,19 @@ def kill(process: subprocess.Popen[bytes], out: Path, step: int, saving: bool, d
     left = sorted(path.name for path in (out / "checkpoints").glob(".step-*"))
     newest = max(Run(out, {}).steps(), default=None)
     dead = "killed" if code == -signal.SIGKILL else f"already ended with code {code}"
-    return f"{dead} at checkpoint {newest} of {step}+" + (f", leaving {', '.join(left)}" if left else "")
+    return f"{dead} at checkpoint {newest} of {step}+" + (
+        f", leaving {', '.join(left)}" if left else ""
+    )
 
 
 def _writing(folder: Path) -> bool:
-    """Whether a checkpoint later than all complete ones is being written; an earlier number is one being deleted."""
+    """Whether a checkpoint later than all complete ones is being written; an earlier number is one
+    being deleted."""
     newest = max(Run(folder.parent, {}).steps(), default=-1)
-    return any(int(path.name.split(".")[1].removeprefix("step-")) > newest for path in folder.glob(".step-*.tmp"))
+    return any(
+        int(path.name.split(".")[1].removeprefix("step-")) > newest
+        for path in folder.glob(".step-*.tmp")
+    )
 
 
 def differences(left: Path, right: Path) -> list[str]:
@@ -107,12 +135,26 @@ def differences(left: Path, right: Path) -> list[str]:
     runs = [Run.open(path) for path in (left, right)]
     found = []
     models, ends = [run.load_model() for run in runs], [run.load_checkpoint() for run in runs]
-    states = [durable.pack({name: value for name, value in end.state.items() if name != "seconds"}) for end in ends]
-    metrics = [[{name: value for name, value in row.items() if name != "seconds"} for row in run.metrics()] for run in runs]
+    states = [
+        durable.pack({name: value for name, value in end.state.items() if name != "seconds"})
+        for end in ends
+    ]
+    metrics = [
+        [{name: value for name, value in row.items() if name != "seconds"} for row in run.metrics()]
+        for run in runs
+    ]
     found += [f"model {name}" for name in _unequal(models[0][0], models[1][0])]
     found += [f"checkpoint {name}" for name in _unequal(states[0][0], states[1][0])]
-    pairs = {"metadata": [model[1] for model in models], "checkpoint's numbers": [state[1] for state in states], "metrics": metrics}
-    found += [f"{name}" for name, (a, b) in {**pairs, "last step": [end.step for end in ends]}.items() if a != b]
+    pairs = {
+        "metadata": [model[1] for model in models],
+        "checkpoint's numbers": [state[1] for state in states],
+        "metrics": metrics,
+    }
+    found += [
+        f"{name}"
+        for name, (a, b) in {**pairs, "last step": [end.step for end in ends]}.items()
+        if a != b
+    ]
     return found
 
 
@@ -127,7 +169,8 @@ def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def trial(family: str, folder: Path, number: int, seed: int) -> tuple[str, list[str]]:
-    """(what happened, differences) of one kill and one resume; the reference is in ``folder / family``."""
+    """(what happened, differences) of one kill and one resume; the reference is in ``folder /
+    family``."""
     chance, out = random.Random(f"{seed} {family} {number}"), folder / f"{family}-{number}"
     step, delay = chance.randrange(1, STEPS[family] - 1), chance.uniform(0, 0.05)
     what = kill(start(family, out), out, step, saving=number % 2 == 1, delay=delay)
@@ -137,7 +180,8 @@ def trial(family: str, folder: Path, number: int, seed: int) -> tuple[str, list[
 
 
 def work(family: str, out: Path) -> int:
-    """What a trial's process does: train or resume; the exit code of an interrupted one is 128 + the signal's number."""
+    """What a trial's process does: train or resume; the exit code of an interrupted one is 128 +
+    the signal's number."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     trainer.CHECKPOINT_SECONDS = 0.0
     try:
@@ -168,7 +212,11 @@ def main() -> int:
             for number in range(arguments.trials):
                 what, wrong = trial(family, Path(name), number, arguments.seed)
                 good += not wrong
-                print(f"{family} {number}: {what}: {'identical' if not wrong else 'DIFFERS: ' + ', '.join(wrong)}", flush=True)
+                print(
+                    f"{family} {number}: {what}: "
+                    f"{'identical' if not wrong else 'DIFFERS: ' + ', '.join(wrong)}",
+                    flush=True,
+                )
     total = arguments.trials * len(arguments.family)
     print(f"{good} of {total} identical")
     return 0 if good == total else 1

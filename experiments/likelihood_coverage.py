@@ -1,17 +1,21 @@
-"""Do the intervals of log Z cover it on machines trained to sharp modes, and does a warning come where they do not?
+"""Do the intervals of log Z cover it on machines trained to sharp modes, and does a warning come
+where they do not?
 
-Six machines whose log Z is enumerated: four trained by exact maximum likelihood (digits; small digits, three layers; bars and
-stripes with a label layer; bars and stripes, all parameters doubled afterwards), one that is flat, and one with a planted mode, deep and
-narrow, that chains do not find: there no estimate that only sees the chains can know. For each, with uniform and with the data's base
-rates (where these are not uniform too), 100 seeds of
+Six machines whose log Z is enumerated: four trained by exact maximum likelihood (digits; small
+digits, three layers; bars and stripes with a label layer; bars and stripes, all parameters doubled
+afterwards), one that is flat, and one with a planted mode, deep and narrow, that chains do not
+find: there no estimate that only sees the chains can know. For each, with uniform and with the
+data's base rates (where these are not uniform too), 100 seeds of
 
-- forward AIS and reverse AIS, 100 chains, with fixed and with adaptive temperatures, the latter from exact draws and from plain chains
-  (200 sweeps from the base rates),
+- forward AIS and reverse AIS, 100 chains, with fixed and with adaptive temperatures, the latter
+  from exact draws and from plain chains (200 sweeps from the base rates),
 - the ladder: 12 temperatures, 40 chains, 300 sweeps with swaps, Bennett's ratio,
-- two sides: forward and reverse (from the ladder's samples) and the ladder together, by the interval of the worse one.
+- two sides: forward and reverse (from the ladder's samples) and the ladder together, by the
+  interval of the worse one.
 
-It prints for each the share of 95 % intervals that cover, the share that warns, the warnings where the interval does cover (``false``), and
-the silent failures: off by more than three standard errors (half-widths over 1.96) and no warning.
+It prints for each the share of 95 % intervals that cover, the share that warns, the warnings where
+the interval does cover (``false``), and the silent failures: off by more than three standard errors
+(half-widths over 1.96) and no warning.
 
     python experiments/likelihood_coverage.py
 """
@@ -41,8 +45,11 @@ Data = dict[str, torch.Tensor]
 CHAINS, LADDER = 100, {"betas": 12, "chains": 40, "sweeps": 300, "every": 5}
 
 
-def learn(machine: BoltzmannMachine, data: Data, steps: int, rate: float = 0.05) -> BoltzmannMachine:
-    """Exact maximum likelihood by Adam on enumerated gradients, so that the modes are as sharp as the machine can make them."""
+def learn(
+    machine: BoltzmannMachine, data: Data, steps: int, rate: float = 0.05
+) -> BoltzmannMachine:
+    """Exact maximum likelihood by Adam on enumerated gradients, so that the modes are as sharp as
+    the machine can make them."""
     optimiser = torch.optim.Adam(machine.parameters(), lr=rate)
     for _ in range(steps):
         found = exact.gradient(machine, data)
@@ -72,12 +79,17 @@ def small_digits() -> tuple[BoltzmannMachine, Data]:
 
 
 def label() -> tuple[BoltzmannMachine, Data]:
-    """16-10 with a label (bars or stripes) on the hidden layer; the bars three times as frequent."""
+    """16-10 with a label (bars or stripes) on the hidden layer; the bars three times as
+    frequent."""
     patterns = torch.as_tensor(bars_and_stripes(4)).double()
     kind = torch.nn.functional.one_hot(torch.tensor([0] * 16 + [1] * 14), 2).double()
     order = torch.tensor([*range(16)] * 3 + [*range(16, 30)])
     layers = {"visible": Bernoulli(16), "hidden": Bernoulli(10), "label": Categorical([2])}
-    machine = BoltzmannMachine(layers, [("visible", "hidden"), ("label", "hidden")]).double().initialise(1, 0.3)
+    machine = (
+        BoltzmannMachine(layers, [("visible", "hidden"), ("label", "hidden")])
+        .double()
+        .initialise(1, 0.3)
+    )
     data = {"visible": patterns[order], "label": kind[order]}
     return learn(machine, data, 700), data
 
@@ -93,7 +105,8 @@ def doubled() -> tuple[BoltzmannMachine, Data]:
 
 
 def hidden_mode() -> tuple[BoltzmannMachine, Data]:
-    """24-12, nearly flat but for one state 24 nats deep, whose mass is a thousand times that of all others and draws no chain."""
+    """24-12, nearly flat but for one state 24 nats deep, whose mass is a thousand times that of all
+    others and draws no chain."""
     machine = _stack(24, 12, std=0.05)
     with torch.no_grad():
         machine.weight["visible-hidden1"][:, 0] = 5.0
@@ -120,15 +133,22 @@ def draws(machine: BoltzmannMachine, rows: int, stream: Stream) -> dict[str, tor
     index = torch.arange(int(np.prod(counts)))
     every = {}
     for name, count in zip(machine.colours[kept], counts, strict=True):
-        every[name], index = machine.units(name).state_at(index % count, machine.dtype), index // count
+        every[name], index = (
+            machine.units(name).state_at(index % count, machine.dtype),
+            index // count,
+        )
     shares = torch.softmax(machine.log_marginal(kept, every), 0).cumsum(0)
-    chosen = torch.searchsorted(shares, stream.uniform((rows,), torch.float64)).clamp(max=len(shares) - 1)
+    chosen = torch.searchsorted(shares, stream.uniform((rows,), torch.float64)).clamp(
+        max=len(shares) - 1
+    )
     state = {name: values[chosen] for name, values in every.items()}
     return {**state, **gibbs.block(machine, 1 - kept, state, stream.child("other"))[0]}
 
 
 @torch.no_grad()
-def forward(machine: BoltzmannMachine, betas: list[float], seeds: int, stream: Stream) -> list[Measure]:
+def forward(
+    machine: BoltzmannMachine, betas: list[float], seeds: int, stream: Stream
+) -> list[Measure]:
     """The estimates of ``seeds`` runs of 100 chains, worked out as one run of them all."""
     logs = partition.annealed(machine, betas, gibbs.start(machine, seeds * CHAINS, stream), stream)
     logs = logs + partition.base_log_partition(machine)
@@ -145,7 +165,8 @@ def reverse(
 
 
 def ladders(machine: BoltzmannMachine, seeds: int, stream: Stream) -> tuple[list[Measure], Data]:
-    """The ladder of each seed, from one run of all their chains; the samples of all, seed by seed."""
+    """The ladder of each seed, from one run of all their chains; the samples of all, seed by
+    seed."""
     options, chains = dict(LADDER), LADDER["chains"]
     betas = partition.adaptive_schedule(machine, options.pop("betas"), random_state=stream)
     replicas = ladder.temperatures(machine, betas)
@@ -159,23 +180,38 @@ def ladders(machine: BoltzmannMachine, seeds: int, stream: Stream) -> tuple[list
     return found, dict(draws.samples)
 
 
-def measure(machine: BoltzmannMachine, seeds: int, temperatures: int, stream: Stream) -> dict[str, dict[str, float]]:
+def measure(
+    machine: BoltzmannMachine, seeds: int, temperatures: int, stream: Stream
+) -> dict[str, dict[str, float]]:
     """The table of one machine: estimator → shares and errors."""
     truth = exact.log_partition(machine)
     adaptive = partition.adaptive_schedule(machine, temperatures, random_state=stream)
     exactly = draws(machine, seeds * CHAINS, stream.child("exact"))
-    chains = gibbs.run(machine, gibbs.start(machine, seeds * CHAINS, stream.child("start")), 200, stream.child("chains"))
+    chains = gibbs.run(
+        machine,
+        gibbs.start(machine, seeds * CHAINS, stream.child("start")),
+        200,
+        stream.child("chains"),
+    )
     up = forward(machine, adaptive, seeds, stream.child("up"))
     found_by_ladder, samples = ladders(machine, seeds, stream.child("ladder"))
     down = reverse(machine, adaptive, samples, LADDER["chains"], stream.child("down"))
     found = {
-        "forward, fixed": forward(machine, partition.schedule(temperatures), seeds, stream.child("fixed")),
+        "forward, fixed": forward(
+            machine, partition.schedule(temperatures), seeds, stream.child("fixed")
+        ),
         "forward, adaptive": up,
-        "reverse, exact draws": reverse(machine, adaptive, exactly, CHAINS, stream.child("exactly")),
-        "reverse, plain chains": reverse(machine, adaptive, chains, CHAINS, stream.child("plainly")),
+        "reverse, exact draws": reverse(
+            machine, adaptive, exactly, CHAINS, stream.child("exactly")
+        ),
+        "reverse, plain chains": reverse(
+            machine, adaptive, chains, CHAINS, stream.child("plainly")
+        ),
         "reverse, ladder's": down,
         "ladder": found_by_ladder,
-        "two sides": [partition.conservative(*sides) for sides in zip(up, down, found_by_ladder, strict=True)],
+        "two sides": [
+            partition.conservative(*sides) for sides in zip(up, down, found_by_ladder, strict=True)
+        ],
     }
     return {name: shares(estimates, float(truth)) for name, estimates in found.items()}
 
@@ -184,7 +220,12 @@ def shares(estimates: list[Measure], truth: float) -> dict[str, float]:
     covers = np.array([e.low <= truth <= e.high for e in estimates])
     warns = np.array([bool(e.warning) for e in estimates])
     errors = np.array([e.value - truth for e in estimates])
-    standard = np.array([(e.high - e.value if error < 0 else e.value - e.low) / 1.96 for e, error in zip(estimates, errors, strict=True)])
+    standard = np.array(
+        [
+            (e.high - e.value if error < 0 else e.value - e.low) / 1.96
+            for e, error in zip(estimates, errors, strict=True)
+        ]
+    )
     failed = ~covers & (np.abs(errors) > 3 * standard)
     return {
         "covers": float(covers.mean()),
@@ -205,7 +246,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    from record import record  # beside this file; imported here so that the tests can load the functions above
+    from record import (
+        record,
+    )  # beside this file; imported here so that the tests can load the functions above
 
     tables: dict[str, Any] = {}
     for case in arguments.only:
@@ -216,13 +259,27 @@ def main() -> None:
             rates.set_base(name, (x.sum(0) + 1) / (len(x) + 2))
         same = all(torch.allclose(rates.base(name), uniform.base(name), atol=1e-6) for name in data)
         for base, machine in [("uniform", uniform)] + [("data's", rates)] * (not same):
-            table = measure(machine, arguments.seeds, arguments.temperatures, Stream(0).child(case, base))
-            tables[f"{case}, {base} base rates"] = {"log_z": exact.log_partition(machine), "estimators": table}
+            table = measure(
+                machine, arguments.seeds, arguments.temperatures, Stream(0).child(case, base)
+            )
+            tables[f"{case}, {base} base rates"] = {
+                "log_z": exact.log_partition(machine),
+                "estimators": table,
+            }
             print(f"{case}, {base} base rates: log Z {exact.log_partition(machine):.3f}")
             for name, row in table.items():
-                print(f"  {name:22s}" + "".join(f"  {key} {value:6.3f}" for key, value in row.items()), flush=True)
+                print(
+                    f"  {name:22s}"
+                    + "".join(f"  {key} {value:6.3f}" for key, value in row.items()),
+                    flush=True,
+                )
         record(
-            "likelihood_coverage", seeds=arguments.seeds, chains=CHAINS, temperatures=arguments.temperatures, ladder=LADDER, tables=tables
+            "likelihood_coverage",
+            seeds=arguments.seeds,
+            chains=CHAINS,
+            temperatures=arguments.temperatures,
+            ladder=LADDER,
+            tables=tables,
         )
 
 

@@ -1,12 +1,15 @@
-"""Pictures from DCGAN, residual networks and LAPGAN: digits, MNIST, Fashion-MNIST, emoji at 32 and 64 pixels.
+"""Pictures from DCGAN, residual networks and LAPGAN: digits, MNIST, Fashion-MNIST, emoji at 32 and
+64 pixels.
 
-    EQUILIBRIA_DATA=… python experiments/pictures.py --network dcgan residual lapgan --data digits mnist fashion-mnist emoji32 emoji64 \
+    EQUILIBRIA_DATA=… python experiments/pictures.py --network dcgan residual lapgan --data digits
+    mnist fashion-mnist emoji32 emoji64 \
         --minutes 30 [--channels 64] [--device cuda]
 
-Each fit has ``--minutes`` of the processor's own time (of a GPU: of the clock) for as many rounds as two short fits say will fit; the
-rounds are recorded. Samples are written to experiments/results/pictures-DATA-NETWORK.png, their figures to the .json beside it, measured
-against held-out rows through the features of a small classifier trained here, where there are labels, else through pixels shrunk to
-8 × 8. Emoji are Noto's (SIL OFL 1.1).
+Each fit has ``--minutes`` of the processor's own time (of a GPU: of the clock) for as many rounds
+as two short fits say will fit; the rounds are recorded. Samples are written to
+experiments/results/pictures-DATA-NETWORK.png, their figures to the .json beside it, measured
+against held-out rows through the features of a small classifier trained here, where there are
+labels, else through pixels shrunk to 8 × 8. Emoji are Noto's (SIL OFL 1.1).
 """
 
 from __future__ import annotations
@@ -56,7 +59,8 @@ def seconds(device: str) -> float:
 
 
 def steps_within(network: str, data: Data, options: argparse.Namespace) -> int:
-    """Rounds of each stage that fit into the time: what two short fits differ by, the cost of beginning and of the ten looks left out."""
+    """Rounds of each stage that fit into the time: what two short fits differ by, the cost of
+    beginning and of the ten looks left out."""
     taken = []
     for steps in (1, TRIAL, 3 * TRIAL):  # the first warms up; both others look ten times
         began = seconds(options.device)
@@ -71,25 +75,42 @@ def looked_through(train: Data, test: Data) -> features.Features | None:
     """Features of a classifier trained on the training rows' labels; None where they have none."""
     if train.labels is None:
         return None
-    return features.network_features(train.values[:10_000], train.labels[:10_000], test.values, test.labels, train.shape, steps=300)
+    return features.network_features(
+        train.values[:10_000],
+        train.labels[:10_000],
+        test.values,
+        test.labels,
+        train.shape,
+        steps=300,
+    )
 
 
 def small(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Pictures as means over blocks, 8 × 8 in grey: few enough numbers for a covariance of some hundred held-out rows."""
+    """Pictures as means over blocks, 8 × 8 in grey: few enough numbers for a covariance of some
+    hundred held-out rows."""
     pictures = rows.astype(float).reshape(len(rows), 8, shape[0] // 8, 8, shape[1] // 8, -1)
     return pictures.mean((2, 4, 5)).reshape(len(rows), 64)
 
 
-def measured(samples: np.ndarray, train: Data, test: Data, seen: features.Features | None) -> dict[str, Any]:
+def measured(
+    samples: np.ndarray, train: Data, test: Data, seen: features.Features | None
+) -> dict[str, Any]:
     """Fréchet distance with its floor, and whether samples are copies."""
     real, fake, shape = test.values, samples, train.shape
     assert shape is not None
     if seen is None:
-        seen = features.Features("pixels shrunk to 8 × 8, in grey", lambda rows: small(np.asarray(rows), shape))
+        seen = features.Features(
+            "pixels shrunk to 8 × 8, in grey", lambda rows: small(np.asarray(rows), shape)
+        )
     distance = frechet(real, fake, seen)
     copies = memorisation(samples[:1000], train.values, test.values)
     print(f"  {distance}\n  {copies}", flush=True)
-    return {"frechet": distance.value, "floor": distance.chance, "features": distance.method, "copies": bool(copies.warning)}
+    return {
+        "frechet": distance.value,
+        "floor": distance.chance,
+        "features": distance.method,
+        "copies": bool(copies.warning),
+    }
 
 
 def run(network: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -98,17 +119,32 @@ def run(network: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
     print(f"{network} on {name}: {steps} rounds a stage", flush=True)
     began, clock = seconds(options.device), time.monotonic()
     model = model_of(network, train, options, steps=steps).fit(train.values)
-    took = {"training_seconds": round(seconds(options.device) - began, 1), "training_clock": round(time.monotonic() - clock, 1)}
+    took = {
+        "training_seconds": round(seconds(options.device) - began, 1),
+        "training_clock": round(time.monotonic() - clock, 1),
+    }
     samples = np.asarray(model.sample(min(10_000, 2 * len(test))))
     assert train.shape is not None
     shown = samples[:64].reshape(-1, *train.shape).astype(float) / float(train.high or 1)
-    save_grid(RESULTS / f"pictures-{name}-{network}.png", shown.clip(0, 1), zoom=max(1, 96 // train.shape[0]))
+    save_grid(
+        RESULTS / f"pictures-{name}-{network}.png",
+        shown.clip(0, 1),
+        zoom=max(1, 96 // train.shape[0]),
+    )
     print("  " + " ".join(model.health_), flush=True)
-    return {"network": network, "data": name, "steps": steps, **took, **measured(samples, train, test, looked_through(train, test))}
+    return {
+        "network": network,
+        "data": name,
+        "steps": steps,
+        **took,
+        **measured(samples, train, test, looked_through(train, test)),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=NETWORKS[:3])
     parser.add_argument("--data", nargs="+", choices=DATA, default=DATA)
     parser.add_argument("--minutes", type=float, default=30, help="of each fit")
@@ -121,7 +157,10 @@ def main() -> None:
     for name in options.data:
         for network in options.network:
             found = run(network, name, options)
-            settings = {key: getattr(options, key) for key in ("minutes", "batch_size", "channels", "precision", "device")}
+            settings = {
+                key: getattr(options, key)
+                for key in ("minutes", "batch_size", "channels", "precision", "device")
+            }
             record(f"pictures-{name}-{network}", seeds=[options.seed], settings=settings, **found)
 
 

@@ -21,7 +21,8 @@ _STARTED = time.monotonic()
 
 
 def kept(name: str, *fields: str) -> dict[str, Any]:
-    """What another experiment put into ``experiments/results/NAME.json``, and recording it anew must not lose."""
+    """What another experiment put into ``experiments/results/NAME.json``, and recording it anew
+    must not lose."""
     path = RESULTS / f"{name}.json"
     held = json.loads(path.read_text()) if path.exists() else {}
     return {field: held[field] for field in fields if field in held}
@@ -29,11 +30,17 @@ def kept(name: str, *fields: str) -> dict[str, Any]:
 
 def record(name: str, **result: Any) -> Path:
     """Write ``experiments/results/NAME.json`` and return its path."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=RESULTS.parent).stdout.strip()
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        cwd=RESULTS.parent,
+    ).stdout.strip()
     header = {
         "command": "python " + shlex.join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
         "commit": commit,
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads",
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__} "
+        f"with {torch.get_num_threads()} threads",
         "equilibria": equilibria.__version__,
         "seconds": round(time.monotonic() - _STARTED, 1),
     }

@@ -1,12 +1,15 @@
-"""25 Gaussians: a generator whose density is known, what a critic says of it, and what each refinement makes of its samples.
+"""25 Gaussians: a generator whose density is known, what a critic says of it, and what each
+refinement makes of its samples.
 
     python experiments/refinement.py [--flow-steps 300] [--critic-steps 6000] [--samples 10000]
 
-The data are {−2 … 2}² with σ .05. The generator is invertible (coupling layers with splines), fitted by likelihood and stopped early, so
-that at most 90 % of its samples are within 4σ of a mode; p_g and so the true log p_data/p_g are known in closed form. The critic, with
-Fourier features of the plane, plays the cross-entropy against it as it stands; its cost on data that it has not seen is recorded. "After"
-is after a factor and a constant were fitted on these held-out rows; all errors are on further ones. Published for this toy: discriminator
-rejection sampling lifts 70 ± 9 % to 90 ± 2 % (Azadi et al. 2019); the best density-ratio refinement seen 99.5 %.
+The data are {−2 … 2}² with σ .05. The generator is invertible (coupling layers with splines),
+fitted by likelihood and stopped early, so that at most 90 % of its samples are within 4σ of a mode;
+p_g and so the true log p_data/p_g are known in closed form. The critic, with Fourier features of
+the plane, plays the cross-entropy against it as it stands; its cost on data that it has not seen is
+recorded. "After" is after a factor and a constant were fitted on these held-out rows; all errors
+are on further ones. Published for this toy: discriminator rejection sampling lifts 70 ± 9 % to 90 ±
+2 % (Azadi et al. 2019); the best density-ratio refinement seen 99.5 %.
 """
 
 from __future__ import annotations
@@ -66,7 +69,9 @@ class CriticAlone(AdversarialGame):
     players = ("critic",)
 
 
-def play(game: Game, rows: np.ndarray, rule: Optimiser, batch_size: int, stream: Stream, look=None) -> list:
+def play(
+    game: Game, rows: np.ndarray, rule: Optimiser, batch_size: int, stream: Stream, look=None
+) -> list:
     """As many rounds as the rule's schedule has; what ``look`` saw every twentieth of them."""
     solver, seen = Simultaneous(rule), []
     batches = Batches(rows, batch_size, stream.child("data"), encode=torch.from_numpy)
@@ -80,17 +85,25 @@ def play(game: Game, rows: np.ndarray, rule: Optimiser, batch_size: int, stream:
 def held_out_cost(critic: Fourier, real: Tensor, fake: Tensor) -> float:
     """Mean cross-entropy of the two, in nats a pair: 2 log 2 − 2 · the bound on JSD."""
     with torch.no_grad():
-        return float(torch.nn.functional.softplus(-critic(real)).mean() + torch.nn.functional.softplus(critic(fake)).mean())
+        return float(
+            torch.nn.functional.softplus(-critic(real)).mean()
+            + torch.nn.functional.softplus(critic(fake)).mean()
+        )
 
 
 def rmse(found: np.ndarray, true: np.ndarray, least: float) -> dict[str, float]:
     """Over the points where the true log-ratio is above ``least``, and their share."""
     near = true > least
-    return {"rmse": float(np.sqrt(np.square(found - true)[near].mean())), "share of points": float(near.mean())}
+    return {
+        "rmse": float(np.sqrt(np.square(found - true)[near].mean())),
+        "share of points": float(near.mean()),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--flow-steps", type=int, default=300)
     parser.add_argument("--critic-steps", type=int, default=6000)
     parser.add_argument("--samples", type=int, default=10_000)
@@ -109,9 +122,22 @@ def main() -> None:
     generator, exact = Generator(flow.requires_grad_(False), 2), copy.deepcopy(flow).double()
     fake, fake_test = (generator.sample(20_000, stream.child("fake", i)) for i in range(2))
 
-    critic = Fourier(MLP((2 + 256, 128, 128, 1), "leaky_relu", stream=stream.child("critic")), 2, 128, 10.0, stream=stream.child("waves"))
+    critic = Fourier(
+        MLP((2 + 256, 128, 128, 1), "leaky_relu", stream=stream.child("critic")),
+        2,
+        128,
+        10.0,
+        stream=stream.child("waves"),
+    )
     rule = Optimiser("adam", 2e-3, schedule="cosine", steps=options.critic_steps)
-    curve = play(CriticAlone(generator, critic), rows, rule, 1000, stream.child("critic play"), lambda: held_out_cost(critic, unseen, fake))
+    curve = play(
+        CriticAlone(generator, critic),
+        rows,
+        rule,
+        1000,
+        stream.child("critic play"),
+        lambda: held_out_cost(critic, unseen, fake),
+    )
     print("held-out cost of the critic:", ", ".join(f"{cost:.4f}" for _, cost in curve), flush=True)
 
     @torch.no_grad()
@@ -125,7 +151,10 @@ def main() -> None:
     before = fit_ratio(np.empty((0, 1)), np.empty((0, 1)), "formula")
     after = fit_ratio(logit(unseen).numpy(), logit(fake).numpy(), "scale")
     ratio = {"truth": (true(test), true(fake_test))}
-    ratio |= {name: (r(logit(test)).numpy(), r(logit(fake_test)).numpy()) for name, r in (("before", before), ("after", after))}
+    ratio |= {
+        name: (r(logit(test)).numpy(), r(logit(fake_test)).numpy())
+        for name, r in (("before", before), ("after", after))
+    }
     report = {
         name: {
             "log-ratio error on data": rmse(real, ratio["truth"][0], -math.inf),
@@ -139,7 +168,11 @@ def main() -> None:
     for name, numbers in report.items():
         print(name, numbers, flush=True)
 
-    refined = {"none": refine_row(generator, generator.noise(options.samples, stream.child("plain")), mixture, 0.0, "")}
+    refined = {
+        "none": refine_row(
+            generator, generator.noise(options.samples, stream.child("plain")), mixture, 0.0, ""
+        )
+    }
     n, key = options.samples, stream.child("refine")
 
     def log_weight(z: Tensor, rows: Tensor) -> Tensor:
@@ -155,12 +188,15 @@ def main() -> None:
     for name, method in methods.items():
         began = time.monotonic()
         found = method()
-        refined[name] = refine_row(generator, found.noise, mixture, time.monotonic() - began, str(found))
+        refined[name] = refine_row(
+            generator, found.noise, mixture, time.monotonic() - began, str(found)
+        )
     for name, row in refined.items():
         print(f"{name}: {row}", flush=True)
     record(
         "refinement",
-        settings={key: value for key, value in vars(options).items() if key != "threads"} | {"rows": ROWS, "sigmas": SIGMAS},
+        settings={key: value for key, value in vars(options).items() if key != "threads"}
+        | {"rows": ROWS, "sigmas": SIGMAS},
         critic_cost=curve,
         scale={"factor": float(after.weights[0]), "constant": after.bias},
         ratio=report,
@@ -174,13 +210,26 @@ def weight_of(reading: LinearRatio, critic: Fourier, generator: Generator, z: Te
     return reading(critic(generator(z)))
 
 
-def refine_row(generator: Generator, noise: Tensor, mixture: GaussianMixture, seconds: float, said: str) -> dict[str, object]:
+def refine_row(
+    generator: Generator, noise: Tensor, mixture: GaussianMixture, seconds: float, said: str
+) -> dict[str, object]:
     """The samples' measures beside those of a perfect sampler."""
     with torch.no_grad():
         found = modes(generator(noise), mixture, SIGMAS)
     quality, width, kl = found.parts
-    numbers = {"high_quality": quality.value, "perfect": quality.ideal, "modes": int(found.value), "std_ratio": width.value}
-    return {**numbers, "kl": kl.value, "kl_floor": kl.chance, "seconds": round(seconds, 1), "report": said}
+    numbers = {
+        "high_quality": quality.value,
+        "perfect": quality.ideal,
+        "modes": int(found.value),
+        "std_ratio": width.value,
+    }
+    return {
+        **numbers,
+        "kl": kl.value,
+        "kl_floor": kl.chance,
+        "seconds": round(seconds, 1),
+        "report": said,
+    }
 
 
 if __name__ == "__main__":

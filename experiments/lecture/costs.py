@@ -1,11 +1,13 @@
-"""What the generator pays for a sample, and the slope of that, in the critic's logit: the lecture's three games.
+"""What the generator pays for a sample, and the slope of that, in the critic's logit: the lecture's
+three games.
 
     python experiments/lecture/costs.py
 
-Against a critic that is sure (logit −6, D = .0025), the minimax game tells the generator almost nothing: its slope is −D. The
-non-saturating one has slope −(1 − D), the maximum-likelihood one −exp(logit). To the right it is the other way round: nearly all of the
-maximum-likelihood game's slope comes from the few samples that the critic likes best. Slopes in D itself are printed too: minimax's is
-−1/(1 − D), which does not vanish.
+Against a critic that is sure (logit −6, D = .0025), the minimax game tells the generator almost
+nothing: its slope is −D. The non-saturating one has slope −(1 − D), the maximum-likelihood one
+−exp(logit). To the right it is the other way round: nearly all of the maximum-likelihood game's
+slope comes from the few samples that the critic likes best. Slopes in D itself are printed too:
+minimax's is −1/(1 − D), which does not vanish.
 """
 
 from __future__ import annotations
@@ -59,11 +61,32 @@ def main() -> None:
             logit = torch.tensor([place], dtype=torch.float64)
             share = torch.sigmoid(logit)
             in_logit = slope(name, logit)
-            row = {"game": name, "logit": place, "D": share.item(), "cost": paid(name, logit).item()}
-            rows.append(row | {"slope in the logit": in_logit.item(), "slope in D": (in_logit / (share * (1 - share))).item()})
-            print("  ".join(f"{key} {value:.4f}" if isinstance(value, float) else f"{value:18}" for key, value in rows[-1].items()))
+            row = {
+                "game": name,
+                "logit": place,
+                "D": share.item(),
+                "cost": paid(name, logit).item(),
+            }
+            rows.append(
+                row
+                | {
+                    "slope in the logit": in_logit.item(),
+                    "slope in D": (in_logit / (share * (1 - share))).item(),
+                }
+            )
+            print(
+                "  ".join(
+                    f"{key} {value:.4f}" if isinstance(value, float) else f"{value:18}"
+                    for key, value in rows[-1].items()
+                )
+            )
     left.set(xlabel="logit of a sample", ylabel="what G pays for it", ylim=(-8, 7), title="cost")
-    right.set(xlabel="logit of a sample", ylabel="−slope in the logit", yscale="log", title="how hard it pulls")
+    right.set(
+        xlabel="logit of a sample",
+        ylabel="−slope in the logit",
+        yscale="log",
+        title="how hard it pulls",
+    )
     left.legend(fontsize=8)
     left.axvline(0, color="0.8", zorder=0)
     right.axvline(0, color="0.8", zorder=0)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.metadata
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from equilibria import __version__
 from equilibria.errors import RunError
 from equilibria.training import durable
 
@@ -109,7 +109,7 @@ class Run:
         that no process is training: that run's files are deleted, and a warning names any others,
         which stay. ``format`` and ``equilibria``, the version, are added to ``config``.
         """
-        marks = {"format": FORMAT, "equilibria": _version()}
+        marks = {"format": FORMAT, "equilibria": __version__}
         run = cls(path, json.loads(durable.to_json({**config, **marks}, "config")))
         where = f"out={str(path)!r}"
         try:
@@ -390,10 +390,3 @@ def _row(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("equilibria")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
