@@ -28,11 +28,22 @@ from typing import Any
 PAGE = Path(__file__).with_name("api.md")
 INSIDE = (
     "__main__",
+    "check",
     "cli",
     "data",
     "estimators",
     "evaluation.statistics",
     "fast",
+    "games.best",
+    "games.replicas",
+    "inference.belief",
+    "inference.boltzmann",
+    "inference.unrolling",
+    "networks.normalisation",
+    "networks.pictures",
+    "networks.piecewise",
+    "networks.precision",
+    "recipes",
     "report",
     "training",
 )
@@ -41,23 +52,30 @@ all the same."""
 SHOWN = (
     "data",
     "estimators",
+    "estimators.adversarial",
+    "estimators.contrastive",
+    "estimators.critic",
+    "estimators.estimator",
+    "recipes.adversarial",
     "training.health",
     "training.run",
-    "training.stages",
+    "training.stage",
     "training.trainer",
 )
 """The exceptions."""
 ORDER = (
-    *("", "estimators", "estimate", "errors", "random", "data", "units", "models", "inference"),
-    *("evaluation", "games", "solvers", "training", "networks"),
+    *("", "estimators", "numbers", "errors", "random", "data", "units", "models", "inference"),
+    *("evaluation", "games", "solvers", "recipes", "training", "networks"),
 )
 HEAD = """# API reference
 
-<!-- Written by docs/make_api.py from the sources: change the docstrings there, then run it again. -->
+<!-- Written by docs/make_api.py from the sources: change the docstrings, then run it again. -->
 
-Every public name with its signature and what its docstring says first; the whole of it, with equations, shapes, errors and an example that
-runs, is at `help(name)`. How the parts fit together is in [architecture.md](architecture.md); how to use them in the guides,
-[to Boltzmann machines](guides/boltzmann.md) and [to GANs](guides/gan.md). The command line has its own help: `equilibria --help`.
+Every public name with its signature and the first sentence of its docstring. `help(name)` has the
+rest: equations, shapes, sources and an example. An estimator's own parameters stand in a table;
+those that it shares stand with its bases. [architecture.md](architecture.md) has the contracts;
+the guides are [for Boltzmann machines](guides/boltzmann.md) and [for GANs](guides/gan.md). The
+command line has its own help: `equilibria --help`.
 """
 
 
@@ -158,24 +176,45 @@ def _section(module: str) -> Iterator[str]:
 def _entry(module: str, name: str) -> Iterator[str]:
     value = _value(module, name)
     if inspect.isclass(value):
-        yield _item(name + _signature(value), _summary(value))
+        own = _parameters(value)
+        yield _item(name + ("" if own is not None else _signature(value)), _summary(value))
+        yield from _table(value, own or [])
         for method, member in _members(value):
-            shown = (
-                ""
-                if isinstance(member, property | functools.cached_property)
-                else _signature(getattr(value, method))
-            )
-            yield "  " + _item(
-                f".{method}{shown}",
-                _first(
-                    inspect.getdoc(getattr(member, "fn", None) or member)
-                    or _inherited(value, method)
-                ),
-            )
+            said = _first(_own_words(member))
+            fixed = isinstance(member, property | functools.cached_property)
+            shown = "" if fixed else _signature(getattr(value, method))
+            if said and not _is_said_above(value, method):
+                yield "  " + _item(f".{method}{shown}", said)
     elif inspect.isroutine(value):
         yield _item(name + _signature(value), _summary(value))
     else:
         yield _item(name, _first(_said_of_constants(module).get(name, "")) or _shape(value))
+
+
+def _parameters(cls: type) -> list[Any] | None:
+    """An estimator's own parameters; None of any other class."""
+    from equilibria.estimators.estimator import Trained
+    from equilibria.estimators.params import parameters
+
+    if not issubclass(cls, Trained):
+        return None
+    own = inspect.get_annotations(cls)
+    return [field for field in parameters(cls) if field.name in own]
+
+
+def _table(cls: type, fields: list[Any]) -> Iterator[str]:
+    """An estimator's bases, and its own parameters in a table."""
+    if _parameters(cls) is None:
+        return
+    bases = [base.__name__ for base in cls.__mro__[1:] if _is_described(base)]
+    if bases:
+        yield "  Shares the parameters and methods of " + ", ".join(f"`{b}`" for b in bases) + "."
+    if fields:
+        yield from ("", "  | parameter | default | meaning |", "  | --- | --- | --- |")
+        for field in fields:
+            said = " ".join(field.metadata["doc"].split()).replace("|", "\\|")
+            yield f"  | `{field.name}` | `{field.default!r}` | {said} |"
+        yield ""
 
 
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
@@ -205,10 +244,18 @@ def _is_described(cls: type) -> bool:
     return any(cls is _value(module, name) for module in _modules() for name in _own(module))
 
 
-def _inherited(cls: type, name: str) -> str:
-    """What a base says of a method that a class says nothing of."""
-    found = (inspect.getdoc(vars(base)[name]) for base in cls.__mro__ if name in vars(base))
-    return next((text for text in found if text), "")
+def _is_said_above(cls: type, method: str) -> bool:
+    """Whether a base that is described has the same method with the same signature."""
+    own = _signature(getattr(cls, method))
+    bases = (base for base in cls.__mro__[1:] if _is_described(base) and hasattr(base, method))
+    return any(_signature(getattr(base, method)) == own for base in bases)
+
+
+def _own_words(member: Any) -> str:
+    """The docstring of a method itself, not that of a base's."""
+    for name in ("fget", "func", "__func__", "fn"):
+        member = getattr(member, name, None) or member
+    return inspect.cleandoc(getattr(member, "__doc__", None) or "")
 
 
 def _signature(value: Any) -> str:
@@ -256,8 +303,9 @@ def _summary(value: Any) -> str:
 
 
 def _first(text: str) -> str:
-    """The first paragraph, as Markdown, on one line."""
+    """The first sentence, as Markdown, on one line."""
     paragraph = " ".join(textwrap.dedent(text).strip().split("\n\n")[0].split())
+    paragraph = re.split(r"(?<=[a-zé\d)`’”\]])\. (?=[A-Z`])", paragraph, maxsplit=1)[0]
     paragraph = re.sub(
         r":\w+:`~?([^`<]+?)(?: <[^`]+>)?`",
         lambda found: f"`{found[1].rsplit('.', 1)[-1]}`",

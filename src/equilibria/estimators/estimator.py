@@ -39,7 +39,7 @@ from equilibria.training.run import Run
 from equilibria.training.stage import Stage
 from equilibria.training.trainer import Trainer
 
-__all__ = ["Estimator", "Plan", "Recipe"]
+__all__ = ["Estimator", "Plan", "Recipe", "Trained"]
 
 CHUNK = 2000  # rows that are scored at a time
 Recipe = Callable[[Rows], list[Stage]]
