@@ -39,8 +39,9 @@ class LAPGAN(Adversarial):
     pyramid_ : LaplacianPyramid
         The sizes of the levels.
     References
-    ---------- Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a
-    Laplacian pyramid of adversarial networks".
+    ----------
+    Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a Laplacian pyramid
+    of adversarial networks".
 
     Examples
     --------

@@ -54,9 +54,9 @@ class Model(nn.Module):
                           are held
     ``log_prob``          (x, given=None) → (n,) exact log-density in nats, NaN cells summed out; of
                           an unnormalised model up to ``log_normaliser``
-    ``log_prob_bound``    (x, stream, samples=1) → (n,) a lower bound, in expectation over
-    ``stream`` ``objective``         (batch, stream) → (n,) what training minimises, of each row; by
-    default
+    ``log_prob_bound``    (x, stream, samples=1) → (n,) a lower bound, in expectation over the
+                          stream
+    ``objective``         (batch, stream) → (n,) what training minimises, of each row; by default
                           minus one of the two above
     ``log_normaliser``    (stream, progress=None) → :class:`~equilibria.numbers.Measure` of log Z
     ``transition``        (x, stream) → (n, d) one step of a Markov chain whose law is the model's
