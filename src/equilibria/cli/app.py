@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from equilibria import __version__
 from equilibria.cli import commands
-from equilibria.errors import DivergedError, TrainingInterrupted
+from equilibria.errors import DivergedError
 
 __all__ = ["main"]
 
@@ -24,12 +24,21 @@ _PLAIN: dict[str, Any] = {
 }
 
 
-class _InOrder(TyperGroup):
+class _Group(TyperGroup):
+    """Lists ``train`` first; a signal ends a command with the conventional code."""
+
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands, key=lambda name: name != "train")
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:  # a TrainingInterrupted is one
+            _complain(str(stopped) or "stopped")
+            raise typer.Exit(128 + getattr(stopped, "signal", 2)) from stopped
 
-app = typer.Typer(cls=_InOrder, **_PLAIN)
+
+app = typer.Typer(cls=_Group, **_PLAIN)
 models = typer.Typer(**_PLAIN)
 app.add_typer(models, name="train", help="Train a model on data, into a run folder.")
 for command in commands.COMMANDS:
@@ -68,12 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DivergedError as error:
         _complain(one_sentence(error, _spelling(words)))
         return 1
-    except TrainingInterrupted as stopped:
-        _complain(str(stopped))
-        return 128 + stopped.signal
-    except (KeyboardInterrupt, typer.Abort):
-        _complain("stopped")
-        return 130
     return 2
 
 

@@ -93,7 +93,9 @@ def _training_command(cls: Any) -> Any:
 
     def command(**given: Any) -> None:
         about = {name: given.pop(name) for name in ("size", "colour", "label", "held_out")}
-        _train(cls(**{name: given.pop(name) for name in names}), given["source"], about)
+        estimator = cls(**{name: given.pop(name) for name in names})
+        _train(estimator, given["source"], about)
+        _advise(estimator, estimator.out)
 
     found = options(cls)
     names = [option.name for option in found]
@@ -120,7 +122,7 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     train = parts.train
     if estimator.labels and train.labels is None:
         advice = "name their column with --label, or leave --labels out"
-        raise ValueError(f"labels: {source} has no labels; {advice}")
+        raise ValueError(f"labels=True: {source} has no labels; {advice}")
     if len(train) < 2:
         raise ValueError(f"source={source!r} has 1 row to train on; expected two or more")
     if parts.whole is not None:  # an error then names the row of the file, not of a part of it
@@ -135,7 +137,7 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     say(table.describe())
     with _processes():
         estimator.fit(train)
-    _conclude(estimator, parts, estimator.out)
+    _conclude(estimator, parts)
 
 
 def resume(run: RUN) -> None:
@@ -151,11 +153,12 @@ def resume(run: RUN) -> None:
     parts = run_data(folder)
     with _processes():
         estimator = estimators.resume(folder, parts.train)
-    _conclude(estimator, parts, run)
+    _conclude(estimator, parts)
+    _advise(estimator, run)
 
 
-def _conclude(estimator: Any, parts: Any, run: str) -> None:
-    """What came of a training, and what to do next."""
+def _conclude(estimator: Any, parts: Any) -> None:
+    """What came of a training."""
     if not first_process():
         return
     if "normaliser" in estimator.capabilities_:
@@ -167,13 +170,17 @@ def _conclude(estimator: Any, parts: Any, run: str) -> None:
         say(f"A {type(estimator).__name__} {estimator.cannot('score')}.")
     for sentence in estimator.health_:
         say(sentence)
+
+
+def _advise(estimator: Any, run: str) -> None:
+    """What to do next."""
     folder = shlex.quote(str(run))
     say(f"The run is in {run}. What to do next:")
-    shown = "png" if estimator.table_.shape is not None else "csv"
-    sample = [f"sample {folder} -n 64 --out samples.{shown}"]
-    for words in [*sample, f"evaluate {folder}", f"report {folder}"]:
-        if words not in sample or "sample" in estimator.capabilities_:
-            say(f"  equilibria {words}")
+    kind = "png" if estimator.table_.shape is not None else "csv"
+    if "sample" in estimator.capabilities_:
+        say(f"  equilibria sample {folder} -n 64 --out samples.{kind}")
+    say(f"  equilibria evaluate {folder}")
+    say(f"  equilibria report {folder}")
 
 
 @contextlib.contextmanager
@@ -375,15 +382,16 @@ def models() -> None:
     from equilibria.estimators import all_estimators
     from equilibria.models.model import capabilities, taxonomy
 
-    words = {"sample": "sample", "score": "score", "complete": "fill", "classify": "predict"}
+    verbs = {"sample": "sample", "score": "score", "complete": "fill", "classify": "predict"}
     found: dict[str, list[str]] = {}
     for name, cls in all_estimators().items():
         can = capabilities(cls.model)
-        verbs = ", ".join(verb for capability, verb in words.items() if capability in can)
-        found.setdefault(taxonomy(cls.model), []).append(f"  {name:8} {first_line(cls)}: {verbs}")
+        marks = "".join(f"{verb if key in can else '-':9}" for key, verb in verbs.items())
+        line = f"  {name:12}{marks} {first_line(cls)}"
+        found.setdefault(taxonomy(cls.model), []).append(line)
     for leaf, lines in sorted(found.items()):
         say("\n".join([leaf, *lines]))
-    say("predict: where the model is trained with --labels.")
+    say("A model predicts classes where it is trained with --labels.")
 
 
 def data() -> None:

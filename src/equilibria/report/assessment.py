@@ -264,8 +264,9 @@ def _of_samples(case: Case, drawn: Any) -> list[Measure]:
         found.append(_noted(test, *notes))
     if not case.unseen or not min(len(held[0]), len(more[0])):
         return found
-    found += [_noted(one, view.note) for one in _quality(model, more, held, fake)]
-    notes = [view.note]
+    for i, one in enumerate(_quality(model, more, held, fake)):
+        found.append(one if i else _noted(one, view.note))
+    notes = []
     if len(case.more) < len(case.parts.train):
         counts = f"{len(case.more):,} of {len(case.parts.train):,}"
         notes.append(f"Only {counts} training rows were compared.")

@@ -87,16 +87,31 @@ _KNOWN: tuple[tuple[str, str, dict[str, str], str], ...] = (
         "The largest move of the last update in a step: small once mean field has settled.",
     ),
     (
-        "Dead hidden units",
-        "share of units",
-        {"dead_units": ""},
-        "Always off or always on in a batch.",
+        "Free energy gap",
+        "nats a row",
+        {"free_energy_gap": "held-out minus training rows", "free_energy_gap_floor": "chance"},
+        "Above chance, the model overfits.",
     ),
+    ("Dead hidden units", "share of units", {"dead_units": ""}, "Always off or always on."),
+    ("Frozen chains", "share of chains", {"frozen_chains": ""}, "Those that no longer move."),
+    (
+        "Autocorrelation time of the chains",
+        "sweeps",
+        {"autocorrelation_time": ""},
+        "Of their energy: so many sweeps apart, two states are nearly independent.",
+    ),
+    ("Agreement of the chains", "R̂ of the energy", {"r_hat": ""}, "1 where all chains agree."),
     (
         "What the model pays",
         "cost, nats a row",
-        {"model_cost": "", "cost": ""},
+        {"model_cost": ""},
         "Minus the log-likelihood of a batch, or minus its bound.",
+    ),
+    (
+        "Training rows and held-out rows",
+        "cost, nats a row",
+        {"train_objective": "training", "held_out_objective": "held out"},
+        "Where the second rises, the model overfits.",
     ),
     (
         "What each player pays",
@@ -217,8 +232,11 @@ def curves(history: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     """
     known = {name for _, _, lines, _ in _KNOWN for name in lines}
     present = dict.fromkeys(name for row in history for name in row if name not in _NO_MEASURE)
-    rest = [(name.replace("_", " "), "value", {name: ""}, "") for name in present]
-    rest = [panel for panel in rest if not known & panel[2].keys()]
+    rest = [
+        (name.replace("_", " ").capitalize(), "value", {name: ""}, "")
+        for name in present
+        if name not in known
+    ]
     panels = [panel for panel in _KNOWN if any(name in present for name in panel[2])]
     return _legend(history), [_logged(history, *panel) for panel in [*panels, *rest]]
 
@@ -239,6 +257,7 @@ def _logged(
 ) -> str:
     """A curve of measures that were logged, stage by stage."""
     stages, seen = _stages(history), []
+    lines = {name: label for name, label in lines.items() if any(name in row for row in history)}
     with _drawing():
         figure, axes = _axes(unit, "step (update of the parameters)")
         for name, colour in zip(lines, (BLUE, ORANGE), strict=False):

@@ -147,11 +147,15 @@ def _numbers(summary: Summary) -> str:
 
 
 def _table(results: Sequence[Measure]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(one.name[:1].upper() + one.name[1:])}</th>'
-        f'<td class="value">{escape(_value(one))}</td><td class="how">{escape(_how(one))}</td></tr>'
-        for one in results
-    )
+    rows, said = "", ""
+    for one in results:
+        method = "" if one.method == said else one.method  # said once, of neighbours that share it
+        rows += (
+            f'<tr><th scope="row">{escape(one.name[:1].upper() + one.name[1:])}</th>'
+            f'<td class="value">{escape(_value(one))}</td>'
+            f'<td class="how">{escape(_how(one, method))}</td></tr>'
+        )
+        said = one.method
     names = "<tr><th>Measure</th><th>Value</th><th>How to read it</th></tr>"
     return f"<table><thead>{names}</thead><tbody>{rows}</tbody></table>"
 
@@ -165,14 +169,14 @@ def _value(one: Measure) -> str:
     return f"{one.value:.4g}" + (f" of {one.ideal:.0f}" if counted else "")
 
 
-def _how(one: Measure) -> str:
+def _how(one: Measure, method: str) -> str:
     """Interval, chance level, ideal value, sample count, method and remarks, as sentences."""
     parts = []
     if one.low is not None and one.high is not None and not one.is_exact:
         parts.append(f"{100 * one.level:g} % interval {one.low:.4g} to {one.high:.4g}")
     parts += [f"Chance alone gives {one.chance:.4g}"] if one.chance is not None else []
     parts += [f"A perfect sampler scores {one.ideal:.4g}"] if one.ideal is not None else []
-    parts.append(one.method[:1].upper() + one.method[1:])
+    parts.append(method[:1].upper() + method[1:])
     if one.n is not None:
         parts.append(f"n = {one.n:,}" + ("" if one.ess is None else f", effectively {one.ess:.0f}"))
     parts += [one.warning, one.note]

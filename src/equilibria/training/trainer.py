@@ -116,6 +116,9 @@ class Trainer:
                 return self.fit(resume)
         if resume:
             self._resume()
+            last = self.stages[-1]
+            if self._stage == len(self.stages) and last.on_end is not None:
+                last.on_end()  # what it hands over (chains, say) is in no game's state
         self._began = time.monotonic() - self._seconds
         self._checkpoint_at = time.monotonic() + self.checkpoint_seconds
         while self._stage < len(self.stages):
