@@ -38,7 +38,7 @@ def _weights(value: Any) -> dict[str, float] | None:
 
 
 _PENALTIES = Check(
-    f"a mapping from {', '.join(map(repr, PENALTIES))} to weights of at least 0", _weights
+    f"a mapping from {', '.join(map(repr, PENALTIES))} to weights of at least 0", _weights, object
 )
 
 
@@ -84,7 +84,6 @@ class Adversarial(Estimator):
         "On the critic's slope, with their weights. By default R1 and R2, of weight 3 for "
         "perceptrons, of 1 for networks of pictures.",
         optional(_PENALTIES),
-        option=False,
     )
     penalty_annealing: float | None = param(
         None,

@@ -39,6 +39,9 @@ def _column(value: Any) -> Any:
     return value if isinstance(value, str) else whole().accept(value)
 
 
+_COLUMN = Check("a column", _column, object)
+
+
 @estimator
 class GAN(Adversarial):
     """Generative adversarial network: a generator against a critic (Goodfellow et al. 2014).
@@ -98,8 +101,7 @@ class GAN(Adversarial):
     condition: Any = param(
         None,
         "Columns of X that are given: the others are drawn given them.",
-        optional(sequence(Check("a column", _column), 1, "a list of columns, by number or name")),
-        option=False,
+        optional(sequence(_COLUMN, 1, "a list of columns, by number or name")),
     )
 
     def check(self) -> None:
