@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         rows.append([("" if j < 3 and r.uniform() < 0.1 else cell) for j, cell in enumerate(row)])
     write(folder / "table.csv", rows)
-    words = ["train", "rbm", folder / "table.csv", "--label", "party", "--labels", "--units", "mixed", "--out", folder / "run"]
+    words = ["train", "rbm", folder / "table.csv", "--label", "party", "--labels", "--kinds", "mixed", "--out", folder / "run"]
     options = ["--n-components", "6", "--n-iter", "100", "--learning-rate", "0.05", "--held-out", "0.2"]
     assert cli.main([*map(str, words), *options]) == 0
     return folder
@@ -69,7 +69,7 @@ def test_one_row_is_enough_to_fill_in_score_and_predict(home: Path, tmp_path: Pa
     assert cli.main(["score", str(home / "run"), row, *label, "--out", str(tmp_path / "score.csv")]) == 0
     found = float(read(tmp_path / "score.csv")[1][0])
     assert f"log-likelihood = {found:.3f} (1 row, whose spread is not known" in capsys.readouterr().out
-    assert cli.main(["train", "rbm", row, *label, "--held-out", "0", "--units", "mixed", "--out", str(tmp_path / "none")]) != 0
+    assert cli.main(["train", "rbm", row, *label, "--held-out", "0", "--kinds", "mixed", "--out", str(tmp_path / "none")]) != 0
     assert "has 1 row to train on; expected two or more" in capsys.readouterr().err
 
 
@@ -82,7 +82,7 @@ def test_columns_are_known_by_name_and_cells_keep_their_spelling(tmp_path: Path,
     rows = [f"{i % 2},{['1', '2', 'a'][i % 3]},{i % 5 + 0.1:.1f},{['', '0', '1', '2'][i % 4]}" for i in range(60)]
     table = table_of(tmp_path / "train.csv", "bit,code,size,kind", *rows)
     run, out = str(tmp_path / "run"), str(tmp_path / "full.csv")
-    words = ["train", "rbm", table, "--label", "kind", "--labels", "--units", "mixed", "--out", run, "--n-components", "3", "--n-iter", "2"]
+    words = ["train", "rbm", table, "--label", "kind", "--labels", "--kinds", "mixed", "--out", run, "--n-components", "3", "--n-iter", "2"]
     assert cli.main(words) == 0
     gaps = table_of(tmp_path / "gaps.csv", "code,bit,kind,size", "1,,2,4.1", "2,1,,0.1")  # the codes alone would be taken for numbers
     assert cli.main(["fill", run, gaps, "--label", "kind", "--out", out]) == 0
