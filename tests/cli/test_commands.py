@@ -342,9 +342,7 @@ def test_models_are_listed_by_their_place_in_the_tree(console: Console) -> None:
     assert found["dbm"][0] == "explicit density, variational bound"
 
 
-def test_data_are_listed(
-    console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_are_listed(console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EQUILIBRIA_DATA", str(tmp_path))
     (tmp_path / "mnist").mkdir()
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
@@ -556,9 +554,7 @@ def test_a_damaged_run_is_refused_by_every_command(
     assert sentence in refused("report", run)
 
 
-def test_a_run_without_its_data_is_refused(
-    refused: Refused, home: Path, tmp_path: Path
-) -> None:
+def test_a_run_without_its_data_is_refused(refused: Refused, home: Path, tmp_path: Path) -> None:
     for name in ("array", "moved", "changed", "incomplete"):
         shutil.copytree(home / "rbm", tmp_path / name)
         (tmp_path / name / "model.safetensors").unlink()

@@ -1,55 +1,68 @@
-"""A run's evaluation: what is measured, that the numbers agree with one another, and that the file brings them back."""
+"""A run's evaluation: what is measured, that the numbers agree, and that the file gives them back."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import equilibria
-from equilibria import DBM, GAN, RBM
-from equilibria.data import write_csv
+from equilibria import DBM, DBN, GAN, MADE, RBM, FineTunedClassifier
+from equilibria.data import load, write_csv
 from equilibria.errors import RunError
 from equilibria.numbers import Measure
-from equilibria.report.assessment import CLASS_SHARE, FILE, assess, read, remarks
-from equilibria.training.origin import attach, collect
+from equilibria.report.assessment import CLASS_SHARE, FILE, View, assess, read
+from equilibria.training.origin import collect
+
+Trained = Callable[..., Path]
 
 
 def by_name(results: list[Measure]) -> dict[str, Measure]:
     return {result.name: result for result in results}
 
 
-def train(estimator, source, folder: Path, **about) -> Path:
-    loaded = collect(source, **about)
-    attach(estimator, loaded)
-    estimator.set_params(out=str(folder), random_state=0).fit(loaded.train.values)
-    return folder
-
-
-def test_a_boltzmann_machine_is_scored_on_held_out_rows_first(dbm: Path) -> None:
-    results = read(dbm)
-    held_out, training = results[:2]
-    model, loaded = equilibria.load(dbm), collect("digits")
+def test_a_machine_is_scored_on_held_out_rows_first(runs: dict[str, Path]) -> None:
+    """The gap is the difference of both likelihoods, and log Z is the model's."""
+    results = read(runs["dbm"])
+    held_out, training, gap, log_z = results[:4]
+    model = equilibria.load(runs["dbm"])
     assert held_out.name == "mean bound on log-likelihood of held-out rows, nats"
     assert training.name == "mean bound on log-likelihood of training rows, nats"
-    assert held_out.value == pytest.approx(model.score(loaded.test.values), abs=1e-4)
-    assert by_name(results)["log Z, nats"].value == model.log_partition_.value
-
-
-def test_the_gap_is_the_difference_of_the_two_likelihoods_and_has_a_chance_level(dbm: Path) -> None:
-    held_out, training, gap, *_ = read(dbm)
+    expected = model.score(load("digits", split="test").values)
+    assert held_out.value == pytest.approx(expected, abs=1e-4)
+    assert (log_z.name, log_z.value) == ("log Z, nats", model.log_partition_.value)
     assert gap.name == "variational free energy gap, nats"
     assert gap.value == pytest.approx(training.value - held_out.value, abs=1e-6)
     assert gap.chance is not None
     assert gap.chance > 0
 
 
-@pytest.mark.parametrize("family", ["dbm", "gan"])
-def test_samples_of_both_families_are_looked_at(family: str, request: pytest.FixtureRequest) -> None:
-    results = by_name(read(request.getfixturevalue(family)))
+def test_a_normalised_density_has_no_log_z(runs: dict[str, Path]) -> None:
+    results = by_name(read(runs["made"]))
+    assert "mean log-likelihood of held-out rows, nats" in results
+    assert "log-likelihood gap, nats" in results
+    assert "log Z, nats" not in results
+
+
+def test_a_bound_that_is_drawn_agrees_with_itself(tmp_path: Path, trained: Trained) -> None:
+    model = DBN(hidden=(12, 6), steps=20, ais_betas=20, ais_chains=10)
+    results = by_name(assess(trained(model, "digits", tmp_path / "run"), samples=60))
+    held_out, training = (
+        results[f"mean bound on log-likelihood of {what} rows, nats"]
+        for what in ("held-out", "training")
+    )
+    gap = results["variational free energy gap, nats"]
+    assert gap.value == pytest.approx(training.value - held_out.value, abs=1e-6)
+
+
+@pytest.mark.parametrize("family", ["dbm", "made", "gan"])
+def test_samples_of_every_model_are_looked_at(family: str, runs: dict[str, Path]) -> None:
+    results = by_name(read(runs[family]))
     classes = results["classes found"]
     assert (classes.ideal, classes.n) == (10, 60)
     assert "C2ST accuracy" in results
@@ -57,80 +70,139 @@ def test_samples_of_both_families_are_looked_at(family: str, request: pytest.Fix
     shares = [result for name, result in results.items() if name.startswith(CLASS_SHARE)]
     assert len(shares) == 10
     assert sum(share.value for share in shares) == pytest.approx(1)
-    assert sum(share.ideal for share in shares) == pytest.approx(1)
-
-
-def test_a_gan_has_no_likelihood(gan: Path) -> None:
-    assert not any("likelihood" in result.name or "log Z" in result.name for result in read(gan))
-
-
-def test_an_implicit_model_is_set_beside_held_out_rows_through_named_features(gan: Path, dbm: Path) -> None:
-    results = by_name(read(gan))
-    assert "kernel MMD (squared)" not in by_name(read(dbm))
+    assert sum(share.ideal or 0 for share in shares) == pytest.approx(1)
     assert "Fréchet distance (squared)" not in results  # 60 samples for 64 features
     for name in ("kernel MMD (squared)", "precision", "recall", "density", "coverage"):
-        metric = results[name]
-        assert "features of a convolutional network trained on 1,437 labelled real rows" in metric.method
-        assert metric.low <= metric.value <= metric.high
-        assert metric.n == 60
+        found = results[name]
+        assert "of a convolutional network trained on 1,437 labelled real rows" in found.method
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low <= found.value <= found.high
+        assert found.n == 60
 
 
-def test_a_table_without_classes_is_seen_through_its_columns_unless_it_collapsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_csv(tmp_path / "table.csv", np.random.RandomState(0).normal(size=(600, 3)) * [1, 10, 100])
-    folder = train(GAN(hidden=(8,), steps=20), tmp_path / "table.csv", tmp_path / "run")
+def test_a_gan_has_no_likelihood(runs: dict[str, Path]) -> None:
+    assert not any("likelihood" in one.name or "log Z" in one.name for one in read(runs["gan"]))
+
+
+def test_like_is_compared_with_like(runs: dict[str, Path]) -> None:
+    """Binary samples are set beside rows made binary, means beside grey rows; which is said."""
+    rows = load("digits").values[:50]
+    made, dbm, gan = (equilibria.load(runs[name]) for name in ("made", "dbm", "gan"))
+    drawn = made.sample(50)
+    view = View.of(made, drawn)
+    assert set(np.unique(view.rows(rows, False))) == {0, 1}
+    assert np.array_equal(view.rows(rows, False), view.rows(rows, True)), "one draw a row"
+    assert np.array_equal(view.samples(drawn, False) * 16, drawn)
+    drawn = dbm.sample(50)
+    view = View.of(dbm, drawn)
+    assert np.allclose(view.rows(rows, False) * 16, rows)
+    assert np.allclose(view.samples(drawn, False) * 16, drawn)
+    assert set(np.unique(view.rows(rows, True))) == {0, 1}
+    assert set(np.unique(view.samples(drawn, True))) == {0, 1}
+    means = view.samples(np.repeat(drawn[:1], 4000, 0), True).mean(0)
+    assert np.abs(means - drawn[0] / 16).max() < 0.05, "drawn by the means"
+    assert View.of(gan, gan.sample(20)).note == ""
+    said = {name: by_name(read(runs[name]))["C2ST accuracy"].note for name in ("made", "dbm")}
+    assert "Samples are binary, and rows were made so" in said["made"]
+    assert "Samples are the model's means, made binary like the rows" in said["dbm"]
+
+
+def test_columns_beside_grey_ones_stay_as_they_are() -> None:
+    """Of a table with several layers the grey columns alone are made binary."""
+    draw = np.random.RandomState(0)
+    rows = np.column_stack([draw.uniform(size=60), draw.normal(size=60)])
+    how = {"modalities": {"light": [0], "size": [1]}, "kinds": {"light": "binary", "size": "real"}}
+    model = RBM(n_components=3, n_iter=1, random_state=0, **how).fit(rows)
+    view = View.of(model, model.sample(20))
+    encoded = model.table_.encode(rows, torch.float64).numpy()
+    sharp = view.rows(rows, True)
+    assert np.array_equal(sharp[:, 1], encoded[:, 1])
+    assert set(np.unique(sharp[:, 0])) == {0, 1}
+
+
+def test_a_table_without_classes_is_seen_through_its_columns_unless_it_collapsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Trained
+) -> None:
+    table = tmp_path / "table.csv"
+    write_csv(table, np.random.RandomState(0).normal(size=(600, 3)) * [1, 10, 100])
+    folder = trained(GAN(hidden=(8,), steps=20), table, tmp_path / "run")
     distance = by_name(assess(folder, samples=100))["Fréchet distance (squared)"]
-    assert distance.method == "standardised columns"
+    assert distance.method == "encoded columns"
     assert distance.chance is not None
     assert distance.value > distance.chance
-    monkeypatch.setattr(GAN, "sample", lambda self, n=1, y=None, random_state=None: np.ones((n, 3)))
-    assert not {"Fréchet distance (squared)", "kernel MMD (squared)"} & set(by_name(assess(folder, samples=60)))
+    sample = GAN.sample
+
+    def collapsed(self: GAN, n: int = 1, **how: object) -> object:
+        return sample(self, 1, random_state=0).iloc[[0] * n]
+
+    monkeypatch.setattr(GAN, "sample", collapsed)
+    found = by_name(assess(folder, samples=60))
+    assert not {"Fréchet distance (squared)", "kernel MMD (squared)"} & set(found)
 
 
-def test_assess_returns_what_read_gives_back_and_the_same_each_time(dbm: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(dbm, tmp_path / "copy")
+def test_assess_returns_what_read_gives_back_and_the_same_each_time(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    copy = shutil.copytree(runs["made"], tmp_path / "copy")
     (copy / FILE).unlink()
     results = assess(copy, samples=60)
-    assert results == read(copy) == read(dbm)
-    assert (copy / FILE).read_bytes() == (dbm / FILE).read_bytes()
-    assert [Measure.from_json(entry) for entry in json.loads((copy / FILE).read_bytes())] == results
+    assert results == read(copy) == read(runs["made"])
+    assert (copy / FILE).read_bytes() == (runs["made"] / FILE).read_bytes()
     assert not list(copy.glob(".*.tmp"))
 
 
-def test_modes_are_counted_where_the_density_is_known(tmp_path: Path) -> None:
-    folder = train(GAN(hidden=(8,), steps=5), "ring", tmp_path / "run")
-    first = assess(folder, samples=50)[0]
-    assert (first.name, first.ideal, first.n) == ("modes found", 8, 2500)
-    assert str(read(folder)) == str(assess(folder, samples=50))  # as text: a number here is NaN, which JSON cannot hold
+def test_modes_are_counted_where_the_density_is_known(tmp_path: Path, trained: Trained) -> None:
+    folder = trained(GAN(hidden=(8,), steps=5), "ring", tmp_path / "run")
+    found = assess(folder, samples=50)
+    assert (found[0].name, found[0].ideal, found[0].n) == ("modes found", 8, 2500)
+    assert str(read(folder)) == str(found)  # as text: a number here is NaN, which equals nothing
 
 
-def test_without_held_out_rows_nothing_claims_to_be_held_out(tmp_path: Path) -> None:
+def test_without_held_out_rows_nothing_claims_to_be_held_out(
+    tmp_path: Path, trained: Trained
+) -> None:
     write_csv(tmp_path / "table.csv", np.random.RandomState(0).randint(0, 2, (40, 5)))
-    folder = train(RBM(n_components=3, n_iter=2), tmp_path / "table.csv", tmp_path / "run", held_out=0)
+    model = RBM(n_components=3, n_iter=2)
+    folder = trained(model, tmp_path / "table.csv", tmp_path / "run", held_out=0)
     results = assess(folder, samples=20)
-    names = list(by_name(results))
-    assert names == ["mean log-likelihood of training rows, nats", "log Z, nats", "C2ST accuracy"]
+    names = ["mean log-likelihood of training rows, nats", "log Z, nats", "C2ST accuracy"]
+    assert list(by_name(results)) == names
     assert "Nothing was held out" in results[2].note
 
 
-def test_a_table_of_categories_is_evaluated(tmp_path: Path) -> None:
+def test_a_table_of_categories_is_evaluated(tmp_path: Path, trained: Trained) -> None:
     write_csv(tmp_path / "table.csv", np.random.RandomState(0).randint(0, 3, (60, 4)))
-    folder = train(DBM(hidden=(3, 2), steps=5, pretrain_steps=5, units="categorical"), tmp_path / "table.csv", tmp_path / "run")
+    model = DBM(hidden=(3, 2), steps=5, pretrain_steps=5, kinds="categorical")
+    folder = trained(model, tmp_path / "table.csv", tmp_path / "run")
     assert "C2ST accuracy" in by_name(assess(folder, samples=20))
 
 
-def test_a_run_on_an_array_cannot_be_evaluated(tmp_path: Path) -> None:
+def test_a_classifier_is_judged_by_the_rows_whose_class_is_known(tmp_path: Path) -> None:
+    data = collect("digits").train
+    machine = RBM(n_components=20, n_iter=1, random_state=0).fit(data)
+    model = FineTunedClassifier(machine, steps=60, random_state=0, out=str(tmp_path / "run"))
+    model.fit(data)
+    (found,) = assess(tmp_path / "run")
+    test = load("digits", split="test")
+    right = float((model.predict(test.values) == test.labels).mean())
+    assert found.name == "accuracy of predicted classes"
+    assert found.value == pytest.approx(right)
+    assert found.n == 360
+    assert found.low is not None
+    assert found.low < right
+
+
+def test_what_cannot_be_evaluated_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:
     RBM(n_components=2, n_iter=1, random_state=0, out=str(tmp_path / "run")).fit(np.eye(4))
     with pytest.raises(RunError, match="where its data came from"):
         assess(tmp_path / "run")
-
-
-def test_foreign_missing_unfinished_and_damaged_are_refused(dbm: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     for path in (tmp_path, tmp_path / "nothing"):
         for call in (assess, read):
             with pytest.raises(RunError, match="run"):
                 call(path)
-    copy = shutil.copytree(dbm, tmp_path / "copy")
+    copy = shutil.copytree(runs["made"], tmp_path / "copy")
     (copy / FILE).write_text('[{"type": "rumour"}]')
     with pytest.raises(RunError, match="damaged"):
         read(copy)
@@ -140,89 +212,30 @@ def test_foreign_missing_unfinished_and_damaged_are_refused(dbm: Path, tmp_path:
     (copy / "model.safetensors").unlink()
     with pytest.raises(RunError):
         assess(copy)
-
-
-@pytest.mark.parametrize("samples", [3, 10.0, True, "many"])
-def test_a_bad_number_of_samples_is_refused(samples: object, dbm: Path) -> None:
     with pytest.raises(ValueError, match="samples="):
-        assess(dbm, samples=samples)  # type: ignore[arg-type]
+        assess(runs["made"], samples=3)
 
 
-def test_remarks_tell_good_from_bad() -> None:
-    good = [
-        Measure("modes found", 8, n=2500, ideal=8),
-        Measure("free energy gap, nats", 0.1, n=100, chance=0.3),
-        Measure("C2ST accuracy", 0.52, 0.48, 0.56),
-    ]
-    bad = [
-        Measure("modes found", 6, n=2500, ideal=8),
-        Measure("free energy gap, nats", 1.25, n=100, chance=0.3),
-        Measure("C2ST accuracy", 0.97, 0.95, 0.98),
-    ]
-    assert remarks(good) == [
-        "All 8 modes are found among the samples.",
-        "It fits training rows no better than held-out ones, beyond what chance may give: no sign of overfitting.",
-        "52 % of samples and real rows are told apart by a random forest, where 50 % would be chance: it sees no difference.",
-    ]
-    assert remarks(bad) == [
-        "The samples miss 2 of 8 modes.",
-        "It fits training rows better than held-out ones, by 1.25 nats a row: it overfits to that degree.",
-        "97 % of samples and real rows are told apart by a random forest, where 50 % would be chance: "
-        "the samples are not yet as the data are.",
-    ]
+def test_samples_that_copy_training_rows_are_found(
+    runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copy, rows = shutil.copytree(runs["gan"], tmp_path / "copy"), collect("digits").train.values
+    name = "training rows among the nearest real rows"
+    assert not by_name(read(copy))[name].warning
+    monkeypatch.setattr(GAN, "sample", lambda self, n=1, **how: rows[:n])
+    assert by_name(assess(copy, samples=200))[name].warning == "The samples copy training rows."
 
 
-def test_what_samples_lack_is_remarked_upon_beyond_chance() -> None:
-    def share(name: str, value: float, high: float) -> Measure:
-        return Measure(name, value, value - 0.05, high, n=500, ideal=0.97)
-
-    assert remarks([share("coverage", 0.5, 0.55), share("precision", 0.6, 0.65)]) == [
-        "Only 50 % of the real rows have a sample near them, where a perfect sampler reaches 97 %: parts of the data are missing among "
-        "the samples.",
-        "Only 60 % of the samples have a real row near them, where a perfect sampler reaches 97 %: samples are not like the data.",
-    ]
-    assert remarks([share("coverage", 0.95, 0.96), share("coverage", 0.8, 0.99), share("recall", 0.1, 0.2)]) == []
-
-
-def test_samples_that_copy_training_rows_are_remarked_upon(gan: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    copy, rows = shutil.copytree(gan, tmp_path / "copy"), collect("digits").train.values
-    assert "No sign that the samples copy training rows." in remarks(read(copy))
-    monkeypatch.setattr(GAN, "sample", lambda self, n=1, y=None, random_state=None: rows[:n])
-    assert "The samples copy training rows." in remarks(assess(copy, samples=200))
-
-
-def test_the_numbers_of_the_first_version_are_read(dbm: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(dbm, tmp_path / "copy")
-    old = [
-        {
-            "type": "metric",
-            "name": "modes found",
-            "value": 7,
-            "samples": 2500,
-            "floor": None,
-            "best": 8,
-            "features": "raw columns",
-            "note": "A note.",
-            "low": None,
-            "high": None,
-        },
-        {
-            "type": "estimate",
-            "value": 1.5,
-            "low": "-inf",
-            "high": 2.0,
-            "method": "AIS",
-            "name": "log Z, nats",
-            "level": 0.95,
-            "ess": 50.0,
-            "samples": 100,
-            "caveat": "They degenerate. Chains may miss a mode.",
-            "warning": "They degenerate.",
-        },
-    ]
-    (copy / FILE).write_text(json.dumps(old))
-    found, log_z = read(copy)
-    assert found == Measure("modes found", 7.0, n=2500, ideal=8.0, method="raw columns", note="A note.")
-    assert (log_z.low, log_z.n, log_z.warning) == (-np.inf, 100, "They degenerate.")
-    assert log_z.note == "Chains may miss a mode."
-    assert remarks([found]) == ["The samples miss 1 of 8 modes."]
+def test_the_numbers_of_the_first_version_are_read(runs: dict[str, Path], tmp_path: Path) -> None:
+    copy = shutil.copytree(runs["dbm"], tmp_path / "copy")
+    modes = {"type": "metric", "name": "modes found", "value": 7, "samples": 2500, "best": 8}
+    modes |= {"features": "raw columns", "note": "A note.", "floor": None, "low": None}
+    log_z = {"type": "estimate", "name": "log Z, nats", "value": 1.5, "low": "-inf", "high": 2.0}
+    log_z |= {"method": "AIS", "level": 0.95, "ess": 50.0, "samples": 100}
+    log_z |= {"caveat": "They degenerate. Chains may miss a mode.", "warning": "They degenerate."}
+    (copy / FILE).write_text(json.dumps([modes, log_z]))
+    found, estimate = read(copy)
+    expected = {"n": 2500, "ideal": 8.0, "method": "raw columns", "note": "A note."}
+    assert found == Measure("modes found", 7.0, **expected)
+    assert (estimate.low, estimate.n, estimate.warning) == (-np.inf, 100, "They degenerate.")
+    assert estimate.note == "Chains may miss a mode."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,12 +13,15 @@ import numpy as np
 import pytest
 
 import equilibria
-from equilibria import GAN, RBM
+from equilibria import DBM, GAN, RBM
 from equilibria.data import write_csv
 from equilibria.errors import RunError
-from equilibria.report import assessment, page
-from equilibria.training.origin import attach, collect
+from equilibria.models.model import Panel
+from equilibria.report import assessment, page, panels
+from equilibria.report.health import remarks
+from equilibria.report.summary import Summary
 
+Trained = Callable[..., Path]
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -53,80 +57,97 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def both(dbm: Path, gan: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return page.write([dbm, gan], tmp_path_factory.mktemp("page") / "new" / "both.html").read_text(encoding="utf-8")
+def everything(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("page") / "new" / "all.html"
+    return page.write(list(runs.values()), out).read_text(encoding="utf-8")
 
 
-def train(estimator, source, folder: Path, **about) -> Path:
-    loaded = collect(source, **about)
-    attach(estimator, loaded)
-    estimator.set_params(out=str(folder), random_state=0).fit(loaded.train.values)
-    return folder
-
-
-def test_the_page_is_well_formed_and_needs_nothing_else(both: str) -> None:
-    reader = Reader(both)
+def test_the_page_is_well_formed_and_needs_nothing_else(everything: str) -> None:
+    reader = Reader(everything)
     assert not {"script", "link", "iframe", "object", "embed", "base"} & set(reader.tags)
     for name, value in reader.attributes:
         if name in ("src", "href", "xlink:href", "data", "action", "srcset"):
             assert value is not None
             assert value.startswith(("data:image/png;base64,", "#")), value[:80]
         assert not name.startswith("on")
-    assert "http" not in re.sub(r"base64,[^\"]*", "", both)
-    assert "@import" not in both
-    assert all(not target.startswith('"') and target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", both))
-    assert both.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', both))
-    assert both.count("<svg ") == len(re.findall(r'<svg role="img" aria-label="[^"]+"', both))
+    assert "http" not in re.sub(r"base64,[^\"]*", "", everything)
+    assert "@import" not in everything
+    targets = re.findall(r"url\(([^)]*)\)", everything)
+    assert all(target.startswith("#") for target in targets)
+    images = re.findall(r'<img [^>]*alt="[^"]+"', everything)
+    assert everything.count("<img ") == len(images)
+    charts = re.findall(r'<svg role="img" aria-label="[^"]+"', everything)
+    assert everything.count("<svg ") == len(charts)
 
 
-@pytest.mark.parametrize("family", ["dbm", "gan"])
-def test_it_says_what_is_known_of_each_run(family: str, both: str, request: pytest.FixtureRequest) -> None:
-    folder = request.getfixturevalue(family)
-    model, reader = equilibria.load(folder), Reader(both)
-    assert model.health_
-    results = assessment.read(folder)
-    for sentence in (*model.health_, *assessment.remarks(results)):
-        assert html.escape(sentence) in both
+@pytest.mark.parametrize("family", ["dbm", "made", "gan"])
+def test_it_says_what_is_known_of_each_run(
+    family: str, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    content = page.write([runs[family]], tmp_path / "page.html").read_text(encoding="utf-8")
+    model, reader = equilibria.load(runs[family]), Reader(content)
+    results = assessment.read(runs[family])
+    for sentence in (*model.health_, *remarks(results), model.model_.describe()):
+        assert html.escape(sentence) in content
     for result in results:
-        name = result.name[:1].upper() + result.name[1:]
+        name = html.escape(result.name[:1].upper() + result.name[1:])
         number = f"{result.value:.3f}" if "nats" in result.name else f"{result.value:.4g}"
-        row = re.search(f'<th scope="row">{re.escape(html.escape(name))}</th><td class="value">([^<]*)</td>', both)
+        pattern = f'<th scope="row">{re.escape(name)}</th><td class="value">([^<]*)</td>'
+        row = re.search(pattern, content)
         assert row is not None, name
-        assert family == "gan" or row[1].startswith(number)  # the first of two rows of the same name is the DBM's
-    for name in model.get_params():
+        assert row[1].startswith(number)
+    for name in model.get_params(deep=False):
         assert name in reader.text
+    for heading in ("Samples of the model", "Real examples", "Nearest training rows"):
+        assert f"<h4>{heading}</h4>" in content
 
 
-def test_it_names_models_data_and_how_to_make_them_again(both: str, dbm: Path) -> None:
-    text = Reader(both).text
+def test_it_names_models_data_and_how_to_make_them_again(
+    everything: str, runs: dict[str, Path]
+) -> None:
+    text = Reader(everything).text
+    assert "3 trained models" in text
     assert "Deep Boltzmann machine on digits" in text
     assert "Generative adversarial network on digits" in text
-    assert "Layers of 64, 12 and 6 units, trained on digits (1,437 rows of 64 columns) for 120 steps" in text
-    assert "equilibria train dbm digits --out NEW_FOLDER --random-state 0 --hidden 12,6 --steps 60 --pretrain-steps 30" in text
-    assert f"equilibria resume {dbm}" in text
-    for heading in (
-        "Filters of the first hidden layer",
-        "Linear back-projection of hidden layer 2",
-        "Samples of the model",
-        "Real examples",
-    ):
-        assert f"<h4>{heading}</h4>" in both
+    assert "Trained on digits (1,437 rows of 64 columns) for 120 steps" in text
+    assert "explicit density, variational bound" in text
+    assert "equilibria train dbm digits --out NEW_FOLDER " in text
+    for option in ("--hidden 12,6", "--steps 60", "--pretrain-steps 30", "--random-state 0"):
+        assert option in text
+    assert f"equilibria resume {runs['dbm']}" in text
     assert "Classes among the samples" in text
     assert "The critic's accuracy" in text
+    assert "What the model pays" in text
 
 
-def test_the_same_run_gives_the_same_page_beside_its_model(gan: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(gan, tmp_path / "run")
+def test_the_command_it_gives_trains_the_same_model(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from equilibria import cli
+
+    words = Summary(runs["made"]).reproduction.splitlines()[1].split()
+    assert words[0] == "equilibria"
+    folder = tmp_path / "again"
+    assert cli.main([str(folder) if w == "NEW_FOLDER" else w for w in words[1:]]) == 0
+    model = "model.safetensors"
+    assert (folder / model).read_bytes() == (runs["made"] / model).read_bytes()
+
+
+def test_the_same_run_gives_the_same_page_beside_its_model(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    copy = shutil.copytree(runs["gan"], tmp_path / "run")
     written = page.write([copy])
     assert written == copy / "report.html"
     first = written.read_bytes()
-    assert page.write([copy]).read_bytes() == first
     assert page.write([str(copy)], str(tmp_path / "other.html")).read_bytes() == first
     assert not list(copy.glob(".*.tmp"))
 
 
-def test_a_run_without_evaluation_says_how_to_make_one(gan: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(gan, tmp_path / "a run")
+def test_a_run_without_evaluation_says_how_to_make_one(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    copy = shutil.copytree(runs["gan"], tmp_path / "a run")
     (copy / assessment.FILE).unlink()
     text = Reader(page.write([copy]).read_text(encoding="utf-8")).text
     assert f"equilibria evaluate '{copy}'" in text
@@ -135,17 +156,18 @@ def test_a_run_without_evaluation_says_how_to_make_one(gan: Path, tmp_path: Path
 
 def test_a_run_on_an_array_is_shown_without_its_data(tmp_path: Path) -> None:
     X = np.random.RandomState(0).randint(0, 2, (30, 6))
-    RBM(n_components=3, n_iter=2, random_state=0, picture_shape=(2, 3), out=str(tmp_path / "run")).fit(X)
+    how = {"n_iter": 2, "random_state": 0, "picture_shape": (2, 3)}
+    RBM(n_components=3, **how, out=str(tmp_path / "run")).fit(X)
     text = Reader(page.write([tmp_path / "run"]).read_text(encoding="utf-8")).text
     assert "Restricted Boltzmann machine on an array" in text
     assert "Its data are not shown" in text
-    assert "RBM(n_components=3, n_iter=2, random_state=0, picture_shape=(2, 3)).fit(X)" in text
+    assert "RBM(n_components=3, n_iter=2, picture_shape=(2, 3), random_state=0).fit(X)" in text
     assert "Samples of the model" in text
     assert "Real examples" not in text
 
 
-def test_hostile_names_stay_text(hostile_table: Path, tmp_path: Path) -> None:
-    folder = train(GAN(hidden=(4,), steps=3), hostile_table, tmp_path / "run", label="label")
+def test_hostile_names_stay_text(hostile_table: Path, tmp_path: Path, trained: Trained) -> None:
+    folder = trained(GAN(hidden=(4,), steps=3), hostile_table, tmp_path / "run", label="label")
     assessment.assess(folder, samples=20)
     content = page.write([folder]).read_text(encoding="utf-8")
     reader = Reader(content)
@@ -156,39 +178,76 @@ def test_hostile_names_stay_text(hostile_table: Path, tmp_path: Path) -> None:
     assert "on <img src=x onerror=y>.csv" in reader.text
 
 
-def test_points_in_the_plane_are_scattered_under_escaped_names(tmp_path: Path) -> None:
-    write_csv(tmp_path / "points.csv", np.random.RandomState(0).normal(size=(50, 2)), ["<b>", "a&b"])
-    folder = train(GAN(hidden=(4,), steps=3), tmp_path / "points.csv", tmp_path / "run")
-    content = page.write([folder]).read_text(encoding="utf-8")
-    reader = Reader(content)
+def test_points_in_the_plane_are_scattered_under_escaped_names(
+    tmp_path: Path, trained: Trained
+) -> None:
+    points = np.random.RandomState(0).normal(size=(50, 2))
+    write_csv(tmp_path / "points.csv", points, ["<b>", "a&b"])
+    folder = trained(GAN(hidden=(4,), steps=3), tmp_path / "points.csv", tmp_path / "run")
+    reader = Reader(page.write([folder]).read_text(encoding="utf-8"))
     assert "Samples over real points" in reader.text
     assert "b" not in reader.tags
     assert "a&b" in reader.text
 
 
-def test_damaged_data_are_named_and_the_model_is_still_shown(tmp_path: Path) -> None:
+def test_data_that_are_gone_are_named_and_the_model_is_still_shown(
+    tmp_path: Path, trained: Trained
+) -> None:
     write_csv(tmp_path / "points.csv", np.random.RandomState(0).normal(size=(50, 2)))
-    folder = train(GAN(hidden=(4,), steps=3), tmp_path / "points.csv", tmp_path / "run")
+    folder = trained(GAN(hidden=(4,), steps=3), tmp_path / "points.csv", tmp_path / "run")
     (tmp_path / "points.csv").unlink()
     text = Reader(page.write([folder]).read_text(encoding="utf-8")).text
     assert "Its data are not shown" in text
     assert "Generative adversarial network on points.csv" in text
 
 
-def test_foreign_folders_are_refused_and_left_alone(dbm: Path, tmp_path: Path) -> None:
+def test_a_mixed_table_is_shown_column_by_column(tmp_path: Path, trained: Trained) -> None:
+    rows = [f"{'yn'[i % 2]},{i / 3:.2f},{i % 5}" for i in range(60)]
+    (tmp_path / "table.csv").write_text("\n".join(["vote,size,kind", *rows]) + "\n")
+    folder = trained(RBM(n_components=4, n_iter=1), tmp_path / "table.csv", tmp_path / "run")
+    text = Reader(page.write([folder]).read_text(encoding="utf-8")).text
+    assert "Column by column" in text
+    assert re.search(r"vote[yn], \d+ %[yn], \d+ %", text)
+    assert re.search(r"size\d+\.\d+ ± ", text)
+
+
+def test_a_model_shows_what_it_has_to_show(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Panels of every kind, and the Markov chain of a model that is one."""
+    model = type(equilibria.load(runs["made"]).model_)
+    shown = [
+        Panel("Some bars", "bars", {"a": 1.0, "b": 2.0}, "How high."),
+        Panel("Some curve", "curve", {"this": [1.0, 2.0], "that": [2.0, 1.0]}),
+        Panel("Some weights", "pictures", np.linspace(-1, 1, 128).reshape(2, 64)),
+    ]
+    monkeypatch.setattr(model, "panels", lambda self, table: shown)
+    content = panels.pictures(Summary(runs["made"]))
+    for one in shown:
+        assert f"<h4>{one.title}</h4>" in content
+    assert "Its Markov chain" not in content
+    monkeypatch.setattr(model, "transition", lambda self, x, stream: 1 - x, raising=False)
+    assert "<h4>Its Markov chain</h4>" in panels.pictures(Summary(runs["made"]))
+
+
+def test_the_deep_layers_of_a_machine_are_shown(runs: dict[str, Path]) -> None:
+    content = panels.pictures(Summary(runs["dbm"]))
+    assert "of hidden1 to visible" in content
+    assert DBM.name == "dbm"
+
+
+def test_what_cannot_be_shown_is_refused_and_left_alone(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(RunError, match="run="):
             page.write([path])
         with pytest.raises(RunError, match="run="):
-            page.write([dbm, path], tmp_path / "page.html")
+            page.write([runs["made"], path], tmp_path / "page.html")
     assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
-
-
-def test_an_unwritable_page_and_no_runs_are_refused(gan: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="out="):
-        page.write([gan], tmp_path / "file" / "page.html")
-    for runs in ([], str(gan), gan):
+        page.write([runs["made"]], tmp_path / "notes.txt" / "page.html")
+    for nothing in ([], str(runs["made"])):
         with pytest.raises(ValueError, match="runs="):
-            page.write(runs)  # type: ignore[arg-type]
+            page.write(nothing)

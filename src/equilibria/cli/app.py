@@ -116,9 +116,7 @@ def _command(words: Sequence[str]) -> tuple[Any, list[str]]:
 def _spelling(words: Sequence[str]) -> dict[str, str]:
     """How the command line spells what Python calls ``name``: ``--option`` or ARGUMENT."""
     known = _command(words)[0].params
-    return {
-        p.name: p.opts[0] if p.opts[0].startswith("-") else p.metavar or p.name for p in known
-    }
+    return {p.name: p.opts[0] if p.opts[0].startswith("-") else p.metavar or p.name for p in known}
 
 
 def one_sentence(error: BaseException, spelling: Mapping[str, str]) -> str:

@@ -16,42 +16,37 @@ from equilibria.cli.options import choice, comma_list, keyword, options, real, t
 
 __all__ = ["COMMANDS", "register"]
 
-SOURCE = Annotated[
-    str, typer.Argument(metavar="DATA", help="A name that `equilibria data` lists, or a path.")
-]
+
+def option(text: str, metavar: str, parser: Any = None, *names: str) -> Any:
+    """An option of a command."""
+    return typer.Option(*names, parser=parser, metavar=metavar, help=text)
+
+
 RUN = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
-SIZE = Annotated[
-    Any,
-    typer.Option(
-        parser=comma_list(whole, (1, 2)),
-        metavar="int[,int]",
-        help="For a folder: side, or height,width.",
-    ),
-]
-COLOUR = Annotated[
-    Any,
-    typer.Option(
-        parser=choice("grey", "rgb"), metavar="grey|rgb", help="For a folder of pictures."
-    ),
-]
-LABEL = Annotated[
-    str | None,
-    typer.Option(metavar="column", help="For a table: the column of labels, no part of the rows."),
-]
-HELD_OUT = Annotated[
-    Any,
-    typer.Option(
-        parser=real,
-        metavar="number",
-        help="For a path: share of the rows to keep back for evaluation; 0.1 by default.",
-    ),
-]
+SOURCE = Annotated[str, typer.Argument(metavar="DATA", help="A name (equilibria data), or a path.")]
+SIDES = comma_list(whole, (1, 2))
+SIZE = Annotated[Any, option("For a folder: side, or height,width.", "int[,int]", SIDES)]
+GREYS = choice("grey", "rgb")
+COLOUR = Annotated[Any, option("For a folder of pictures.", "grey|rgb", GREYS)]
+LABEL = Annotated[str | None, option("For a table: the labels, no part of the rows.", "column")]
+KEPT_BACK = "For a path: share of the rows to keep back for evaluation; 0.1 by default."
+HELD_OUT = Annotated[Any, option(KEPT_BACK, "number", real)]
 OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
-TABLE = Annotated[str, typer.Option(metavar="FILE", help="A table as .csv, .parquet or .npz.")]
-SEED = Annotated[
-    Any,
-    typer.Option(parser=whole, metavar="int", help="Of the draws; by default the model's own."),
+TABLE = Annotated[str, option("A table as .csv, .parquet or .npz.", "FILE")]
+SCORES = Annotated[str | None, option("A table for the score of each row.", "FILE")]
+DRAWN = Annotated[str, option("Pictures as .png, or a table.", "FILE")]
+SEED = Annotated[Any, option("Of the draws; by default the model's own.", "int", whole)]
+COUNT = Annotated[Any, option("How many.", "int", whole, "-n")]
+COMPLETIONS = Annotated[Any, option("Completions of each row, in turn.", "int", whole, "-n")]
+CLASS = Annotated[
+    str | None, option("Whose samples, if it has --labels.", "label", None, "--class")
 ]
+BETAS = Annotated[Any, option("Anneal log Z anew through so many temperatures.", "int", whole)]
+FILLED = choice("draw", "mode", "mean")
+HOW = Annotated[Any, option("Draws, the most probable values, or means.", "draw|mode|mean", FILLED)]
+RUNS = Annotated[list[str], typer.Argument(metavar="RUN", help="One run folder or more.")]
+PAGE = Annotated[str | None, option("By default report.html in the first run.", "FILE.html")]
+FOLDER = Annotated[str, option("Where the runs and the report go.", "DIR")]
 TABLES = (".csv", ".parquet", ".npz")
 DEMO: dict[str, dict[str, Any]] = {
     "dbm": {"hidden": (128, 64), "steps": 6000, "pretrain_steps": 2000, "ais_betas": 2000},
@@ -205,13 +200,10 @@ def _processes() -> Iterator[None]:
 
 def sample(
     run: RUN,
-    out: Annotated[str, typer.Option(metavar="FILE", help="Pictures as .png, or a table.")],
-    n: Annotated[Any, typer.Option("-n", parser=whole, metavar="int", help="How many.")] = "64",
+    out: DRAWN,
+    n: COUNT = "64",
     seed: SEED = None,
-    of: Annotated[
-        str | None,
-        typer.Option("--class", metavar="label", help="Whose samples, of a model with --labels."),
-    ] = None,
+    of: CLASS = None,
     overwrite: OVERWRITE = False,
 ) -> None:
     """Draw samples from a trained model into a file."""
@@ -237,14 +229,9 @@ def sample(
 def score(
     run: RUN,
     source: SOURCE,
-    out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A table for the score of each row.")
-    ] = None,
+    out: SCORES = None,
     overwrite: OVERWRITE = False,
-    betas: Annotated[
-        Any,
-        typer.Option(parser=whole, metavar="int", help="Anneal log Z anew through so many betas."),
-    ] = None,
+    betas: BETAS = None,
     size: SIZE = None,
     colour: COLOUR = "grey",
     label: LABEL = None,
@@ -261,7 +248,7 @@ def score(
     rows = rows_for(estimator, data)
     found = estimator.log_likelihood(rows)
     say(found)
-    bound = "bound" in estimator.capabilities_
+    bound = "bound" in found.name
     say(
         "It is a lower bound: the log-likelihood itself is at least as high, given log Z."
         if bound
@@ -275,6 +262,9 @@ def score(
 
 def _anneal(estimator: Any, betas: int) -> None:
     """Work log Z out again, and say what it was and what it is."""
+    from equilibria import check
+
+    check.whole(1)("betas", betas)
     if "normaliser" not in estimator.capabilities_:
         raise ValueError(f"betas={betas}: the model {estimator.cannot('normaliser')}")
     say(f"log Z in the run: {estimator.log_partition_}")
@@ -288,20 +278,8 @@ def fill(
     run: RUN,
     source: SOURCE,
     out: TABLE,
-    n: Annotated[
-        Any,
-        typer.Option(
-            "-n", parser=whole, metavar="int", help="Completions a row, one set after another."
-        ),
-    ] = "1",
-    how: Annotated[
-        Any,
-        typer.Option(
-            parser=choice("draw", "mode", "mean"),
-            metavar="draw|mode|mean",
-            help="What is put in: draws, the most probable values, or means.",
-        ),
-    ] = "draw",
+    n: COMPLETIONS = "1",
+    how: HOW = "draw",
     seed: SEED = None,
     overwrite: OVERWRITE = False,
     label: LABEL = None,
@@ -320,7 +298,8 @@ def fill(
     frames = [part if _is_frame(part) else pd.DataFrame(part, columns=names) for part in parts]
     label = (data.source or {}).get("label")
     if data.labels is not None and label is not None:
-        frames = [frame.assign(**{label: data.labels}) for frame in frames]
+        labels = pd.Series(data.labels).convert_dtypes()  # whole numbers, where some are missing
+        frames = [frame.assign(**{label: labels.set_axis(frame.index)}) for frame in frames]
     _write(path, pd.concat(frames) if n > 1 else frames[0])
     say(f"{_counted(len(data), n)} in {path}.")
 
@@ -341,7 +320,7 @@ def predict(
     path = target(out, TABLES, overwrite)
     estimator, data = _model_and_rows(run, source, "classify", size, colour, label)
     chances = estimator.predict_proba(rows_for(estimator, data))
-    names = [f"p({name})" for name in estimator.classes_.tolist()]
+    names = [f"p({called(label)})" for label in estimator.classes_.tolist()]
     found = estimator.classes_[chances.argmax(1)]
     _write(path, {"class": found, **dict(zip(names, chances.T, strict=True))})
     say(f"Classes: {_counted(len(data))} in {path}.")
@@ -360,13 +339,7 @@ def evaluate(run: RUN) -> None:
             say(number)
 
 
-def report(
-    run: Annotated[list[str], typer.Argument(metavar="RUN", help="One run folder or more.")],
-    out: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.html", help="By default report.html in the first run."),
-    ] = None,
-) -> None:
+def report(run: RUNS, out: PAGE = None) -> None:
     """Write a page that shows what runs have learnt, and print its path."""
     from equilibria.report import page
 
@@ -408,10 +381,7 @@ def data() -> None:
     say("Anything else is a path: a folder of pictures, a .csv, .parquet, .npz, .npy or idx file.")
 
 
-def demo(
-    out: Annotated[str, typer.Option(metavar="DIR", help="Where the runs and the report go.")],
-    overwrite: OVERWRITE = False,
-) -> None:
+def demo(out: FOLDER, overwrite: OVERWRITE = False) -> None:
     """Train two kinds of model on small digits, evaluate them, and write a report; a minute or two."""
     from equilibria.estimators import all_estimators
     from equilibria.report import page
@@ -524,12 +494,17 @@ def _about(source: str, advice: str) -> Iterator[None]:
         raise ValueError(f"source={source!r}: {said}; {advice}") from error
 
 
+def called(label: Any) -> str:
+    """A class as it is written: one of numbers became a float where other labels were missing."""
+    return f"{label:g}" if isinstance(label, float) else str(label)
+
+
 def _class_called(name: str, estimator: Any, run: str) -> Any:
     """The class that is written so."""
-    if estimator.table_.labels is None:
+    if estimator.table_.classes == 0:
         advice = "leave --class out, or train a model with --labels"
         raise ValueError(f"--class={name}: {run} draws no classes; {advice}")
-    classes = {str(label): label for label in estimator.classes_.tolist()}
+    classes = {called(label): label for label in estimator.classes_.tolist()}
     if name not in classes:
         known = ", ".join(classes)
         raise ValueError(f"--class={name}: {run} draws no such class; its classes are {known}")

@@ -52,13 +52,9 @@ def options(cls: Any) -> list[inspect.Parameter]:
     return found
 
 
-def keyword(
-    name: str, hint: Any, default: Any = inspect.Parameter.empty
-) -> inspect.Parameter:
+def keyword(name: str, hint: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     """A parameter of a command, as typer reads it."""
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint
-    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
 # ---------------------------------------------------------------------- how values are read

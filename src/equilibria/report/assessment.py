@@ -235,7 +235,9 @@ def _classified(case: Case) -> list[Measure]:
         return []
     low, high = wilson(right, n)
     note = "" if case.unseen else "Nothing was held out: these are training rows."
-    return [Measure("accuracy of predicted classes", right / n, low, high, n=n, ideal=1.0, note=note)]
+    return [
+        Measure("accuracy of predicted classes", right / n, low, high, n=n, ideal=1.0, note=note)
+    ]
 
 
 def _modes(case: Case) -> list[Measure]:
@@ -281,7 +283,9 @@ def _complete(view: View, model: Any, data: Data, sharp: bool = False) -> Labell
     """Rows without a gap, encoded, and their labels."""
     values = view.rows(rows_for(model, data), sharp)
     whole = ~np.isnan(values).any(axis=1)
-    return values[whole], data.labels[whole] if has_classes(data) and data.labels is not None else None
+    return values[whole], data.labels[whole] if has_classes(
+        data
+    ) and data.labels is not None else None
 
 
 def _coverage(case: Case, held: Labelled, more: Labelled, fake: np.ndarray) -> list[Measure]:

@@ -41,7 +41,10 @@ __all__ = [
     "tiles",
 ]
 
-BLUE, ORANGE = "#2f7fc1", "#d2601a"  # told apart by colour-blind eyes, 3 : 1 against white and black
+BLUE, ORANGE = (
+    "#2f7fc1",
+    "#d2601a",
+)  # told apart by colour-blind eyes, 3 : 1 against white and black
 INK = "#010203"  # stands for the page's text colour
 _WIDTH, _HEIGHT = 350, 220  # pixels
 _INKED = (
@@ -378,7 +381,10 @@ def bars(
         figure, axes = _axes("" if lying else unit, unit if lying else "", height=height)
         axes.grid(visible=False, axis="y" if lying else "x")
         for i, colour in zip(range(count), (ORANGE, BLUE), strict=False):
-            lengths, shifted = [value[i] for value in named.values()], places + (i + 0.5) * width - 0.4
+            lengths, shifted = (
+                [value[i] for value in named.values()],
+                places + (i + 0.5) * width - 0.4,
+            )
             (axes.barh if lying else axes.bar)(shifted, lengths, width, color=colour)
         (axes.set_yticks if lying else axes.set_xticks)(places, list(named), parse_math=False)
         if lying:
@@ -387,7 +393,9 @@ def bars(
             f"{name}: " + ", ".join(f"{number:.3g}" for number in value)
             for name, value in named.items()
         )
-        svg = _svg(figure, f"{title}, {unit}{f' ({chr(44).join(series)})' if series else ''}. {told}")
+        svg = _svg(
+            figure, f"{title}, {unit}{f' ({chr(44).join(series)})' if series else ''}. {told}"
+        )
     keys = [_key(colour, name) for name, colour in zip(series, (ORANGE, BLUE), strict=False)]
     return framed("".join(keys) + svg, title, caption)
 

@@ -20,9 +20,7 @@ def _sees_nothing(m: Measure) -> bool:
     return m.low is not None and m.low <= 0.5
 
 
-_APART = (
-    "{value:.0%} of samples and real rows are told apart by a random forest, where 50 % would be chance"
-)
+_APART = "{value:.0%} of samples and real rows are told apart by a random forest, where 50 % would be chance"
 ROWS: tuple[tuple[str, Callable[[Measure], bool], str], ...] = (
     (
         " found",

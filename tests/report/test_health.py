@@ -1,0 +1,64 @@
+"""What the numbers of an evaluation are said to mean: good from bad, beyond chance."""
+
+from __future__ import annotations
+
+from equilibria.numbers import Measure
+from equilibria.report.health import ROWS, remarks
+
+
+def test_remarks_tell_good_from_bad() -> None:
+    good = [
+        Measure("modes found", 8, n=2500, ideal=8),
+        Measure("free energy gap, nats", 0.1, n=100, chance=0.3),
+        Measure("C2ST accuracy", 0.52, 0.48, 0.56),
+    ]
+    bad = [
+        Measure("modes found", 6, n=2500, ideal=8),
+        Measure("log-likelihood gap, nats", 1.25, n=100, chance=0.3),
+        Measure("C2ST accuracy", 0.97, 0.95, 0.98),
+    ]
+    told = "of samples and real rows are told apart by a random forest, where 50 % would be chance"
+    assert remarks(good) == [
+        "All 8 modes are found among the samples.",
+        "It fits training rows no better than held-out ones, beyond what chance may give: no sign of "
+        "overfitting.",
+        f"52 % {told}: it sees no difference.",
+    ]
+    assert remarks(bad) == [
+        "The samples miss 2 of 8 modes.",
+        "It fits training rows better than held-out ones, by 1.25 nats a row: it overfits to that "
+        "degree.",
+        f"97 % {told}: the samples are not yet as the data are.",
+    ]
+    assert remarks([Measure("C2ST accuracy", 0.6, 0.55, 0.65)]) == [f"60 % {told}."]
+
+
+def test_what_samples_lack_is_remarked_upon_beyond_chance() -> None:
+    def share(name: str, value: float, high: float) -> Measure:
+        return Measure(name, value, value - 0.05, high, n=500, ideal=0.97)
+
+    assert remarks([share("coverage", 0.5, 0.55), share("precision", 0.6, 0.65)]) == [
+        "Only 50 % of the real rows have a sample near them, where a perfect sampler reaches 97 %: "
+        "parts of the data are missing among the samples.",
+        "Only 60 % of the samples have a real row near them, where a perfect sampler reaches 97 %: "
+        "samples are not like the data.",
+    ]
+    fine = [share("coverage", 0.95, 0.96), share("coverage", 0.8, 0.99), share("recall", 0.1, 0.2)]
+    assert remarks(fine) == []
+
+
+def test_copies_are_warned_of() -> None:
+    name = "training rows among the nearest real rows"
+    copying = Measure(name, 0.9, warning="The samples copy training rows.")
+    fine = Measure(name, 0.5, note="No sign that the samples copy training rows.")
+    assert remarks([copying, fine]) == [copying.warning, fine.note]
+
+
+def test_no_number_is_said_two_things_of() -> None:
+    """The rows about one measure exclude one another."""
+    endings = {ending for ending, _, _ in ROWS}
+    for ending in endings:
+        for value in (0.0, 0.3, 0.5, 0.7, 0.9, 1.0):
+            for low, high in ((value - 0.1, value + 0.1), (None, None)):
+                one = Measure(f"some{ending}", value, low, high, chance=0.5, ideal=1.0)
+                assert len(remarks([one])) <= 1
