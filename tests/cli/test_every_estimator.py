@@ -104,7 +104,7 @@ def test_every_estimator_goes_from_a_fit_to_its_page(
 def test_every_parameter_is_an_option_and_its_default_makes_the_way_through_it(
     name: str, command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Text, parser, constructor: the command line's estimator is the default one but for the seed."""
+    """Text, parser, constructor: the estimator is the default one but for the seed."""
     code, text, _ = command("train", name, "--help")
     assert code == 0
     unwrapped = " ".join(text.split())

@@ -29,9 +29,7 @@ def trained() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def runs(
-    tmp_path_factory: pytest.TempPathFactory, trained: Callable[..., Path]
-) -> dict[str, Path]:
+def runs(tmp_path_factory: pytest.TempPathFactory, trained: Callable[..., Path]) -> dict[str, Path]:
     """An evaluated DBM, MADE and GAN of digits."""
     folder = tmp_path_factory.mktemp("runs")
     models = {

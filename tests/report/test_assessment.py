@@ -1,4 +1,4 @@
-"""A run's evaluation: what is measured, that the numbers agree, and that the file gives them back."""
+"""A run's evaluation: what is measured, that numbers agree, that the file gives them back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import equilibria
-from equilibria import DBM, DBN, GAN, MADE, RBM, FineTunedClassifier
+from equilibria import DBM, DBN, GAN, RBM, FineTunedClassifier
 from equilibria.data import load, write_csv
 from equilibria.errors import RunError
 from equilibria.numbers import Measure

@@ -1,4 +1,4 @@
-"""Charts and pictures: what is drawn, that text is escaped, that nothing is shared between charts."""
+"""Charts and pictures: what is drawn, that text is escaped, that charts share nothing."""
 
 from __future__ import annotations
 

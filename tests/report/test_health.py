@@ -20,8 +20,8 @@ def test_remarks_tell_good_from_bad() -> None:
     told = "of samples and real rows are told apart by a random forest, where 50 % would be chance"
     assert remarks(good) == [
         "All 8 modes are found among the samples.",
-        "It fits training rows no better than held-out ones, beyond what chance may give: no sign of "
-        "overfitting.",
+        "It fits training rows no better than held-out ones, beyond what chance may give: no sign "
+        "of overfitting.",
         f"52 % {told}: it sees no difference.",
     ]
     assert remarks(bad) == [

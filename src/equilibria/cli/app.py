@@ -99,7 +99,7 @@ def describe(
         typer.Option("--version", callback=_version, is_eager=True, help="Print it and end."),
     ] = False,
 ) -> None:
-    """Deep generative models that are trained to an equilibrium: Boltzmann machines, GANs and more."""
+    """Deep generative models trained to an equilibrium: Boltzmann machines, GANs and more."""
 
 
 def _command(words: Sequence[str]) -> tuple[Any, list[str]]:

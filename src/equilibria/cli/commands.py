@@ -79,8 +79,9 @@ def register(group: typer.Typer) -> None:
     for name, cls in all_estimators().items():
         if trainable(cls):
             head = (inspect.getdoc(cls) or "").partition("\n\nParameters\n")[0]
-            how = {"help": plain(head), "context_settings": {"max_content_width": 100}}
-            group.command(name, **how)(_training_command(cls))
+            wide = {"max_content_width": 100}
+            made = group.command(name, help=plain(head), context_settings=wide)
+            made(_training_command(cls))
 
 
 def _training_command(cls: Any) -> Any:
@@ -347,7 +348,7 @@ def report(run: RUNS, out: PAGE = None) -> None:
     say(page.write([Path(one) for one in run], path))
 
 
-# ---------------------------------------------------------------------- lists, and the demonstration
+# ---------------------------------------------------------------------- lists, demonstration
 
 
 def models() -> None:
@@ -382,7 +383,7 @@ def data() -> None:
 
 
 def demo(out: FOLDER, overwrite: OVERWRITE = False) -> None:
-    """Train two kinds of model on small digits, evaluate them, and write a report; a minute or two."""
+    """Train two kinds of model on small digits, and write a report on both; a minute or two."""
     from equilibria.estimators import all_estimators
     from equilibria.report import page
 

@@ -119,7 +119,7 @@ class Data:
         return _as_array(self.values) if is_frame(self.values) else self.values
 
     def frame(self) -> Any:
-        """The values as ``fit`` takes them: a DataFrame where columns have names, else the array."""
+        """The values as ``fit`` takes them: a DataFrame where columns have names."""
         if self.columns is None or is_frame(self.values):
             return self.values
         import pandas as pd

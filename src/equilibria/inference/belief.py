@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from equilibria.inference import exact, gibbs, partition
-from equilibria.inference.boltzmann import FRESH, SETTLING
+from equilibria.inference.boltzmann import FRESH, SETTLING, projections
 from equilibria.models.belief_network import BeliefNetwork, tightened
-from equilibria.models.model import Model, Progress
+from equilibria.models.model import Model, Panel, Progress
 from equilibria.numbers import Measure
 from equilibria.random import Stream
 
@@ -133,6 +133,11 @@ class Belief(Model):
         start = self.states(chains, stream.child("samples"))
         samples = gibbs.run(top, start, SETTLING, stream.child("settling"))
         return partition.both_sides(top, samples, ladder=False, progress=progress, **how)
+
+    def panels(self, table: Any) -> Iterable[Panel]:
+        """What hidden units look for, layer by layer, where rows are pictures."""
+        if table.shape is not None:
+            yield from projections(self.network, next(iter(self.network.layers)))
 
     def describe(self) -> str:
         sizes = "-".join(str(self.network.units(name).size) for name in self.network.layers)

@@ -195,18 +195,31 @@ class BoltzmannModel(Model):
         return f"Boltzmann machine of {sizes} units; joined layers: {joined}."
 
     def panels(self, table: Any) -> Iterable[Panel]:
-        """The first hidden units' weights as pictures, where rows are pictures."""
+        """What hidden units look for, layer by layer, and the persistent chains, as pictures."""
         if table.shape is None or len(self.visible) != 1:
             return
-        name, first = self.visible[0], self.machine.neighbours(self.visible[0])[0]
-        weights = first[1].detach().cpu().float()
-        strongest = weights.norm(dim=1).argsort(descending=True)[:64]
+        yield from projections(self.machine, self.visible[0])
+        if self.kept():
+            chains = self.shown({name: values[:64] for name, values in self.kept().items()})
+            yield Panel("Persistent chains", "pictures", chains, "Where training left them.")
+
+
+def projections(stack: Any, name: str) -> Iterable[Panel]:
+    """The weights of each hidden layer to the pixels of ``name``, as pictures; of a layer above the
+    first, their product with those in between."""
+    weights, depth = torch.eye(1), 0
+    for below, above in stack.edges:
+        if below != name or above == LABEL:
+            continue
+        found = stack.weight[f"{below}-{above}"].detach().cpu().float()
+        weights, name, depth = (weights @ found if depth else found), above, depth + 1
+        strongest = weights.norm(dim=0).argsort(descending=True)[:64]
+        count = f"The {len(strongest)} of {weights.shape[1]} units with the largest are shown."
+        what = "Each unit's weights to the pixels."
+        if depth > 1:
+            what = "What a unit would add to the pixels if the layers between were linear."
         yield Panel(
-            f"Weights of {len(strongest)} units of {first[0]} to {name}",
-            "pictures",
-            weights[strongest],
-            "Each picture is what one unit looks for; the units with the largest weights are "
-            "shown.",
+            f"Weights of layer {above}", "pictures", weights.T[strongest], f"{what} {count}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a finished run is worth on rows it did not see, kept in its folder as ``evaluation.json``."""
+"""What a finished run is worth on rows it did not see: ``evaluation.json`` in its folder."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ MOST_CLASSES = 100  # labels with more values are taken for numbers, not for cla
 def assess(run: str | Path | Run, *, samples: int = 1000) -> list[Measure]:
     """Measure the model of a finished run, and write ``evaluation.json`` into its folder.
 
-    A model with a density is scored on held-out rows and on as many training rows; one that predicts
-    classes is judged by those of the held-out rows. Samples are looked at for missing modes (where
-    the density of the data is known) and classes (where rows have labels), told from held-out rows
-    by a classifier, set beside them by Fréchet and kernel distances, precision, recall, density and
-    coverage, and searched for copies of training rows. At most 2,000 held-out and 20,000 training
-    rows are used. The same run gives the same numbers, and runs on the same data are measured on the
-    same rows.
+    A model with a density is scored on held-out rows and on as many training rows; one that
+    predicts classes is judged by those of the held-out rows. Samples are searched for missing modes
+    (where the density of the data is known), missing classes (where rows have labels) and copies of
+    training rows, told from held-out rows by a classifier, and set beside them by Fréchet and
+    kernel distances, precision, recall, density and coverage. At most 2,000 held-out and 20,000
+    training rows are used. The same run gives the same numbers; runs on the same data are measured
+    on the same rows.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
 """Charts and pictures, each a piece of HTML that needs no other file.
 
-Charts are inline SVGs in the colour of the page's own text, so that they can be read on a light and
-on a dark page; one is about as wide as a phone, so that its lettering keeps its size there. Pictures
-are PNGs in data URIs.
+Charts are inline SVGs in the colour of the page's own text, for light and dark pages; one is about
+as wide as a phone, so that its lettering keeps its size there. Pictures are PNGs in data URIs.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import ascii_uppercase
@@ -28,18 +27,7 @@ from PIL import Image
 
 from equilibria.data import picture_grid
 
-__all__ = [
-    "as_pictures",
-    "bars",
-    "curve",
-    "curves",
-    "framed",
-    "grid",
-    "scatter",
-    "signed",
-    "strip",
-    "tiles",
-]
+__all__ = ["as_pictures", "bars", "curve", "curves", "grid", "scatter", "signed", "strip", "tiles"]
 
 BLUE, ORANGE = (
     "#2f7fc1",
@@ -47,21 +35,14 @@ BLUE, ORANGE = (
 )  # told apart by colour-blind eyes, 3 : 1 against white and black
 INK = "#010203"  # stands for the page's text colour
 _WIDTH, _HEIGHT = 350, 220  # pixels
-_INKED = (
-    "text.color",
-    "axes.edgecolor",
-    "axes.labelcolor",
-    "xtick.color",
-    "ytick.color",
-    "grid.color",
-)
+_INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be selected, and read aloud
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 11,
     **{f"{axis}tick.labelsize": 11 for axis in "xy"},
-    **dict.fromkeys(_INKED, INK),
+    **dict.fromkeys((*_INKED, "grid.color"), INK),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
@@ -70,69 +51,33 @@ _STYLE: Any = {
     "grid.alpha": 0.15,
     "grid.linewidth": 0.8,
 }
-_KNOWN: tuple[tuple[str, str, dict[str, str], str], ...] = (
-    (
-        "Reconstruction error",
-        "squared error per variable",
-        {"reconstruction": ""},
-        "Of the visible means given the hidden ones: not the likelihood.",
-    ),
+GAP = {"free_energy_gap": "held-out minus training rows", "free_energy_gap_floor": "chance"}
+FITS = {"train_objective": "training", "held_out_objective": "held out"}
+COSTS = {"critic_cost": "critic", "generator_cost": "generator"}
+LOGITS = {"real_logit": "real rows", "fake_logit": "generated rows"}
+KNOWN: tuple[tuple[str, str, dict[str, str], str], ...] = (
+    ("Reconstruction error", "squared error", {"reconstruction": ""}, "Not the likelihood."),
     (
         "Energy contrast",
         "E(data) − E(chains), nats",
         {"contrast": ""},
-        "A surrogate for the likelihood: it should settle, not fall.",
+        "It should settle, not fall.",
     ),
-    (
-        "Mean-field change",
-        "probability",
-        {"mean_field_change": ""},
-        "The largest move of the last update in a step: small once mean field has settled.",
-    ),
-    (
-        "Free energy gap",
-        "nats a row",
-        {"free_energy_gap": "held-out minus training rows", "free_energy_gap_floor": "chance"},
-        "Above chance, the model overfits.",
-    ),
+    ("Mean-field change", "probability", {"mean_field_change": ""}, "Small once it has settled."),
+    ("Free energy gap", "nats a row", GAP, "Above chance, the model overfits."),
     ("Dead hidden units", "share of units", {"dead_units": ""}, "Always off or always on."),
     ("Frozen chains", "share of chains", {"frozen_chains": ""}, "Those that no longer move."),
-    (
-        "Autocorrelation time of the chains",
-        "sweeps",
-        {"autocorrelation_time": ""},
-        "Of their energy: so many sweeps apart, two states are nearly independent.",
-    ),
+    ("Autocorrelation time", "sweeps", {"autocorrelation_time": ""}, "Of the chains' energy."),
     ("Agreement of the chains", "R̂ of the energy", {"r_hat": ""}, "1 where all chains agree."),
-    (
-        "What the model pays",
-        "cost, nats a row",
-        {"model_cost": ""},
-        "Minus the log-likelihood of a batch, or minus its bound.",
-    ),
-    (
-        "Training rows and held-out rows",
-        "cost, nats a row",
-        {"train_objective": "training", "held_out_objective": "held out"},
-        "Where the second rises, the model overfits.",
-    ),
-    (
-        "What each player pays",
-        "cost, nats",
-        {"critic_cost": "critic", "generator_cost": "generator"},
-        "At an equilibrium they are level; neither need fall.",
-    ),
-    (
-        "The critic's logits",
-        "mean logit, nats",
-        {"real_logit": "real rows", "fake_logit": "generated rows"},
-        "Above 0 the critic takes a row for real.",
-    ),
+    ("What the model pays", "cost, nats a row", {"model_cost": ""}, "Of each batch."),
+    ("Training and held-out rows", "cost, nats a row", FITS, "Where they part, it overfits."),
+    ("What each player pays", "cost, nats", COSTS, "Level at an equilibrium; neither need fall."),
+    ("The critic's logits", "mean logit, nats", LOGITS, "Above 0 it takes a row for real."),
     (
         "The critic's accuracy",
-        "share of right answers",
+        "share right",
         {"accuracy": ""},
-        "At 0.5 (dotted) the critic can only guess; near 1 the generator learns little.",
+        "At 0.5 (dotted) it can only guess.",
     ),
 )
 """Title, unit, measures with their names in a key, and how to read it; others are drawn plainly."""
@@ -233,14 +178,14 @@ def curves(history: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     >>> curves(rows)[1][0].startswith("<figure><h4>The critic&#x27;s accuracy</h4><svg ")
     True
     """
-    known = {name for _, _, lines, _ in _KNOWN for name in lines}
+    known = {name for _, _, lines, _ in KNOWN for name in lines}
     present = dict.fromkeys(name for row in history for name in row if name not in _NO_MEASURE)
     rest = [
         (name.replace("_", " ").capitalize(), "value", {name: ""}, "")
         for name in present
         if name not in known
     ]
-    panels = [panel for panel in _KNOWN if any(name in present for name in panel[2])]
+    panels = [panel for panel in KNOWN if any(name in present for name in panel[2])]
     return _legend(history), [_logged(history, *panel) for panel in [*panels, *rest]]
 
 
@@ -276,12 +221,7 @@ def _logged(
         _scale(axes, np.concatenate([*seen, []]) if seen else np.zeros(1))
         _mark(axes, stages)
         svg = _svg(figure, f"{title} over the steps of training")
-    keys = [
-        _key(colour, label)
-        for label, colour in zip(lines.values(), (BLUE, ORANGE), strict=False)
-        if label
-    ]
-    return framed("".join(keys) + svg, title, note)
+    return framed(_keys(lines.values()) + svg, title, note)
 
 
 def _stages(history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
@@ -299,8 +239,8 @@ def _line(axes: Axes, points: np.ndarray, colour: str) -> None:
     """Measurements; many of them pale, under a bold mean of neighbours."""
     steps, values = points.T
     window = len(values) // 15 if len(values) >= 45 else 1
-    pale = {"linewidth": 1.0, "alpha": 0.4} if window > 1 else {"linewidth": 1.6}
-    axes.plot(steps, values, color=colour, **pale)
+    width, alpha = (1.0, 0.4) if window > 1 else (1.6, 1.0)
+    axes.plot(steps, values, color=colour, linewidth=width, alpha=alpha)
     if window > 1:
         mean = np.full(window, 1 / window)
         smooth = (np.convolve(x, mean, "valid") for x in (steps, values))
@@ -346,8 +286,7 @@ def curve(title: str, values: Mapping[str, Any] | Sequence[float], caption: str 
         for numbers, colour in zip(named.values(), (BLUE, ORANGE), strict=False):
             axes.plot(np.asarray(numbers, dtype=float), color=colour, linewidth=1.6)
         svg = _svg(figure, title)
-    keys = [_key(colour, name) for name, colour in zip(named, (BLUE, ORANGE), strict=False) if name]
-    return framed("".join(keys) + svg, title, caption)
+    return framed(_keys(named) + svg, title, caption)
 
 
 def scatter(real: np.ndarray, samples: np.ndarray, columns: Sequence[str]) -> str:
@@ -360,7 +299,7 @@ def scatter(real: np.ndarray, samples: np.ndarray, columns: Sequence[str]) -> st
         axes.set_aspect("equal", adjustable="datalim")
         alt = f"Scatter plot of {len(samples)} samples over {len(real)} real points"
         svg = _svg(figure, alt)
-    keys = _key(BLUE, f"{len(real):,} real points") + _key(ORANGE, f"{len(samples):,} samples")
+    keys = _keys((f"{len(real):,} real points", f"{len(samples):,} samples"))
     return framed(keys + svg, "Samples over real points")
 
 
@@ -371,7 +310,7 @@ def bars(
     series: Sequence[str] = (),
     unit: str = "value",
 ) -> str:
-    """Bars by name: a number each, or one for each of two ``series``; lying where names are long."""
+    """Bars by name: a number each, or one for each of ``series``; lying where names are long."""
     named = {str(name): np.atleast_1d(value).astype(float) for name, value in values.items()}
     count = max(len(value) for value in named.values())
     lying = len(named) > 12 or max(map(len, named)) > 4
@@ -380,7 +319,7 @@ def bars(
     with _drawing():
         figure, axes = _axes("" if lying else unit, unit if lying else "", height=height)
         axes.grid(visible=False, axis="y" if lying else "x")
-        for i, colour in zip(range(count), (ORANGE, BLUE), strict=False):
+        for i, colour in zip(range(count), (BLUE, ORANGE), strict=False):
             lengths, shifted = (
                 [value[i] for value in named.values()],
                 places + (i + 0.5) * width - 0.4,
@@ -396,8 +335,7 @@ def bars(
         svg = _svg(
             figure, f"{title}, {unit}{f' ({chr(44).join(series)})' if series else ''}. {told}"
         )
-    keys = [_key(colour, name) for name, colour in zip(series, (ORANGE, BLUE), strict=False)]
-    return framed("".join(keys) + svg, title, caption)
+    return framed(_keys(series) + svg, title, caption)
 
 
 def _axes(ylabel: str, xlabel: str, height: int = _HEIGHT) -> tuple[Figure, Axes]:
@@ -413,8 +351,13 @@ def _short(text: str, most: int = 40) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _key(colour: str, label: str) -> str:
-    return f'<span class="key"><i style="background:{colour}"></i>{escape(label)}</span>'
+def _keys(labels: Iterable[str]) -> str:
+    """Which colour is what."""
+    return "".join(
+        f'<span class="key"><i style="background:{colour}"></i>{escape(label)}</span>'
+        for label, colour in zip(labels, (BLUE, ORANGE), strict=False)
+        if label
+    )
 
 
 @contextlib.contextmanager

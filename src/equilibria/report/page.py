@@ -1,4 +1,4 @@
-"""One self-contained HTML page about one or several runs: trust, pictures, numbers, how to repeat."""
+"""One self-contained HTML page about runs: trust, pictures, numbers, how to repeat."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ body{margin:0;background:var(--page);color:var(--ink);
  font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 main{max-width:1120px;margin:0 auto;padding:24px 16px 64px;overflow-wrap:anywhere}
 h1{font-size:1.7rem;line-height:1.2;margin:.2em 0 .6em}
-h2{font-size:1.4rem;line-height:1.25;margin:2.2em 0 .3em;padding-top:1em;border-top:1px solid var(--line)}
+h2{font-size:1.4rem;line-height:1.25;margin:2.2em 0 .3em;padding-top:1em;
+ border-top:1px solid var(--line)}
 h3{font-size:1.1rem;margin:1.8em 0 .6em}
 h4{font-size:.95rem;margin:0 0 .4em}
 nav ul{padding-left:1.2em}

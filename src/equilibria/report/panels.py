@@ -130,13 +130,13 @@ def _spread(values: np.ndarray) -> str:
 def _class_bars(summary: Summary) -> Iterator[str]:
     """Each class's share of the samples, beside its share of the training rows."""
     shares = {
-        one.name.removeprefix(CLASS_SHARE): (100 * one.value, 100 * one.ideal)
+        one.name.removeprefix(CLASS_SHARE): (100 * one.ideal, 100 * one.value)
         for one in summary.results or ()
         if one.name.startswith(CLASS_SHARE) and one.ideal is not None
     }
     if shares:
         caption = "As seen by a classifier that was fitted on real rows."
-        series = ("samples", "training rows")
+        series = ("training rows", "samples")
         yield charts.bars("Classes among the samples", shares, caption, series, "share, %")
 
 

@@ -73,14 +73,15 @@ class Summary:
         rows, took = "", ""
         if self.parts is not None:
             train = self.parts.train
-            rows = f" ({_plural(len(train), 'row')} of {_plural(train.values.shape[1], 'column')})"
+            columns = _plural(train.values.shape[1], "column")
+            rows = f" ({_plural(len(train), 'row')} of {columns})"
         if self.history and "seconds" in self.history[-1]:
             took = f" in {_plural(round(self.history[-1]['seconds']), 'second')}"
         config = self.run.config
         return (
             f"{self.model.model_.describe()} Trained on {self.data_name}{rows} for "
-            f"{_plural(self.model.n_steps_, 'step')}{took}, with seed {config['seed']}, by equilibria "
-            f"{config['equilibria']}. Its place among generative models: "
+            f"{_plural(self.model.n_steps_, 'step')}{took}, with seed {config['seed']}, by "
+            f"equilibria {config['equilibria']}. Its place among generative models: "
             f"{taxonomy(self.model.model_)}."
         )
 

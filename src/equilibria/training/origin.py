@@ -41,8 +41,8 @@ def collect(
     """Load data in two parts: the official split of a named set, a random one of a path.
 
     Of a path, the fraction ``held_out`` of the rows is kept from training, 0.1 by default; 0 trains
-    and evaluates on all of them. ``how`` are the options of :func:`equilibria.data.load`; columns of
-    a CSV file may hold text unless ``text`` says otherwise.
+    and evaluates on all of them. ``how`` are the options of :func:`equilibria.data.load`; columns
+    of a CSV file may hold text unless ``text`` says otherwise.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def run_data(run: Run) -> Parts:
     arrays = dataclasses.replace(parts.train, values=parts.train.array())  # as version 0.1.0 has it
     if sha not in (parts.train.digest(), arrays.digest()):
         raise RunError(
-            f"{where} was trained on other rows than {source} holds now (their SHA-256 differs): put "
-            "the former data back in their place"
+            f"{where} was trained on other rows than {source} holds now (their SHA-256 differs): "
+            "put the former data back in their place"
         )
     return parts
