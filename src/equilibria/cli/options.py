@@ -27,7 +27,7 @@ def options(cls: Any) -> list[inspect.Parameter]:
 
     >>> from equilibria import RBM
     >>> [option.name for option in options(RBM)][:3]
-    ['n_components', 'n_iter', 'batch_size']
+    ['n_components', 'batch_size', 'n_iter']
     """
     from equilibria.estimators.params import parameters, spelled
 

@@ -214,13 +214,12 @@ def projections(stack: Any, name: str) -> Iterable[Panel]:
         found = stack.weight[f"{below}-{above}"].detach().cpu().float()
         weights, name, depth = (weights @ found if depth else found), above, depth + 1
         strongest = weights.norm(dim=0).argsort(descending=True)[:64]
-        count = f"The {len(strongest)} of {weights.shape[1]} units with the largest are shown."
         what = "Each unit's weights to the pixels."
         if depth > 1:
             what = "What a unit would add to the pixels if the layers between were linear."
-        yield Panel(
-            f"Weights of layer {above}", "pictures", weights.T[strongest], f"{what} {count}"
-        )
+        if weights.shape[1] > 64:
+            what += f" The 64 of {weights.shape[1]} units with the largest weights."
+        yield Panel(f"Weights of layer {above}", "pictures", weights.T[strongest], what)
 
 
 class Restricted(BoltzmannModel):

@@ -29,10 +29,8 @@ from equilibria.data import picture_grid
 
 __all__ = ["as_pictures", "bars", "curve", "curves", "grid", "scatter", "signed", "strip", "tiles"]
 
-BLUE, ORANGE = (
-    "#2f7fc1",
-    "#d2601a",
-)  # told apart by colour-blind eyes, 3 : 1 against white and black
+# told apart by colour-blind eyes, 3 : 1 against white and black
+BLUE, ORANGE, GREEN = COLOURS = "#2f7fc1", "#d2601a", "#3a8f52"
 INK = "#010203"  # stands for the page's text colour
 _WIDTH, _HEIGHT = 350, 220  # pixels
 _INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
@@ -54,6 +52,8 @@ _STYLE: Any = {
 GAP = {"free_energy_gap": "held-out minus training rows", "free_energy_gap_floor": "chance"}
 FITS = {"train_objective": "training", "held_out_objective": "held out"}
 COSTS = {"critic_cost": "critic", "generator_cost": "generator"}
+MONITORED = {"train_logit": "training", "held_out_logit": "held out", "sampled_logit": "samples"}
+CLUSTERS = {"classes": "in the data", "classes_found": "among samples"}
 LOGITS = {"real_logit": "real rows", "fake_logit": "generated rows"}
 KNOWN: tuple[tuple[str, str, dict[str, str], str], ...] = (
     ("Reconstruction error", "squared error", {"reconstruction": ""}, "Not the likelihood."),
@@ -79,10 +79,15 @@ KNOWN: tuple[tuple[str, str, dict[str, str], str], ...] = (
         {"accuracy": ""},
         "At 0.5 (dotted) it can only guess.",
     ),
+    ("Logits of the kinds of rows", "mean logit, nats", MONITORED, "Of the averaged generator."),
+    ("The critic's AUC", "area", {"critic_auc": ""}, "How often a real row is above a sample."),
+    ("Spread of the samples", "share of the data's", {"spread": ""}, "Near 0 it has collapsed."),
+    ("Kernel distance", "squared", {"kernel_distance": ""}, "Of samples and rows: 0 at best."),
+    ("Clusters", "clusters", CLUSTERS, "Of the data, and those with a sample."),
 )
 """Title, unit, measures with their names in a key, and how to read it; others are drawn plainly."""
 _REFERENCE = {"accuracy": 0.5}
-_NO_MEASURE = ("step", "stage", "stage_step", "seconds")
+_NO_MEASURE = ("step", "stage", "stage_step", "seconds", "kernel_distance_error", "logit_error")
 
 
 def framed(content: str, title: str, caption: str = "") -> str:
@@ -208,7 +213,7 @@ def _logged(
     lines = {name: label for name, label in lines.items() if any(name in row for row in history)}
     with _drawing():
         figure, axes = _axes(unit, "step (update of the parameters)")
-        for name, colour in zip(lines, (BLUE, ORANGE), strict=False):
+        for name, colour in zip(lines, COLOURS, strict=False):
             for stage in stages:
                 rows = [row for row in history if str(row.get("stage")) == stage and name in row]
                 points = np.array([(row["step"], row[name]) for row in rows], float)
@@ -283,7 +288,7 @@ def curve(title: str, values: Mapping[str, Any] | Sequence[float], caption: str 
     named = values if isinstance(values, Mapping) else {"": values}
     with _drawing():
         figure, axes = _axes("value", "place")
-        for numbers, colour in zip(named.values(), (BLUE, ORANGE), strict=False):
+        for numbers, colour in zip(named.values(), COLOURS, strict=False):
             axes.plot(np.asarray(numbers, dtype=float), color=colour, linewidth=1.6)
         svg = _svg(figure, title)
     return framed(_keys(named) + svg, title, caption)
@@ -319,7 +324,7 @@ def bars(
     with _drawing():
         figure, axes = _axes("" if lying else unit, unit if lying else "", height=height)
         axes.grid(visible=False, axis="y" if lying else "x")
-        for i, colour in zip(range(count), (BLUE, ORANGE), strict=False):
+        for i, colour in zip(range(count), COLOURS, strict=False):
             lengths, shifted = (
                 [value[i] for value in named.values()],
                 places + (i + 0.5) * width - 0.4,
@@ -355,7 +360,7 @@ def _keys(labels: Iterable[str]) -> str:
     """Which colour is what."""
     return "".join(
         f'<span class="key"><i style="background:{colour}"></i>{escape(label)}</span>'
-        for label, colour in zip(labels, (BLUE, ORANGE), strict=False)
+        for label, colour in zip(labels, COLOURS, strict=False)
         if label
     )
 
