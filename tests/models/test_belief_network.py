@@ -277,8 +277,7 @@ def test_misfits_are_named():
         {"hidden1": Bernoulli(4), "hidden2": Bernoulli(2)}, [("hidden1", "hidden2")]
     )
     with pytest.raises(
-        ValueError,
-        match=r"machines\[1\]: its lower layer is \('visible', .* ends in \('hidden1', ",
+        ValueError, match=r"machines\[1\]: its lower layer is \('visible', .* ends in \('hidden1', "
     ):
         BeliefNetwork([rbm, rbm_of(3, 2)])
     with pytest.raises(

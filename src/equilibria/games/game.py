@@ -48,21 +48,14 @@ class Game(nn.Module):
     sharded: Sequence[str] = ()
     """Names of buffers whose rows are shared out among processes (persistent chains)."""
     across_rows: bool = False
-    """Whether what a row costs depends on other rows of its batch (batch norm): several processes,
-    of which each would see its share of them alone, are refused."""
+    """Whether a row's cost depends on others of its batch (batch norm): it cannot be shared out."""
 
     def draw(self, batch: Any, stream: Stream) -> Any:
-        """All of a round's randomness: noise, moves of the chains, the posterior.
-
-        ``cost`` holds it fixed.
-        """
+        """All of a round's randomness: noise, moves of the chains, the posterior."""
         raise NotImplementedError
 
     def cost(self, player: str, drawn: Any) -> Tensor:
-        """What ``player`` pays, a scalar.
-
-        A pure function of the parameters and ``drawn`` that detaches nothing.
-        """
+        """What ``player`` pays, a scalar: a pure function of the parameters and ``drawn``."""
         raise NotImplementedError
 
     def gradient(self, player: str, drawn: Any) -> list[Tensor]:

@@ -108,10 +108,7 @@ class BoltzmannMachine(nn.Module):
 
     @classmethod
     def from_arrays(
-        cls,
-        weights: Sequence[Any],
-        biases: Sequence[Any],
-        units: Sequence[Units] | None = None,
+        cls, weights: Sequence[Any], biases: Sequence[Any], units: Sequence[Units] | None = None
     ) -> BoltzmannMachine:
         """A stack with parameters trained elsewhere.
 
@@ -188,8 +185,7 @@ class BoltzmannMachine(nn.Module):
 
     def base(self, name: str) -> Tensor:
         """The layer's bias at β = 0: the data's base rates if they were stored, or 0."""
-        base: Tensor = getattr(self, f"base_{name}")
-        return base
+        return getattr(self, f"base_{name}")
 
     def set_base(self, name: str, mean: Tensor) -> None:
         """Store the base bias under which the layer has this mean, (size,)."""

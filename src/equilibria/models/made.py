@@ -1,5 +1,4 @@
-"""MADE: an autoregressive density by one masked network (Germain, Gregor, Murray & Larochelle
-2015)."""
+"""MADE: an autoregressive density by one masked network (Germain, Gregor, Murray & Larochelle 2015)."""
 
 from __future__ import annotations
 
@@ -39,8 +38,7 @@ class MADE(Model):
 
     References
     ----------
-    Germain, Gregor, Murray & Larochelle 2015, "MADE: masked autoencoder for distribution
-    estimation".
+    Germain, Gregor, Murray & Larochelle 2015, "MADE: masked autoencoder for distribution estimation".
 
     Examples
     --------
@@ -89,7 +87,7 @@ class MADE(Model):
         """log p(x) of complete rows, (n,)."""
         total = x.new_zeros(len(x))
         for units, field, values in zip(
-            self.units.values(), *map(self._split, (self.fields(x), x)), strict=True
+            self.units.values(), *map(self._split, (self.fields(x), x))
         ):
             energy = units.base_energy(values).sum(1) + units.log_partition(field).sum(1)
             total = total + (field * units.signal(values)).sum(1) - energy

@@ -147,15 +147,13 @@ class DetailCritic(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Logits of details ``(n, size)``, or of packs of them side by side."""
-        logits: Tensor = self.critic(self._shown(x, condition), condition)
-        return logits
+        return self.critic(self._shown(x, condition), condition)
 
     def features(self, x: Tensor, condition: Tensor) -> Tensor:
         """What the inner critic's last layer sees."""
         inner = self.critic.features
         assert callable(inner)
-        features: Tensor = inner(self._shown(x, condition), condition)
-        return features
+        return inner(self._shown(x, condition), condition)
 
     def _shown(self, x: Tensor, condition: Tensor) -> Tensor:
         coarse = condition.reshape(len(x), -1, self.condition)[..., : self.size]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ from equilibria.random import Stream
 
 __all__ = ["DCGANCritic", "DCGANGenerator"]
 
-_KERNEL = 4  # twice the stride, so that each pixel is reached by as many weights as any other
+# a kernel of twice the stride reaches each pixel by as many weights as any other
+_HALF = {"kernel_size": 4, "stride": 2, "padding": 1}
 
 
 class DCGANGenerator(PictureGenerator):
@@ -46,14 +48,12 @@ class DCGANGenerator(PictureGenerator):
     def build(
         self, inputs: int, beside: int, stream: Stream, normalisation: str | None = "batch"
     ) -> Deviation:
-        deep = self.widths[-1]
-        self.first = nn.utils.skip_init(nn.Linear, inputs, deep * math.prod(self.base))
-        ends = [*reversed(self.widths[:-1]), self.colours]
-        starts = [deep, *ends[:-1]]
-        self.norms = nn.ModuleList(_norm(normalisation, width) for width in starts)
+        widths = [*reversed(self.widths), self.colours]
+        self.first = nn.utils.skip_init(nn.Linear, inputs, widths[0] * math.prod(self.base))
+        self.norms = nn.ModuleList(_norm(normalisation, width) for width in widths[:-1])
         self.steps = nn.ModuleList(
-            nn.utils.skip_init(nn.ConvTranspose2d, a + beside, b, _KERNEL, stride=2, padding=1)
-            for a, b in zip(starts, ends, strict=True)
+            nn.utils.skip_init(nn.ConvTranspose2d, a + beside, b, **_HALF)
+            for a, b in pairwise(widths)
         )
         return _small if normalisation else _he
 
@@ -78,16 +78,14 @@ class DCGANCritic(PictureCritic):
     Examples
     --------
     >>> critic = DCGANCritic((8, 12), channels=4, condition=3, stream=Stream(0))
-    >>> x, condition = torch.zeros(5, 96), torch.zeros(5, 3)
-    >>> critic(x, condition).shape, critic.features(x, condition).shape
-    (torch.Size([5, 1]), torch.Size([5, 256]))
+    >>> critic(torch.zeros(5, 96), torch.zeros(5, 3)).shape
+    torch.Size([5, 1])
     """
 
     def build(self, inputs: int, normalisation: str | None = "batch") -> tuple[int, Deviation]:
-        starts = [inputs, *self.widths[:-1]]
         self.steps = nn.ModuleList(
-            nn.utils.skip_init(nn.Conv2d, a, b, _KERNEL, stride=2, padding=1)
-            for a, b in zip(starts, self.widths, strict=True)
+            nn.utils.skip_init(nn.Conv2d, a, b, **_HALF)
+            for a, b in pairwise([inputs, *self.widths])
         )
         norms = [None] + [normalisation] * (len(self.widths) - 1)
         self.norms = nn.ModuleList(map(_norm, norms, self.widths))
@@ -111,6 +109,6 @@ def _small(layer: nn.Module) -> float:
 def _he(layer: nn.Module) -> float:
     """√(2 / terms of a sum): with stride 2 a quarter of a transposed kernel falls on a pixel."""
     if isinstance(layer, nn.ConvTranspose2d):
-        return math.sqrt(2 / (layer.in_channels * _KERNEL**2 / 4))
+        return math.sqrt(2 / (4 * layer.in_channels))
     assert isinstance(layer, nn.Conv2d | nn.Linear)
     return math.sqrt(2 / layer.weight[0].numel())

@@ -138,11 +138,7 @@ class Lookahead(Simultaneous):
     """
 
     def __init__(
-        self,
-        optimisers: Optimisers,
-        reduce: Reduce | None = None,
-        k: int = 5,
-        alpha: float = 0.5,
+        self, optimisers: Optimisers, reduce: Reduce | None = None, k: int = 5, alpha: float = 0.5
     ):
         super().__init__(optimisers, reduce)
         self.k, self.alpha = whole(1)("k", k), number(0, 1, above=True)("alpha", alpha)

@@ -31,8 +31,7 @@ class Quadratic(Units):
 
     @property
     def field_unit(self) -> Tensor:
-        unit: Tensor = self.variance.detach()
-        return unit
+        return self.variance.detach()
 
     def base_energy(self, x: Tensor) -> Tensor:
         return 0.5 * x.square() / self.variance
