@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +60,10 @@ class Units(nn.Module, abc.ABC):
     def log_partition(self, field: Tensor) -> Tensor:
         """log ∫ exp(f · signal(x) − base_energy(x)) dx of each variable, (rows, variables)."""
 
+    @abc.abstractmethod
+    def field_of(self, mean: Tensor) -> Tensor:
+        """The field under which the layer has this mean: the inverse of :meth:`mean`."""
+
     def base_energy(self, x: Tensor) -> Tensor:
         """The energy of x under a zero field, for each variable, shape (rows, variables)."""
         return x.new_zeros(x.shape[0], self.variables)
@@ -73,8 +76,7 @@ class Units(nn.Module, abc.ABC):
     def field_unit(self) -> Tensor | None:
         """The square of the unit of each column's field, (size,); ``None`` where it has none.
 
-        A gradient in a field is in one over its unit. A step of bias and weights that means the
-        same whatever the unit is the gradient times this.
+        A step of bias and weights that means the same whatever the unit is the gradient times this.
         """
         return None
 
@@ -83,29 +85,16 @@ class Units(nn.Module, abc.ABC):
     ) -> dict[str, Tensor]:
         """The gradient of the energy in the layer's own trainable parameters, by their names.
 
-        For a parameter θ it is the mean over rows of E[∂/∂θ (base_energy(x) − field · signal(x))],
-        where the field, in the units of x, is held. That is all of ∂E/∂θ, since the neighbours'
-        parts do not know θ, and it may be taken at the neighbours' means.
-
-        Parameters
-        ----------
-        x, field : Tensor
-            Values, and what the layer feels, (rows, size).
-        free : bool Tensor or bool, optional
-            Cells, (rows, size), where x is not a value but the mean under ``field``; the
-            expectation then runs over their law. ``True`` for all cells, ``None`` for none.
+        For a parameter θ it is the mean over rows of E[∂/∂θ (base_energy(x) − field · signal(x))]
+        with the field held: all of ∂E/∂θ, and it may be taken at the neighbours' means. In the
+        cells that are ``free`` (True for all of them) x is the mean under ``field``, and the
+        expectation runs over their law.
         """
         return {}
 
-    def field_of(self, mean: Tensor) -> Tensor:
-        """The field under which the layer has this mean: the inverse of :meth:`mean`."""
-        raise NotImplementedError
-
     def state_at(self, index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Joint states by number, 0 ≤ index < ``states`` (int64), shape (len(index), size)."""
-        raise ValueError(
-            f"{type(self).__name__}({self.size}) has a continuum of states and cannot be enumerated"
-        )
+        raise ValueError(f"{type(self).__name__}({self.size}) has a continuum of states")
 
     def per_variable(self, mask: Tensor) -> Tensor:
         """A mask over columns as a mask over variables."""
@@ -118,10 +107,6 @@ class Units(nn.Module, abc.ABC):
                 f"{name}: expected finite numbers, found NaN or infinity; mark missing cells by a "
                 "mask or take the rows out"
             )
-
-    def config(self) -> dict[str, Any]:
-        """What :data:`UNITS` needs to build the layer again: JSON-able."""
-        return {"units": type(self).__name__, "size": self.size}
 
     def extra_repr(self) -> str:
         return f"{self.size}"
