@@ -127,16 +127,18 @@ def capabilities(model: Any) -> frozenset[str]:
     ``"sample"`` and the keys of :data:`CAPABILITIES`; ``"objective"`` where likelihood training
     (:class:`~equilibria.games.likelihood.Likelihood`) applies.
     """
-    has = {
-        name for of in CAPABILITIES.values() for name in of if callable(getattr(model, name, None))
+    found = {
+        name
+        for name, methods in CAPABILITIES.items()
+        if any(callable(getattr(model, method, None)) for method in methods)
     }
-    found = {name for name, methods in CAPABILITIES.items() if has.intersection(methods)}
     cls = model if isinstance(model, type) else type(model)
-    own = {
-        n for n in ("sample", "objective") if getattr(cls, n, None) not in (None, getattr(Model, n))
-    }
-    normalised = "score" in found and "normaliser" not in found
-    return frozenset(found | own | ({"objective"} if normalised else set()))
+    for method in ("sample", "objective"):
+        if getattr(cls, method, None) not in (None, getattr(Model, method)):
+            found.add(method)
+    if "score" in found and "normaliser" not in found:
+        found.add("objective")
+    return frozenset(found)
 
 
 def taxonomy(model: Any) -> str:
