@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 import belief
-from equilibria.models.belief_network import BeliefNetwork
 from research.untied import UntiedNetwork
 
 

@@ -196,7 +196,9 @@ class AdversarialGame(Game):
             if fourier is not None:
                 slopes = fourier.pullback(x[:sloped, :columns], slopes)
             outputs = dict(zip(names, answers.reshape(-1, 1).split(packs), strict=True))
-            return self._charge(outputs, dict(zip(places, slopes.split(packs), strict=True)), drawn)
+            return self._charge(
+                outputs, dict(zip(places, slopes.split(packs), strict=False)), drawn
+            )
 
         return answer_gradient(network, x, columns, sloped, pay)
 
