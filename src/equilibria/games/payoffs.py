@@ -128,23 +128,12 @@ def variational(
 class Payoff:
     """One row of the table.
 
-    Attributes
-    ----------
-    costs : callable
-        ``(real_logits, fake_logits) → (cost of D, cost of G)``, one entry for each pair.
-    log_ratio : callable or None
-        The best critic's logit → log p_data / p_g; None where the best critic does not know it.
-    best_logit : callable or None
-        log p_data / p_g → the best critic's logit (one of them, where a constant is free); None
-        where there is no best critic.
-    constant : bool
-        Whether ``log_ratio`` is right up to a constant alone: E_g exp(log_ratio) is 1 for the right
-        one.
-    generator_pays_on_real : bool
-        Whether G's cost depends on ``real_logits`` at all.
+    ``costs`` is ``(real_logits, fake_logits) → (cost of D, cost of G)``, an entry for each pair;
+    ``log_ratio`` the best critic's logit → log p_data / p_g, None where it does not know it;
+    ``best_logit`` the inverse, None where there is no best critic. With ``constant`` these are
+    right up to a constant alone: E_g exp(log_ratio) is 1 for the right one.
+    ``generator_pays_on_real`` says whether G's cost depends on ``real_logits`` at all.
 
-    Examples
-    --------
     >>> import torch
     >>> PAYOFFS["non-saturating"].costs(torch.tensor([0.0]), torch.tensor([0.0]))
     (tensor([1.3863]), tensor([0.6931]))

@@ -53,8 +53,7 @@ class SupervisedGame(Game):
 
     J = −mean over labelled rows of log p(label | x). Rows with the label −1 are left out of the
     mean. With dropout each unit of the input is kept with probability 1 − ``dropout[0]`` and each
-    hidden unit with 1 − ``dropout[1]``, and what is kept is divided by it, so that the whole
-    network needs no scaling afterwards.
+    hidden unit with 1 − ``dropout[1]``, and what is kept is divided by it.
 
     With an ``adversary`` of radius ε it pays half for the rows as they are and half for the rows as
     the adversary would have them,
@@ -83,14 +82,6 @@ class SupervisedGame(Game):
     Srivastava et al. 2014, "Dropout"; Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing
     adversarial examples"; Miyato et al. 2016, "Distributional smoothing with virtual adversarial
     training".
-
-    Examples
-    --------
-    >>> from equilibria.networks.mlp import MLP
-    >>> game = SupervisedGame(MLP((2, 4, 3), stream=Stream(0)))
-    >>> drawn = game.draw(Batch(torch.zeros(2, 2), label=torch.tensor([0, -1])), Stream(1))
-    >>> round(game.cost("network", drawn).item(), 4)  # the log of three classes
-    1.0986
     """
 
     players = ("network",)

@@ -41,11 +41,6 @@ class BeliefNetwork(nn.Module):
         themselves; ``top`` is the last. Of a directed one the lower bias belongs to the generative
         direction and the upper bias to recognition.
 
-    Attributes
-    ----------
-    layers : tuple of str
-        Names of the layers, from the data up.
-
     References
     ----------
     Hinton, Osindero and Teh 2006, "A fast learning algorithm for deep belief nets"; Salakhutdinov
@@ -173,18 +168,9 @@ class BeliefNetwork(nn.Module):
     ) -> Tensor:
         """Ancestral samples (n, size): Gibbs sampling in the topmost machine, then one pass down.
 
-        Parameters
-        ----------
-        n : int
-            Rows.
-        random_state : int, Stream or numpy generator
-            The same value gives the same samples.
-        sweeps : int
-            Gibbs sweeps of the topmost machine; only they are approximate.
-        state : mapping, optional
-            Where its chains start, layer → (n, size); by default a draw from its base rates.
-        mean : bool
-            Give the data's means of the last step rather than draws.
+        Only the ``sweeps`` of the topmost machine are approximate. Its chains start at ``state``,
+        layer → (n, size), by default a draw from its base rates; with ``mean`` the last step gives
+        the data's means rather than draws.
         """
         stream, top = as_stream(random_state), self.top
         below, above = top.layers
@@ -219,16 +205,7 @@ class BeliefNetwork(nn.Module):
         .. math:: E_Q\Big[\log p(v \mid h^1) + \dots
                   + \log \sum_{h^L} e^{-E(h^{L-1}, h^L)}\Big] + H(Q) - \log Z.
 
-        Parameters
-        ----------
-        v : Tensor
-            Values of the first layer, (rows, size).
-        samples : int
-            Draws of the hidden layers for each row.
-        random_state : int, Stream or numpy generator
-            Of the draws.
-        keys : sequence of str, optional
-            A name for each row, on which its draws then depend, not on its place in the table.
+        With ``keys``, a name for each row, a row's draws depend on its name and not on its place.
         """
         stream, below = as_stream(random_state), v.to(self.device, self.dtype)
         total = torch.zeros((), dtype=self.dtype, device=self.device)

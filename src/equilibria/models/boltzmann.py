@@ -99,18 +99,9 @@ class BoltzmannMachine(nn.Module):
     ) -> BoltzmannMachine:
         """A stack with parameters trained elsewhere.
 
-        Parameters
-        ----------
-        weights : sequence of arrays
-            W¹ (visible × hidden1), W² (hidden1 × hidden2), …: numpy or torch; float64 is kept.
-        biases : sequence of arrays
-            One more than weights, from the visible layer up.
-        units : sequence of Units, optional
-            Bernoulli layers by default.
-
-        Examples
-        --------
-        Of a scikit-learn machine: ``from_arrays([rbm.components_.T], [rbm.intercept_visible_,
+        ``weights`` are W¹ (visible × hidden1), W² (hidden1 × hidden2), …, numpy or torch (float64
+        is kept), ``biases`` one more, from the visible layer up; ``units`` Bernoulli by default. Of
+        a scikit-learn machine: ``from_arrays([rbm.components_.T], [rbm.intercept_visible_,
         rbm.intercept_hidden_])``.
 
         >>> machine = BoltzmannMachine.from_arrays([np.ones((3, 2))], [np.zeros(3), np.zeros(2)])

@@ -31,12 +31,8 @@ class Generator(nn.Module):
     prior : {"normal", "uniform", "mixed"}
         A row of :data:`PRIORS`. A network maps connected noise to connected data, so between
         separate modes it must leave a bridge of samples that are in none; the discrete columns of
-        the mixed noise keep it in separate parts.
-
-    References
-    ----------
-    Goodfellow et al. 2014, "Generative adversarial nets", section 3; Khayatkhoei, Elgammal & Singh
-    2018, "Disconnected manifold learning for generative adversarial networks", on the bridges.
+        the mixed noise keep it in separate parts (Khayatkhoei, Elgammal & Singh 2018, "Disconnected
+        manifold learning for generative adversarial networks").
 
     Examples
     --------

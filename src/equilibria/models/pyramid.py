@@ -24,21 +24,10 @@ class LaplacianPyramid:
     down(up(x)) = x and a detail's mean over each 2 × 2 pixels is 0 (Burt & Adelson 1983, "The
     Laplacian pyramid as a compact image code", with a wider window).
 
-    Parameters
-    ----------
-    shape : (int, int) or (int, int, 3)
-        Of a picture; rows are flattened, the colours of a pixel side by side.
-    levels : int, optional
-        How often it is halved: by default as long as both sides are even and the shorter one is
-        above 8, but at least once.
+    Pictures are flattened rows, ``shape`` is (h, w) or (h, w, 3), and ``shapes`` those of x₀, …,
+    x_K. There are ``levels`` halvings, by default as long as both sides are even and the shorter
+    one is above 8, but at least one.
 
-    Attributes
-    ----------
-    shapes : list of tuple
-        Of x₀, …, x_K.
-
-    Examples
-    --------
     >>> pyramid = LaplacianPyramid((28, 28))
     >>> pyramid.shapes
     [(28, 28), (14, 14), (7, 7)]
@@ -130,17 +119,9 @@ class DetailCritic(nn.Module):
 class PyramidGenerator(nn.Module):
     """p_g of a pyramid: x_K, then each level's details given the coarser picture, from fresh noise.
 
-    Parameters
-    ----------
-    generators : sequence of Generator
-        From the coarsest, which draws x_K, to the finest; each of the others draws h_k given
-        up(x_{k+1}).
-    pyramid : LaplacianPyramid
-
-    References
-    ----------
-    Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a Laplacian pyramid
-    of adversarial networks".
+    The generators stand from the coarsest, which draws x_K, to the finest; each of the others draws
+    h_k given up(x_{k+1}) (Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models
+    using a Laplacian pyramid of adversarial networks").
     """
 
     def __init__(self, generators: Sequence[Generator], pyramid: LaplacianPyramid):

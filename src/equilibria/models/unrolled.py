@@ -26,31 +26,11 @@ class UnrolledNetwork(nn.Module):
     Without ``append`` the terms in q are left out: a plain network that begins with the machine's
     weights.
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Widths from the visible layer up: d, n₁, …, n_L, at least two.
-    classes : int
-        Classes, at least two.
-    append : bool
-        Whether q² … q^L are part of the input.
+    ``sizes`` are the widths from the visible layer up: d, n₁, …, n_L. ``layers[l]`` has the weight
+    (n_l, n_(l−1) + n_(l+1)): what comes from below, then what comes from q^(l+1). ``masked`` are
+    the widths of what dropout may mask: the input and each hidden layer (Salakhutdinov & Hinton
+    2009, "Deep Boltzmann machines", section 3.3).
 
-    Attributes
-    ----------
-    layers : nn.ModuleList
-        Layer l has the weight (n_l, n_(l−1) + n_(l+1)): what comes from below, then what comes from
-        q^(l+1).
-    top : nn.Linear
-        The classes' weights U ᵀ and biases c.
-    masked : tuple of int
-        Widths of what dropout may mask: the input and each hidden layer.
-
-    References
-    ----------
-    Salakhutdinov & Hinton 2009, "Deep Boltzmann machines", section 3.3.
-
-    Examples
-    --------
     >>> network = UnrolledNetwork((6, 5, 4), classes=3)
     >>> network(torch.zeros(2, 6 + 4)).shape
     torch.Size([2, 3])

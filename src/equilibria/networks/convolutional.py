@@ -24,22 +24,11 @@ class DCGANGenerator(PictureGenerator):
     """Noise, a linear layer to small maps, and a transposed convolution for every doubling.
 
     The maps begin at the picture's sides halved as often as they can be (28 → 7, 32 → 4). Weights
-    are drawn from N(0, 0.02²), without normalisation from He's law.
+    are drawn from N(0, 0.02²), without normalisation from He's law (Radford, Metz & Chintala 2016,
+    "Unsupervised representation learning with deep convolutional generative adversarial networks").
+    Beside the parameters of ``PictureGenerator`` it has ``normalisation``, "batch" or None, behind
+    each convolution but the last.
 
-    Parameters
-    ----------
-    shape, latent_dim, channels, condition, planes, output, precision, stream
-        As in :class:`~equilibria.networks.pictures.PictureGenerator`.
-    normalisation : {"batch", None}
-        Behind each convolution but the last.
-
-    References
-    ----------
-    Radford, Metz & Chintala 2016, "Unsupervised representation learning with deep convolutional
-    generative adversarial networks".
-
-    Examples
-    --------
     >>> network = DCGANGenerator((8, 12, 3), latent_dim=5, channels=4, stream=Stream(0))
     >>> network(torch.zeros(2, 5)).shape
     torch.Size([2, 288])
@@ -68,15 +57,9 @@ class DCGANGenerator(PictureGenerator):
 class DCGANCritic(PictureCritic):
     """A strided convolution for every halving, leaky rectifiers, and a linear layer at the end.
 
-    Parameters
-    ----------
-    shape, channels, condition, planes, outputs, packing, hidden, precision, stream
-        As in :class:`~equilibria.networks.pictures.PictureCritic`.
-    normalisation : {"batch", None}
-        Behind each convolution but the first.
+    Beside the parameters of ``PictureCritic`` it has ``normalisation``, "batch" or None, behind
+    each convolution but the first.
 
-    Examples
-    --------
     >>> critic = DCGANCritic((8, 12), channels=4, condition=3, stream=Stream(0))
     >>> critic(torch.zeros(5, 96), torch.zeros(5, 3)).shape
     torch.Size([5, 1])

@@ -21,7 +21,6 @@ class Fourier(nn.Module):
 
     or, with a pair of bandwidths, rows of B in random directions whose lengths are spread evenly in
     their logarithm from one to the other: for data of which nobody knows how fine they are.
-
     A plain network learns slow variations first and fast ones hardly; with B it sees details of the
     size 1/bandwidth at once (Tancik et al. 2020, "Fourier features let networks learn high
     frequency functions in low dimensional domains"). B is drawn once and not trained.
@@ -30,15 +29,11 @@ class Fourier(nn.Module):
     ----------
     network : nn.Module
         Called ``network(x, condition)`` with ``size + 2 · features`` columns.
-    size : int
-        Columns of the input.
-    features : int
-        Rows of B.
+    size, features : int
+        Columns of the input, and rows of B.
     bandwidth : float or pair of float
         Standard deviation of B, in radians per unit of the input: about one over the smallest
         detail; or the shortest and the longest row of B.
-    stream : Stream
-        Where B comes from.
 
     Examples
     --------

@@ -43,8 +43,8 @@ OUTPUTS: dict[str | None, Callable[[Tensor], Tensor]] = {
 class MLP(nn.Module):
     """Layers h ← a(W h + b), the last one without a unless ``output`` names one.
 
-    Initial weights are normal with He's standard deviation √(2 / fan in) before a rectifier and
-    Glorot's √(2 / (fan in + fan out)) elsewhere; biases are 0.
+    Initial weights are normal with He's standard deviation √(2 / fan in) before a rectifier (2015,
+    equation 10) and Glorot's √(2 / (fan in + fan out)) elsewhere (2010, equation 12); biases are 0.
 
     Parameters
     ----------
@@ -56,12 +56,6 @@ class MLP(nn.Module):
         After the last layer.
     precision : {"float32", "bfloat16"}
         Type of the matrix products; what goes in and comes out keeps its own.
-    stream : Stream
-        Where the initial weights come from.
-
-    References
-    ----------
-    He et al. 2015, "Delving deep into rectifiers", equation 10; Glorot & Bengio 2010, equation 12.
 
     Examples
     --------

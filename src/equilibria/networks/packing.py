@@ -17,22 +17,9 @@ class Packed(nn.Module):
     Tables ``(n, d)`` become ``(n/m, m·d)``, pictures ``(n, c, h, w)`` become ``(n/m, m·c, h, w)``,
     and a condition likewise, so the inner critic is built with m times the columns or channels. Of
     independent examples the best critic knows the ratio of the distributions of m, which differ
-    more where a mode is lost than those of one.
+    more where a mode is lost than those of one (Lin, Khetan, Fanti & Oh 2018, "PacGAN: the power of
+    two samples in generative adversarial networks").
 
-    Parameters
-    ----------
-    critic : nn.Module
-        Called ``critic(x, condition)`` with packs; one logit a pack.
-    m : int
-        Examples in a pack; it divides the number of rows.
-
-    References
-    ----------
-    Lin, Khetan, Fanti & Oh 2018, "PacGAN: the power of two samples in generative adversarial
-    networks".
-
-    Examples
-    --------
     >>> import torch
     >>> from equilibria.networks import MLP
     >>> from equilibria.random import Stream

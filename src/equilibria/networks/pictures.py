@@ -139,8 +139,6 @@ class PictureCritic(PictureNetwork):
         4, else 0 as in the DCGAN paper.
     precision : {"float32", "bfloat16"}
         Type of the convolutions; rows in and logits out keep their own.
-    stream : Stream
-        Where the initial weights come from.
     """
 
     # build(input channels, settings of the kind) makes the layers and gives the size of the last
@@ -195,7 +193,7 @@ class PictureGenerator(PictureNetwork):
 
     Parameters
     ----------
-    shape, channels, precision, stream
+    shape, channels, precision
         As in :class:`PictureCritic`.
     latent_dim : int
         Columns of the noise.

@@ -42,23 +42,12 @@ class ResidualGenerator(PictureGenerator):
 
     Sizes are doubled bilinearly. Nothing is normalised: the last convolution of each block begins
     at 0 and the others are scaled down by the number of blocks, so that the network's output keeps
-    its size at first however deep it is.
+    its size at first however deep it is (Huang, Gokaslan, Kuleshov & Tompkin 2024, "The GAN is
+    dead; long live the GAN! A modern GAN baseline"; Zhang, Dauphin & Ma 2019, "Fixup
+    initialization"). Beside the parameters of ``PictureGenerator`` it has ``blocks``, residual
+    blocks at each size; at the picture's own, where they would take three quarters of the time,
+    there is one convolution.
 
-    Parameters
-    ----------
-    shape, latent_dim, channels, condition, planes, output, precision, stream
-        As in :class:`~equilibria.networks.pictures.PictureGenerator`.
-    blocks : int
-        Residual blocks at each size. At the picture's own, where they would take three quarters of
-        the time, there is one convolution.
-
-    References
-    ----------
-    Huang, Gokaslan, Kuleshov & Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN
-    baseline"; Zhang, Dauphin & Ma 2019, "Fixup initialization".
-
-    Examples
-    --------
     >>> network = ResidualGenerator((8, 8), latent_dim=5, channels=4, stream=Stream(0))
     >>> network(torch.zeros(2, 5)).shape
     torch.Size([2, 64])
@@ -89,15 +78,8 @@ class ResidualCritic(PictureCritic):
     Sizes are halved by means of four pixels. It is meant for a payoff of pairs with R1 and R2
     (``payoff="relativistic"``), which holds it back where normalisation would.
 
-    Parameters
-    ----------
-    shape, channels, condition, planes, outputs, packing, hidden, precision, stream
-        As in :class:`~equilibria.networks.pictures.PictureCritic`.
-    blocks : int
-        Residual blocks at each size.
+    Beside the parameters of ``PictureCritic`` it has ``blocks``, residual blocks at each size.
 
-    Examples
-    --------
     >>> ResidualCritic((8, 8), channels=4, stream=Stream(0))(torch.zeros(5, 64)).shape
     torch.Size([5, 1])
     """

@@ -49,8 +49,6 @@ class Solver:
     ----------
     updates : dict of str to int
         How often each player has been moved; the clock of its schedule.
-    players : dict of str to Moved
-        Once :meth:`bind` was called.
     kept : dict of str to Gradients
         What else the next step needs, by name: a previous gradient, slow weights.
     """

@@ -48,17 +48,8 @@ class Gaussian(Quadratic):
     The likelihood has no maximum without one: a column that is constant, or a function of the
     others, would send its variance to zero and every gradient to infinity.
 
-    Parameters
-    ----------
-    size : int
-        Number of columns.
-    variance : float or sequence of float
-        σ², for all columns or for each; where it starts, where it is learned.
-    learned : bool
-        Whether σ² is trained.
+    ``variance`` is σ², for all columns or for each; where it starts, where it is learned.
 
-    Examples
-    --------
     >>> Gaussian(1, variance=4.0).mean(torch.tensor([[3.0]]))
     tensor([[3.]])
     >>> layer = Gaussian(2, variance=0.5, learned=True)
@@ -135,15 +126,8 @@ class Rectified(Quadratic):
     distribution"; Su et al. 2017, "Unsupervised learning with truncated Gaussian graphical
     models"); the noisy rectifier max(0, N(f, σ(f))) of Nair & Hinton (2010) has none.
 
-    Parameters
-    ----------
-    size : int
-        Number of columns.
-    variance : float or sequence of float
-        σ² of the Gaussian before it is cut, for all columns or for each.
+    ``variance`` is σ² of the Gaussian before it is cut, for all columns or for each.
 
-    Examples
-    --------
     >>> Rectified(3).mean(torch.tensor([[-1000.0, 0.0, 1000.0]]))
     tensor([[1.0000e-03, 7.9788e-01, 1.0000e+03]])
     """

@@ -96,13 +96,8 @@ class Spin(Binary):
 class Categorical(Units):
     """Groups of one-hot columns: in each exactly one is 1, with probabilities softmax(f).
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Number of categories of each variable; the layer has ``sum(sizes)`` columns.
+    ``sizes`` are the numbers of categories; the layer has ``sum(sizes)`` columns.
 
-    Examples
-    --------
     >>> layer = Categorical([3, 2])
     >>> layer.size, layer.variables, layer.states
     (5, 2, 6)
