@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,11 @@ class MADE(Model):
     >>> model.log_prob(states).exp().sum().round(decimals=5)  # of all eight states
     tensor(1., grad_fn=<RoundBackward1>)
     """
+
+    order: Tensor
+    owner: Tensor
+    units: Any
+    layers: Any
 
     def __init__(self, units: Mapping[str, Units], hidden: Sequence[int], stream: Stream):
         super().__init__()
@@ -104,6 +110,8 @@ class MADE(Model):
 
 class _Masked(nn.Linear):
     """A linear layer some of whose weights are always zero; He's initial weights by its fan-in."""
+
+    mask: Tensor
 
     def __init__(self, mask: Tensor, stream: Stream):
         nn.Module.__init__(self)
