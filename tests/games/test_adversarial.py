@@ -228,9 +228,6 @@ def test_penalties_fade_geometrically_and_go_on_from_a_saved_state() -> None:
             game = build("relativistic", penalties={"r1": 2.0, "r2": 0.5}, fade=(0.01, 4))
             game.load_state_dict(state)
     assert build("relativistic", penalties={"r1": 1.0}).faded() is None
-    for fade in ((0.0, 4), (0.5, 0)):
-        with pytest.raises(ValueError, match="fade="):
-            build(penalties={"r1": 1.0}, fade=fade)
 
 
 def test_pictures_have_slopes_too_and_the_batch_is_left_alone() -> None:
@@ -464,13 +461,10 @@ def test_running_averages_move_once_a_round() -> None:
         assert game.critic.norm.num_batches_tracked == 6
 
 
-def test_numbers_out_of_range_are_refused() -> None:
-    for options, sentence in (
-        ({"penalties": {"r3": 1.0}}, "penalties='r3'"),
-        ({"penalties": {"r1": float("nan")}}, r"penalties\['r1'\]=nan"),
-        ({"packing": 0}, "packing=0"),
-        ({"instance_noise": -0.1}, "instance_noise=-0.1"),
-        ({"classes": 1}, "classes=1"),
+def test_unknown_penalties_are_refused() -> None:
+    for penalties, sentence in (
+        ({"r3": 1.0}, "penalties='r3'"),
+        ({"r1": float("nan")}, r"penalties\['r1'\]=nan"),
     ):
         with pytest.raises(ValueError, match=sentence):
-            build(**options)
+            build(penalties=penalties)

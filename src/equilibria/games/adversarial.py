@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from equilibria.check import number, optional, whole
 from equilibria.data.batches import Batch
 from equilibria.games.game import Game
 from equilibria.games.payoffs import Payoff, find_payoff
@@ -51,14 +50,13 @@ class AdversarialGame(Game):
     Parameters
     ----------
     generator : Generator
-        Called ``generator(z, condition)``.
     critic : nn.Module
         Called ``critic(x, condition)``; gives one logit a row, ``(n,)`` or ``(n, 1)``, or with
         ``classes`` the classes' logits ``(n, classes)``.
     payoff : str or Payoff
         A row of ``PAYOFFS``.
     penalties : mapping of str to float
-        Rows of ``PENALTIES`` and their weights γ, paid by the critic in every update.
+        Rows of ``PENALTIES`` and their weights γ.
     fade : (float, int)
         Annealing of the penalties, a fraction f > 0 and a number of rounds T: in round t the
         weights are γ_t = γ·f^min(t / T, 1). A large weight lets samples find their way between
@@ -83,8 +81,7 @@ class AdversarialGame(Game):
     References
     ----------
     Goodfellow et al. 2014, "Generative adversarial nets"; Salimans et al. 2016, "Improved
-    techniques for training GANs", section 5; Sønderby et al. 2017 and Arjovsky & Bottou 2017
-    (instance noise).
+    techniques for training GANs", section 5; Arjovsky & Bottou 2017 (instance noise).
 
     Examples
     --------
@@ -116,13 +113,10 @@ class AdversarialGame(Game):
         super().__init__()
         self.payoff = find_payoff(payoff)
         self.penalties = find_penalties(penalties or {})
-        self.fade = number(0, above=True)("fade", fade[0]), whole(1)("fade", fade[1])
+        self.fade, self.packing, self.classes = fade, packing, classes
         if self.penalties and fade[0] != 1:  # rounds played; a buffer, so that a resume knows them
             self.register_buffer("played", torch.zeros((), dtype=torch.int64))
-        self.packing = whole(1)("packing", packing)
-        self.instance_noise = number(0)("instance_noise", instance_noise)
-        self.classes = optional(whole(2))("classes", classes)
-        self.generator = generator
+        self.instance_noise, self.generator = instance_noise, generator
         self.critic = critic if packing == 1 else Packed(critic, packing)
         self._sloped = {penalty.at for penalty, _ in self.penalties.values()}
         # penalties that are one function at several places are worked out together
@@ -138,10 +132,8 @@ class AdversarialGame(Game):
         """The batch as it is, as many rows of fresh noise, instance noise and places of slopes."""
         real, label = batch.values, batch.label if self.classes else None
         if batch.mask is not None or len(real) % self.packing:
-            raise ValueError(
-                "batch: an adversarial game needs complete rows, as many as its packs of "
-                f"{self.packing} divide, and {len(real)} came"
-            )
+            wanted = f"complete rows, as many as its packs of {self.packing} divide"
+            raise ValueError(f"batch: an adversarial game needs {wanted}, and {len(real)} came")
         blur = mix = None
         if self.instance_noise:
             near, scale = stream.child("instance noise"), self.instance_noise
@@ -170,10 +162,7 @@ class AdversarialGame(Game):
             return cost
 
     def closed_form(self, player: str, drawn: AdversarialDraw) -> list[Tensor] | None:
-        """The critic's gradient where it is a plain rectifier network.
-
-        It takes two thirds of the work of differentiating its slopes.
-        """
+        """The critic's gradient where it is a plain rectifier network: two thirds of the work."""
         network = self.critic.critic if isinstance(self.critic, Packed) else self.critic
         fourier = network if isinstance(network, Fourier) else None
         network = fourier.network if fourier else network
@@ -210,8 +199,8 @@ class AdversarialGame(Game):
     def measure(self, drawn: AdversarialDraw) -> dict[str, Tensor]:
         """Both costs, mean logits, the critic's accuracy, and each penalty before its weight.
 
-        With classes also ``class_error``, the fraction of the labelled rows that are given another
-        class (0 where none is labelled), and ``labelled``, the fraction of the rows that are.
+        With classes also ``class_error`` among the rows that have a label, and the ``labelled``
+        share of the rows.
         """
         for player in self.players:
             if player not in self._seen:
@@ -243,8 +232,6 @@ class AdversarialGame(Game):
         share, rounds = self.fade
         return share ** (self.played / rounds).clamp(max=1.0)
 
-    # ---------------------------------------------------------------- what the critic pays
-
     def _charge(
         self, outputs: Mapping[str, Tensor], slopes: Mapping[str, Tensor], drawn: AdversarialDraw
     ) -> Tensor:
@@ -270,8 +257,6 @@ class AdversarialGame(Game):
             saw |= {"outputs": outputs["real"].detach(), "label": label}
         self._seen["critic"] = saw | {"cost": cost.detach()}
         return cost
-
-    # ---------------------------------------------------------------- what it sees and says
 
     def _points(self, drawn: AdversarialDraw) -> dict[str, Tensor]:
         """Where the critic is asked in its own turn."""
@@ -311,10 +296,7 @@ class AdversarialGame(Game):
         return outputs, slopes
 
     def _passes(self, names: Iterable[str]) -> list[list[str]]:
-        """Places that may go through the critic together: those whose slope is wanted, the others.
-
-        A critic that looks across rows has a pass for each.
-        """
+        """Places that may go through the critic together; those whose slope is wanted come first."""
         if not self._row_wise:
             return [[name] for name in names]
         sloped = [name for name in names if name in self._sloped]
@@ -325,10 +307,8 @@ class AdversarialGame(Game):
         shape = len(x) // self.packing, self.classes or 1
         answer: Tensor = self.critic(x, condition)
         if answer.numel() != shape[0] * shape[1] or len(answer) != shape[0]:
-            raise ValueError(
-                f"critic: its answer to {len(x)} rows has shape {tuple(answer.shape)}; "
-                f"expected {shape}"
-            )
+            found = f"its answer to {len(x)} rows has shape {tuple(answer.shape)}"
+            raise ValueError(f"critic: {found}; expected {shape}")
         return answer.reshape(shape)
 
     def _one_logit(self, answer: Tensor) -> Tensor:
@@ -336,10 +316,7 @@ class AdversarialGame(Game):
 
     @contextmanager
     def _averages_move(self, player: str) -> Iterator[None]:
-        """Running averages of batch norm move in their own player's first turn of a round alone.
-
-        They never move for a report.
-        """
+        """Running averages move in their own player's first turn of a round, never for a report."""
         first = torch.is_grad_enabled() and player not in self._seen
         others = [self._norms[other] for other in self.players if other != player or not first]
         still = [norm for norms in others for norm in norms if norm.track_running_stats]

@@ -2,11 +2,10 @@
 
 With D(x) = sigmoid(logit(x)), the critic of the first three games pays the cross-entropy
 
-    J_D = −E_data log D(x) − E_g log(1 − D(x)) = −E_data logsigmoid(logit) − E_g logsigmoid(−logit),
+    J_D = −E_data log D(x) − E_g log(1 − D(x)),
 
 which is least at D* = p_data / (p_data + p_g), where the logit is log p_data / p_g. They differ in
-what the generator pays, and so in the divergence that it goes down once the critic is there. The
-others have critics of their own.
+what the generator pays, and so in the divergence that it goes down once the critic is there.
 
 "What G goes down": with the critic held at its best answer t*(p/q), a generator that
 pays c(t) on its samples has the gradient of the f-divergence Σ p f(q/p) whose f′(u) = c(t*(1/u)), p
@@ -155,9 +154,7 @@ PAYOFFS: dict[str, Payoff] = {
     "minimax": Payoff(minimax, the_logit, the_logit, generator_pays_on_real=True),
     "non-saturating": Payoff(non_saturating, the_logit, the_logit),
     "maximum-likelihood": Payoff(maximum_likelihood, the_logit, the_logit),
-    "relativistic": Payoff(
-        relativistic, the_logit, the_logit, constant=True, generator_pays_on_real=True
-    ),
+    "relativistic": Payoff(relativistic, the_logit, the_logit, True, generator_pays_on_real=True),
     "least-squares": Payoff(least_squares, lambda t: torch.logit(t, eps=_EDGE), torch.sigmoid),
     "hinge": Payoff(hinge, None, torch.sign),
     "wasserstein": Payoff(wasserstein, None, None),

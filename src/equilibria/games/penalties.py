@@ -2,8 +2,7 @@
 
 A row says where the slope is taken and what a slope costs; the adversarial game multiplies it by a
 weight γ and adds it to the critic's cost, every step. (Paid every eighth step only, R1 and R2 fail
-outright on a thousand modes.) The generator pays none of it. The slope is that in x alone: a
-condition is held fixed.
+outright on a thousand modes.) The slope is that in x alone: a condition is held fixed.
 """
 
 from __future__ import annotations
