@@ -1,8 +1,7 @@
 """The deep belief network: directed layers, a restricted Boltzmann machine on top (section 20.3).
 
-It is a stack of restricted Boltzmann machines, each trained on what the one below makes of the data
-(Hinton, Osindero & Teh 2006). Of all but the topmost one only the two conditionals are used:
-downwards to generate, upwards to recognise. Only the topmost one has a Z.
+It is a stack of restricted Boltzmann machines. Of all but the topmost one only the two conditionals
+are used: downwards to generate, upwards to recognise. Only the topmost one has a Z.
 """
 
 from __future__ import annotations
@@ -80,8 +79,6 @@ class BeliefNetwork(nn.Module):
             self.machine(i).initialise(stream.child(i), std)
         return self
 
-    # ---------------------------------------------------------------- the parts
-
     @property
     def top(self) -> BoltzmannMachine:
         """The undirected machine of the two topmost layers."""
@@ -119,8 +116,6 @@ class BeliefNetwork(nn.Module):
         """The Units of one layer."""
         return self.machine(max(self.layers.index(name) - 1, 0)).units(name)
 
-    # ---------------------------------------------------------------- the two directions
-
     def down_field(self, i: int, above: Tensor) -> Tensor:
         """The total input of layer i from layer i + 1 when it is generated, (rows, size)."""
         below, upper = self.layers[i : i + 2]
@@ -145,10 +140,7 @@ class BeliefNetwork(nn.Module):
         return v
 
     def down(self, values: Tensor, depth: int, stream: Stream, mean: bool = False) -> Tensor:
-        """The data given layer ``depth``, (rows, size): a draw, layer by layer.
-
-        Of the data themselves it is the ``mean``, if asked.
-        """
+        """The data, or their ``mean``, given layer ``depth``, (rows, size): a draw by layers."""
         for i in reversed(range(depth)):
             units, field = self.units(self.layers[i]), self.down_field(i, values)
             last = mean and i == 0
@@ -186,8 +178,6 @@ class BeliefNetwork(nn.Module):
         if self.exact:
             return top.units(below).mean(field) if mean else values
         return self.down(values, len(self.machines) - 1, stream.child("down"), mean)
-
-    # ---------------------------------------------------------------- the bound
 
     @torch.no_grad()
     def log_weights(

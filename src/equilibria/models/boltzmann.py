@@ -85,8 +85,6 @@ class BoltzmannMachine(nn.Module):
         self._units, self._bias = dict(layers), dict(self.bias.items())
         self._weight = dict(self.weight.items())
 
-    # ---------------------------------------------------------------- construction
-
     @classmethod
     def stack(cls, *units: Units) -> BoltzmannMachine:
         """A path of layers named ``visible``, ``hidden1``, ``hidden2``, …"""
@@ -135,8 +133,6 @@ class BoltzmannMachine(nn.Module):
         for key, weight in self.weight.items():
             weight.copy_(stream.child(key).normal(weight.shape, weight.dtype).mul_(std))
         return self
-
-    # ---------------------------------------------------------------- the distribution
 
     @property
     def dtype(self) -> torch.dtype:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class DCGANGenerator(PictureGenerator):
             nn.utils.skip_init(nn.ConvTranspose2d, a + beside, b, **_HALF)
             for a, b in pairwise(widths)
         )
-        return _small if normalisation else _he
+        return _he(bool(normalisation))
 
     def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
         h = self.first(z).unflatten(1, (self.widths[-1], *self.base))
@@ -72,7 +73,7 @@ class DCGANCritic(PictureCritic):
         )
         norms = [None] + [normalisation] * (len(self.widths) - 1)
         self.norms = nn.ModuleList(map(_norm, norms, self.widths))
-        return self.widths[-1] * math.prod(self.base), _small if normalisation else _he
+        return self.widths[-1] * math.prod(self.base), _he(bool(normalisation))
 
     def maps(self, planes: Tensor) -> Tensor:
         for norm, step in zip(self.norms, self.steps, strict=True):
@@ -85,13 +86,13 @@ def _norm(name: str | None, width: int) -> nn.Module:
     return nn.BatchNorm2d(width) if batch else nn.Identity()
 
 
-def _small(layer: nn.Module) -> float:
-    return 0.02  # normalisation makes up for the size
-
-
-def _he(layer: nn.Module) -> float:
+def _he(normalised: bool) -> Deviation:
     """√(2 / terms of a sum): with stride 2 a quarter of a transposed kernel falls on a pixel."""
-    if isinstance(layer, nn.ConvTranspose2d):
-        return math.sqrt(2 / (4 * layer.in_channels))
-    assert isinstance(layer, nn.Conv2d | nn.Linear)
-    return math.sqrt(2 / layer.weight[0].numel())
+
+    def deviation(layer: Any) -> float:
+        terms = layer.weight[0].numel()
+        if isinstance(layer, nn.ConvTranspose2d):
+            terms = 4 * layer.in_channels
+        return 0.02 if normalised else math.sqrt(2 / terms)  # normalisation makes up for the size
+
+    return deviation

@@ -21,8 +21,7 @@ def batch_norms(network: nn.Module) -> list[BatchNorm]:
 def reestimate(network: nn.Module, inputs: Iterable[tuple[Tensor | None, ...]]) -> None:
     """Replace running statistics by plain means over batches, each the arguments of a call.
 
-    Running statistics trail the weights that training passed through, and averaged weights have
-    never been run at all. Nothing is drawn, so the result is the same after a resume.
+    They trail the weights that training passed through; averaged weights have never been run.
 
     >>> network = nn.BatchNorm1d(1)
     >>> reestimate(network, [(torch.tensor([[1.0], [3.0]]),), (torch.tensor([[5.0], [7.0]]),)])

@@ -117,9 +117,8 @@ class PictureNetwork(nn.Module):
 class PictureCritic(PictureNetwork):
     """A critic of pictures: maps, perhaps a hidden layer that sees all of the last ones, logits.
 
-    Without the hidden layer a logit is a sum over what the last maps see. Where a DCGAN's sides are
-    halved to 4 each sees half of the picture or more; of 28 pixels, which halve to 7, each sees 10:
-    a stroke can be judged so, a digit not.
+    Without the hidden layer a logit is a sum over what the last maps see: of 28 pixels, which halve
+    to 7, each sees 10. A stroke can be judged so, a digit not.
 
     Parameters
     ----------
@@ -128,15 +127,13 @@ class PictureCritic(PictureNetwork):
     channels : int
         Of the finest feature maps; twice as many after each halving, at most eight times.
     condition, planes : int
-        Plain numbers in the condition, and pictures, which stand before them. All of it stands
-        beside the picture as more channels.
+        Plain numbers in the condition, and pictures before them: more channels of the picture.
     outputs : int
         Logits of a row: 1, or one for each class.
     packing : int
         Pictures that it sees side by side, each with its condition.
     hidden : int, optional
-        Units of the hidden layer, 0 for none; by default 256 where the last maps have a side above
-        4, else 0 as in the DCGAN paper.
+        Units of the hidden layer; by default 256 where the last maps have a side above 4, else 0.
     precision : {"float32", "bfloat16"}
         Type of the convolutions; rows in and logits out keep their own.
     """

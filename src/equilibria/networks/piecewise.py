@@ -1,9 +1,8 @@
 """Gradient of a cost of a rectifier network's answers and of their slopes in x, in closed form.
 
-Between its kinks such a network is linear in x, so what automatic differentiation works out for the
-derivative of a slope is for the most part what it already had. With h_l the layers' values, S_l the
-derivative of each answer in layer l's sums, δ and u the cost's derivatives in the answers and in
-the slopes, and t the change of the layers' values along u (t_0 = u, t_l = gate_l · W_l t_(l−1)),
+Between its kinks such a network is linear in x. With h_l the layers' values, S_l the derivative of
+each answer in layer l's sums, δ and u the cost's derivatives in the answers and in the slopes, and
+t the change of the layers' values along u (t_0 = u, t_l = gate_l · W_l t_(l−1)),
 
     ∂cost/∂W_l = S_lᵀ (δ·h_(l−1) + t_(l−1)),   ∂cost/∂b_l = S_lᵀ δ:
 

@@ -16,25 +16,15 @@ __all__ = ["Units"]
 class Units(nn.Module, abc.ABC):
     """The variables of one layer.
 
-    Parameters
-    ----------
-    size : int
-        Number of columns of the layer's values.
-
-    Attributes
-    ----------
-    variables : int
-        Number of independent variables; a categorical variable has several columns.
-    bounded : bool
-        Whether the signal is bounded. Between two unbounded layers Z may not exist.
-    states : int or None
-        Number of joint states of the layer, ``None`` for a continuous one.
-    lowest : float
-        The smallest value of a bounded unit; the largest is 1.
+    ``size`` is the number of columns of the layer's values, ``variables`` that of independent
+    variables (a categorical one has several columns) and ``states`` that of joint states, None for
+    a continuous layer.
     """
 
     bounded: bool = True
+    """Whether the signal is bounded. Between two unbounded layers Z may not exist."""
     lowest: float = 0.0
+    """The smallest value of a bounded unit; the largest is 1."""
 
     def __init__(self, size: int):
         super().__init__()
@@ -103,10 +93,7 @@ class Units(nn.Module, abc.ABC):
     def check(self, x: Tensor, name: str) -> None:
         """Refuse, naming ``name``, what the layer cannot take; means count as values."""
         if not bool(torch.isfinite(x).all()):
-            raise ValueError(
-                f"{name}: expected finite numbers, found NaN or infinity; mark missing cells by a "
-                "mask or take the rows out"
-            )
+            raise ValueError(f"{name}: expected finite numbers, found NaN or infinity")
 
     def extra_repr(self) -> str:
         return f"{self.size}"
