@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from equilibria.models.boltzmann import BoltzmannMachine
@@ -63,11 +65,15 @@ def _change(
     machine: BoltzmannMachine, old: type[Units], new: type[Units], scale: float, shift: float
 ) -> tuple[BoltzmannMachine, float]:
     """Write the ``old`` units' values as scale · (value of ``new`` units) − shift."""
-    config = machine.config()
     changed = [name for name in machine.layers if type(machine.units(name)) is old]
-    for name in changed:
-        config["layers"][name] = {**config["layers"][name], "units": new.__name__}
-    result = BoltzmannMachine.from_config(config).to(dtype=machine.dtype, device=machine.device)
+    layers = {
+        name: new(machine.units(name).size)
+        if name in changed
+        else copy.deepcopy(machine.units(name))
+        for name in machine.layers
+    }
+    result = BoltzmannMachine(layers, machine.edges)
+    result = result.to(dtype=machine.dtype, device=machine.device)
     alpha = {name: scale if name in changed else 1.0 for name in machine.layers}
     gamma = {name: shift if name in changed else 0.0 for name in machine.layers}
     with torch.no_grad():

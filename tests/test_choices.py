@@ -1,45 +1,50 @@
-"""A choice that a docstring or a page names is one of its table, and each of the table is named."""
+"""The choices that an estimator's parameters offer are the rows of the tables below."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Any
 
 import pytest
 
-from equilibria.games.penalties import PLACES, Penalty
-from equilibria.models.generator import PRIORS, Generator
-from equilibria.networks.mlp import ACTIVATIONS, MLP, OUTPUTS
-from equilibria.networks.pictures import PictureCritic, PictureGenerator
+from equilibria import DBM, DBN, GAN, LAPGAN, RBM
+from equilibria.estimators.fine_tuned import FineTunedClassifier
+from equilibria.estimators.params import parameters
+from equilibria.games.contrastive import NEGATIVE
+from equilibria.games.payoffs import PAYOFFS
+from equilibria.games.penalties import PENALTIES
+from equilibria.models.generator import PRIORS
 from equilibria.networks.precision import PRECISIONS
-from equilibria.solvers import Optimiser
+from equilibria.recipes import contrastive
+from equilibria.solvers import SOLVERS
 from equilibria.solvers.optimiser import SCHEDULES
 
 
-def named(owner: Any, parameter: str) -> set[str | None]:
-    """The choices in the braces behind a parameter's name."""
-    found = re.search(
-        rf"^ *{parameter} : (?:.*or )?{{(.*?)}}", owner.__doc__, re.MULTILINE | re.DOTALL
-    )
-    assert found, f"{owner.__name__} names no choices of {parameter}"
-    words = re.split(r",[\s\\]*", found[1])
-    return {None if word == "None" else word.strip('"') for word in words}
-
-
 @pytest.mark.parametrize(
-    ("owner", "parameter", "table"),
+    ("estimators", "parameter", "table"),
     [
-        (Optimiser, "schedule", SCHEDULES),
-        (MLP, "activation", ACTIVATIONS),
-        (MLP, "output", OUTPUTS),
-        (MLP, "precision", PRECISIONS),
-        (PictureGenerator, "output", OUTPUTS),
-        (PictureCritic, "precision", PRECISIONS),
-        (Generator, "prior", PRIORS),
-        (Penalty, "at", PLACES),
+        ((GAN, LAPGAN), "loss", PAYOFFS),
+        ((GAN, LAPGAN), "solver", SOLVERS),
+        ((GAN, LAPGAN), "prior", PRIORS),
+        ((GAN, LAPGAN, FineTunedClassifier), "schedule", SCHEDULES),
+        ((GAN, LAPGAN, RBM, DBM, DBN, FineTunedClassifier), "precision", PRECISIONS),
     ],
-    ids=lambda value: getattr(value, "__name__", None),
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_docstring_names_its_table(owner: Any, parameter: str, table: Iterable[str]) -> None:
-    assert named(owner, parameter) == set(table)
+def test_an_option_is_a_row_of_its_table(
+    estimators: tuple[type, ...], parameter: str, table: Iterable[str]
+) -> None:
+    for estimator in estimators:
+        (field,) = (field for field in parameters(estimator) if field.name == parameter)
+        assert field.metadata["check"].options == tuple(table), estimator.__name__
+
+
+def test_the_penalties_are_named_where_they_are_chosen() -> None:
+    (field,) = (field for field in parameters(GAN) if field.name == "penalties")
+    for name in PENALTIES:
+        assert name in f"{field.metadata['doc']} {field.metadata['check'].expected}"
+
+
+def test_every_method_is_a_negative_phase_of_the_game() -> None:
+    (field,) = (field for field in parameters(RBM) if field.name == "method")
+    assert field.metadata["check"].options == tuple(contrastive.NEGATIVE)
+    assert set(contrastive.NEGATIVE.values()) == set(NEGATIVE)

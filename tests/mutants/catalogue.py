@@ -73,15 +73,15 @@ MUTANTS = (
     Mutant(
         "β is forgotten on the bias",
         "models.boltzmann:BoltzmannMachine.bias_at",
-        "if beta == 1.0",
-        "if beta > 0.0",
+        "beta == 1.0",
+        "beta > 0.0",
         "gibbs_kernel(rbm, 0.5, None)",
     ),
     Mutant(
         "β is forgotten on the couplings",
         "models.boltzmann:BoltzmannMachine._gather",
-        "torch.addmm(field, signal, weight, alpha=beta)",
-        "torch.addmm(field, signal, weight, alpha=1.0)",
+        "alpha=beta",
+        "alpha=1.0",
         "gibbs_kernel(rbm, 0.5, None)",
     ),
     Mutant(
@@ -444,8 +444,8 @@ MUTANTS = (
     Mutant(
         "the critic moves once too often",
         "solvers.gradient_play:Alternating.step",
-        "range(self.k)",
-        "range(self.k + 1)",
+        "[first] * self.k",
+        "[first] * (self.k + 1)",
         "turns_of_a_round()",
     ),
     Mutant(

@@ -46,10 +46,7 @@ def test_a_pair_of_bandwidths_spreads_the_lengths_evenly_in_their_logarithm() ->
     assert torch.allclose(found / found.norm(dim=0), plain / plain.norm(dim=0))
 
 
-@pytest.mark.parametrize(
-    "options", [{"features": 0}, {"bandwidth": 0.0}, {"bandwidth": (2.0, 1.0)}]
-)
-def test_impossible_numbers_are_refused(options) -> None:
-    (name,) = options
-    with pytest.raises(ValueError, match=f"{name}="):
-        Fourier(torch.nn.Identity(), **{"size": 2, "stream": Stream(0), **options})
+def test_impossible_bandwidths_are_refused() -> None:
+    for bandwidth in (0.0, (2.0, 1.0)):
+        with pytest.raises(ValueError, match="bandwidth="):
+            Fourier(torch.nn.Identity(), 2, bandwidth=bandwidth, stream=Stream(0))

@@ -70,15 +70,12 @@ def test_every_row_of_the_tables_trains(activation: str, output: str | None) -> 
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
+def test_bad_arguments_are_named() -> None:
+    for arguments, name in [
         ({"sizes": (3,)}, "sizes"),
         ({"activation": "gelu"}, "activation"),
         ({"output": "relu"}, "output"),
         ({"precision": "half"}, "precision"),
-    ],
-)
-def test_bad_arguments_are_named(arguments: dict[str, object], name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name}="):
-        MLP(**{"sizes": (3, 2), "stream": Stream(0), **arguments})
+    ]:
+        with pytest.raises(ValueError, match=f"{name}="):
+            MLP(**{"sizes": (3, 2), "stream": Stream(0), **arguments})

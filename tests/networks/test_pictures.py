@@ -10,7 +10,7 @@ from torch import nn
 
 from equilibria.networks import DCGANCritic, DCGANGenerator, ResidualCritic, ResidualGenerator
 from equilibria.networks.normalisation import batch_norms, reestimate
-from equilibria.networks.pictures import Condition, halvings, to_planes, to_rows
+from equilibria.networks.pictures import halvings, to_planes, to_rows
 from equilibria.random import Stream
 
 GENERATORS, CRITICS = (DCGANGenerator, ResidualGenerator), (DCGANCritic, ResidualCritic)
@@ -39,31 +39,21 @@ def test_sides_are_halved_as_often_as_they_can_be() -> None:
 
 
 def test_a_condition_is_read_pictures_first_and_pack_by_pack() -> None:
-    given = Condition((2, 2), columns=2, planes=1, packing=2)
-    rows = torch.tensor([[1.0, 2, 3, 4, 10, 20], [5, 6, 7, 8, 30, 40]])
-    packed = rows.view(1, 12)
-    assert given.size == 6
-    assert torch.equal(
-        given.pictures(packed), torch.tensor([[[[1.0, 2], [3, 4]], [[5, 6], [7, 8]]]])
-    )
-    assert torch.equal(given.numbers(packed), torch.tensor([[10.0, 20, 30, 40]]))
-    beside = given.beside(torch.zeros(1, 2, 2, 2), packed)
-    assert beside.shape[1] == 2 + given.channels
-    assert torch.equal(
-        beside[0, 4:].flatten(1), torch.tensor([10.0, 20, 30, 40])[:, None].expand(4, 4)
-    )
+    critic = DCGANCritic((6, 6), 2, condition=2, planes=1, packing=2, stream=Stream(0))
+    pictures, numbers = Stream(1).normal((2, 36)), torch.tensor([[10.0, 20], [30, 40]])
+    packed = torch.cat([pictures, numbers], 1).view(1, 76)
+    found = critic.given(packed, packed)
+    assert torch.equal(found[0], pictures.view(1, 2, 6, 6))
+    assert torch.equal(found[1], numbers.view(1, 4))
+    seen = []
+    critic.maps = lambda planes: seen.append(planes) or planes.new_zeros(1, 18)
+    critic.features(torch.zeros(1, 72), packed)
+    assert torch.equal(seen[0][:, 2:4], found[0])
+    assert torch.equal(seen[0][0, 4:].flatten(1), numbers.view(4, 1).expand(4, 36))
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape"),
-    [
-        (0, (12, 8, 3)),
-        (0, (20, 28)),
-        (0, (32, 32, 3)),
-        (1, (8, 8)),
-        (1, (14, 14)),
-        (1, (32, 32, 3)),
-    ],
+    ("kind", "shape"), [(0, (20, 28)), (0, (32, 32, 3)), (1, (8, 8)), (1, (14, 14))]
 )
 def test_every_resolution_trains(kind: int, shape: tuple[int, ...]) -> None:
     """Shapes, the range of a picture, and a gradient in every parameter of both players."""
@@ -128,16 +118,16 @@ def test_the_squared_slope_has_a_gradient(kind: int) -> None:
     assert math.isclose((above - below) / 2e-6, gradient[place].item(), rel_tol=1e-4)
 
 
-@pytest.mark.parametrize("network", [*GENERATORS, *CRITICS], ids=lambda n: n.__name__)
-def test_weights_come_from_the_stream_alone(network: type) -> None:
-    arguments = ((8, 8), 5, 4) if network in GENERATORS else ((8, 8), 4)
-    before = torch.get_rng_state()
-    one, same, other = (network(*arguments, stream=Stream(seed)) for seed in (5, 5, 6))
-    assert torch.equal(torch.get_rng_state(), before)
-    states = [torch.cat([p.flatten() for p in n.parameters()]) for n in (one, same, other)]
-    assert torch.equal(states[0], states[1])
-    assert not torch.equal(states[0], states[2])
-    assert torch.isfinite(states[0]).all()
+def test_weights_come_from_the_stream_alone() -> None:
+    for network in [*GENERATORS, *CRITICS]:
+        arguments = ((8, 8), 5, 4) if network in GENERATORS else ((8, 8), 4)
+        before = torch.get_rng_state()
+        one, same, other = (network(*arguments, stream=Stream(seed)) for seed in (5, 5, 6))
+        assert torch.equal(torch.get_rng_state(), before)
+        states = [torch.cat([p.flatten() for p in n.parameters()]) for n in (one, same, other)]
+        assert torch.equal(states[0], states[1])
+        assert not torch.equal(states[0], states[2])
+        assert torch.isfinite(states[0]).all()
 
 
 def test_dcgans_weights_have_the_papers_law() -> None:
@@ -151,14 +141,14 @@ def test_dcgans_weights_have_the_papers_law() -> None:
     assert not batch_norms(DCGANGenerator((16, 16), 20, 32, normalisation=None, stream=Stream(0)))
 
 
-@pytest.mark.parametrize("blocks", [1, 4])
-def test_a_residual_network_begins_with_the_identity_in_its_blocks(blocks: int) -> None:
+def test_a_residual_network_begins_with_the_identity_in_its_blocks() -> None:
     """So the output of a deep one has the size that the shallow one's has."""
-    network = ResidualGenerator((16, 16), 20, 16, blocks=blocks, output=None, stream=Stream(0))
-    h = Stream(1).normal((2, 16, 4, 4))
-    block = network.blocks[-1][0]
-    assert torch.equal(block(h), h)
-    assert 0.1 < network(Stream(2).normal((200, 20))).std().item() < 3
+    for blocks in [1, 4]:
+        network = ResidualGenerator((16, 16), 20, 16, blocks=blocks, output=None, stream=Stream(0))
+        h = Stream(1).normal((2, 16, 4, 4))
+        block = network.blocks[-1][0]
+        assert torch.equal(block(h), h)
+        assert 0.1 < network(Stream(2).normal((200, 20))).std().item() < 3
 
 
 @pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
@@ -173,30 +163,29 @@ def test_bfloat16_is_near_and_its_ends_are_float32(kind: int) -> None:
         assert 0 < (found - exact).norm() / exact.norm() < 0.05
 
 
-@pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])
-def test_a_pack_is_seen_side_by_side(kind: int) -> None:
+def test_a_pack_is_seen_side_by_side() -> None:
     """A critic of packs of two knows their order, and needs each one's condition."""
-    critic = trained_a_little(CRITICS[kind]((8, 8), 4, condition=1, packing=2, stream=Stream(0)))
-    x, condition = Stream(1).normal((4, 128)), Stream(2).normal((4, 2))
-    answer = critic(x, condition)
-    assert answer.shape == (4, 1)
-    assert not torch.allclose(critic(x.roll(64, 1), condition.roll(1, 1)), answer)
+    for kind in range(2):
+        critic = trained_a_little(
+            CRITICS[kind]((8, 8), 4, condition=1, packing=2, stream=Stream(0))
+        )
+        x, condition = Stream(1).normal((4, 128)), Stream(2).normal((4, 2))
+        answer = critic(x, condition)
+        assert answer.shape == (4, 1)
+        assert not torch.allclose(critic(x.roll(64, 1), condition.roll(1, 1)), answer)
 
 
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
+def test_bad_arguments_are_named() -> None:
+    for build, message in [
         (lambda: DCGANGenerator((7, 8), 2, stream=Stream(0)), r"shape=\(7, 8\): expected"),
         (lambda: ResidualCritic((8,), stream=Stream(0)), r"shape=\(8,\): expected"),
         (lambda: DCGANCritic((8, 8), 0, stream=Stream(0)), "channels=0: expected"),
         (lambda: DCGANCritic((28, 28), normalisation="layer", stream=Stream(0)), "normalisation="),
         (lambda: DCGANGenerator((8, 8), 2, output="relu", stream=Stream(0)), "output='relu'"),
         (lambda: ResidualGenerator((8, 8), 2, blocks=0, stream=Stream(0)), "blocks=0: expected"),
-    ],
-)
-def test_bad_arguments_are_named(build, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build()
+    ]:
+        with pytest.raises(ValueError, match=message):
+            build()
 
 
 def test_a_condition_of_another_width_is_refused() -> None:
@@ -230,17 +219,12 @@ def test_reestimated_batch_norm_is_that_of_the_weights_as_they_are() -> None:
     assert (again - truth).norm() < 0.1 * (trailing - truth).norm()
 
 
-@pytest.mark.parametrize(
-    ("kind", "shape", "units"), [(0, (28, 28), 256), (1, (14, 14), 256), (0, (32, 32), 0)]
-)
-def test_a_hidden_layer_sees_what_the_last_maps_do_not(
-    kind: int, shape: tuple[int, int], units: int
-) -> None:
-    critics = [CRITICS[kind](shape, 4, hidden=hidden, stream=Stream(0)) for hidden in (None, 0)]
-    assert [0 if critic.hidden is None else critic.hidden.out_features for critic in critics] == [
-        units,
-        0,
-    ]
+def test_a_hidden_layer_sees_what_the_last_maps_do_not() -> None:
+    for kind, shape, units in [(0, (28, 28), 256), (1, (14, 14), 256), (0, (32, 32), 0)]:
+        critics = [CRITICS[kind](shape, 4, hidden=hidden, stream=Stream(0)) for hidden in (None, 0)]
+        assert [
+            0 if critic.hidden is None else critic.hidden.out_features for critic in critics
+        ] == [units, 0]
 
 
 @pytest.mark.parametrize("kind", range(2), ids=["dcgan", "residual"])

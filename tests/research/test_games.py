@@ -26,13 +26,13 @@ def play(solver: Solver, steps: int, x: float = 0.8, y: float = -0.3) -> list[tu
     return path
 
 
-@pytest.mark.parametrize("h", [0.01, 0.3, 1.0])
-def test_simultaneous_steps_grow_the_distance_by_a_known_factor(h: float) -> None:
-    path = play(Simultaneous(Optimiser("sgd", h)), 200)
-    for before, after in pairwise(path):
-        assert math.hypot(*after) / math.hypot(*before) == pytest.approx(
-            math.sqrt(1 + h * h), abs=1e-10
-        )
+def test_simultaneous_steps_grow_the_distance_by_a_known_factor() -> None:
+    for h in [0.01, 0.3, 1.0]:
+        path = play(Simultaneous(Optimiser("sgd", h)), 200)
+        for before, after in pairwise(path):
+            assert math.hypot(*after) / math.hypot(*before) == pytest.approx(
+                math.sqrt(1 + h * h), abs=1e-10
+            )
 
 
 @pytest.mark.parametrize(("order", "sign"), [(("x", "y"), -1), (("y", "x"), 1)])

@@ -22,20 +22,22 @@ class Echo(nn.Module):
         return self.forward(x, condition).flatten(1)
 
 
-@pytest.mark.parametrize("shape", [(6, 4), (6, 2, 3, 3)])
-@pytest.mark.parametrize("group", [None, 3])
-def test_the_deviation_is_that_of_each_group(shape: tuple[int, ...], group: int | None) -> None:
-    x = Stream(3).normal(shape, torch.float64)
-    wider = MinibatchDeviation(group=group)(x)
-    assert torch.equal(wider[:, :-1], x)
-    assert wider.shape[1] == shape[1] + 1
-    size = group or 6
-    for first in range(0, 6, size):
-        expected = x[first : first + size].flatten(1).var(0, correction=0).add(1e-8).sqrt().mean()
-        found = wider[first : first + size, -1]
-        assert torch.allclose(found, expected.expand(found.shape), rtol=0, atol=1e-12)
-    assert torch.equal(MinibatchDeviation(Echo(), group)(x), wider)
-    assert torch.equal(MinibatchDeviation(Echo(), group).features(x), wider.flatten(1))
+def test_the_deviation_is_that_of_each_group() -> None:
+    for group in [None, 3]:
+        for shape in [(6, 4), (6, 2, 3, 3)]:
+            x = Stream(3).normal(shape, torch.float64)
+            wider = MinibatchDeviation(group=group)(x)
+            assert torch.equal(wider[:, :-1], x)
+            assert wider.shape[1] == shape[1] + 1
+            size = group or 6
+            for first in range(0, 6, size):
+                expected = (
+                    x[first : first + size].flatten(1).var(0, correction=0).add(1e-8).sqrt().mean()
+                )
+                found = wider[first : first + size, -1]
+                assert torch.allclose(found, expected.expand(found.shape), rtol=0, atol=1e-12)
+            assert torch.equal(MinibatchDeviation(Echo(), group)(x), wider)
+            assert torch.equal(MinibatchDeviation(Echo(), group).features(x), wider.flatten(1))
 
 
 def test_rows_that_are_all_alike_have_a_finite_slope() -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 import belief
-from equilibria.models.belief_network import BeliefNetwork
 from research.untied import UntiedNetwork
 
 
@@ -22,15 +21,3 @@ def test_recognition_begins_where_it_was_and_leaves_the_distribution_alone() -> 
     assert np.abs(belief.log_prob(network, v) - truth).max() < 1e-12
     assert not torch.allclose(network.log_weights(v, 4), before)
     assert torch.equal(tied.log_weights(v, 4), before)
-
-
-def test_a_configuration_builds_it_again() -> None:
-    network = belief.network_of("groups", untied=True)
-    twin = UntiedNetwork.from_config(network.config()).double()
-    twin.load_state_dict(network.state_dict())
-    v = belief.visible_of(network)
-    assert torch.equal(twin.log_weights(v, 3), network.log_weights(v, 3))
-    assert (
-        "recognition.visible-hidden1"
-        not in BeliefNetwork.from_config(network.config()).state_dict()
-    )

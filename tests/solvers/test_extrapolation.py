@@ -240,9 +240,7 @@ def test_what_is_averaged_over_processes() -> None:
 def test_consensus_needs_a_cost_and_refuses_a_game_without_one() -> None:
     machine = BoltzmannMachine.stack(Bernoulli(3), Bernoulli(2)).initialise(0)
     game = ContrastiveGame(machine, chains=4)
-    with pytest.raises(
-        ValueError, match="ContrastiveGame has a gradient of its own, and consensus needs a cost"
-    ):
+    with pytest.raises(ValueError, match="ContrastiveGame has no cost that consensus could"):
         Consensus(Optimiser("sgd", 0.1)).bind(game)
 
 

@@ -325,7 +325,7 @@ def test_wrong_states_are_refused() -> None:
 
 
 def test_wrong_rules_and_orders_are_refused() -> None:
-    with pytest.raises(ValueError, match="optimisers: they are for"):
+    with pytest.raises(ValueError, match="optimisers: for"):
         Simultaneous({"critic": Optimiser("sgd", 0.1)}).bind(Recorder())
     with pytest.raises(ValueError, match="k=0"):
         Alternating(Optimiser("sgd", 0.1), k=0)

@@ -18,13 +18,7 @@ from equilibria.data import Batch
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.games.game import Game
 from equilibria.models.generator import Generator
-from equilibria.networks import (
-    MLP,
-    DCGANCritic,
-    DCGANGenerator,
-    ResidualCritic,
-    ResidualGenerator,
-)
+from equilibria.networks import MLP, DCGANCritic, DCGANGenerator, ResidualCritic, ResidualGenerator
 from equilibria.random import Stream
 from equilibria.solvers import SOLVERS, Optimiser, Simultaneous
 

@@ -14,7 +14,7 @@ import torch
 from scipy import integrate, stats
 
 from equilibria.random import Stream
-from equilibria.units import UNITS, Bernoulli, Categorical, Gaussian, Rectified, Spin, Units
+from equilibria.units import Bernoulli, Categorical, Gaussian, Rectified, Spin, Units
 from exact import layer_states
 
 ALARM = 1e-6
@@ -39,54 +39,58 @@ def density(units: Units, field: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return torch.exp(units.signal(x) @ field - units.base_energy(x).sum(1))
 
 
-@pytest.mark.parametrize("name", DISCRETE)
-def test_discrete_layers_against_the_sum_over_their_states(name: str) -> None:
-    units = LAYERS[name]
-    states = torch.from_numpy(layer_states(units))
-    assert len(states) == units.states
-    for field in field_for(units):
-        weight = density(units, field, states)
-        assert units.log_partition(field[None]).shape == (1, units.variables)
-        assert float(units.log_partition(field[None]).sum()) == pytest.approx(
-            float(weight.sum().log()), abs=1e-12
-        )
-        assert torch.allclose(
-            units.mean(field[None])[0], weight @ states / weight.sum(), atol=1e-13, rtol=0
-        )
+def test_discrete_layers_against_the_sum_over_their_states() -> None:
+    for name in DISCRETE:
+        units = LAYERS[name]
+        states = torch.from_numpy(layer_states(units))
+        assert len(states) == units.states
+        for field in field_for(units):
+            weight = density(units, field, states)
+            assert units.log_partition(field[None]).shape == (1, units.variables)
+            assert float(units.log_partition(field[None]).sum()) == pytest.approx(
+                float(weight.sum().log()), abs=1e-12
+            )
+            assert torch.allclose(
+                units.mean(field[None])[0], weight @ states / weight.sum(), atol=1e-13, rtol=0
+            )
 
 
-@pytest.mark.parametrize("name", CONTINUOUS)
 @torch.no_grad()
-def test_continuous_layers_against_quadrature(name: str) -> None:
-    for column, variance in enumerate([0.25, 1.0, 4.0]):
-        one = type(LAYERS[name])(1, variance).double()
-        f = torch.tensor([[0.7 - column]], dtype=torch.float64)
+def test_continuous_layers_against_quadrature() -> None:
+    for name in CONTINUOUS:
+        for column, variance in enumerate([0.25, 1.0, 4.0]):
+            one = type(LAYERS[name])(1, variance).double()
+            f = torch.tensor([[0.7 - column]], dtype=torch.float64)
 
-        def weight(x: float, power: int = 0, one: Units = one, f: torch.Tensor = f) -> float:
-            return x**power * float(density(one, f[0], torch.tensor([[x]], dtype=torch.float64)))
+            def weight(x: float, power: int = 0, one: Units = one, f: torch.Tensor = f) -> float:
+                return x**power * float(
+                    density(one, f[0], torch.tensor([[x]], dtype=torch.float64))
+                )
 
-        low = 0.0 if name == "rectified" else -40.0
-        total, first = (
-            integrate.quad(weight, low, 40, args=(p,), points=[max(float(f), 0.1)], limit=200)[0]
-            for p in range(2)
-        )
-        assert float(one.log_partition(f)) == pytest.approx(math.log(total), abs=1e-10)
-        assert float(one.mean(f)) == pytest.approx(first / total, abs=1e-10)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_the_mean_signal_is_the_slope_of_log_partition(name: str) -> None:
-    units = LAYERS[name]
-    field = field_for(units).requires_grad_(True)
-    (slope,) = torch.autograd.grad(units.log_partition(field).sum(), field)
-    assert torch.allclose(slope, units.signal(units.mean(field)), atol=2e-13, rtol=0)
+            low = 0.0 if name == "rectified" else -40.0
+            total, first = (
+                integrate.quad(weight, low, 40, args=(p,), points=[max(float(f), 0.1)], limit=200)[
+                    0
+                ]
+                for p in range(2)
+            )
+            assert float(one.log_partition(f)) == pytest.approx(math.log(total), abs=1e-10)
+            assert float(one.mean(f)) == pytest.approx(first / total, abs=1e-10)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_field_of_inverts_mean(name: str) -> None:
-    units = LAYERS[name]
-    mean = units.mean(field_for(units))
-    assert torch.allclose(units.mean(units.field_of(mean)), mean, atol=1e-13, rtol=0)
+def test_the_mean_signal_is_the_slope_of_log_partition() -> None:
+    for name in LAYERS:
+        units = LAYERS[name]
+        field = field_for(units).requires_grad_(True)
+        (slope,) = torch.autograd.grad(units.log_partition(field).sum(), field)
+        assert torch.allclose(slope, units.signal(units.mean(field)), atol=2e-13, rtol=0)
+
+
+def test_field_of_inverts_mean() -> None:
+    for name in LAYERS:
+        units = LAYERS[name]
+        mean = units.mean(field_for(units))
+        assert torch.allclose(units.mean(units.field_of(mean)), mean, atol=1e-13, rtol=0)
 
 
 @pytest.mark.parametrize("name", DISCRETE)
@@ -118,19 +122,24 @@ def test_draws_of_a_gaussian_layer_follow_the_law(dtype: torch.dtype) -> None:
     assert np.abs(correlation).max() < stats.norm.isf(ALARM / 2) / math.sqrt(len(draw))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_certain_cells_are_certain(dtype: torch.dtype) -> None:
-    field = torch.tensor([[-math.inf, math.inf, -200.0, 200.0]], dtype=dtype).expand(100_000, -1)
-    draw = Bernoulli(4).sample(field, Stream(0))
-    assert torch.equal(draw, torch.tensor([[0.0, 1.0, 0.0, 1.0]], dtype=dtype).expand(100_000, -1))
-    draw = (
-        Categorical([2, 4])
-        .to(dtype)
-        .sample(
-            torch.tensor([[-200.0, 200.0, -200.0, 200.0, -200.0, -200.0]], dtype=dtype), Stream(0)
+def test_certain_cells_are_certain() -> None:
+    for dtype in [torch.float32, torch.float64]:
+        field = torch.tensor([[-math.inf, math.inf, -200.0, 200.0]], dtype=dtype).expand(
+            100_000, -1
         )
-    )
-    assert draw.tolist() == [[0.0, 1.0, 0.0, 1.0, 0.0, 0.0]]
+        draw = Bernoulli(4).sample(field, Stream(0))
+        assert torch.equal(
+            draw, torch.tensor([[0.0, 1.0, 0.0, 1.0]], dtype=dtype).expand(100_000, -1)
+        )
+        draw = (
+            Categorical([2, 4])
+            .to(dtype)
+            .sample(
+                torch.tensor([[-200.0, 200.0, -200.0, 200.0, -200.0, -200.0]], dtype=dtype),
+                Stream(0),
+            )
+        )
+        assert draw.tolist() == [[0.0, 1.0, 0.0, 1.0, 0.0, 0.0]]
 
 
 def test_the_ends_of_the_unit_interval_keep_what_is_certain(
@@ -160,28 +169,13 @@ def test_the_ends_of_the_unit_interval_stay_inside_the_group(
     assert units.sample(field, Stream(0)).tolist() == [[0, 1, 0, 1, 0], [0, 1, 0, 0, 1]]
 
 
-@pytest.mark.parametrize("name", DISCRETE)
-def test_state_at_lists_every_state_once(name: str) -> None:
-    units = LAYERS[name]
-    listed = units.state_at(torch.arange(units.states or 0), torch.float64)
-    expected = layer_states(units)
-    assert {tuple(r) for r in listed.tolist()} == {tuple(r) for r in expected.tolist()}
-    assert len(listed) == len(expected)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_config_round_trip(name: str) -> None:
-    units = LAYERS[name]
-    config = units.config()
-    again = UNITS[config.pop("units")](**config).double()
-    assert {**again.config(), "variance": None} == {**units.config(), "variance": None}
-    field = field_for(units)
-    assert torch.allclose(
-        again.log_partition(field),
-        units.log_partition(field),
-        atol=1e-6 if name == "learned" else 0.0,
-        rtol=0,
-    )
+def test_state_at_lists_every_state_once() -> None:
+    for name in DISCRETE:
+        units = LAYERS[name]
+        listed = units.state_at(torch.arange(units.states or 0), torch.float64)
+        expected = layer_states(units)
+        assert {tuple(r) for r in listed.tolist()} == {tuple(r) for r in expected.tolist()}
+        assert len(listed) == len(expected)
 
 
 def test_masks_over_variables() -> None:
@@ -193,9 +187,8 @@ def test_masks_over_variables() -> None:
     assert torch.equal(Bernoulli(5).per_variable(mask), mask)
 
 
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
+def test_refusals() -> None:
+    for build, message in [
         (lambda: Bernoulli(0), "size=0: expected a whole number"),
         (lambda: Bernoulli(2.0), "size=2.0"),  # type: ignore[arg-type]
         (lambda: Categorical([3, 1]), "sizes=.*each 2 or more"),
@@ -203,11 +196,9 @@ def test_masks_over_variables() -> None:
         (lambda: Gaussian(2, 0.0), "variance=0.0: expected one positive number or 2 of them"),
         (lambda: Rectified(2, [1.0, 2.0, 3.0]), "variance="),
         (lambda: Gaussian(2, 0.01, learned=True), "a learned variance is above 0.01, its floor"),
-    ],
-)
-def test_refusals(build: object, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build()  # type: ignore[operator]
+    ]:
+        with pytest.raises(ValueError, match=message):
+            build()  # type: ignore[operator]
 
 
 def test_check_names_what_came() -> None:

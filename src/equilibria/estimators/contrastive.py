@@ -15,9 +15,10 @@ from equilibria.data.table import Table
 from equilibria.errors import DivergedError
 from equilibria.estimators.estimator import Estimator
 from equilibria.estimators.params import estimator, param
-from equilibria.games.contrastive import PRECISION, ContrastiveGame
+from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference.boltzmann import BoltzmannModel
 from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.networks.precision import PRECISIONS
 from equilibria.numbers import Measure
 from equilibria.random import Stream, as_seed
 from equilibria.recipes.contrastive import HIDDEN, NEGATIVE, Graph, game_of, optimiser, unbounded
@@ -80,7 +81,7 @@ class Contrastive(Estimator):
     precision: str = param(
         "float32",
         "Type of the chains' products; statistics and gradients are float32.",
-        choice(*PRECISION),
+        choice(*PRECISIONS),
     )
     sparsity: Any = param(
         None,

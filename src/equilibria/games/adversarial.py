@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from equilibria.check import number, optional, whole
 from equilibria.data.batches import Batch
 from equilibria.games.game import Game
 from equilibria.games.payoffs import Payoff, find_payoff
@@ -19,7 +18,7 @@ from equilibria.models.generator import Generator
 from equilibria.networks.fourier import Fourier
 from equilibria.networks.mlp import MLP
 from equilibria.networks.normalisation import batch_norms
-from equilibria.networks.packing import Packed, row_wise, unpacked
+from equilibria.networks.packing import Packed, row_wise
 from equilibria.networks.piecewise import answer_gradient, is_piecewise_linear
 from equilibria.random import Stream
 
@@ -27,19 +26,10 @@ __all__ = ["AdversarialDraw", "AdversarialGame"]
 
 
 class AdversarialDraw(NamedTuple):
-    """What a round holds fixed.
+    """What a round holds fixed: data and noise, and perhaps conditions and classes.
 
-    Attributes
-    ----------
-    real, noise : Tensor
-        The data ``(n, …)`` and the generator's noise ``(n, latent_dim)``.
-    condition, label : Tensor or None
-        What both go with ``(n, …)``, and the data's classes ``(n,)``.
-    blur : pair of Tensor or None
-        Instance noise of the data and of the samples, each ``(n, …)``.
-    mix : Tensor or None
-        Where on the line from a sample to an example a mixed slope is taken: in [0, 1), the same
-        within a pack, ``(n,)``.
+    ``blur`` is instance noise of the data and of the samples, each ``(n, …)``; ``mix`` is where on
+    the line from a sample to an example a mixed slope is taken, in [0, 1), ``(n,)``.
     """
 
     real: Tensor
@@ -60,48 +50,38 @@ class AdversarialGame(Game):
     Parameters
     ----------
     generator : Generator
-        Called ``generator(z, condition)``.
     critic : nn.Module
         Called ``critic(x, condition)``; gives one logit a row, ``(n,)`` or ``(n, 1)``, or with
         ``classes`` the classes' logits ``(n, classes)``.
     payoff : str or Payoff
         A row of ``PAYOFFS``.
     penalties : mapping of str to float
-        Rows of ``PENALTIES`` and their weights γ, paid by the critic in every update.
+        Rows of ``PENALTIES`` and their weights γ.
     fade : (float, int)
         Annealing of the penalties, a fraction f > 0 and a number of rounds T: in round t the
-        weights are γ_t = γ·f^min(t / T, 1). A large weight keeps the critic smooth, so that samples
-        find their way between modes and each mode its share; a small one lets it see how wide a
-        mode is.
+        weights are γ_t = γ·f^min(t / T, 1). A large weight lets samples find their way between
+        modes; a small one lets the critic see how wide a mode is.
     packing : int
-        Examples that the critic sees side by side (see ``Packed``): it is built for that many times
-        the columns or channels, and divides the rows of a batch. The player ``critic`` is then the
-        pack's.
+        Examples that the critic sees side by side (see ``Packed``), a divisor of the rows of a
+        batch. The player ``critic`` is then the pack's.
     instance_noise : float
-        Standard deviation of the normal noise that is added to whatever the critic sees, data and
-        samples, for both players: the distributions then overlap, and the critic's best answer is
-        about the blurred ones.
+        Standard deviation of the normal noise on whatever the critic sees, data and samples: the
+        distributions then overlap, and the critic's best answer is about the blurred ones.
     classes : int, optional
         Semi-supervised learning: the logit for "real" is log Σ_k exp(logit_k), and an example whose
         ``batch.label`` is a class number costs the critic −log softmax(logits)[label] too, averaged
-        over the labelled rows of the batch (of each process's share of it). −1 is no label. Not
-        with packs, which have no class of their own.
+        over the labelled rows of the batch. −1 is no label. Not with packs.
 
     Notes
     -----
-    Where the critic answers row by row, all points of which it needs the slope go through it in one
-    pass, and those slopes come from one derivative of the summed logits. A critic that looks across
-    rows (batch norm) sees data and samples apart.
-
-    ``measure`` reports what the players saw when they last paid in this round, so that it costs no
-    pass of its own; what was not paid for yet is worked out. Running averages of batch norm move
-    once a round, each player's in its own first turn.
+    A critic that looks across rows (batch norm) sees data and samples apart; running averages of
+    batch norm move once a round, each player's in its own first turn. ``measure`` reports what the
+    players saw when they last paid in this round; what was not paid for yet is worked out.
 
     References
     ----------
     Goodfellow et al. 2014, "Generative adversarial nets"; Salimans et al. 2016, "Improved
-    techniques for training GANs", section 5; Sønderby et al. 2017 and Arjovsky & Bottou 2017
-    (instance noise).
+    techniques for training GANs", section 5; Arjovsky & Bottou 2017 (instance noise).
 
     Examples
     --------
@@ -133,16 +113,13 @@ class AdversarialGame(Game):
         super().__init__()
         self.payoff = find_payoff(payoff)
         self.penalties = find_penalties(penalties or {})
-        self.fade = number(0, above=True)("fade", fade[0]), whole(1)("fade", fade[1])
+        self.fade, self.packing, self.classes = fade, packing, classes
         if self.penalties and fade[0] != 1:  # rounds played; a buffer, so that a resume knows them
             self.register_buffer("played", torch.zeros((), dtype=torch.int64))
-        self.packing = whole(1)("packing", packing)
-        self.instance_noise = number(0)("instance_noise", instance_noise)
-        self.classes = optional(whole(2))("classes", classes)
-        self.generator = generator
+        self.instance_noise, self.generator = instance_noise, generator
         self.critic = critic if packing == 1 else Packed(critic, packing)
         self._sloped = {penalty.at for penalty, _ in self.penalties.values()}
-        # penalties that are one function at several places
+        # penalties that are one function at several places are worked out together
         self._alike: dict[Callable[[Tensor], Tensor], list[str]] = {}
         for name, (penalty, _) in self.penalties.items():
             self._alike.setdefault(penalty.of, []).append(name)
@@ -155,20 +132,20 @@ class AdversarialGame(Game):
         """The batch as it is, as many rows of fresh noise, instance noise and places of slopes."""
         real, label = batch.values, batch.label if self.classes else None
         if batch.mask is not None or len(real) % self.packing:
-            raise ValueError(
-                "batch: an adversarial game needs complete rows, as many as its packs of "
-                f"{self.packing} divide, and {len(real)} came"
-            )
+            wanted = f"complete rows, as many as its packs of {self.packing} divide"
+            raise ValueError(f"batch: an adversarial game needs {wanted}, and {len(real)} came")
         blur = mix = None
         if self.instance_noise:
             near, scale = stream.child("instance noise"), self.instance_noise
-            both = (near.child("real"), near.child("fake"))
-            first, second = (one.normal(real.shape, real.dtype, real.device) for one in both)
-            blur = first.mul_(scale), second.mul_(scale)
+            first, second = (
+                near.child(which).normal(real.shape, real.dtype, real.device).mul_(scale)
+                for which in ("real", "fake")
+            )
+            blur = first, second
         if "mixed" in self._sloped:
             packs = (len(real) // self.packing,)
             mix = stream.child("mix").uniform(packs, real.dtype, real.device)
-            mix = mix.repeat_interleave(self.packing)
+            mix = mix.repeat_interleave(self.packing)  # the same within a pack
         noise = self.generator.noise(len(real), stream.child("noise"))
         return AdversarialDraw(real, noise, batch.condition, label, blur, mix)
 
@@ -185,35 +162,32 @@ class AdversarialGame(Game):
             return cost
 
     def closed_form(self, player: str, drawn: AdversarialDraw) -> list[Tensor] | None:
-        """The critic's gradient where it is a plain rectifier network.
-
-        It takes two thirds of the work of differentiating its slopes.
-        """
-        network = unpacked(self.critic)
-        fourier, network = (
-            (network, network.network) if isinstance(network, Fourier) else (None, network)
-        )
+        """The critic's gradient where it is a plain rectifier network: two thirds of the work."""
+        network = self.critic.critic if isinstance(self.critic, Packed) else self.critic
+        fourier = network if isinstance(network, Fourier) else None
+        network = fourier.network if fourier else network
         if player != "critic" or self.classes or not is_piecewise_linear(network):
             return None
         assert isinstance(network, MLP)
         with self._averages_move(player), torch.no_grad():
             points = self._points(drawn)
-        groups = list(self._passes(points))
-        names = [name for group in groups for name in group]
-        first = groups[0] if self._sloped else []
-        rows = len(names) * len(drawn.real) // self.packing
-        x = torch.cat([points[name] for name in names]).reshape(rows, -1)
+        names = [name for group in self._passes(points) for name in group]
+        places = [name for name in names if name in self._sloped]  # they come first
+        packs = len(drawn.real) // self.packing
+        x = torch.cat([points[name] for name in names]).reshape(packs * len(names), -1)
         x = x if fourier is None else fourier.widened(x)
-        columns, sloped = x.shape[1], rows * len(first) // len(names)
+        columns, sloped = x.shape[1], packs * len(places)
         if drawn.condition is not None:
-            given = torch.cat([drawn.condition] * len(names)).reshape(rows, -1)
+            given = torch.cat([drawn.condition] * len(names)).reshape(len(x), -1)
             x = torch.cat([x, given.to(x.dtype)], dim=1)
 
         def pay(answers: Tensor, slopes: Tensor) -> Tensor:
             if fourier is not None:
                 slopes = fourier.pullback(x[:sloped, :columns], slopes)
-            outputs = dict(zip(names, answers.reshape(-1, 1).chunk(len(names)), strict=True))
-            return self._charge(outputs, _by_place(first, slopes) if first else {}, drawn)
+            outputs = dict(zip(names, answers.reshape(-1, 1).split(packs), strict=True))
+            return self._charge(
+                outputs, dict(zip(places, slopes.split(packs), strict=False)), drawn
+            )
 
         return answer_gradient(network, x, columns, sloped, pay)
 
@@ -225,8 +199,8 @@ class AdversarialGame(Game):
     def measure(self, drawn: AdversarialDraw) -> dict[str, Tensor]:
         """Both costs, mean logits, the critic's accuracy, and each penalty before its weight.
 
-        With classes also ``class_error``, the fraction of the labelled rows that are given another
-        class (0 where none is labelled), and ``labelled``, the fraction of the rows that are.
+        With classes also ``class_error`` among the rows that have a label, and the ``labelled``
+        share of the rows.
         """
         for player in self.players:
             if player not in self._seen:
@@ -258,30 +232,22 @@ class AdversarialGame(Game):
         share, rounds = self.fade
         return share ** (self.played / rounds).clamp(max=1.0)
 
-    # ---------------------------------------------------------------- what the critic pays
-
     def _charge(
-        self,
-        outputs: Mapping[str, Tensor],
-        slopes: Mapping[tuple[str, ...], Tensor],
-        drawn: AdversarialDraw,
+        self, outputs: Mapping[str, Tensor], slopes: Mapping[str, Tensor], drawn: AdversarialDraw
     ) -> Tensor:
-        """What the critic pays for these outputs and slopes."""
+        """What the critic pays for its outputs and its slopes, by place, a row for each pack."""
         real, fake = self._one_logit(outputs["real"]), self._one_logit(outputs["fake"])
         cost = self.payoff.costs(real, fake)[0].mean()
         saw: dict[str, Any] = {"real": real.detach(), "fake": fake.detach(), "penalties": {}}
         faded = self.faded()
         for of, names in self._alike.items():
-            places = tuple(self.penalties[name][0].at for name in names)
-            apart = places not in slopes
-            rows = of(torch.cat([slopes[place,] for place in places]) if apart else slopes[places])
+            rows = of(torch.cat([slopes[self.penalties[name][0].at] for name in names]))
             for name, mean in zip(names, rows.reshape(len(names), -1).mean(1), strict=True):
                 weight = self.penalties[name][1]
-                cost = (
-                    cost.add(mean, alpha=weight)
-                    if faded is None
-                    else cost.addcmul(mean, faded.to(mean), value=weight)
-                )
+                if faded is None:
+                    cost = cost.add(mean, alpha=weight)
+                else:
+                    cost = cost.addcmul(mean, faded.to(mean), value=weight)
                 saw["penalties"][name] = mean.detach()
         if self.classes:
             label = drawn.label
@@ -291,8 +257,6 @@ class AdversarialGame(Game):
             saw |= {"outputs": outputs["real"].detach(), "label": label}
         self._seen["critic"] = saw | {"cost": cost.detach()}
         return cost
-
-    # ---------------------------------------------------------------- what it sees and says
 
     def _points(self, drawn: AdversarialDraw) -> dict[str, Tensor]:
         """Where the critic is asked in its own turn."""
@@ -310,13 +274,9 @@ class AdversarialGame(Game):
 
     def _answers(
         self, points: Mapping[str, Tensor], condition: Tensor | None
-    ) -> tuple[dict[str, Tensor], dict[tuple[str, ...], Tensor]]:
-        """The critic's outputs at each place, and its slopes, a row for each pack.
-
-        Slopes are those at each place of a penalty, and at all of a pass together.
-        """
-        outputs: dict[str, Tensor] = {}
-        slopes: dict[tuple[str, ...], Tensor] = {}
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The critic's outputs and slopes at each place, a row for each pack."""
+        outputs, slopes = dict[str, Tensor](), dict[str, Tensor]()
         for names in self._passes(points):
             x = torch.cat([points[name] for name in names]) if names[1:] else points[names[0]]
             given = None if condition is None else torch.cat([condition] * len(names))
@@ -330,51 +290,36 @@ class AdversarialGame(Game):
                 answer = self._answer(x, given)
                 logit = self._one_logit(answer).sum()
                 (slope,) = torch.autograd.grad(logit, x, create_graph=twice)
+            slope = slope.reshape(len(answer), -1)
             outputs |= zip(names, answer.chunk(len(names)), strict=True)
-            slopes |= _by_place(names, slope.reshape(len(answer), -1))
+            slopes |= zip(names, slope.chunk(len(names)), strict=True)
         return outputs, slopes
 
-    def _passes(self, names: Collection[str]) -> Iterator[list[str]]:
-        """Places that may go through the critic together: those whose slope is wanted, the others.
-
-        A critic that looks across rows has a pass for each.
-        """
+    def _passes(self, names: Iterable[str]) -> list[list[str]]:
+        """Places that may go through the critic together; those whose slope is wanted come first."""
         if not self._row_wise:
-            yield from ([name] for name in names)
-            return
-        for wanted in (True, False):
-            group = [name for name in names if (name in self._sloped) == wanted]
-            if group:
-                yield group
+            return [[name] for name in names]
+        sloped = [name for name in names if name in self._sloped]
+        return [group for group in (sloped, [n for n in names if n not in sloped]) if group]
 
     def _answer(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """The critic's outputs, ``(n, 1)`` or ``(n, classes)``, a row for each pack."""
-        rows, width = len(x) // self.packing, self.classes or 1
+        shape = len(x) // self.packing, self.classes or 1
         answer: Tensor = self.critic(x, condition)
-        if answer.numel() != rows * width or len(answer) != rows:
-            raise ValueError(
-                f"critic: its answer to {len(x)} rows has shape {tuple(answer.shape)}; "
-                f"expected {(rows, width)}"
-            )
-        return answer.reshape(rows, width)
+        if answer.numel() != shape[0] * shape[1] or len(answer) != shape[0]:
+            found = f"its answer to {len(x)} rows has shape {tuple(answer.shape)}"
+            raise ValueError(f"critic: {found}; expected {shape}")
+        return answer.reshape(shape)
 
     def _one_logit(self, answer: Tensor) -> Tensor:
         return answer.logsumexp(1) if self.classes else answer.reshape(-1)
 
     @contextmanager
     def _averages_move(self, player: str) -> Iterator[None]:
-        """Running averages of batch norm move in their own player's first turn of a round alone.
-
-        They never move for a report.
-        """
+        """Running averages move in their own player's first turn of a round, never for a report."""
         first = torch.is_grad_enabled() and player not in self._seen
-        still = [
-            norm
-            for other, norms in self._norms.items()
-            if other != player or not first
-            for norm in norms
-            if norm.track_running_stats
-        ]
+        others = [self._norms[other] for other in self.players if other != player or not first]
+        still = [norm for norms in others for norm in norms if norm.track_running_stats]
         try:
             for norm in still:
                 norm.track_running_stats = False
@@ -382,9 +327,3 @@ class AdversarialGame(Game):
         finally:
             for norm in still:
                 norm.track_running_stats = True
-
-
-def _by_place(names: Sequence[str], slopes: Tensor) -> dict[tuple[str, ...], Tensor]:
-    """The rows of each place, and of all of them together."""
-    parts = zip(names, slopes.chunk(len(names)), strict=True)
-    return {**{(name,): part for name, part in parts}, tuple(names): slopes}

@@ -23,14 +23,14 @@ from equilibria.inference import gibbs, ladder
 from equilibria.inference.clamp import Held, one_block
 from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine, State
+from equilibria.networks.precision import PRECISIONS
 from equilibria.random import Stream
 
-__all__ = ["NEGATIVE", "PRECISION", "TEMPERED", "ContrastiveGame", "Phases"]
+__all__ = ["NEGATIVE", "TEMPERED", "ContrastiveGame", "Phases"]
 
 NEGATIVE = ("persistent", "data", "tempered", "trajectory")
 TEMPERED = ("tempered", "trajectory")
 """Those whose chains are the last replicas of a ladder."""
-PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
 OWN_PACE = 0.3
 """Step-size factor of a layer's own parameters in the centred gauge.
 
@@ -170,12 +170,12 @@ class ContrastiveGame(Game):
         self.posterior_sweeps = whole()("posterior_sweeps", posterior_sweeps)
         self.offset_rate = number(0, 1)("offset_rate", offset_rate)
         self.overlap, self.sparsity = number(0, 1)("overlap", overlap), dict(sparsity or {})
-        self.precision = choice(*PRECISION)("precision", precision)
+        self.precision = choice(*PRECISIONS)("precision", precision)
         layer = sequence(choice(*layers), least=0)
         layer("visible", self.visible)
         layer("gain", tuple(self.gain))
         layer("sparsity", tuple(self.sparsity))
-        tempered, rough = negative in TEMPERED, PRECISION[precision] is not None
+        tempered, rough = negative in TEMPERED, PRECISIONS[precision] is not None
         if rough and not all(machine.units(name).bounded for name in layers):
             said = "continuous values would be rounded to three digits"
             raise ValueError(f"precision={precision!r}: {said}; leave it at 'float32'")
@@ -333,7 +333,7 @@ class ContrastiveGame(Game):
 
     def _rounded(self) -> BoltzmannMachine | None:
         """The machine as it is now with every parameter rounded to the chains' precision."""
-        machine, dtype = self.machine, PRECISION[self.precision]
+        machine, dtype = self.machine, PRECISIONS[self.precision]
         if dtype is None:
             return None
         if not self._rough or self._rough[0].device != machine.device:

@@ -16,17 +16,10 @@ __all__ = ["Game"]
 class Game(nn.Module):
     """Who plays and what each player pays; a game with one player is ordinary learning.
 
-    A subclass sets ``players`` and gives ``draw`` and ``cost``. A round is ``draw`` once (or once a
-    player, as the solver pleases), ``gradient`` as often as the solver asks, and ``settle`` at its
-    end. A game never moves a parameter.
+    A subclass sets ``players``, names of submodules or of parameters of its own, and gives ``draw``
+    and ``cost``. A round is ``draw`` once (or once a player, as the solver pleases), ``gradient``
+    as often as the solver asks, and ``settle`` at its end. A game never moves a parameter.
 
-    Attributes
-    ----------
-    players : tuple of str
-        Names of submodules, or of parameters of the game itself; a player owns their parameters.
-
-    Examples
-    --------
     One player that pays the squared distance to what is drawn:
 
     >>> class Nearest(Game):
@@ -48,29 +41,21 @@ class Game(nn.Module):
     sharded: Sequence[str] = ()
     """Names of buffers whose rows are shared out among processes (persistent chains)."""
     across_rows: bool = False
-    """Whether what a row costs depends on other rows of its batch (batch norm): several processes,
-    of which each would see its share of them alone, are refused."""
+    """Whether a row's cost depends on others of its batch (batch norm): it cannot be shared out."""
 
     def draw(self, batch: Any, stream: Stream) -> Any:
-        """All of a round's randomness: noise, moves of the chains, the posterior.
-
-        ``cost`` holds it fixed.
-        """
+        """All of a round's randomness: noise, moves of the chains, the posterior."""
         raise NotImplementedError
 
     def cost(self, player: str, drawn: Any) -> Tensor:
-        """What ``player`` pays, a scalar.
-
-        A pure function of the parameters and ``drawn`` that detaches nothing.
-        """
+        """What ``player`` pays, a scalar: a pure function of the parameters and ``drawn``."""
         raise NotImplementedError
 
     def gradient(self, player: str, drawn: Any) -> list[Tensor]:
         """The gradient of ``player``'s cost, a tensor for each of ``parameters_of(player)``.
 
         By default ``closed_form``, and where there is none automatic differentiation of ``cost``,
-        with zeros where the cost does not reach; a game without a differentiable cost overrides it.
-        Each tensor has memory of its own.
+        with zeros where the cost does not reach. Each tensor has memory of its own.
         """
         gradients: Sequence[Tensor] | None = self.closed_form(player, drawn)
         if gradients is None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -11,11 +10,10 @@ from equilibria.games.game import Game
 from equilibria.models.model import Model
 from equilibria.random import Stream
 
-__all__ = ["Drawn", "Likelihood"]
+__all__ = ["Likelihood"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Drawn:
+class Drawn(NamedTuple):
     """A batch, and the stream of all that the objective draws: its cost is a pure function."""
 
     batch: Any
@@ -27,24 +25,15 @@ class Likelihood(Game):
 
     For a tractable density that is maximum likelihood; for a bound, the bound's maximum.
 
-    Parameters
-    ----------
-    model : Model
-        The one player.
-
-    Examples
-    --------
     >>> import torch
-    >>> from torch import nn
     >>> class Normal(Model):
     ...     def __init__(self):
     ...         super().__init__()
-    ...         self.mean = nn.Parameter(torch.zeros(1))
+    ...         self.mean = torch.nn.Parameter(torch.zeros(1))
     ...     def log_prob(self, x, given=None):
     ...         return -0.5 * (x - self.mean).square().sum(1)
-    >>> from equilibria.data import Batch
     >>> game = Likelihood(Normal())
-    >>> drawn = game.draw(Batch(torch.tensor([[1.0], [3.0]])), Stream(0))
+    >>> drawn = game.draw(torch.tensor([[1.0], [3.0]]), Stream(0))
     >>> game.gradient("model", drawn)  # θ − mean(x)
     [tensor([-2.])]
     """

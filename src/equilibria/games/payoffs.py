@@ -2,13 +2,12 @@
 
 With D(x) = sigmoid(logit(x)), the critic of the first three games pays the cross-entropy
 
-    J_D = −E_data log D(x) − E_g log(1 − D(x)) = −E_data logsigmoid(logit) − E_g logsigmoid(−logit),
+    J_D = −E_data log D(x) − E_g log(1 − D(x)),
 
 which is least at D* = p_data / (p_data + p_g), where the logit is log p_data / p_g. They differ in
-what the generator pays, and so in the divergence that it goes down once the critic is there. The
-others have critics of their own.
+what the generator pays, and so in the divergence that it goes down once the critic is there.
 
-How to read "what G goes down": with the critic held at its best answer t*(p/q), a generator that
+"What G goes down": with the critic held at its best answer t*(p/q), a generator that
 pays c(t) on its samples has the gradient of the f-divergence Σ p f(q/p) whose f′(u) = c(t*(1/u)), p
 being the data and q the generator.
 """
@@ -32,40 +31,39 @@ Costs = tuple[Tensor, Tensor]
 _EDGE = 1e-6  # least squares and Pearson: answers of no ratio are read as one this close to none
 
 
-def cross_entropy(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
     """−log D(x) − log(1 − D(x̃)) of each pair of a real x and a generated x̃."""
-    return -logsigmoid(real_logits) - logsigmoid(-fake_logits)
+    return -logsigmoid(real) - logsigmoid(-fake)
 
 
-def minimax(real_logits: Tensor, fake_logits: Tensor) -> Costs:
+def minimax(real: Tensor, fake: Tensor) -> Costs:
     """J_G = −J_D: the costs sum to zero.
 
     At D* the generator's cost is 2 JSD(p_data ‖ p_g) − log 4. Its gradient in the logit is −D(x̃),
     which vanishes when the critic wins (the gradient in D itself does not: it goes to −1).
     """
-    cost = cross_entropy(real_logits, fake_logits)
+    cost = cross_entropy(real, fake)
     return cost, -cost
 
 
-def non_saturating(real_logits: Tensor, fake_logits: Tensor) -> Costs:
+def non_saturating(real: Tensor, fake: Tensor) -> Costs:
     """J_G = −E_g log D: a heuristic whose gradient in the logit goes to −1 when the critic wins.
 
     At D* its gradient is that of KL(p_g ‖ p_data) − 2 JSD(p_data ‖ p_g) (Arjovsky & Bottou 2017,
     theorem 2.5).
     """
-    return cross_entropy(real_logits, fake_logits), -logsigmoid(fake_logits)
+    return cross_entropy(real, fake), -logsigmoid(fake)
 
 
-def maximum_likelihood(real_logits: Tensor, fake_logits: Tensor) -> Costs:
+def maximum_likelihood(real: Tensor, fake: Tensor) -> Costs:
     """J_G = −E_g exp(logit): at D* its gradient is that of KL(p_data ‖ p_g) (Goodfellow 2014).
 
-    It is the likelihood's. Nearly all of it comes from the few samples that the critic likes best,
-    so its variance is large.
+    Nearly all of it comes from the few samples that the critic likes best: its variance is large.
     """
-    return cross_entropy(real_logits, fake_logits), -fake_logits.exp()
+    return cross_entropy(real, fake), -fake.exp()
 
 
-def relativistic(real_logits: Tensor, fake_logits: Tensor) -> Costs:
+def relativistic(real: Tensor, fake: Tensor) -> Costs:
     """Pairs: J_D = E softplus(−(t(x) − t(x̃))), J_G = E softplus(t(x) − t(x̃)).
 
     The critic says which of two independent ones, x and x̃, is real. It is best wherever t = log
@@ -75,39 +73,36 @@ def relativistic(real_logits: Tensor, fake_logits: Tensor) -> Costs:
     rather than with one boundary, so no mode can be given up for good (Jolicoeur-Martineau 2018;
     Sun, Fang & Schwing 2020; with R1 and R2: Huang et al. 2024).
     """
-    margin = real_logits - fake_logits
+    margin = real - fake
     return softplus(-margin), softplus(margin)
 
 
-def least_squares(real_logits: Tensor, fake_logits: Tensor) -> Costs:
+def least_squares(real: Tensor, fake: Tensor) -> Costs:
     """J_D = ½E_data (t − 1)² + ½E_g t², J_G = ½E_g (t − 1)² (Mao et al. 2017; a = 0, b = c = 1).
 
-    Best at t = p_data / (p_data + p_g), a probability: log p_data/p_g = log t/(1 − t) (answers
-    outside (0, 1) are read as its ends, 10⁻⁶ from them). There J_D = ½ Σ p q / (p + q), and G goes
+    Best at t = p_data / (p_data + p_g), a probability. There J_D = ½ Σ p q / (p + q), and G goes
     down the f-divergence of f(u) = ½(u − 2 log(1 + u) − 1/(1 + u)), a finite one. (The paper's
-    Pearson χ² is the value of a game in which G pays on the data too, with the critic's answer
-    moving along.)
+    Pearson χ² is the value of a game in which G pays on the data too.)
     """
-    return ((real_logits - 1).square() + fake_logits.square()) / 2, (fake_logits - 1).square() / 2
+    return ((real - 1).square() + fake.square()) / 2, (fake - 1).square() / 2
 
 
-def hinge(real_logits: Tensor, fake_logits: Tensor) -> Costs:
+def hinge(real: Tensor, fake: Tensor) -> Costs:
     """J_D = E_data max(0, 1 − t) + E_g max(0, 1 + t), J_G = −E_g t (Lim & Ye 2017).
 
     Best at t = sign(p_data − p_g): which is larger, and not by how much, so the logit gives no
     ratio. There J_D = 2 − 2 TV and G goes down 2 TV(p_data, p_g) = Σ |p − q|.
     """
-    return relu(1 - real_logits) + relu(1 + fake_logits), -fake_logits
+    return relu(1 - real) + relu(1 + fake), -fake
 
 
-def wasserstein(real_logits: Tensor, fake_logits: Tensor) -> Costs:
+def wasserstein(real: Tensor, fake: Tensor) -> Costs:
     """J_D = −E_data t + E_g t, J_G = −E_g t (Arjovsky, Chintala & Bottou 2017).
 
     J_D has no least value unless something bounds t's slope: the gradient penalty, R1 and R2. Among
-    critics of slope at most 1 the least J_D is −W₁(p_data, p_g), and G goes down W₁. The logit
-    gives no ratio.
+    critics of slope at most 1 the least J_D is −W₁(p_data, p_g), and G goes down W₁.
     """
-    return fake_logits - real_logits, -fake_logits
+    return fake - real, -fake
 
 
 def variational(
@@ -116,21 +111,14 @@ def variational(
     """J_D = −E_data T + E_g f*(T), J_G = −E_g f*(T), T = g(t): f-GANs (Nowozin et al. 2016).
 
     D_f(p_data ‖ p_g) = Σ q f(p/q) is the largest value of E_data T − E_g f*(T), where f* is f's
-    conjugate and T = f′(p/q). The output activation g keeps T inside f*'s domain and rises, so that
-    a large logit t means real. At the best critic J_D = −D_f and G's gradient is that of D_f
-    exactly (J_G leaves out E_data T, which G does not move).
-
-    Parameters
-    ----------
-    activated : callable
-        t → g(t).
-    conjugate : callable
-        t → f*(g(t)), in one formula, so that nothing overflows on the way.
+    conjugate and T = f′(p/q). The output activation g (``activated``) keeps T inside f*'s domain
+    and rises, so that a large logit t means real; ``conjugate`` is f*(g(t)), in one formula, so
+    that nothing overflows. At the best critic J_D = −D_f and G's gradient is that of D_f exactly.
     """
 
-    def costs(real_logits: Tensor, fake_logits: Tensor) -> Costs:
-        paid = conjugate(fake_logits)
-        return paid - activated(real_logits), -paid
+    def costs(real: Tensor, fake: Tensor) -> Costs:
+        paid = conjugate(fake)
+        return paid - activated(real), -paid
 
     return costs
 
@@ -139,25 +127,12 @@ def variational(
 class Payoff:
     """One row of the table.
 
-    Attributes
-    ----------
-    costs : callable
-        ``(real_logits, fake_logits) → (cost of D, cost of G)``, one entry for each pair of
-        examples.
-    log_ratio : callable or None
-        The best critic's logit → log p_data / p_g; None where the best critic does not know it.
-    best_logit : callable or None
-        log p_data / p_g → the best critic's logit (one of them, where a constant is free); None
-        where there is no best critic.
-    constant : bool
-        Whether ``log_ratio`` is right up to a constant alone, which has to be fitted: E_g
-        exp(log_ratio) is 1 for the right one.
-    generator_pays_on_real : bool
-        Whether G's cost depends on ``real_logits`` at all; where it does not, they need not be
-        worked out for it.
+    ``costs`` is ``(real_logits, fake_logits) → (cost of D, cost of G)``, an entry for each pair;
+    ``log_ratio`` the best critic's logit → log p_data / p_g, None where it does not know it;
+    ``best_logit`` the inverse, None where there is no best critic. With ``constant`` these are
+    right up to a constant alone: E_g exp(log_ratio) is 1 for the right one.
+    ``generator_pays_on_real`` says whether G's cost depends on ``real_logits`` at all.
 
-    Examples
-    --------
     >>> import torch
     >>> PAYOFFS["non-saturating"].costs(torch.tensor([0.0]), torch.tensor([0.0]))
     (tensor([1.3863]), tensor([0.6931]))
@@ -179,9 +154,7 @@ PAYOFFS: dict[str, Payoff] = {
     "minimax": Payoff(minimax, the_logit, the_logit, generator_pays_on_real=True),
     "non-saturating": Payoff(non_saturating, the_logit, the_logit),
     "maximum-likelihood": Payoff(maximum_likelihood, the_logit, the_logit),
-    "relativistic": Payoff(
-        relativistic, the_logit, the_logit, constant=True, generator_pays_on_real=True
-    ),
+    "relativistic": Payoff(relativistic, the_logit, the_logit, True, generator_pays_on_real=True),
     "least-squares": Payoff(least_squares, lambda t: torch.logit(t, eps=_EDGE), torch.sigmoid),
     "hinge": Payoff(hinge, None, torch.sign),
     "wasserstein": Payoff(wasserstein, None, None),
@@ -213,6 +186,4 @@ PAYOFFS: dict[str, Payoff] = {
 
 def find_payoff(payoff: str | Payoff) -> Payoff:
     """The row of that name; a ``Payoff`` is its own."""
-    if isinstance(payoff, Payoff):
-        return payoff
-    return PAYOFFS[choice(*PAYOFFS)("payoff", payoff)]
+    return payoff if isinstance(payoff, Payoff) else PAYOFFS[choice(*PAYOFFS)("payoff", payoff)]

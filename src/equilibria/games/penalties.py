@@ -2,8 +2,7 @@
 
 A row says where the slope is taken and what a slope costs; the adversarial game multiplies it by a
 weight γ and adds it to the critic's cost, every step. (Paid every eighth step only, R1 and R2 fail
-outright on a thousand modes.) The generator pays none of it. The slope is that in x alone: a
-condition is held fixed.
+outright on a thousand modes.) The slope is that in x alone: a condition is held fixed.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ from equilibria.check import choice, number
 __all__ = ["PENALTIES", "PLACES", "Penalty", "find_penalties"]
 
 PLACES = ("real", "fake", "mixed")
-"""Where a slope is taken: at the data, at the generator's samples, or at a random point of the line
-between one of each."""
+"""Of a slope: the data, the samples, or a random point of the line between one of each."""
 
 
 def half_square(slopes: Tensor) -> Tensor:
@@ -43,17 +41,8 @@ def distance_to_one(slopes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Penalty:
-    """One row of the table.
+    """Where the slope is taken, a row of ``PLACES``, and slopes ``(n, …)`` → penalties ``(n,)``.
 
-    Attributes
-    ----------
-    at : {"real", "fake", "mixed"}
-        Where the slope is taken.
-    of : callable
-        Slopes ``(n, …)`` → the penalty of each row ``(n,)``.
-
-    Examples
-    --------
     >>> PENALTIES["r1"].of(torch.tensor([[3.0, 4.0]]))
     tensor([12.5000])
     """
@@ -72,13 +61,7 @@ two."""
 
 
 def find_penalties(weights: Mapping[str, float]) -> dict[str, tuple[Penalty, float]]:
-    """Name → (row, γ) for every name whose weight γ is above 0.
-
-    Examples
-    --------
-    >>> [(name, weight) for name, (_, weight) in find_penalties({"r1": 2.0, "r2": 0.0}).items()]
-    [('r1', 2.0)]
-    """
+    """Name → (row, γ) for every name whose weight γ is above 0."""
     for name, weight in weights.items():
         choice(*PENALTIES)("penalties", name)
         number(0)(f"penalties[{name!r}]", weight)

@@ -5,21 +5,18 @@ Its cost of classes is also what a semi-supervised critic pays for its labelled 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equilibria.check import choice, number
 from equilibria.data.batches import Batch
 from equilibria.games.game import Game
 from equilibria.networks.precision import PRECISIONS, products
 from equilibria.random import Stream
 
-__all__ = ["MISSING", "SupervisedDraw", "SupervisedGame", "class_cost", "class_errors"]
+__all__ = ["MISSING", "SupervisedGame", "class_cost", "class_errors"]
 
 MISSING = -1
 """The label of a row that has none."""
@@ -28,8 +25,6 @@ MISSING = -1
 def class_cost(logits: Tensor, label: Tensor) -> Tensor:
     """Mean −log softmax(logits)[label] over the labelled rows, a scalar; 0 where there are none.
 
-    Examples
-    --------
     >>> class_cost(torch.zeros(3, 2), torch.tensor([0, 1, -1]))
     tensor(0.6931)
     """
@@ -41,13 +36,11 @@ def class_cost(logits: Tensor, label: Tensor) -> Tensor:
 def class_errors(logits: Tensor, label: Tensor) -> Tensor:
     """The fraction of labelled rows that are given another class, 0-d; 0 where there are none."""
     known = label != MISSING
-    wrong = known & (logits.argmax(1) != label)
-    return wrong.sum() / known.sum().clamp(min=1)
+    return (known & (logits.argmax(1) != label)).sum() / known.sum().clamp(min=1)
 
 
 class SupervisedDraw(NamedTuple):
-    """What a round holds fixed: inputs ``(n, d)``, labels ``(n,)``, masks of plain and shifted
-    rows."""
+    """What a round holds fixed: inputs ``(n, d)``, labels ``(n,)``, masks of dropout."""
 
     values: Tensor
     label: Tensor
@@ -60,8 +53,7 @@ class SupervisedGame(Game):
 
     J = −mean over labelled rows of log p(label | x). Rows with the label −1 are left out of the
     mean. With dropout each unit of the input is kept with probability 1 − ``dropout[0]`` and each
-    hidden unit with 1 − ``dropout[1]``, and what is kept is divided by it, so that the whole
-    network needs no scaling afterwards. The masks are drawn in ``draw``, so ``cost`` is pure.
+    hidden unit with 1 − ``dropout[1]``, and what is kept is divided by it.
 
     With an ``adversary`` of radius ε it pays half for the rows as they are and half for the rows as
     the adversary would have them,
@@ -84,26 +76,16 @@ class SupervisedGame(Game):
         How far the adversary may shift a row, in Euclidean length; 0 is no adversary.
     columns : int, optional
         How many of the input's first columns it may shift; all by default.
-    keep : bool
-        Whether the best network so far by a held-out measure is kept: see :meth:`consider`.
 
     References
     ----------
     Srivastava et al. 2014, "Dropout"; Goodfellow, Shlens & Szegedy 2015, "Explaining and harnessing
-    adversarial examples" (with the largest cell bounded); Miyato et al. 2016, "Distributional
-    smoothing with virtual adversarial training" (with the length bounded).
-
-    Examples
-    --------
-    >>> from equilibria.networks.mlp import MLP
-    >>> game = SupervisedGame(MLP((2, 4, 3), stream=Stream(0)))
-    >>> drawn = game.draw(Batch(torch.zeros(2, 2), label=torch.tensor([0, -1])), Stream(1))
-    >>> round(game.cost("network", drawn).item(), 4)  # the log of three classes
-    1.0986
+    adversarial examples"; Miyato et al. 2016, "Distributional smoothing with virtual adversarial
+    training".
     """
 
     players = ("network",)
-    best_error: Tensor
+    network: Any
 
     def __init__(
         self,
@@ -113,23 +95,15 @@ class SupervisedGame(Game):
         *,
         adversary: float = 0.0,
         columns: int | None = None,
-        keep: bool = False,
     ):
         super().__init__()
         self.network, self.dropout, self.columns = network, dropout, columns
-        self.precision = choice(*PRECISIONS)("precision", precision)
-        self.adversary = number(0)("adversary", adversary)
-        self.best = copy.deepcopy(network).requires_grad_(False) if keep else None
-        if keep:
-            worse_than_any = torch.tensor(2.0, dtype=torch.float64)
-            self.register_buffer("best_error", worse_than_any)
+        self.precision, self.adversary = precision, adversary
 
     def draw(self, batch: Batch, stream: Stream) -> SupervisedDraw:
         """The batch as it is, and dropout's masks."""
-        if batch.label is None or batch.mask is not None:
-            raise ValueError(
-                "batch: a supervised game needs complete rows and labels, −1 where none"
-            )
+        if batch.label is None:
+            raise ValueError("batch: a supervised game needs labels, −1 where a row has none")
         masks = self._masks(batch.values, stream)
         shifted = self._masks(batch.values, stream.child("shifted")) if self.adversary else ()
         return SupervisedDraw(batch.values, batch.label.to(torch.int64), masks, shifted)
@@ -139,8 +113,7 @@ class SupervisedGame(Game):
         if not self.adversary:
             return class_cost(self.logits(drawn.values, drawn.masks), drawn.label)
         plain, shifted = self.shift(drawn)
-        logits = self.logits(shifted, drawn.shifted_masks)
-        return (plain + class_cost(logits, drawn.label)) / 2
+        return (plain + class_cost(self.logits(shifted, drawn.shifted_masks), drawn.label)) / 2
 
     def logits(self, x: Tensor, masks: tuple[Tensor, ...] = ()) -> Tensor:
         """The network's logits ``(n, classes)`` in the type of ``x``."""
@@ -155,19 +128,6 @@ class SupervisedGame(Game):
         error = class_errors(logits, drawn.label)
         return {"cost": class_cost(logits, drawn.label), "error": error}
 
-    @torch.no_grad()
-    def consider(self, error: float, parameters: Mapping[str, Tensor]) -> None:
-        """Keep ``parameters`` (the network's, or their average) where none had a smaller ``error``.
-
-        Of equals the last is kept: it was found at the lowest rate. The network does not move.
-        """
-        if self.best is None:
-            raise ValueError("keep=False: this game keeps no best network; build it with keep=True")
-        if error <= float(self.best_error):
-            self.best_error.fill_(error)
-            for name, parameter in self.best.named_parameters():
-                parameter.copy_(parameters[name])
-
     def shift(self, drawn: SupervisedDraw) -> tuple[Tensor, Tensor]:
         """The cost of the rows as they are, and the rows where they cost most to first order."""
         with torch.enable_grad():
@@ -177,17 +137,14 @@ class SupervisedGame(Game):
             if self.columns is not None:
                 slope[:, self.columns :] = 0
         length = slope.norm(dim=1, keepdim=True).clamp(min=torch.finfo(slope.dtype).tiny)
-        shifted = torch.addcmul(drawn.values, slope, length.reciprocal(), value=self.adversary)
-        return cost, shifted
+        return cost, torch.addcmul(drawn.values, slope, length.reciprocal(), value=self.adversary)
 
     def _masks(self, x: Tensor, stream: Stream) -> tuple[Tensor, ...]:
         """Of each layer: 1 / (1 − rate) with probability 1 − rate, else 0."""
         if not any(self.dropout):
             return ()
-        widths = self.network.masked
-        assert isinstance(widths, tuple)
         dtype, masks = PRECISIONS[self.precision] or x.dtype, []
-        for i, width in enumerate(widths):
+        for i, width in enumerate(self.network.masked):
             rate = self.dropout[min(i, 1)]
             if rate == 0:
                 masks.append(torch.ones((), dtype=dtype, device=x.device))

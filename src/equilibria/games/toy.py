@@ -17,19 +17,9 @@ class XYGame(Game):
     """min over x, max over y of V = x·y, on which gradient play does not converge.
 
     Its only equilibrium is (0, 0). The flow x′ = −y, y′ = x circles it: x(t) = x₀ cos t − y₀ sin t,
-    y(t) = x₀ sin t + y₀ cos t.
+    y(t) = x₀ sin t + y₀ cos t (Goodfellow, Bengio & Courville 2016, *Deep Learning*, section
+    20.10.4). The players are held in float64.
 
-    Parameters
-    ----------
-    x, y : float
-        Where the players start; held in float64.
-
-    References
-    ----------
-    Goodfellow, Bengio & Courville 2016, *Deep Learning*, section 20.10.4.
-
-    Examples
-    --------
     >>> game = XYGame(3.0, 4.0)
     >>> [game.cost(player, None).item() for player in game.players]
     [12.0, -12.0]
@@ -39,8 +29,7 @@ class XYGame(Game):
 
     def __init__(self, x: float = 1.0, y: float = 0.0):
         super().__init__()
-        self.x = nn.Parameter(torch.tensor(float(x), dtype=torch.float64))
-        self.y = nn.Parameter(torch.tensor(float(y), dtype=torch.float64))
+        self.x, self.y = (nn.Parameter(torch.tensor(v, dtype=torch.float64)) for v in (x, y))
 
     def draw(self, batch: Any, stream: Stream) -> None:
         """Nothing is random here."""
@@ -50,7 +39,7 @@ class XYGame(Game):
         value = self.x * self.y
         return value if player == "x" else -value
 
+    @torch.no_grad()
     def measure(self, drawn: Any) -> dict[str, Tensor]:
         """The value and the distance to the equilibrium."""
-        with torch.no_grad():
-            return {"value": self.x * self.y, "distance": torch.hypot(self.x, self.y)}
+        return {"value": self.x * self.y, "distance": torch.hypot(self.x, self.y)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -242,6 +243,4 @@ class Deep(BoltzmannModel):
 
 
 def _double(machine: BoltzmannMachine) -> BoltzmannMachine:
-    twin = BoltzmannMachine.from_config(machine.config()).to(machine.device, torch.float64)
-    twin.load_state_dict(machine.state_dict())
-    return twin
+    return copy.deepcopy(machine).double()

@@ -1,9 +1,7 @@
 """The deep belief network: directed layers, a restricted Boltzmann machine on top (section 20.3).
 
-It is a stack of restricted Boltzmann machines, each trained on what the one below makes of the data
-(Hinton, Osindero & Teh 2006). Of all but the topmost one only the two conditionals are used:
-downwards to generate, upwards to recognise. The topmost one is a distribution with a Z, and the
-only part of the network that has one.
+It is a stack of restricted Boltzmann machines. Of all but the topmost one only the two conditionals
+are used: downwards to generate, upwards to recognise. Only the topmost one has a Z.
 """
 
 from __future__ import annotations
@@ -11,13 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from equilibria.check import whole
-from equilibria.models.boltzmann import BoltzmannMachine, stack_names, units_from_config
+from equilibria.models.boltzmann import BoltzmannMachine, stack_names
 from equilibria.random import RandomState, Stream, as_stream
 from equilibria.units import Units
 
@@ -41,13 +37,8 @@ class BeliefNetwork(nn.Module):
     machines : sequence of BoltzmannMachine
         Restricted Boltzmann machines of two layers each, from the data up; the upper layer of one
         is the lower layer of the next, in name and Units. The network holds the machines
-        themselves, not copies; ``top`` is the last. Of a directed one the lower bias belongs to the
-        generative direction and the upper bias to recognition.
-
-    Attributes
-    ----------
-    layers : tuple of str
-        Names of the layers, from the data up.
+        themselves; ``top`` is the last. Of a directed one the lower bias belongs to the generative
+        direction and the upper bias to recognition.
 
     References
     ----------
@@ -64,37 +55,21 @@ class BeliefNetwork(nn.Module):
 
     def __init__(self, machines: Sequence[BoltzmannMachine]):
         super().__init__()
+        ends = [list(machine.layers.items()) for machine in machines]
         for i, machine in enumerate(machines):
-            if machine.edges != (tuple(machine.layers),):
+            fits = i == 0 or str(ends[i][0]) == str(ends[i - 1][-1])
+            if machine.edges != (tuple(machine.layers),) or not fits:
                 raise ValueError(
-                    f"machines[{i}]: expected two layers and the edge from the lower to the upper "
-                    f"one, found {list(machine.layers)}"
+                    f"machines[{i}]: expected two layers, the lower one that in which the machine "
+                    f"below ends, {ends[i - 1][-1]}, found {ends[i]}"
                 )
-        for i, (lower, upper) in enumerate(itertools.pairwise(machines), start=1):
-            below, here = _named(lower, 1), _named(upper, 0)
-            if below[0] != here[0] or below[1].config() != here[1].config():
-                raise ValueError(
-                    f"machines[{i}]: its lower layer is {here}, but the machine below ends in "
-                    f"{below}; give both the same name and Units"
-                )
-        names = [*(name for machine in machines[:1] for name in machine.layers)]
-        names += [_named(machine, 1)[0] for machine in machines[1:]]
-        if len(set(names)) < max(len(names), 2):
-            raise ValueError(f"machines: expected one or more, of different layers, found {names}")
-        self.layers = tuple(names)
+        self.layers = tuple(dict.fromkeys(name for one in machines for name in one.layers))
         self.machines = nn.ModuleList(machines)
-
-    # ---------------------------------------------------------------- construction
 
     @classmethod
     def stack(cls, *units: Units) -> BeliefNetwork:
         """A network with zero parameters, its layers ``visible``, ``hidden1``, ``hidden2``, …"""
-        return cls.of_layers(dict(zip(stack_names(units), units, strict=True)))
-
-    @classmethod
-    def of_layers(cls, layers: Mapping[str, Units]) -> BeliefNetwork:
-        """A network with zero parameters, of layers from the data up."""
-        pairs = itertools.pairwise(layers.items())
+        pairs = itertools.pairwise(zip(stack_names(units), units, strict=True))
         return cls([BoltzmannMachine({a: x, b: y}, [(a, b)]) for (a, x), (b, y) in pairs])
 
     def initialise(self, random_state: RandomState = 0, std: float = 0.01) -> BeliefNetwork:
@@ -103,18 +78,6 @@ class BeliefNetwork(nn.Module):
         for i in range(len(self.machines)):
             self.machine(i).initialise(stream.child(i), std)
         return self
-
-    def config(self) -> dict[str, Any]:
-        """Layers as JSON-able data; :meth:`from_config` builds the (zero) network again."""
-        return {"layers": {name: self.units(name).config() for name in self.layers}}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> BeliefNetwork:
-        """The inverse of :meth:`config`."""
-        layers = config["layers"].items()
-        return cls.of_layers({name: units_from_config(units) for name, units in layers})
-
-    # ---------------------------------------------------------------- the parts
 
     @property
     def top(self) -> BoltzmannMachine:
@@ -153,8 +116,6 @@ class BeliefNetwork(nn.Module):
         """The Units of one layer."""
         return self.machine(max(self.layers.index(name) - 1, 0)).units(name)
 
-    # ---------------------------------------------------------------- the two directions
-
     def down_field(self, i: int, above: Tensor) -> Tensor:
         """The total input of layer i from layer i + 1 when it is generated, (rows, size)."""
         below, upper = self.layers[i : i + 2]
@@ -178,19 +139,14 @@ class BeliefNetwork(nn.Module):
             v = units.sample(field, stream.child(name)) if stream else units.mean(field)
         return v
 
-    def down(
-        self, values: Tensor, depth: int, random_state: RandomState = 0, mean: bool = False
-    ) -> Tensor:
-        """The data given layer ``depth``, (rows, size): a draw, layer by layer.
-
-        Of the data themselves it is the ``mean``, if asked.
-        """
-        stream = as_stream(random_state)
+    def down(self, values: Tensor, depth: int, stream: Stream, mean: bool = False) -> Tensor:
+        """The data, or their ``mean``, given layer ``depth``, (rows, size): a draw by layers."""
         for i in reversed(range(depth)):
             units, field = self.units(self.layers[i]), self.down_field(i, values)
-            if mean and i == 0:
-                return units.mean(field)
-            values = units.sample(field, stream.child(self.layers[i]))
+            last = mean and i == 0
+            values = (
+                units.mean(field) if last else units.sample(field, stream.child(self.layers[i]))
+            )
         return values
 
     @torch.no_grad()
@@ -204,21 +160,10 @@ class BeliefNetwork(nn.Module):
     ) -> Tensor:
         """Ancestral samples (n, size): Gibbs sampling in the topmost machine, then one pass down.
 
-        Parameters
-        ----------
-        n : int
-            Rows.
-        random_state : int, Stream or numpy generator
-            The same value gives the same samples.
-        sweeps : int
-            Gibbs sweeps of the topmost machine; only they are approximate, the pass down is a draw
-            from the model.
-        state : mapping, optional
-            Where its chains start, layer → (n, size); by default a draw from its base rates.
-        mean : bool
-            Give the data's means of the last step rather than draws.
+        Only the ``sweeps`` of the topmost machine are approximate. Its chains start at ``state``,
+        layer → (n, size), by default a draw from its base rates; with ``mean`` the last step gives
+        the data's means rather than draws.
         """
-        n, sweeps = whole(1)("n", n), whole(1)("sweeps", sweeps)
         stream, top = as_stream(random_state), self.top
         below, above = top.layers
         if state is None:
@@ -227,15 +172,12 @@ class BeliefNetwork(nn.Module):
         else:
             hidden = state[above]
         for step in range(sweeps):
-            key = stream.child(step)
-            field = top.field(below, {above: hidden})
+            key, field = stream.child(step), top.field(below, {above: hidden})
             values = top.units(below).sample(field, key.child(below))
             hidden = top.units(above).sample(top.field(above, {below: values}), key.child(above))
         if self.exact:
             return top.units(below).mean(field) if mean else values
         return self.down(values, len(self.machines) - 1, stream.child("down"), mean)
-
-    # ---------------------------------------------------------------- the bound
 
     @torch.no_grad()
     def log_weights(
@@ -248,25 +190,14 @@ class BeliefNetwork(nn.Module):
         r"""log w = log p*(v, h¹, …, h^{L−1}) − log Q(h | v) for draws h ~ Q, (rows, samples).
 
         p* lacks the topmost machine's 1/Z, and its hidden layer is summed out in closed form. The
-        mean of w is Z · p(v), the mean of log w is log Z plus the variational bound: −log Q at the
-        draw stands for the entropy, so where Q is the posterior itself every weight is the same.
+        mean of w is Z · p(v), the mean of log w is log Z plus the variational bound,
 
-        Parameters
-        ----------
-        v : Tensor
-            Values of the first layer, (rows, size).
-        samples : int
-            Draws of the hidden layers for each row.
-        random_state : int, Stream or numpy generator
-            Of the draws.
-        keys : sequence of str, optional
-            A name for each row; its draws then depend on the name, not on its place in the table.
+        .. math:: E_Q\Big[\log p(v \mid h^1) + \dots
+                  + \log \sum_{h^L} e^{-E(h^{L-1}, h^L)}\Big] + H(Q) - \log Z.
+
+        With ``keys``, a name for each row, a row's draws depend on its name and not on its place.
         """
-        stream, units = as_stream(random_state), self.units(self.layers[0])
-        if v.ndim != 2 or v.shape[1] != units.size or len(v) < 1:
-            raise ValueError(f"v: expected shape (rows, {units.size}), found {tuple(v.shape)}")
-        units.check(v, "v")
-        below = v.to(self.device, self.dtype)
+        stream, below = as_stream(random_state), v.to(self.device, self.dtype)
         total = torch.zeros((), dtype=self.dtype, device=self.device)
         for i in range(len(self.machines) - 1):
             lower, upper = (self.units(name) for name in self.layers[i : i + 2])
@@ -285,53 +216,12 @@ class BeliefNetwork(nn.Module):
         total = total + self.top.log_marginal(0, {self.layers[-2]: below})
         return total.view(len(v), -1).expand(-1, samples)
 
-    def log_prob_bound(
-        self,
-        v: Tensor,
-        log_z: Any,
-        samples: int = 10,
-        importance: int = 1,
-        random_state: RandomState = 0,
-        keys: Sequence[str] | None = None,
-    ) -> Tensor:
-        r"""A lower bound on log p(v) for each row, in nats, by Monte Carlo over Q; shape (rows,).
-
-        .. math:: E_Q\Big[\log p(v \mid h^1) + \dots
-                  + \log \sum_{h^L} e^{-E(h^{L-1}, h^L)}\Big] + H(Q) - \log Z
-
-        With ``importance`` K it is E[log (w₁ + … + w_K)/K] − log Z, which rises with K towards
-        log p(v) (Burda, Grosse & Salakhutdinov 2016). It is a bound in expectation: the average has
-        the draws' noise, which more ``samples`` lessen.
-
-        Parameters
-        ----------
-        v, random_state, keys
-            As in :meth:`log_weights`.
-        log_z : float or Measure
-            log Z of ``top``.
-        samples, importance : int
-            How many terms are averaged, and of how many draws each of them is made.
-
-        Examples
-        --------
-        >>> from equilibria.units import Bernoulli
-        >>> network = BeliefNetwork.stack(Bernoulli(3), Bernoulli(2), Bernoulli(2))
-        >>> network.log_prob_bound(torch.ones(1, 3), log_z=4 * math.log(2)) / math.log(2)
-        tensor([-3.])
-        """
-        log_weights = self.log_weights(v, samples * importance, random_state, keys)
-        return tightened(log_weights, importance).mean(1) - float(log_z)
-
 
 def tightened(log_weights: Tensor, importance: int) -> Tensor:
     """Bounds of ``importance`` draws each out of weights of single draws.
 
-    (rows, samples · importance) → (rows, samples).
-
-    Examples
-    --------
-    >>> tightened(torch.zeros(2, 6), importance=3).shape
-    torch.Size([2, 2])
+    (rows, samples · importance) → (rows, samples): log of the mean weight of K draws, whose mean
+    rises with K towards log Z p(v) (Burda, Grosse & Salakhutdinov 2016).
     """
     groups = log_weights.reshape(len(log_weights), -1, importance)
     return torch.logsumexp(groups, 2) - math.log(importance)
@@ -341,8 +231,3 @@ def _log_density(units: Units, field: Tensor, x: Tensor) -> Tensor:
     """log p(x | field), (rows,)."""
     exponent = (field * units.signal(x)).sum(1) - units.base_energy(x).sum(1)
     return exponent - units.log_partition(field).sum(1)
-
-
-def _named(machine: BoltzmannMachine, place: int) -> tuple[str, Units]:
-    name = list(machine.layers)[place]
-    return name, machine.units(name)

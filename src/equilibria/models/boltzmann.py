@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from equilibria.random import RandomState, as_stream
-from equilibria.units import UNITS, Bernoulli, Units
+from equilibria.units import Bernoulli, Units
 
-__all__ = ["BoltzmannMachine", "State", "log_states", "stack_names", "units_from_config"]
+__all__ = ["BoltzmannMachine", "State", "log_states", "stack_names"]
 
 State = Mapping[str, Tensor]
 """Values of layers by name, each (rows, size)."""
@@ -33,8 +33,8 @@ class BoltzmannMachine(nn.Module):
               - \sum_{(a, b)} s_a^\top W_{ab} s_b, \qquad p(x) = e^{-E(x)} / Z
 
     with s the layers' signals and e their base energies. Two layers are a restricted Boltzmann
-    machine, a path is a deep Boltzmann machine (*Deep Learning*, section 20.4), other graphs carry
-    labels, several modalities or past and future.
+    machine, a path is a deep one (*Deep Learning*, section 20.4), other graphs carry labels,
+    several modalities or past and future.
 
     Parameters
     ----------
@@ -64,15 +64,10 @@ class BoltzmannMachine(nn.Module):
 
     def __init__(self, layers: Mapping[str, Units], edges: Iterable[tuple[str, str]]):
         super().__init__()
-        for name, units in layers.items():
+        for name in layers:  # torch's containers keep some names for themselves
             kept = hasattr(nn.ModuleDict, name) or hasattr(nn.ParameterDict, name)
             if not name.isidentifier() or kept:
-                raise ValueError(
-                    f"layers: {name!r} is no usable layer name (torch's containers keep some); use "
-                    "a Python identifier such as 'hidden1'"
-                )
-            if not isinstance(units, Units):
-                raise ValueError(f"layers: {name!r} is a {type(units).__name__}; expected Units")
+                raise ValueError(f"layers: {name!r} is no usable layer name, such as 'hidden1'")
         self.edges = _checked_edges(layers, edges)
         self.colours = _two_colours(tuple(layers), self.edges)
         self.layers = nn.ModuleDict(layers)
@@ -86,47 +81,25 @@ class BoltzmannMachine(nn.Module):
             self.weight[f"{a}-{b}"] = nn.Parameter(torch.zeros(layers[a].size, layers[b].size))
             self._neighbours[a].append((b, f"{a}-{b}", True))
             self._neighbours[b].append((a, f"{a}-{b}", False))
-        # The same objects in plain dicts: an update asks for them some fifty times, and torch's
-        # containers take microseconds each.
+        # the same objects in plain dicts, which take no microseconds to ask
         self._units, self._bias = dict(layers), dict(self.bias.items())
         self._weight = dict(self.weight.items())
 
-    # ---------------------------------------------------------------- construction
-
     @classmethod
     def stack(cls, *units: Units) -> BoltzmannMachine:
-        """A path of layers named ``visible``, ``hidden1``, ``hidden2``, …
-
-        Examples
-        --------
-        >>> from equilibria.units import Bernoulli
-        >>> BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5), Bernoulli(4)).edges
-        (('visible', 'hidden1'), ('hidden1', 'hidden2'))
-        """
+        """A path of layers named ``visible``, ``hidden1``, ``hidden2``, …"""
         names = stack_names(units)
         return cls(dict(zip(names, units, strict=True)), itertools.pairwise(names))
 
     @classmethod
     def from_arrays(
-        cls,
-        weights: Sequence[Any],
-        biases: Sequence[Any],
-        units: Sequence[Units] | None = None,
+        cls, weights: Sequence[Any], biases: Sequence[Any], units: Sequence[Units] | None = None
     ) -> BoltzmannMachine:
         """A stack with parameters trained elsewhere.
 
-        Parameters
-        ----------
-        weights : sequence of arrays
-            W¹ (visible × hidden1), W² (hidden1 × hidden2), …: numpy or torch; float64 is kept.
-        biases : sequence of arrays
-            One more than weights, from the visible layer up.
-        units : sequence of Units, optional
-            Bernoulli layers by default.
-
-        Examples
-        --------
-        Of a scikit-learn machine: ``from_arrays([rbm.components_.T], [rbm.intercept_visible_,
+        ``weights`` are W¹ (visible × hidden1), W² (hidden1 × hidden2), …, numpy or torch (float64
+        is kept), ``biases`` one more, from the visible layer up; ``units`` Bernoulli by default. Of
+        a scikit-learn machine: ``from_arrays([rbm.components_.T], [rbm.intercept_visible_,
         rbm.intercept_hidden_])``.
 
         >>> machine = BoltzmannMachine.from_arrays([np.ones((3, 2))], [np.zeros(3), np.zeros(2)])
@@ -134,7 +107,7 @@ class BoltzmannMachine(nn.Module):
         tensor([-6.], dtype=torch.float64, grad_fn=<...>)
         """
         weight, bias = ([_floating(x) for x in arrays] for arrays in (weights, biases))
-        shapes, sizes = [tuple(w.shape) for w in weight], [len(b) for b in bias]
+        shapes, sizes = [tuple(w.shape) for w in weight], [b.numel() for b in bias]
         if shapes != list(itertools.pairwise(sizes)) or any(b.ndim != 1 for b in bias):
             raise ValueError(
                 f"weights: of shapes {shapes}, and biases of {[tuple(b.shape) for b in bias]}; "
@@ -142,37 +115,24 @@ class BoltzmannMachine(nn.Module):
             )
         if not all(bool(torch.isfinite(x).all()) for x in (*weight, *bias)):
             raise ValueError("weights, biases: expected finite numbers, found NaN or infinity")
-        layers = [Bernoulli(size) for size in sizes] if units is None else list(units)
-        if [layer.size for layer in layers] != sizes:
-            raise ValueError(f"units: of {[u.size for u in layers]} columns, the biases of {sizes}")
+        machine = cls.stack(*(units or map(Bernoulli, sizes)))
+        if [len(b) for b in machine.bias.values()] != sizes:
+            raise ValueError(f"units: expected layers of {sizes} columns, as the biases are")
         types = [x.dtype for x in (*weight, *bias)]
-        machine = cls.stack(*layers).to(functools.reduce(torch.promote_types, types))
+        machine = machine.to(functools.reduce(torch.promote_types, types))
         with torch.no_grad():
-            parameters = (*machine.bias.values(), *machine.weight.values())
-            for parameter, value in zip(parameters, (*bias, *weight), strict=True):
+            own = (*machine.bias.values(), *machine.weight.values())
+            for parameter, value in zip(own, (*bias, *weight), strict=True):
                 parameter.copy_(value)
         return machine
 
+    @torch.no_grad()
     def initialise(self, random_state: RandomState = 0, std: float = 0.01) -> BoltzmannMachine:
         """Draw every weight from N(0, std²), leave the biases, return the machine."""
         stream = as_stream(random_state)
-        with torch.no_grad():
-            for key, weight in self.weight.items():
-                weight.copy_(stream.child(key).normal(weight.shape, weight.dtype).mul_(std))
+        for key, weight in self.weight.items():
+            weight.copy_(stream.child(key).normal(weight.shape, weight.dtype).mul_(std))
         return self
-
-    def config(self) -> dict[str, Any]:
-        """Layers and edges as JSON-able data; :meth:`from_config` builds the (zero) machine."""
-        layers = {name: units.config() for name, units in self._units.items()}
-        return {"layers": layers, "edges": [list(edge) for edge in self.edges]}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> BoltzmannMachine:
-        """The inverse of :meth:`config`."""
-        layers = {name: units_from_config(units) for name, units in config["layers"].items()}
-        return cls(layers, [tuple(edge) for edge in config["edges"]])
-
-    # ---------------------------------------------------------------- the distribution
 
     @property
     def dtype(self) -> torch.dtype:
@@ -188,8 +148,7 @@ class BoltzmannMachine(nn.Module):
 
     def base(self, name: str) -> Tensor:
         """The layer's bias at β = 0: the data's base rates if they were stored, or 0."""
-        base: Tensor = getattr(self, f"base_{name}")
-        return base
+        return getattr(self, f"base_{name}")
 
     def set_base(self, name: str, mean: Tensor) -> None:
         """Store the base bias under which the layer has this mean, (size,)."""
@@ -199,8 +158,7 @@ class BoltzmannMachine(nn.Module):
         if mean.shape != base.shape or not bool(torch.isfinite(field).all()):
             raise ValueError(
                 f"mean: layer {name!r} has no finite bias with this mean of shape "
-                f"{tuple(mean.shape)}; smooth the data's rates, for binary units "
-                "(n · mean + 1) / (n + 2) over n rows"
+                f"{tuple(mean.shape)}; smooth the data's rates"
             )
         base.copy_(field)
 
@@ -215,23 +173,10 @@ class BoltzmannMachine(nn.Module):
     def field(
         self, name: str, state: State, beta: float = 1.0, among: Iterable[str] | None = None
     ) -> Tensor:
-        """The layer's total input: its bias and its neighbours' signals through the weights.
+        """The layer's total input, (rows, size): its bias and its neighbours' signals.
 
-        Parameters
-        ----------
-        name : str
-            The layer.
-        state : mapping
-            Values of its neighbours.
-        beta : float
-            Scales the couplings and moves the bias between the base rates (β = 0) and the machine's
-            own (β = 1).
-        among : iterable of str, optional
-            Only these neighbours count (all by default).
-
-        Returns
-        -------
-        Tensor, shape (rows, size)
+        ``beta`` scales the couplings and moves the bias between the base rates (β = 0) and the
+        machine's own (β = 1). Only the neighbours ``among`` these count, all by default.
         """
         return self._gather(name, self.bias_at(name, beta), state, beta, among)
 
@@ -250,24 +195,16 @@ class BoltzmannMachine(nn.Module):
         for other, weight in self.neighbours(name):
             if among is None or other in among:
                 signal = self.units(other).signal(state[other])
-                field = (
-                    torch.addmm(field, signal, weight, alpha=beta)
-                    if field.ndim == 1  # the first product takes the bias with it at no cost
-                    else field.addmm_(signal, weight, alpha=beta)
-                )
+                # the first product takes the bias with it at no cost
+                add = torch.addmm if field.ndim == 1 else Tensor.addmm_
+                field = add(field, signal, weight, alpha=beta)
         if field.ndim == 1:  # no neighbour: as many rows as the state has, else one for all
             rows = next((values.shape[0] for values in state.values()), 1)
             field = field.expand(rows, -1)
         return field
 
     def energy(self, state: Mapping[str, Any]) -> Tensor:
-        """E(x) of joint states, shape (rows,), in nats.
-
-        Parameters
-        ----------
-        state : mapping of str to array
-            Values of every layer, each (rows, size).
-        """
+        """E(x) of joint states (values of every layer, each (rows, size)), (rows,), in nats."""
         values = self.as_state(state)
         total = torch.zeros((), dtype=self.dtype, device=self.device)
         for name in self.layers:
@@ -280,8 +217,7 @@ class BoltzmannMachine(nn.Module):
     def log_marginal(self, colour: int, state: State, beta: float = 1.0) -> Tensor:
         """log Σ exp(−E) over all states of the other colour, given this one's, shape (rows,).
 
-        ``state`` has the layers of ``colours[colour]``. Z is the sum of the exponential of this
-        over their states: for an RBM it is minus the free energy.
+        For an RBM it is minus the free energy.
         """
         total = torch.zeros((), dtype=self.dtype)
         for name in self.colours[colour]:
@@ -294,26 +230,19 @@ class BoltzmannMachine(nn.Module):
     def as_state(
         self, state: Mapping[str, Any], layers: Iterable[str] | None = None
     ) -> dict[str, Tensor]:
-        """Arrays as tensors of the machine's type and device, checked by name and shape.
-
-        All ``layers`` are wanted by default.
-        """
-        unknown = [name for name in state if name not in self.layers]
-        missing = [n for n in (self.layers if layers is None else layers) if n not in state]
-        if unknown or missing:
-            raise ValueError(
-                f"state: the machine has the layers {list(self.layers)}; unknown {unknown}, "
-                f"missing {missing}"
-            )
+        """Arrays as tensors of the machine's type and device; by default all ``layers`` come."""
+        wanted = set(self.layers if layers is None else layers)
+        if not wanted <= set(state) <= set(self.layers):
+            raise ValueError(f"state: expected the layers {sorted(wanted)}, found {list(state)}")
         values = {
             name: torch.as_tensor(value, dtype=self.dtype, device=self.device)
             for name, value in state.items()
         }
         shapes = {name: tuple(value.shape) for name, value in values.items()}
         rows = next(iter(shapes.values()), ())[:1]
-        wanted = {name: (*rows, self.units(name).size) for name in values}
-        if shapes != wanted or not all(len(shape) == 2 for shape in shapes.values()):
-            raise ValueError(f"state: expected shapes {wanted}, found {shapes}")
+        expected = {name: (*rows, self.units(name).size) for name in values}
+        if shapes != expected:
+            raise ValueError(f"state: expected shapes {expected}, found {shapes}")
         return values
 
     def bias_at(self, name: str, beta: float | Tensor) -> Tensor:
@@ -322,9 +251,8 @@ class BoltzmannMachine(nn.Module):
         (size,), or (rows, size) for β of (rows, 1).
         """
         bias = self._bias[name]
-        if isinstance(beta, Tensor):
-            return torch.lerp(self.base(name), bias, beta)
-        return bias if beta == 1.0 else torch.lerp(self.base(name), bias, beta)
+        own = not isinstance(beta, Tensor) and beta == 1.0
+        return bias if own else torch.lerp(self.base(name), bias, beta)
 
     def own_energy(self, name: str, x: Tensor, beta: float = 1.0) -> Tensor:
         """A layer's part of the energy without the couplings, (rows,)."""
@@ -340,11 +268,6 @@ def stack_names(units: Sequence[Units]) -> list[str]:
     if len(units) < 2:
         raise ValueError(f"units: a stack needs at least two layers, {len(units)} came")
     return ["visible", *(f"hidden{i}" for i in range(1, len(units)))]
-
-
-def units_from_config(config: Mapping[str, Any]) -> Units:
-    """Units as their ``config()`` describes them."""
-    return UNITS[config["units"]](**{k: v for k, v in config.items() if k != "units"})
 
 
 def log_states(machine: BoltzmannMachine, colour: int) -> float:
@@ -366,9 +289,10 @@ def _checked_edges(
         if a not in layers or b not in layers or (a, b) in checked or (b, a) in checked:
             raise ValueError(f"edges: {(a, b)} came twice or joins none of {list(layers)}")
         if not layers[a].bounded and not layers[b].bounded:
+            kinds = ", ".join(type(layers[name]).__name__ for name in (a, b))
             raise ValueError(
-                f"edges: {a!r} and {b!r} are both unbounded ({type(layers[a]).__name__}, "
-                f"{type(layers[b]).__name__}), so Z may not exist; put bounded units between them"
+                f"edges: {a!r} and {b!r} are both unbounded ({kinds}), so Z may not exist; put "
+                "bounded units between them"
             )
         checked.append((a, b))
     return tuple(checked)
@@ -388,12 +312,12 @@ def _two_colours(
                     path[other] = [*path[name], other]
                     queue.append(other)
                 elif (len(path[other]) - len(path[name])) % 2 == 0:
-                    both = path[name], path[other]
-                    shared = sum(a == b for a, b in zip(*both, strict=False))
-                    cycle = [*reversed(both[0][shared - 1 :]), *both[1][shared:], name]
+                    here, there = path[name], path[other]
+                    shared = sum(a == b for a, b in zip(here, there, strict=False))
+                    cycle = " – ".join([*reversed(here[shared - 1 :]), *there[shared:], name])
                     raise ValueError(
-                        f"edges: the layers {' – '.join(cycle)} form an odd cycle; a Boltzmann "
-                        "machine here needs a two-colourable graph"
+                        f"edges: the layers {cycle} form an odd cycle; a Boltzmann machine here "
+                        "needs a two-colourable graph"
                     )
-    odd = [name for name in names if len(path[name]) % 2]
-    return tuple(odd), tuple(name for name in names if name not in odd)
+    odd = tuple(name for name in names if len(path[name]) % 2)
+    return odd, tuple(name for name in names if name not in odd)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from equilibria.check import choice, whole
+from equilibria.check import choice
 from equilibria.random import Stream
 
 __all__ = ["PRIORS", "Generator", "evaluating"]
@@ -29,16 +29,10 @@ class Generator(nn.Module):
     latent_dim : int
         Columns of the noise.
     prior : {"normal", "uniform", "mixed"}
-        N(0, I); U(−1, 1) in every column; or a mixed discrete–continuous one: N(0, 1) in the first
-        half of the columns (the middle one included) and a fair ±1 in each other. A continuous
-        network maps connected noise to connected data, so between separate modes it must leave a
-        bridge of samples that are in none; with discrete columns the noise is in separate parts,
-        and no bridge is needed.
-
-    References
-    ----------
-    Goodfellow et al. 2014, "Generative adversarial nets", section 3; Khayatkhoei, Elgammal & Singh
-    2018, "Disconnected manifold learning for generative adversarial networks", on the bridges.
+        A row of :data:`PRIORS`. A network maps connected noise to connected data, so between
+        separate modes it must leave a bridge of samples that are in none; the discrete columns of
+        the mixed noise keep it in separate parts (Khayatkhoei, Elgammal & Singh 2018, "Disconnected
+        manifold learning for generative adversarial networks").
 
     Examples
     --------
@@ -49,8 +43,7 @@ class Generator(nn.Module):
 
     def __init__(self, network: nn.Module, latent_dim: int, prior: str = "normal"):
         super().__init__()
-        self.network = network
-        self.latent_dim: int = whole(1)("latent_dim", latent_dim)
+        self.network, self.latent_dim = network, latent_dim
         self.prior = choice(*PRIORS)("prior", prior)
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -75,16 +68,7 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, stream: Stream, condition: Tensor | None = None) -> Tensor:
-        """``n`` samples ``(n, …)``, worked out in evaluation mode and in parts.
-
-        Parameters
-        ----------
-        n : int
-        stream : Stream
-            The noise's source; sample i depends on its row i alone.
-        condition : Tensor, optional
-            A row for every sample.
-        """
+        """``n`` samples ``(n, …)`` in evaluation mode; sample i depends on its row i alone."""
         with evaluating(self):
             noise = self.noise(n, stream).split(_CHUNK)
             given = [None] * len(noise) if condition is None else condition.split(_CHUNK)

@@ -1,5 +1,4 @@
-"""MADE: an autoregressive density by one masked network (Germain, Gregor, Murray & Larochelle
-2015)."""
+"""MADE: an autoregressive density by one masked network."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ class MADE(Model):
 
     One network gives the fields f of all variables; masks on its weights cut every path from a
     variable to itself and to those before it. A variable's conditional is that of its
-    :class:`~equilibria.units.Units` under the field, so a table of mixed columns needs no more than
-    its units.
+    :class:`~equilibria.units.Units` under the field.
 
     Parameters
     ----------
@@ -59,38 +57,34 @@ class MADE(Model):
     def __init__(self, units: Mapping[str, Units], hidden: Sequence[int], stream: Stream):
         super().__init__()
         self.units = nn.ModuleDict(units)
-        owner = torch.tensor(_owners(list(units.values())))  # the variable that each column belongs to
-        order = stream.child("order").permutation(int(owner.max()) + 1)
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order))
+        # columns of each variable; the variable that each column belongs to
+        sizes = [size for one in units.values() for size in getattr(one, "sizes", [1] * one.size)]
+        owner = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        order = stream.child("order").permutation(len(sizes))
+        rank = order.argsort()
         degrees = [rank[owner]]
         for i, width in enumerate(hidden):
             # spread over all ranks but the last, which no variable may hear
             cycle = torch.arange(width) % max(1, len(order) - 1)
             degrees.append(cycle[stream.child("degrees", i).permutation(width)])
-        degrees.append(rank[owner])
-        self.layers = nn.ModuleList()
-        for i, (below, above) in enumerate(itertools.pairwise(degrees)):
-            last = i == len(hidden)
-            mask = (above[:, None] > below) if last else (above[:, None] >= below)
-            self.layers.append(_Masked(mask, stream.child("layer", i)))
+        masks = [above[:, None] >= below for below, above in itertools.pairwise(degrees)]
+        masks.append(rank[owner][:, None] > degrees[-1])
+        layers = (_Masked(mask, stream.child("layer", i)) for i, mask in enumerate(masks))
+        self.layers = nn.ModuleList(layers)
         self.register_buffer("order", order)
         self.register_buffer("owner", owner)
 
     def fields(self, x: Tensor) -> Tensor:
         """Each column's field given the variables before its own, (n, size)."""
         *inner, last = self.layers
-        h = x
         for layer in inner:
-            h = functional.relu(layer(h))
-        return last(h)
+            x = functional.relu(layer(x))
+        return last(x)
 
     def log_prob(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """log p(x) of complete rows, (n,)."""
-        total = x.new_zeros(len(x))
-        for units, field, values in zip(
-            self.units.values(), *map(self._split, (self.fields(x), x)), strict=True
-        ):
+        total, parts = x.new_zeros(len(x)), map(self._split, (self.fields(x), x))
+        for units, field, values in zip(self.units.values(), *parts, strict=True):
             energy = units.base_energy(values).sum(1) + units.log_partition(field).sum(1)
             total = total + (field * units.signal(values)).sum(1) - energy
         return total
@@ -100,11 +94,8 @@ class MADE(Model):
         """Ancestral sampling: the variables one by one, in their order; (n, size)."""
         x = next(self.parameters()).new_zeros(n, len(self.owner))
         for i, variable in enumerate(self.order.tolist()):
-            fields = self._split(self.fields(x))
-            drawn = [
-                units.sample(field, stream.child(i, name))
-                for (name, units), field in zip(self.units.items(), fields, strict=True)
-            ]
+            fields = zip(self.units.items(), self._split(self.fields(x)), strict=True)
+            drawn = [units.sample(f, stream.child(i, name)) for (name, units), f in fields]
             columns = self.owner == variable
             x[:, columns] = torch.cat(drawn, 1)[:, columns]
         return x
@@ -132,13 +123,3 @@ class _Masked(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight * self.mask, self.bias)
-
-
-def _owners(layers: Sequence[Units]) -> list[int]:
-    """The variable of each column."""
-    owners: list[int] = []
-    for units in layers:
-        sizes = getattr(units, "sizes", [1] * units.size)
-        first = owners[-1] + 1 if owners else 0
-        owners += [first + i for i, size in enumerate(sizes) for _ in range(size)]
-    return owners

@@ -1,9 +1,7 @@
 """The contract of a model: which methods it has is its place in the lecture's taxonomy.
 
 A model is a module over encoded rows (:class:`~equilibria.data.Table` makes them). It does not know
-how it is trained, nor what a DataFrame is. Every model draws samples; what else it offers is read
-off its methods by :func:`capabilities`, and nothing outside a model's own file asks what class it
-is.
+how it is trained, nor what a DataFrame is; nothing outside its own file asks what class it is.
 
 ==================  ======================================  =====================================
 leaf of the tree    has                                     examples
@@ -47,15 +45,15 @@ class Panel(NamedTuple):
 class Model(nn.Module):
     """Base of all models; a subclass gives ``sample`` and whatever else it can do.
 
-    ====================  ==========================================================================
+    ====================  =========================================================================
     method                meaning
-    ====================  ==========================================================================
+    ====================  =========================================================================
     ``sample``            (n, stream, given=None) → (n, d) rows; cells of ``given`` that are no NaN
                           are held
-    ``log_prob``          (x, given=None) → (n,) exact log-density in nats, NaN cells summed out; of
-                          an unnormalised model up to ``log_normaliser``
+    ``log_prob``          (x, given=None) → (n,) exact log-density in nats, NaN cells summed out;
+                          of an unnormalised model up to ``log_normaliser``
     ``log_prob_bound``    (x, stream, samples=1) → (n,) a lower bound, in expectation over the
-                          stream
+                          stream; a model has this or ``log_prob``, never both
     ``objective``         (batch, stream) → (n,) what training minimises, of each row; by default
                           minus one of the two above
     ``log_normaliser``    (stream, progress=None) → :class:`~equilibria.numbers.Measure` of log Z
@@ -64,10 +62,9 @@ class Model(nn.Module):
     ``means``             (x, observed, stream) → (rows, d) conditional means of the missing cells
     ``class_log_prob``    (x, stream) → (rows, classes) log p(class | row)
     ``features``          (x) → (rows, k) a representation
-    ====================  ==========================================================================
+    ====================  =========================================================================
 
-    At most one of ``log_prob`` and ``log_prob_bound`` is there: it says what a score is. An
-    instance that lacks what its class has (a machine without a label layer) sets that method to
+    An instance that lacks what its class has (a machine without a label layer) sets that method to
     None.
 
     Examples
@@ -130,12 +127,16 @@ def capabilities(model: Any) -> frozenset[str]:
     ``"sample"`` and the keys of :data:`CAPABILITIES`; ``"objective"`` where likelihood training
     (:class:`~equilibria.games.likelihood.Likelihood`) applies.
     """
-    found = {name for name, methods in CAPABILITIES.items() if any(map(_has(model), methods))}
+    found = {
+        name
+        for name, methods in CAPABILITIES.items()
+        if any(callable(getattr(model, method, None)) for method in methods)
+    }
     cls = model if isinstance(model, type) else type(model)
-    if getattr(cls, "sample", Model.sample) is not Model.sample:
-        found.add("sample")
-    normalised = "score" in found and "normaliser" not in found
-    if getattr(cls, "objective", Model.objective) is not Model.objective or normalised:
+    for method in ("sample", "objective"):
+        if getattr(cls, method, None) not in (None, getattr(Model, method)):
+            found.add(method)
+    if "score" in found and "normaliser" not in found:
         found.add("objective")
     return frozenset(found)
 
@@ -143,8 +144,6 @@ def capabilities(model: Any) -> frozenset[str]:
 def taxonomy(model: Any) -> str:
     """The leaf of the lecture's tree of maximum-likelihood models that a model sits on.
 
-    Examples
-    --------
     >>> taxonomy(Model)
     'implicit density, direct'
     """
@@ -156,7 +155,3 @@ def taxonomy(model: Any) -> str:
     if "score" in can:
         return "explicit density, tractable"
     return "implicit density, Markov chain" if "chain" in can else "implicit density, direct"
-
-
-def _has(model: Any) -> Callable[[str], bool]:
-    return lambda method: callable(getattr(model, method, None))

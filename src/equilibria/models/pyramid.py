@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equilibria.check import optional, whole
 from equilibria.models.generator import Generator
 from equilibria.networks.pictures import to_planes, to_rows
 from equilibria.random import Stream
@@ -21,39 +21,22 @@ class LaplacianPyramid:
     """A picture x₀, halved to x₁, x₂, …, x_K, as x_K and the details h_k = x_k − up(x_{k+1}).
 
     ``down`` takes the mean of each 2 × 2 pixels and ``up`` writes it into all four, so that
-    down(up(x)) = x and a detail's mean over each 2 × 2 pixels is 0. x_k = up(x_{k+1}) + h_k: the
-    picture comes back but for rounding.
+    down(up(x)) = x and a detail's mean over each 2 × 2 pixels is 0 (Burt & Adelson 1983, "The
+    Laplacian pyramid as a compact image code", with a wider window).
 
-    Parameters
-    ----------
-    shape : (int, int) or (int, int, 3)
-        Of a picture; rows are flattened, the colours of a pixel side by side.
-    levels : int, optional
-        How often it is halved: by default as long as both sides are even and the shorter one is
-        above 8, but at least once.
+    Pictures are flattened rows, ``shape`` is (h, w) or (h, w, 3), and ``shapes`` those of x₀, …,
+    x_K. There are ``levels`` halvings, by default as long as both sides are even and the shorter
+    one is above 8, but at least one.
 
-    Attributes
-    ----------
-    shapes : list of tuple
-        Of x₀, …, x_K.
-
-    References
-    ----------
-    Burt & Adelson 1983, "The Laplacian pyramid as a compact image code", with a wider window.
-
-    Examples
-    --------
     >>> pyramid = LaplacianPyramid((28, 28))
     >>> pyramid.shapes
     [(28, 28), (14, 14), (7, 7)]
-    >>> x = Stream(0).uniform((5, 784))
-    >>> parts = pyramid.decompose(x)
-    >>> [part.shape[1] for part in parts], bool((pyramid.reconstruct(parts) - x).abs().max() < 1e-6)
-    ([49, 196, 784], True)
+    >>> detail, coarse = pyramid.at(Stream(0).uniform((5, 784)), 1)
+    >>> detail.shape, coarse.shape
+    (torch.Size([5, 196]), torch.Size([5, 196]))
     """
 
     def __init__(self, shape: Sequence[int], levels: int | None = None):
-        optional(whole(1))("levels", levels)
         self.shapes = [tuple(int(side) for side in shape)]
         while self.levels < (levels or math.inf):
             height, width, *colours = self.shapes[-1]
@@ -89,36 +72,13 @@ class LaplacianPyramid:
         coarse = self.up(self.down(x, level), level)
         return x - coarse, coarse
 
-    def decompose(self, x: Tensor) -> list[Tensor]:
-        """[x_K, h_{K−1}, …, h_0] of rows x₀ ``(n, h · w · c)``."""
-        return [self.at(x, level)[0] for level in range(self.levels, -1, -1)]
-
-    def reconstruct(self, parts: Sequence[Tensor]) -> Tensor:
-        """The inverse of :meth:`decompose`."""
-        x, *details = parts
-        for level, detail in zip(range(self.levels - 1, -1, -1), details, strict=True):
-            x = self.up(x, level) + detail
-        return x
-
-    def detail(self, h: Tensor, level: int) -> Tensor:
-        """The part of ``h`` that can be a detail: without its mean over each 2 × 2 pixels."""
-        return h - self.up(self.down(h, level), level)
-
 
 class DetailNetwork(nn.Module):
-    """The details of the pictures that a network draws, which leave the coarser picture as it is.
+    """What a picture drawn by ``network(z, condition)`` lacks of its mean over each 2 × 2 pixels.
 
-    Details of data have no mean over 2 × 2 pixels, so a critic would know those that have one by
-    nothing else. Every detail that a picture with values in [−1, 1] can have is that of a picture
-    behind a tanh; without this bound details ran away from their critic.
-
-    Parameters
-    ----------
-    network : nn.Module
-        Called ``network(z, condition)``, the condition being up(x_{level+1}) and perhaps more
-        columns.
-    pyramid : LaplacianPyramid
-    level : int
+    Details of data have no such mean, so a critic would know those that have one by nothing else.
+    Every detail of values in [−1, 1] is that of a picture behind a tanh; without this bound details
+    ran away from their critic. The condition is up(x_{level+1}) and perhaps more columns.
     """
 
     def __init__(self, network: nn.Module, pyramid: LaplacianPyramid, level: int):
@@ -127,19 +87,17 @@ class DetailNetwork(nn.Module):
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Details ``(n, h · w · c)`` for noise ``(n, latent_dim)``."""
-        return self.pyramid.detail(self.network(z, condition), self.level)
+        x = self.network(z, condition)
+        return x - self.pyramid.up(self.pyramid.down(x, self.level), self.level)
 
 
 class DetailCritic(nn.Module):
     """A critic that is shown up(x_{k+1}) + h_k, the picture that a detail makes, and its condition.
 
-    Parameters
-    ----------
-    critic : nn.Module
-        Called ``critic(x, condition)``; with ``features``.
-    size, condition : int
-        Columns of a row, and of its condition, which begins with up(x_{k+1}).
+    A row of details has ``size`` columns; its condition has ``condition``, up(x_{k+1}) first.
     """
+
+    critic: Any
 
     def __init__(self, critic: nn.Module, size: int, condition: int):
         super().__init__()
@@ -147,15 +105,11 @@ class DetailCritic(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Logits of details ``(n, size)``, or of packs of them side by side."""
-        logits: Tensor = self.critic(self._shown(x, condition), condition)
-        return logits
+        return self.critic(self._shown(x, condition), condition)
 
     def features(self, x: Tensor, condition: Tensor) -> Tensor:
         """What the inner critic's last layer sees."""
-        inner = self.critic.features
-        assert callable(inner)
-        features: Tensor = inner(self._shown(x, condition), condition)
-        return features
+        return self.critic.features(self._shown(x, condition), condition)
 
     def _shown(self, x: Tensor, condition: Tensor) -> Tensor:
         coarse = condition.reshape(len(x), -1, self.condition)[..., : self.size]
@@ -165,44 +119,27 @@ class DetailCritic(nn.Module):
 class PyramidGenerator(nn.Module):
     """p_g of a pyramid: x_K, then each level's details given the coarser picture, from fresh noise.
 
-    Parameters
-    ----------
-    generators : sequence of Generator
-        From the coarsest, which draws x_K, to the finest; each of the others draws h_k given
-        up(x_{k+1}).
-    pyramid : LaplacianPyramid
-
-    References
-    ----------
-    Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a Laplacian pyramid
-    of adversarial networks".
+    The generators stand from the coarsest, which draws x_K, to the finest; each of the others draws
+    h_k given up(x_{k+1}) (Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models
+    using a Laplacian pyramid of adversarial networks").
     """
 
     def __init__(self, generators: Sequence[Generator], pyramid: LaplacianPyramid):
         super().__init__()
-        self.generators = nn.ModuleList(generators)
-        self.pyramid = pyramid
+        self.generators, self.pyramid = nn.ModuleList(generators), pyramid
 
     @torch.no_grad()
     def sample(
         self, n: int, stream: Stream, condition: Tensor | None = None, level: int = 0
     ) -> Tensor:
-        """``n`` pictures as rows, values within [−1, 1]; at another ``level`` coarser ones.
+        """``n`` pictures as rows, values within [−1, 1]; sample i depends on its row i alone.
 
-        Parameters
-        ----------
-        n : int
-        stream : Stream
-            Each level has a child of it; sample i depends on its row i alone.
-        condition : Tensor, optional
-            Plain numbers, a row for every sample: every level has them, behind the coarser picture.
-        level : int
-            Where to stop: the finest level is 0.
+        Every level has the ``condition``, a row of plain numbers for every sample, behind the
+        coarser picture. ``level`` is where to stop: the finest is 0.
         """
         x = torch.empty(0)
         for at in range(self.pyramid.levels, level - 1, -1):
-            generator = self.generators[self.pyramid.levels - at]
-            assert isinstance(generator, Generator)
+            generator: Any = self.generators[self.pyramid.levels - at]
             draw = stream.child("level", at)
             if at == self.pyramid.levels:
                 x = generator.sample(n, draw, condition)

@@ -7,19 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from equilibria.check import whole, widths
 from equilibria.random import Stream
 
 __all__ = ["UnrolledNetwork"]
 
-# of the class weights at first; small, so that the first gradients see the layers as they are
-TOP_DEVIATION = 0.01
-
 
 class UnrolledNetwork(nn.Module):
     """One pass of mean field as a network.
-
-    Each layer hears the one below, and the layer above as it was in the posterior.
 
     With visible signals v and q² … q^L the posterior means of the hidden layers above the first,
     held as part of the input,
@@ -28,35 +22,15 @@ class UnrolledNetwork(nn.Module):
         h^L = σ(W^Lᵀ h^(L−1) + b^L),  log p(class) = log softmax(Uᵀ h^L + c).
 
     Where q is a fixed point of mean field, h¹ … h^L are the posterior's own means. The matrix from
-    q^(l+1) into h^l is a parameter of its own, so W² has two copies, which training moves apart. A
-    machine with one hidden layer is σ(W¹ᵀ v + b¹) and the classes. Without ``append`` the terms in
-    q are left out: a plain network that begins with the machine's weights.
+    q^(l+1) into h^l is a parameter of its own, so W² has two copies, which training moves apart.
+    Without ``append`` the terms in q are left out: a plain network that begins with the machine's
+    weights.
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Widths from the visible layer up: d, n₁, …, n_L, at least two.
-    classes : int
-        Classes, at least two.
-    append : bool
-        Whether q² … q^L are part of the input.
+    ``sizes`` are the widths from the visible layer up: d, n₁, …, n_L. ``layers[l]`` has the weight
+    (n_l, n_(l−1) + n_(l+1)): what comes from below, then what comes from q^(l+1). ``masked`` are
+    the widths of what dropout may mask: the input and each hidden layer (Salakhutdinov & Hinton
+    2009, "Deep Boltzmann machines", section 3.3).
 
-    Attributes
-    ----------
-    layers : nn.ModuleList
-        Layer l has the weight (n_l, n_(l−1) + n_(l+1)): what comes from below, then what comes from
-        q^(l+1).
-    top : nn.Linear
-        The classes' weights U ᵀ and biases c.
-    masked : tuple of int
-        Widths of what dropout may mask: the input and each hidden layer.
-
-    References
-    ----------
-    Salakhutdinov & Hinton 2009, "Deep Boltzmann machines", section 3.3.
-
-    Examples
-    --------
     >>> network = UnrolledNetwork((6, 5, 4), classes=3)
     >>> network(torch.zeros(2, 6 + 4)).shape
     torch.Size([2, 3])
@@ -64,8 +38,7 @@ class UnrolledNetwork(nn.Module):
 
     def __init__(self, sizes: Sequence[int], classes: int, append: bool = True):
         super().__init__()
-        self.sizes: tuple[int, ...] = widths(2)("sizes", sizes)
-        self.classes, self.append = whole(2)("classes", classes), append
+        self.sizes, self.classes, self.append = tuple(sizes), classes, append
         # what each hidden layer hears from above; the last has nothing there
         above = (*self.sizes[2:], 0) if append else (0,) * (len(self.sizes) - 1)
         self.layers = nn.ModuleList(
@@ -83,26 +56,22 @@ class UnrolledNetwork(nn.Module):
     ) -> UnrolledNetwork:
         """Take a stack's W¹ … W^L, each (below, above), and its hidden layers' biases.
 
-        The classes' weights are drawn from N(0, .01²). Returns the network.
+        The classes' weights are drawn from N(0, .01²), so that the first gradients see the layers
+        as they are. Returns the network.
         """
         for i, (layer, bias) in enumerate(zip(self.layers, biases, strict=True)):
             assert isinstance(layer, nn.Linear)
             over = weights[i + 1 : i + 2] if self.append else ()
             layer.weight.copy_(torch.cat([weights[i].T, *over], 1))
             layer.bias.copy_(bias)
-        self.top.weight.copy_(stream.normal(self.top.weight.shape).mul_(TOP_DEVIATION))
+        self.top.weight.copy_(stream.normal(self.top.weight.shape).mul_(0.01))
         return self
 
     def forward(self, x: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """Logits of the classes, (n, classes).
 
-        Parameters
-        ----------
-        x : Tensor, shape (n, d + n₂ + … + n_L)
-            Visible signals, then the posterior means of the second to the last hidden layer, where
-            they are appended.
-        masks : sequence of Tensor
-            One for the input and one for each hidden layer, each multiplied in; none by default.
+        ``x`` (n, d + n₂ + … + n_L) has the visible signals, then the appended means; ``masks``, one
+        for the input and one for each hidden layer, are multiplied in.
         """
         return self.top(self.hidden(x, masks)[-1])
 
@@ -110,13 +79,10 @@ class UnrolledNetwork(nn.Module):
         """h¹ … h^L, each (n, n_l)."""
         x = x * masks[0] if masks else x
         posterior = x.split(self.parts, 1)[1:]
-        heard = x
-        out: list[Tensor] = []
+        heard, out = x[:, : sum(self.parts[:2])], list[Tensor]()  # v and q²
         for i, layer in enumerate(self.layers):
             if i:
                 heard = torch.cat([out[-1], *posterior[i : i + 1]], 1)
-            elif len(self.parts) > 2:  # v and q² are the input's first columns
-                heard = x[:, : sum(self.parts[:2])]
             h = torch.sigmoid(layer(heard))
             out.append(h * masks[i + 1] if masks else h)
         return out

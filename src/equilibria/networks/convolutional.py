@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,29 +17,19 @@ from equilibria.random import Stream
 
 __all__ = ["DCGANCritic", "DCGANGenerator"]
 
-_KERNEL = 4  # twice the stride, so that each pixel is reached by as many weights as any other
+# a kernel of twice the stride reaches each pixel by as many weights as any other
+_HALF = {"kernel_size": 4, "stride": 2, "padding": 1}
 
 
 class DCGANGenerator(PictureGenerator):
     """Noise, a linear layer to small maps, and a transposed convolution for every doubling.
 
     The maps begin at the picture's sides halved as often as they can be (28 → 7, 32 → 4). Weights
-    are drawn from N(0, 0.02²), without normalisation from He's law.
+    are drawn from N(0, 0.02²), without normalisation from He's law (Radford, Metz & Chintala 2016,
+    "Unsupervised representation learning with deep convolutional generative adversarial networks").
+    Beside the parameters of ``PictureGenerator`` it has ``normalisation``, "batch" or None, behind
+    each convolution but the last.
 
-    Parameters
-    ----------
-    shape, latent_dim, channels, condition, planes, output, precision, stream
-        As in :class:`~equilibria.networks.pictures.PictureGenerator`.
-    normalisation : {"batch", None}
-        Behind each convolution but the last.
-
-    References
-    ----------
-    Radford, Metz & Chintala 2016, "Unsupervised representation learning with deep convolutional
-    generative adversarial networks".
-
-    Examples
-    --------
     >>> network = DCGANGenerator((8, 12, 3), latent_dim=5, channels=4, stream=Stream(0))
     >>> network(torch.zeros(2, 5)).shape
     torch.Size([2, 288])
@@ -46,16 +38,14 @@ class DCGANGenerator(PictureGenerator):
     def build(
         self, inputs: int, beside: int, stream: Stream, normalisation: str | None = "batch"
     ) -> Deviation:
-        deep = self.widths[-1]
-        self.first = nn.utils.skip_init(nn.Linear, inputs, deep * math.prod(self.base))
-        ends = [*reversed(self.widths[:-1]), self.colours]
-        starts = [deep, *ends[:-1]]
-        self.norms = nn.ModuleList(_norm(normalisation, width) for width in starts)
+        widths = [*reversed(self.widths), self.colours]
+        self.first = nn.utils.skip_init(nn.Linear, inputs, widths[0] * math.prod(self.base))
+        self.norms = nn.ModuleList(_norm(normalisation, width) for width in widths[:-1])
         self.steps = nn.ModuleList(
-            nn.utils.skip_init(nn.ConvTranspose2d, a + beside, b, _KERNEL, stride=2, padding=1)
-            for a, b in zip(starts, ends, strict=True)
+            nn.utils.skip_init(nn.ConvTranspose2d, a + beside, b, **_HALF)
+            for a, b in pairwise(widths)
         )
-        return _small if normalisation else _he
+        return _he(bool(normalisation))
 
     def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
         h = self.first(z).unflatten(1, (self.widths[-1], *self.base))
@@ -68,30 +58,22 @@ class DCGANGenerator(PictureGenerator):
 class DCGANCritic(PictureCritic):
     """A strided convolution for every halving, leaky rectifiers, and a linear layer at the end.
 
-    Parameters
-    ----------
-    shape, channels, condition, planes, outputs, packing, hidden, precision, stream
-        As in :class:`~equilibria.networks.pictures.PictureCritic`.
-    normalisation : {"batch", None}
-        Behind each convolution but the first.
+    Beside the parameters of ``PictureCritic`` it has ``normalisation``, "batch" or None, behind
+    each convolution but the first.
 
-    Examples
-    --------
     >>> critic = DCGANCritic((8, 12), channels=4, condition=3, stream=Stream(0))
-    >>> x, condition = torch.zeros(5, 96), torch.zeros(5, 3)
-    >>> critic(x, condition).shape, critic.features(x, condition).shape
-    (torch.Size([5, 1]), torch.Size([5, 256]))
+    >>> critic(torch.zeros(5, 96), torch.zeros(5, 3)).shape
+    torch.Size([5, 1])
     """
 
     def build(self, inputs: int, normalisation: str | None = "batch") -> tuple[int, Deviation]:
-        starts = [inputs, *self.widths[:-1]]
         self.steps = nn.ModuleList(
-            nn.utils.skip_init(nn.Conv2d, a, b, _KERNEL, stride=2, padding=1)
-            for a, b in zip(starts, self.widths, strict=True)
+            nn.utils.skip_init(nn.Conv2d, a, b, **_HALF)
+            for a, b in pairwise([inputs, *self.widths])
         )
         norms = [None] + [normalisation] * (len(self.widths) - 1)
         self.norms = nn.ModuleList(map(_norm, norms, self.widths))
-        return self.widths[-1] * math.prod(self.base), _small if normalisation else _he
+        return self.widths[-1] * math.prod(self.base), _he(bool(normalisation))
 
     def maps(self, planes: Tensor) -> Tensor:
         for norm, step in zip(self.norms, self.steps, strict=True):
@@ -104,13 +86,13 @@ def _norm(name: str | None, width: int) -> nn.Module:
     return nn.BatchNorm2d(width) if batch else nn.Identity()
 
 
-def _small(layer: nn.Module) -> float:
-    return 0.02  # normalisation makes up for the size
-
-
-def _he(layer: nn.Module) -> float:
+def _he(normalised: bool) -> Deviation:
     """√(2 / terms of a sum): with stride 2 a quarter of a transposed kernel falls on a pixel."""
-    if isinstance(layer, nn.ConvTranspose2d):
-        return math.sqrt(2 / (layer.in_channels * _KERNEL**2 / 4))
-    assert isinstance(layer, nn.Conv2d | nn.Linear)
-    return math.sqrt(2 / layer.weight[0].numel())
+
+    def deviation(layer: Any) -> float:
+        terms = layer.weight[0].numel()
+        if isinstance(layer, nn.ConvTranspose2d):
+            terms = 4 * layer.in_channels
+        return 0.02 if normalised else math.sqrt(2 / terms)  # normalisation makes up for the size
+
+    return deviation

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equilibria.check import number, whole
+from equilibria.check import number
 from equilibria.random import Stream
 
 __all__ = ["Fourier"]
@@ -21,28 +21,19 @@ class Fourier(nn.Module):
 
     or, with a pair of bandwidths, rows of B in random directions whose lengths are spread evenly in
     their logarithm from one to the other: for data of which nobody knows how fine they are.
-
     A plain network learns slow variations first and fast ones hardly; with B it sees details of the
-    size 1/bandwidth at once. B is drawn once and not trained.
+    size 1/bandwidth at once (Tancik et al. 2020, "Fourier features let networks learn high
+    frequency functions in low dimensional domains"). B is drawn once and not trained.
 
     Parameters
     ----------
     network : nn.Module
         Called ``network(x, condition)`` with ``size + 2 · features`` columns.
-    size : int
-        Columns of the input.
-    features : int
-        Rows of B.
+    size, features : int
+        Columns of the input, and rows of B.
     bandwidth : float or pair of float
         Standard deviation of B, in radians per unit of the input: about one over the smallest
         detail; or the shortest and the longest row of B.
-    stream : Stream
-        Where B comes from.
-
-    References
-    ----------
-    Tancik et al. 2020, "Fourier features let networks learn high frequency functions in low
-    dimensional domains".
 
     Examples
     --------
@@ -53,6 +44,7 @@ class Fourier(nn.Module):
     torch.Size([4, 1])
     """
 
+    network: Any
     frequencies: Tensor
 
     def __init__(
@@ -66,8 +58,7 @@ class Fourier(nn.Module):
     ):
         super().__init__()
         self.network = network
-        shape = whole(1)("size", size), whole(1)("features", features)
-        frequencies, positive = stream.normal(shape), number(0, above=True)
+        frequencies, positive = stream.normal((size, features)), number(0, above=True)
         if isinstance(bandwidth, tuple):
             shortest = positive("bandwidth", bandwidth[0])
             longest = number(shortest)("bandwidth", bandwidth[1])
@@ -79,14 +70,11 @@ class Fourier(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The network's answer to ``x`` ``(n, size)`` and its features."""
-        answer: Tensor = self.network(self.widened(x), condition)
-        return answer
+        return self.network(self.widened(x), condition)
 
     def features(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """What the network's last layer sees, ``(n, width)``."""
-        inner: Any = self.network.features
-        features: Tensor = inner(self.widened(x), condition)
-        return features
+        return self.network.features(self.widened(x), condition)
 
     def widened(self, x: Tensor) -> Tensor:
         """``x`` with its Fourier features, ``(n, size + 2 · features)``."""

@@ -30,8 +30,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[int, int], fl
     "leaky_relu": (leaky_relu, lambda fan_in, fan_out: math.sqrt(2 / (fan_in * (1 + LEAK**2)))),
     "tanh": (torch.tanh, lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out))),
 }
-"""Name → the function, and the standard deviation of the weights before it from a layer's
-widths."""
+"""Name → the function, and the deviation of the weights before it from a layer's widths."""
 
 OUTPUTS: dict[str | None, Callable[[Tensor], Tensor]] = {
     None: lambda x: x,
@@ -44,8 +43,8 @@ OUTPUTS: dict[str | None, Callable[[Tensor], Tensor]] = {
 class MLP(nn.Module):
     """Layers h ← a(W h + b), the last one without a unless ``output`` names one.
 
-    Initial weights are normal with He's standard deviation √(2 / fan in) before a rectifier and
-    Glorot's √(2 / (fan in + fan out)) elsewhere; biases are 0.
+    Initial weights are normal with He's standard deviation √(2 / fan in) before a rectifier (2015,
+    equation 10) and Glorot's √(2 / (fan in + fan out)) elsewhere (2010, equation 12); biases are 0.
 
     Parameters
     ----------
@@ -57,12 +56,6 @@ class MLP(nn.Module):
         After the last layer.
     precision : {"float32", "bfloat16"}
         Type of the matrix products; what goes in and comes out keeps its own.
-    stream : Stream
-        Where the initial weights come from; nothing is drawn from torch's own generator.
-
-    References
-    ----------
-    He et al. 2015, "Delving deep into rectifiers", equation 10; Glorot & Bengio 2010, equation 12.
 
     Examples
     --------
@@ -85,10 +78,9 @@ class MLP(nn.Module):
         self.activation = choice(*ACTIVATIONS)("activation", activation)
         self.output = optional(choice("tanh", "sigmoid"))("output", output)
         self.precision = choice(*PRECISIONS)("precision", precision)
-        last = len(self.sizes) - 2
         self.layers = nn.ModuleList()
         for i, (fan_in, fan_out) in enumerate(pairwise(self.sizes)):
-            _, deviation = ACTIVATIONS[activation if i < last else "tanh"]
+            _, deviation = ACTIVATIONS[activation if i < len(self.sizes) - 2 else "tanh"]
             layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
             weights = stream.child("layer", i).normal((fan_out, fan_in))
             with torch.no_grad():
@@ -107,8 +99,7 @@ class MLP(nn.Module):
         h = x.flatten(1)
         if condition is not None:
             h = torch.cat([h, condition.flatten(1).to(h.dtype)], dim=1)
-        function, _ = ACTIVATIONS[self.activation]
-        dtype = h.dtype
+        (function, _), dtype = ACTIVATIONS[self.activation], h.dtype
         with products(self.precision, h.device):
             for layer in list(self.layers)[:-1]:
                 h = function(layer(h))

@@ -13,13 +13,7 @@ BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 
 def batch_norms(network: nn.Module) -> list[BatchNorm]:
-    """Its layers of batch norm.
-
-    Examples
-    --------
-    >>> len(batch_norms(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))))
-    1
-    """
+    """Its layers of batch norm."""
     return [part for part in network.modules() if isinstance(part, BatchNorm)]
 
 
@@ -27,12 +21,8 @@ def batch_norms(network: nn.Module) -> list[BatchNorm]:
 def reestimate(network: nn.Module, inputs: Iterable[tuple[Tensor | None, ...]]) -> None:
     """Replace running statistics by plain means over batches, each the arguments of a call.
 
-    Running statistics trail the weights that training passed through. Averaged weights have never
-    been run at all, and samples in evaluation mode would be normalised by statistics of other
-    networks. Nothing is drawn, so the result is the same after a resume.
+    They trail the weights that training passed through; averaged weights have never been run.
 
-    Examples
-    --------
     >>> network = nn.BatchNorm1d(1)
     >>> reestimate(network, [(torch.tensor([[1.0], [3.0]]),), (torch.tensor([[5.0], [7.0]]),)])
     >>> network.running_mean, network.running_var

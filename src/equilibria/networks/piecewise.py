@@ -1,9 +1,8 @@
 """Gradient of a cost of a rectifier network's answers and of their slopes in x, in closed form.
 
-Between its kinks such a network is linear in x, so what automatic differentiation works out for the
-derivative of a slope is for the most part what it already had. With h_l the layers' values, S_l the
-derivative of each answer in layer l's sums, δ and u the cost's derivatives in the answers and in
-the slopes, and t the change of the layers' values along u (t_0 = u, t_l = gate_l · W_l t_(l−1)),
+Between its kinks such a network is linear in x. With h_l the layers' values, S_l the derivative of
+each answer in layer l's sums, δ and u the cost's derivatives in the answers and in the slopes, and
+t the change of the layers' values along u (t_0 = u, t_l = gate_l · W_l t_(l−1)),
 
     ∂cost/∂W_l = S_lᵀ (δ·h_(l−1) + t_(l−1)),   ∂cost/∂b_l = S_lᵀ δ:
 
@@ -25,17 +24,7 @@ _BELOW_ZERO = {"relu": 0.0, "leaky_relu": LEAK}  # slopes of the activations wit
 
 
 def is_piecewise_linear(network: nn.Module) -> bool:
-    """Whether ``answer_gradient`` takes it.
-
-    It takes an ``MLP`` of rectifiers with one output, in float32 products, all of it trainable.
-
-    Examples
-    --------
-    >>> from equilibria.random import Stream
-    >>> names = ("relu", "leaky_relu", "tanh")
-    >>> [is_piecewise_linear(MLP((2, 4, 1), activation=name, stream=Stream(0))) for name in names]
-    [True, True, False]
-    """
+    """Whether it is an ``MLP`` of rectifiers with one output, float32 products, all trainable."""
     return (
         type(network) is MLP
         and network.activation in _BELOW_ZERO
@@ -48,38 +37,12 @@ def is_piecewise_linear(network: nn.Module) -> bool:
 
 @torch.no_grad()
 def answer_gradient(
-    network: MLP,
-    x: Tensor,
-    columns: int,
-    sloped: int,
-    pay: Callable[[Tensor, Tensor], Tensor],
+    network: MLP, x: Tensor, columns: int, sloped: int, pay: Callable[[Tensor, Tensor], Tensor]
 ) -> list[Tensor]:
     """The gradient of ``pay(answers, slopes)`` in the network's parameters, in their order.
 
-    Parameters
-    ----------
-    network : MLP
-        One that ``is_piecewise_linear``.
-    x : Tensor, shape (n, sizes[0])
-        Rows, the condition's columns last.
-    columns : int
-        How many columns the slope is taken in.
-    sloped : int
-        Of how many rows, the first, the slope is wanted.
-    pay : callable
-        Answers ``(n,)`` and slopes ``(sloped, columns)`` → a scalar, by differentiable operations.
-
-    Examples
-    --------
-    With one layer the answer is Wx + b and its slope W:
-
-    >>> from equilibria.random import Stream
-    >>> network = MLP((2, 1), stream=Stream(0))
-    >>> def pay(answers, slopes):
-    ...     return answers.sum() + slopes.square().sum()
-    >>> gradient = answer_gradient(network, torch.eye(2), 2, 1, pay)
-    >>> bool(torch.allclose(gradient[0], 1 + 2 * network.layers[0].weight))
-    True
+    Of rows ``x`` ``(n, sizes[0])`` all have an answer ``(n,)``, and the first ``sloped`` a slope in
+    their first ``columns`` columns, ``(sloped, columns)``; ``pay`` makes a scalar of them.
     """
     function, _ = ACTIVATIONS[network.activation]
     below = _BELOW_ZERO[network.activation]
@@ -92,8 +55,7 @@ def answer_gradient(
 
     def gated(change: Tensor, layer: int) -> Tensor:
         kept = values[layer][: len(change)]
-        gate: Tensor = torch.ops.aten.leaky_relu_backward(change, kept, below, True)
-        return gate
+        return torch.ops.aten.leaky_relu_backward(change, kept, below, True)
 
     signals = [weights[-1].expand(len(x), -1)]  # of each layer's values, the last hidden one first
     for layer in range(len(weights) - 1, 0, -1):

@@ -13,17 +13,6 @@ PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.
 
 
 def products(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Within it matrix products and convolutions are worked out in ``precision``.
-
-    Parameters and their gradients keep their type.
-
-    Examples
-    --------
-    >>> with products("bfloat16", torch.device("cpu")):
-    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
-    torch.bfloat16
-    """
+    """Within it matrix products and convolutions are worked out in ``precision``."""
     dtype = PRECISIONS[precision]
-    if dtype is None:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=dtype)
+    return torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()

@@ -31,23 +31,8 @@ class Extragradient(Simultaneous):
     1.
 
     The trial step is the optimiser's own, with its momentum or Adam's averages; parameters and
-    averages are then put back, so the averages move once a round, by the gradient at θ̃. A round
-    costs two gradients of each player, and two reductions over processes.
-
-    References
-    ----------
-    Korpelevich 1976; Gidel et al. 2019, "A variational inequality perspective on generative
-    adversarial networks".
-
-    Examples
-    --------
-    >>> from equilibria.games.toy import XYGame
-    >>> from equilibria.random import Stream
-    >>> from equilibria.solvers import Optimiser
-    >>> game, solver = XYGame(1.0, 0.0), Extragradient(Optimiser("sgd", rate=0.5))
-    >>> _ = solver.step(game, iter([None]), Stream(0))
-    >>> game.x.item(), game.y.item()
-    (0.75, 0.5)
+    averages are then put back. A round costs two gradients of each player (Korpelevich 1976; Gidel
+    et al. 2019, "A variational inequality perspective on generative adversarial networks").
     """
 
     def gradients(self, game: Game, drawn: Any) -> Gradients:
@@ -75,27 +60,10 @@ class Optimistic(Simultaneous):
     """Follow the gradient to be expected next: this one and its change since the last.
 
     θ ← θ − h·(2g_t − g_{t−1}); the first step is a plain one. On the xy game z_{t+1} = (1 +
-    2ih)·z_t − ih·z_{t−1}, which approaches the equilibrium for h < 1/√3. One gradient a round, at
-    the price of a copy of the last.
-
-    2g_t − g_{t−1} takes the gradient's place in the optimiser. Under Adam its square is averaged
-    too, which is larger than the gradient's own where gradients are noisy, so steps are shorter.
-    (Daskalakis et al. take the difference of Adam's normalised steps instead.)
-
-    References
-    ----------
-    Popov 1980; Daskalakis, Ilyas, Syrgkanis & Zeng 2018, "Training GANs with optimism".
-
-    Examples
-    --------
-    >>> from equilibria.games.toy import XYGame
-    >>> from equilibria.random import Stream
-    >>> from equilibria.solvers import Optimiser
-    >>> game, solver = XYGame(1.0, 0.0), Optimistic(Optimiser("sgd", rate=0.5))
-    >>> for _ in range(2):
-    ...     _ = solver.step(game, iter([None]), Stream(0))
-    >>> game.x.item(), game.y.item()
-    (0.5, 1.0)
+    2ih)·z_t − ih·z_{t−1}, which approaches the equilibrium for h < 1/√3. 2g_t − g_{t−1} takes the
+    gradient's place in the optimiser; under Adam its square is averaged too, so that steps are
+    shorter where gradients are noisy. (Popov 1980; Daskalakis, Ilyas, Syrgkanis & Zeng 2018,
+    "Training GANs with optimism", take the difference of Adam's normalised steps instead.)
     """
 
     def move(self, player: str, gradient: list[Tensor]) -> None:
@@ -111,38 +79,12 @@ class Lookahead(Simultaneous):
     Slow weights φ: after every k-th round φ ← φ + α·(θ − φ), θ ← φ. On the xy game k rounds
     multiply z by 1 − α + α(1 + ih)^k. The optimisers' averages go on as if nothing had happened.
 
-    Parameters
-    ----------
-    optimisers, reduce
-        See :class:`~equilibria.solvers.solver.Solver`.
-    k : int
-        Rounds between two returns.
-    alpha : float
-        The share in (0, 1]; 1 is simultaneous play.
-
-    References
-    ----------
     Zhang, Lucas, Hinton & Ba 2019, "Lookahead optimizer"; Chavdarova, Pagliardini, Stich, Fleuret &
     Jaggi 2021, "Taming GANs with Lookahead-Minmax".
-
-    Examples
-    --------
-    >>> from equilibria.games.toy import XYGame
-    >>> from equilibria.random import Stream
-    >>> from equilibria.solvers import Optimiser
-    >>> game, solver = XYGame(1.0, 0.0), Lookahead(Optimiser("sgd", rate=1.0), k=2)
-    >>> for _ in range(2):
-    ...     _ = solver.step(game, iter([None]), Stream(0))
-    >>> game.x.item(), game.y.item()
-    (0.5, 1.0)
     """
 
     def __init__(
-        self,
-        optimisers: Optimisers,
-        reduce: Reduce | None = None,
-        k: int = 5,
-        alpha: float = 0.5,
+        self, optimisers: Optimisers, reduce: Reduce | None = None, k: int = 5, alpha: float = 0.5
     ):
         super().__init__(optimisers, reduce)
         self.k, self.alpha = whole(1)("k", k), number(0, 1, above=True)("alpha", alpha)
@@ -170,29 +112,8 @@ class Consensus(Simultaneous):
     derivatives of every player's cost, so a round costs a few times one of simultaneous play.
 
     ½‖v‖² is also least at equilibria that gradient play runs away from, so a large γ may keep the
-    players at one. Over a minibatch its mean is too large by the gradients' variance. v is that of
-    the whole batch, so that several processes average twice a round.
-
-    Parameters
-    ----------
-    optimisers, reduce
-        See :class:`~equilibria.solvers.solver.Solver`.
-    gamma : float
-        The weight γ, at least 0.
-
-    References
-    ----------
-    Mescheder, Nowozin & Geiger 2017, "The numerics of GANs".
-
-    Examples
-    --------
-    >>> from equilibria.games.toy import XYGame
-    >>> from equilibria.random import Stream
-    >>> from equilibria.solvers import Optimiser
-    >>> game, solver = XYGame(1.0, 0.0), Consensus(Optimiser("sgd", rate=0.5), gamma=1.0)
-    >>> _ = solver.step(game, iter([None]), Stream(0))
-    >>> game.x.item(), game.y.item()
-    (0.5, 0.5)
+    players at one. Over a minibatch its mean is too large by the gradients' variance (Mescheder,
+    Nowozin & Geiger 2017, "The numerics of GANs").
     """
 
     def __init__(self, optimisers: Optimisers, reduce: Reduce | None = None, gamma: float = 0.1):
@@ -202,8 +123,7 @@ class Consensus(Simultaneous):
     def bind(self, game: Game) -> None:
         if type(game).gradient is not Game.gradient:
             raise ValueError(
-                f"game: {type(game).__name__} has a gradient of its own, and consensus needs a "
-                "cost to differentiate twice; take simultaneous play"
+                f"game: {type(game).__name__} has no cost that consensus could differentiate twice"
             )
         super().bind(game)
 

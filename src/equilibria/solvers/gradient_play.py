@@ -20,15 +20,6 @@ class Simultaneous(Solver):
 
     θ ← θ − h·(∇_θ₁ J₁, …, ∇_θₙ Jₙ)(θ). With one player this is ordinary gradient descent. On the xy
     game the distance to the equilibrium grows by √(1 + h²) every step.
-
-    Examples
-    --------
-    >>> from equilibria.games.toy import XYGame
-    >>> from equilibria.solvers import Optimiser
-    >>> game, solver = XYGame(3.0, 4.0), Simultaneous(Optimiser("sgd", rate=0.5))
-    >>> _ = solver.step(game, iter([None]), Stream(0))
-    >>> game.x.item(), game.y.item()
-    (1.0, 5.5)
     """
 
     def step(
@@ -48,7 +39,8 @@ class Alternating(Solver):
     """The players move in turn, the first ``k`` times a round.
 
     Each of the first player's ``k`` updates has a fresh batch and fresh noise; then every other
-    player moves once on fresh noise and the last batch.
+    player moves once on fresh noise and the last batch (Goodfellow et al. 2014, "Generative
+    adversarial nets", Algorithm 1).
 
     Parameters
     ----------
@@ -58,20 +50,6 @@ class Alternating(Solver):
         Updates of the first player in a round.
     order : sequence of str, optional
         The order of play; the game's own by default.
-
-    References
-    ----------
-    Goodfellow et al. 2014, "Generative adversarial nets", Algorithm 1.
-
-    Examples
-    --------
-    >>> from equilibria.games.toy import XYGame
-    >>> from equilibria.solvers import Optimiser
-    >>> game = XYGame(3.0, 4.0)
-    >>> solver = Alternating(Optimiser("sgd", rate=0.5), order=("y", "x"))
-    >>> _ = solver.step(game, iter([None]), Stream(0))
-    >>> game.x.item(), game.y.item()
-    (0.25, 5.5)
     """
 
     def __init__(
@@ -82,8 +60,7 @@ class Alternating(Solver):
         order: Sequence[str] | None = None,
     ):
         super().__init__(optimisers, reduce)
-        self.k = whole(1)("k", k)
-        self.order = order
+        self.k, self.order = whole(1)("k", k), order
 
     def bind(self, game: Game) -> None:
         if sorted(self.order or game.players) != sorted(game.players):
@@ -95,14 +72,11 @@ class Alternating(Solver):
     ) -> dict[str, Tensor]:
         self.bind(game)
         first, *others = self.order or game.players
-        for i in range(self.k):
-            batch = next(batches)
-            drawn = self._turn(game, first, batch, stream.child(first, i))
-        for player in others:
-            drawn = self._turn(game, player, batch, stream.child(player, 0))
+        for i, player in enumerate([first] * self.k + others):
+            if i < self.k:
+                batch, draws = next(batches), stream.child(first, i)
+            else:
+                draws = stream.child(player, 0)
+            drawn = game.draw(batch, draws)
+            self.update(game, {player: self.gradient(game, player, drawn)}, drawn)
         return self.finish(game, drawn, measure)
-
-    def _turn(self, game: Game, player: str, batch: Any, stream: Stream) -> Any:
-        drawn = game.draw(batch, stream)
-        self.update(game, {player: self.gradient(game, player, drawn)}, drawn)
-        return drawn

@@ -47,33 +47,20 @@ class Optimiser:
     kind : {"sgd", "adam"}
     rate : float
         Learning rate, before the schedule.
-    momentum : float
-        In [0, 1); for ``"sgd"``.
-    final_momentum : float or None
-        Takes the place of ``momentum`` from update ``momentum_steps`` on (the classical .5, then
-        .9).
-    momentum_steps : int
-        Updates made with ``momentum`` before the switch.
+    momentum, final_momentum : float
+        Of ``"sgd"``, in [0, 1); the second takes the place of the first from update
+        ``momentum_steps`` on (the classical .5, then .9).
     betas : pair of float
-        Adam's averaging rates of the gradient and of its square.
-    weight_decay : float
+        Adam's averaging rates of the gradient and of its square (Kingma & Ba 2015; decay:
+        Loshchilov & Hutter 2019).
     schedule : {"constant", "linear", "cosine"}
         The rate as it is, or down to 0 over ``steps`` updates: in a line, or as half a cosine.
-    steps : int
-        Length of the schedule in updates; not used by ``"constant"``.
-
-    References
-    ----------
-    Kingma & Ba 2015 (Adam); Loshchilov & Hutter 2019 (decoupled decay).
 
     Examples
     --------
-    >>> settings = Optimiser("sgd", 0.1, momentum=0.5, final_momentum=0.9, momentum_steps=100,
-    ...                      schedule="linear", steps=1000)
+    >>> settings = Optimiser("sgd", 0.1, schedule="linear", steps=1000)
     >>> settings.rate_at(0), settings.rate_at(500), settings.rate_at(1000)
     (0.1, 0.05, 0.0)
-    >>> settings.momentum_at(99), settings.momentum_at(100)
-    (0.5, 0.9)
     """
 
     kind: str

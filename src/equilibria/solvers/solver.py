@@ -49,8 +49,6 @@ class Solver:
     ----------
     updates : dict of str to int
         How often each player has been moved; the clock of its schedule.
-    players : dict of str to Moved
-        Once :meth:`bind` was called.
     kept : dict of str to Gradients
         What else the next step needs, by name: a previous gradient, slow weights.
     """
@@ -71,10 +69,8 @@ class Solver:
         if isinstance(settings, Optimiser):
             settings = dict.fromkeys(game.players, settings)
         if set(settings) != set(game.players):
-            raise ValueError(
-                f"optimisers: they are for {sorted(settings)}, the players are "
-                f"{sorted(game.players)}; give one Optimiser, or one for each player"
-            )
+            found = f"for {sorted(settings)}, the players are {sorted(game.players)}"
+            raise ValueError(f"optimisers: {found}; give one Optimiser, or one for each player")
         owned = {player: game.parameters_of(player) for player in game.players}
         everyone = [parameter for parameters in owned.values() for parameter in parameters]
         if len(set(everyone)) < len(everyone):
@@ -94,12 +90,10 @@ class Solver:
     def step(
         self, game: Game, batches: Iterator[Any], stream: Stream, measure: bool = True
     ) -> dict[str, Tensor]:
-        """Move every player once round.
+        """Move every player once round, on ``stream``'s draws, and as many batches as that takes.
 
-        ``batches`` is advanced as often as the solver needs fresh data, and ``stream`` is this
-        round's own. Returns ``game.measure`` of the round's last draw after its last update, 0-d
-        and still on the device; nothing without ``measure``, which takes a forward pass in many
-        games.
+        Returns ``game.measure`` of the round's last draw after its last update, 0-d and still on
+        the device; nothing without ``measure``.
         """
         raise NotImplementedError
 
@@ -136,7 +130,13 @@ class Solver:
         """What the next step needs: nested dicts of integers and live tensors (copy to keep)."""
         return {
             "updates": dict(self.updates),
-            "optimisers": {p: _read(moved.optimiser) for p, moved in self.players.items()},
+            "optimisers": {
+                player: {
+                    str(i): {name: value for name, value in entry.items() if value is not None}
+                    for i, entry in moved.optimiser.state_dict()["state"].items()
+                }
+                for player, moved in self.players.items()
+            },
             "kept": {
                 name: {
                     player: {str(i): tensor for i, tensor in enumerate(tensors)}
@@ -149,23 +149,22 @@ class Solver:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state from ``state_dict``; call ``bind`` first."""
         if set(state["updates"]) != set(self.updates):
-            raise ValueError(
-                f"state: it is of players {sorted(state['updates'])}, and this solver is bound to "
-                f"a game of {sorted(self.updates)}"
-            )
+            found = f"of players {sorted(state['updates'])}, the game's are {sorted(self.updates)}"
+            raise ValueError(f"state: it is {found}")
         kept: dict[str, Gradients] = {}
         for player, moved in self.players.items():
-            saved = state["optimisers"].get(player, {})
+            groups = moved.optimiser.state_dict()["param_groups"]
             ordered = [p for group in moved.optimiser.param_groups for p in group["params"]]
             entries = {
-                int(i): _copied(player, int(i), entry, ordered) for i, entry in saved.items()
+                int(i): _copied(player, int(i), entry, ordered)
+                for i, entry in state["optimisers"].get(player, {}).items()
             }
-            groups = moved.optimiser.state_dict()["param_groups"]
             moved.optimiser.load_state_dict({"state": entries, "param_groups": groups})
             for name, of_players in state.get("kept", {}).items():
+                own = of_players[player]
                 kept.setdefault(name, {})[player] = [
-                    _copied(player, i, {name: of_players[player][str(i)]}, moved.parameters)[name]
-                    for i in range(len(of_players[player]))
+                    _copied(player, i, {name: own[str(i)]}, moved.parameters)[name]
+                    for i in range(len(own))
                 ]
         self.updates = {player: int(state["updates"][player]) for player in self.updates}
         self.kept = kept
@@ -187,19 +186,11 @@ def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
     """``tensor`` in the parameter's order of memory.
 
     torch's fused optimisers walk a parameter, its gradient and its averages side by side as flat
-    memory. A convolution's gradient may come channels-last beside a contiguous weight, and its
-    entries would move the wrong weights.
+    memory, and a convolution's gradient may come channels-last beside a contiguous weight.
     """
     if tensor.shape != parameter.shape or tensor.stride() == parameter.stride():
         return tensor
     return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
-
-
-def _read(optimiser: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
-    return {
-        str(index): {name: value for name, value in entry.items() if value is not None}
-        for index, entry in optimiser.state_dict()["state"].items()
-    }
 
 
 def _copied(

@@ -10,12 +10,4 @@ from equilibria.units.base import Units
 from equilibria.units.continuous import Gaussian, Rectified
 from equilibria.units.discrete import Bernoulli, Categorical, Spin
 
-__all__ = ["UNITS", "Bernoulli", "Categorical", "Gaussian", "Rectified", "Spin", "Units"]
-
-UNITS: dict[str, type[Units]] = {
-    "Bernoulli": Bernoulli,
-    "Categorical": Categorical,
-    "Gaussian": Gaussian,
-    "Rectified": Rectified,
-    "Spin": Spin,
-}
+__all__ = ["Bernoulli", "Categorical", "Gaussian", "Rectified", "Spin", "Units"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,25 +16,15 @@ __all__ = ["Units"]
 class Units(nn.Module, abc.ABC):
     """The variables of one layer.
 
-    Parameters
-    ----------
-    size : int
-        Number of columns of the layer's values.
-
-    Attributes
-    ----------
-    variables : int
-        Number of independent variables; a categorical variable has several columns.
-    bounded : bool
-        Whether the signal is bounded. Between two unbounded layers Z may not exist.
-    states : int or None
-        Number of joint states of the layer, ``None`` for a continuous one.
-    lowest : float
-        The smallest value of a bounded unit; the largest is 1.
+    ``size`` is the number of columns of the layer's values, ``variables`` that of independent
+    variables (a categorical one has several columns) and ``states`` that of joint states, None for
+    a continuous layer.
     """
 
     bounded: bool = True
+    """Whether the signal is bounded. Between two unbounded layers Z may not exist."""
     lowest: float = 0.0
+    """The smallest value of a bounded unit; the largest is 1."""
 
     def __init__(self, size: int):
         super().__init__()
@@ -61,6 +50,10 @@ class Units(nn.Module, abc.ABC):
     def log_partition(self, field: Tensor) -> Tensor:
         """log ∫ exp(f · signal(x) − base_energy(x)) dx of each variable, (rows, variables)."""
 
+    @abc.abstractmethod
+    def field_of(self, mean: Tensor) -> Tensor:
+        """The field under which the layer has this mean: the inverse of :meth:`mean`."""
+
     def base_energy(self, x: Tensor) -> Tensor:
         """The energy of x under a zero field, for each variable, shape (rows, variables)."""
         return x.new_zeros(x.shape[0], self.variables)
@@ -73,8 +66,7 @@ class Units(nn.Module, abc.ABC):
     def field_unit(self) -> Tensor | None:
         """The square of the unit of each column's field, (size,); ``None`` where it has none.
 
-        A gradient in a field is in one over its unit. A step of bias and weights that means the
-        same whatever the unit is the gradient times this.
+        A step of bias and weights that means the same whatever the unit is the gradient times this.
         """
         return None
 
@@ -83,29 +75,16 @@ class Units(nn.Module, abc.ABC):
     ) -> dict[str, Tensor]:
         """The gradient of the energy in the layer's own trainable parameters, by their names.
 
-        For a parameter θ it is the mean over rows of E[∂/∂θ (base_energy(x) − field · signal(x))],
-        where the field, in the units of x, is held. That is all of ∂E/∂θ, since the neighbours'
-        parts do not know θ, and it may be taken at the neighbours' means.
-
-        Parameters
-        ----------
-        x, field : Tensor
-            Values, and what the layer feels, (rows, size).
-        free : bool Tensor or bool, optional
-            Cells, (rows, size), where x is not a value but the mean under ``field``; the
-            expectation then runs over their law. ``True`` for all cells, ``None`` for none.
+        For a parameter θ it is the mean over rows of E[∂/∂θ (base_energy(x) − field · signal(x))]
+        with the field held: all of ∂E/∂θ, and it may be taken at the neighbours' means. In the
+        cells that are ``free`` (True for all of them) x is the mean under ``field``, and the
+        expectation runs over their law.
         """
         return {}
 
-    def field_of(self, mean: Tensor) -> Tensor:
-        """The field under which the layer has this mean: the inverse of :meth:`mean`."""
-        raise NotImplementedError
-
     def state_at(self, index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Joint states by number, 0 ≤ index < ``states`` (int64), shape (len(index), size)."""
-        raise ValueError(
-            f"{type(self).__name__}({self.size}) has a continuum of states and cannot be enumerated"
-        )
+        raise ValueError(f"{type(self).__name__}({self.size}) has a continuum of states")
 
     def per_variable(self, mask: Tensor) -> Tensor:
         """A mask over columns as a mask over variables."""
@@ -114,14 +93,7 @@ class Units(nn.Module, abc.ABC):
     def check(self, x: Tensor, name: str) -> None:
         """Refuse, naming ``name``, what the layer cannot take; means count as values."""
         if not bool(torch.isfinite(x).all()):
-            raise ValueError(
-                f"{name}: expected finite numbers, found NaN or infinity; mark missing cells by a "
-                "mask or take the rows out"
-            )
-
-    def config(self) -> dict[str, Any]:
-        """What :data:`UNITS` needs to build the layer again: JSON-able."""
-        return {"units": type(self).__name__, "size": self.size}
+            raise ValueError(f"{name}: expected finite numbers, found NaN or infinity")
 
     def extra_repr(self) -> str:
         return f"{self.size}"

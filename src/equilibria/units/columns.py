@@ -25,7 +25,7 @@ VISIBLE: Mapping[str, Callable[[Any], Units]] = {
 
 
 def units_of(table: Any) -> dict[str, Units]:
-    """The units of a table's visible layers by name, in the order of an encoded row, the label last."""
+    """The units of a table's visible layers by name, in the order of a row, the label last."""
     units = {layer.name: VISIBLE[layer.kind](layer) for layer in table.layers}
     if table.classes:
         units[LABEL] = Categorical([table.classes])

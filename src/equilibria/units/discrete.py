@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +15,7 @@ from equilibria.units.base import Units
 
 __all__ = ["Bernoulli", "Categorical", "Spin"]
 
-_SIZES = sequence(
-    whole(2), expected="numbers of categories, such as [3, 5], each 2 or more; [3] for one variable"
-)
+_SIZES = sequence(whole(2), expected="numbers of categories, such as [3, 5], each 2 or more")
 
 
 class Binary(Units):
@@ -36,10 +33,9 @@ class Binary(Units):
         super().check(x, name)
         low, high = float(x.min()), float(x.max())
         if low < self.lowest or high > 1:
-            raise ValueError(
-                f"{name}: {type(self).__name__} units take values in [{self.lowest:g}, 1], found "
-                f"{low:g} to {high:g}; rescale them or use Gaussian units"
-            )
+            found = f"found {low:g} to {high:g}; rescale them or use Gaussian units"
+            kind = f"{type(self).__name__} units take values in [{self.lowest:g}, 1]"
+            raise ValueError(f"{name}: {kind}, {found}")
 
 
 class Bernoulli(Binary):
@@ -72,7 +68,7 @@ class Bernoulli(Binary):
 class Spin(Binary):
     """Spins, x ∈ {−1, +1}: p(x) ∝ exp(f x), mean tanh(f), log partition log 2 cosh(f).
 
-    They are a change of variable of binary units, x = 2 v − 1 with p(v = 1) = σ(2 f).
+    They are binary units in another variable, x = 2 v − 1 with p(v = 1) = σ(2 f).
 
     Examples
     --------
@@ -100,13 +96,8 @@ class Spin(Binary):
 class Categorical(Units):
     """Groups of one-hot columns: in each exactly one is 1, with probabilities softmax(f).
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Number of categories of each variable; the layer has ``sum(sizes)`` columns.
+    ``sizes`` are the numbers of categories; the layer has ``sum(sizes)`` columns.
 
-    Examples
-    --------
     >>> layer = Categorical([3, 2])
     >>> layer.size, layer.variables, layer.states
     (5, 2, 6)
@@ -124,14 +115,14 @@ class Categorical(Units):
         self.sizes = sizes
         # Groups are padded to the widest: `column` reads a table (groups, widest) out of the
         # columns, `place` reads it back.
-        starts, widest = [sum(sizes[:g]) for g in range(len(sizes))], max(sizes)
-        column = [
-            [s + min(j, k - 1) for j in range(widest)] for s, k in zip(starts, sizes, strict=True)
-        ]
-        padding = [[j >= k for j in range(widest)] for k in sizes]
-        place = [g * widest + j for g, k in enumerate(sizes) for j in range(k)]
-        for name, table in (("column", column), ("padding", padding), ("place", place)):
-            self.register_buffer(name, torch.tensor(table), persistent=False)
+        width, place = torch.tensor(sizes)[:, None], torch.arange(max(sizes))
+        tables = {
+            "column": width.cumsum(0) - width + place.minimum(width - 1),
+            "padding": place >= width,
+            "place": (place < width).flatten().nonzero()[:, 0],
+        }
+        for name, table in tables.items():
+            self.register_buffer(name, table, persistent=False)
 
     @property
     def variables(self) -> int:
@@ -141,8 +132,8 @@ class Categorical(Units):
     def states(self) -> int:
         return math.prod(self.sizes)
 
-    def _grouped(self, field: Tensor) -> Tensor:
-        return field[:, self.column].masked_fill(self.padding, -math.inf)
+    def _grouped(self, x: Tensor, padding: float = -math.inf) -> Tensor:
+        return x[:, self.column].masked_fill(self.padding, padding)
 
     def _columns(self, grouped: Tensor) -> Tensor:
         return grouped.flatten(1)[:, self.place]
@@ -174,26 +165,17 @@ class Categorical(Units):
         return torch.cat(columns, 1).to(dtype)
 
     def per_variable(self, mask: Tensor) -> Tensor:
-        """Raises a ``ValueError`` if a variable is observed in part."""
         grouped = mask[:, self.column]
         if not bool((grouped == grouped[..., :1]).all()):
-            raise ValueError(
-                "mask: a categorical variable is observed whole or not at all; give all its "
-                "columns the same mask"
-            )
+            raise ValueError("mask: a categorical variable is observed whole or not at all")
         return grouped[..., 0]
 
     def check(self, x: Tensor, name: str) -> None:
         super().check(x, name)
-        total = x[:, self.column].masked_fill(self.padding, 0.0).sum(-1)
+        total = self._grouped(x, 0.0).sum(-1)
         if float(x.min()) < 0 or not torch.allclose(total, torch.ones_like(total), atol=1e-5):
-            raise ValueError(
-                f"{name}: each group of {self.sizes} columns must be non-negative and sum to 1; "
-                "one-hot encode the categories"
-            )
-
-    def config(self) -> dict[str, Any]:
-        return {"units": "Categorical", "sizes": self.sizes}
+            wanted = "must be non-negative and sum to 1; one-hot encode the categories"
+            raise ValueError(f"{name}: each group of {self.sizes} columns {wanted}")
 
     def extra_repr(self) -> str:
         return f"{self.sizes}"
