@@ -163,12 +163,12 @@ def test_the_features_name_goes_with_the_number() -> None:
 def test_degenerate_rows_are_refused_not_scored(measure) -> None:
     rows = noise(100, 3, 0)
     for real, fake, words in [
-        (rows, np.full((50, 3), np.nan), "fake: 50 of 50 rows hold NaN"),
+        (rows, np.full((50, 3), np.nan), "fake: Input contains NaN"),
         (np.ones((100, 3)), rows, "real: all 100 rows are the same"),
         (rows, np.ones((50, 3)), "fake: all 50 rows are the same through raw columns"),
         (rows, rows[:, :2], r"fake: expected shape \(rows, 3\)"),
-        (rows[:3], rows, "real: expected at least"),
-        (rows, rows[:1], "fake: expected at least"),
+        (rows[:3], rows, "real: .*a minimum of"),
+        (rows, rows[:1], "fake: .*a minimum of"),
     ]:
         with pytest.raises(ValueError, match=words):
             measure(real, fake)

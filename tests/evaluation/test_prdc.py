@@ -36,21 +36,21 @@ def line(*places: float) -> np.ndarray:
     ],
 )
 def test_small_cases_by_hand(real, fake, k, scores) -> None:
-    assert tuple(prdc_scores(real, fake, k)) == pytest.approx(scores, abs=1e-12)
+    assert prdc_scores(real, fake, k)[0] == pytest.approx(scores, abs=1e-12)
 
 
 def test_blocks_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = noise(90, 3, 0), noise(70, 3, 1)
-    whole = prdc_scores(real, fake, 3)
+    whole = prdc_scores(real, fake, 3)[0]
     monkeypatch.setattr(import_module("equilibria.evaluation.quality"), "_BLOCK", 17)
-    assert prdc_scores(real, fake, 3) == whole
+    assert prdc_scores(real, fake, 3)[0] == whole
 
 
 @pytest.mark.parametrize(("n", "m", "k"), [(30, 30, 1), (40, 20, 3), (25, 60, 5)])
 def test_a_perfect_sampler_scores_the_expectations(n: int, m: int, k: int) -> None:
     rounds = 400
     scores = np.array(
-        [prdc_scores(noise(n, 2, 1000 + i), noise(m, 2, 9000 + i), k) for i in range(rounds)]
+        [prdc_scores(noise(n, 2, 1000 + i), noise(m, 2, 9000 + i), k)[0] for i in range(rounds)]
     )
     errors = scores.std(axis=0, ddof=1) / math.sqrt(rounds)
     z = stats.norm.ppf(1 - 0.25e-6)
@@ -104,15 +104,12 @@ def test_features_are_what_counts() -> None:
     assert prdc(real, fake, first)["precision"].value > 0.8
 
 
-@pytest.mark.parametrize(
-    ("fake", "k", "words"),
-    [
-        (np.full((20, 2), np.nan), 5, "fake: 20 of 20 rows hold NaN"),
+def test_bad_input_is_refused() -> None:
+    for fake, k, words in [
+        (np.full((20, 2), np.nan), 5, "fake: Input contains NaN"),
         (np.ones((20, 2)), 5, "fake: all 20 rows are the same"),
-        (noise(5, 2, 1), 5, "fake: expected at least 6 rows, found 5"),
+        (noise(5, 2, 1), 5, "fake: .*a minimum of 6 is required"),
         (noise(20, 2, 1), 0, "k=0"),
-    ],
-)
-def test_bad_input_is_refused(fake, k, words) -> None:
-    with pytest.raises(ValueError, match=words):
-        prdc(noise(40, 2, 0), fake, k=k)
+    ]:
+        with pytest.raises(ValueError, match=words):
+            prdc(noise(40, 2, 0), fake, k=k)

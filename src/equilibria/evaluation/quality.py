@@ -1,9 +1,9 @@
 """Sample quality: distances, precision and recall, a two-sample test, memorisation.
 
 :func:`frechet`, :func:`kernel` and :func:`prdc` halve the real rows, and compare the halves with
-each other as they compare the samples: that is what chance gives. ``real`` (n, …) are rows held out from
-the model, ``fake`` (m, …) samples on the same scale; at most ``max_rows`` of each half and of the
-samples are used, and ``random_state`` says which.
+each other as they compare the samples: that is what chance gives. ``real`` (n, …) are rows held out
+from the model, ``fake`` (m, …) samples on the same scale; at most ``max_rows`` of each half and of
+the samples are used, and ``random_state`` says which.
 """
 
 from __future__ import annotations
@@ -284,9 +284,8 @@ def prdc(
     error = float(np.mean([counts.std(ddof=1) for _, counts in beside])) / (k * math.sqrt(n))
     found = []
     for (name, note), value, ideal in zip(_SCORES.items(), values, ideals, strict=True):
-        ends = wilson(round(value * n), n)
-        if name == "density":
-            ends = (max(0.0, value - _Z * error), value + _Z * error)
+        density = (max(0.0, value - _Z * error), value + _Z * error)
+        ends = density if name == "density" else wilson(round(value * n), n)
         via = f"{k} neighbours; {features.name}"
         found.append(Measure(name, value, *ends, n=n, method=via, ideal=ideal, note=note))
     return found[3].replace(parts=tuple(found[:3]))
