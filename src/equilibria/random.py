@@ -68,7 +68,7 @@ class Stream:
         key = self._key
         for name in names:
             key = _digest(key, name)
-        return Stream(0, key, self._first, self._rank, self._cycle)
+        return Stream(0, key, self._first, self._rank, _cycle=self._cycle)
 
     def rows(self, first: int) -> Stream:
         """The same stream, where row 0 of what is drawn is global row ``first``."""

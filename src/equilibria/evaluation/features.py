@@ -184,10 +184,9 @@ def _initialise(layers: Iterable[nn.Module], stream: Stream) -> None:
     """He's normal weights, drawn from our own stream."""
     for i, layer in enumerate(layers, start=3):
         if isinstance(layer, nn.Linear | nn.Conv2d):
-            weight, bias = layer.weight, layer.bias
-            deviation = math.sqrt(2 / weight[0].numel())
-            weight.copy_(stream.child(i).normal(weight.shape).mul_(deviation))
-            bias.zero_()
+            deviation = math.sqrt(2 / layer.weight[0].numel())
+            layer.weight.copy_(stream.child(i).normal(layer.weight.shape).mul_(deviation))
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def _train(network: nn.Module, batches: Iterable[Batch], shape: tuple[int, ...] | None) -> None:

@@ -285,9 +285,9 @@ def prdc(
     found = []
     for (name, note), value, ideal in zip(_SCORES.items(), values, ideals, strict=True):
         density = (max(0.0, value - _Z * error), value + _Z * error)
-        ends = density if name == "density" else wilson(round(value * n), n)
+        low, high = density if name == "density" else wilson(round(value * n), n)
         via = f"{k} neighbours; {features.name}"
-        found.append(Measure(name, value, *ends, n=n, method=via, ideal=ideal, note=note))
+        found.append(Measure(name, value, low, high, n=n, method=via, ideal=ideal, note=note))
     return found[3].replace(parts=tuple(found[:3]))
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 
 import rich.progress as bar
 from rich.console import Console
@@ -31,8 +31,8 @@ class Progress:
     """A line on standard error: stage, bar, step, rate, time left and a few metrics.
 
     Nothing is printed where standard error is not a terminal. ``start`` is the step at which the
-    line begins, not 0 after a resume, and ``total`` the one at which it ends. Ask :meth:`due` before
-    copying a value from its device: only then it is going to be seen.
+    line begins, not 0 after a resume, and ``total`` the one at which it ends. Ask :meth:`due`
+    before copying a value from its device: only then it is going to be seen.
     """
 
     def __init__(self, stage: str, total: int, start: int = 0, verbose: bool = True):
@@ -88,8 +88,6 @@ class Interrupts:
     True
     """
 
-    _installed: ClassVar[Interrupts | None] = None
-
     def __init__(self) -> None:
         self.signal: int | None = None
         self._interrupted = False
@@ -98,16 +96,17 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is not threading.main_thread():
             return self
-        if Interrupts._installed is not None:
-            return Interrupts._installed
-        Interrupts._installed, self.signal, self._interrupted = self, None, False
+        if _installed:
+            return _installed[0]
+        _installed.append(self)
+        self.signal, self._interrupted = None, False
         for number in (signal.SIGINT, signal.SIGTERM):
             self._former[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._former:
-            Interrupts._installed = None
+            _installed.clear()
         for number, handler in self._former.items():
             # None stands for a handler that Python did not set and cannot set again.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -118,6 +117,9 @@ class Interrupts:
             raise KeyboardInterrupt
         self._interrupted = self._interrupted or number == signal.SIGINT
         self.signal = number if self.signal is None else self.signal
+
+
+_installed: list[Interrupts] = []  # the one whose handlers Python has, if there is one
 
 
 class Work:
@@ -132,7 +134,8 @@ class Work:
 
     def __init__(self, name: str, verbose: bool = True):
         self.name, self.verbose = name, verbose
-        self._stack, self._line = contextlib.ExitStack(), None
+        self._stack = contextlib.ExitStack()
+        self._line: Progress | None = None
 
     def __enter__(self) -> Work:
         self._interrupts = self._stack.enter_context(Interrupts())

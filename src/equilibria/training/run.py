@@ -40,7 +40,7 @@ _STEP = re.compile(r"step-(\d{9,})")
 _ASIDE = re.compile(r"\.(config\.json|metrics\.jsonl|model\.safetensors|model\.json)\.\d+\.tmp")
 _LEFT = (".step-*.tmp", ".step-*.old")  # by a save or a deletion that was cut short
 _FOLDERS = ("checkpoints", "samples")
-_OWN = (_METRICS, _MODEL, _RECORD, "evaluation.json", "report.html")
+_OWN: tuple[str, ...] = (_METRICS, _MODEL, _RECORD, "evaluation.json", "report.html")
 _OWN += ("checkpoints/step-*[0-9]", *(f"checkpoints/{name}" for name in _LEFT))
 _OWN += (f"samples/*-{'[0-9]' * 9}.png",)
 _MACHINE = "machine"  # a run within a run: the model that a fine-tuned one began from
@@ -81,9 +81,9 @@ class Run:
         run.config = _plain({**config, "format": FORMAT, "equilibria": __version__})
         try:
             if cls.refuse_taken(path, overwrite):
-                run._empty(where)
+                run.clear(where)
             run.path.mkdir(parents=True, exist_ok=True)
-            run._write_config()
+            durable.replace(run.path / _CONFIG, _lines(run.config))
         except OSError as error:
             what = f"{where} cannot be written ({error})"
             raise RunError(f"{what}: choose a folder that you may write to") from error
@@ -133,13 +133,9 @@ class Run:
         """Set entries of the configuration, in memory and on disk."""
         self.config = _plain({**self.config, **changes})
         with _writing(self.path / _CONFIG):
-            self._write_config()
+            durable.replace(self.path / _CONFIG, _lines(self.config))
 
-    def _write_config(self) -> None:
-        text = json.dumps(self.config, indent=1) + "\n"
-        durable.replace(self.path / _CONFIG, text.encode())
-
-    def _empty(self, where: str) -> None:
+    def clear(self, where: str) -> None:
         """Delete what a run writes, but the lock, which is held, and the configuration, by which
         the folder is still a run if we die here; name the rest."""
         own, folders = list(_OWN), list(_FOLDERS)
@@ -313,6 +309,10 @@ def _writing(path: Path, meanwhile: str = "") -> Iterator[None]:
     except OSError as error:
         advice = f"{meanwhile}free some space, or see that you may write there"
         raise RunError(f"{path} could not be written ({error}): {advice}") from error
+
+
+def _lines(config: dict[str, Any]) -> bytes:
+    return (json.dumps(config, indent=1) + "\n").encode()
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
