@@ -1,4 +1,5 @@
-"""JSD's lower bound and the calibration of a log ratio, on laws whose ratio is known. False-alarm rate of each statistical test: 1e-6."""
+"""JSD's lower bound and the calibration of a log ratio, on laws whose ratio is known. False-
+alarm rate of each statistical test: 1e-6."""
 
 from __future__ import annotations
 

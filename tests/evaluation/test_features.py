@@ -1,4 +1,5 @@
-"""What samples are looked at through: named maps, the network trained here, and refusals where there is none."""
+"""What samples are looked at through: named maps, the network trained here, and refusals where
+there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Mode metrics against the exact scores of a perfect sampler. False-alarm rate of each statistical test: 1e-6."""
+"""Mode metrics against the exact scores of a perfect sampler. False-alarm rate of each
+statistical test: 1e-6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Precision, recall, density and coverage by hand and against a perfect sampler's expectations. False-alarm rate: 1e-6."""
+"""Precision, recall, density and coverage by hand and against a perfect sampler's expectations.
+False-alarm rate: 1e-6."""
 
 from __future__ import annotations
 
@@ -25,9 +26,11 @@ def line(*places: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("real", "fake", "k", "scores"),
     [
-        # balls [-1, 1], [0, 2], [1, 5] around 0, 1, 3 (radius 2: its nearest is 1); 1.5 is in two of them, 9 in none
+        # balls [-1, 1], [0, 2], [1, 5] around 0, 1, 3 (radius 2: its nearest is 1); 1.5
+        # is in two of them, 9 in none
         (line(0, 1, 3), line(1.5, 9), 1, (0.5, 1.0, (2 + 0) / 2, 2 / 3)),
-        # k = 2: balls [-3, 3], [-1, 3], [0, 6]; samples in 3, 3 and 1 of them; the samples' own radii are 3, 2.5 and 3
+        # k = 2: balls [-3, 3], [-1, 3], [0, 6]; samples in 3, 3 and 1 of them; the
+        # samples' own radii are 3, 2.5 and 3
         (line(0, 1, 3), line(2, 2.5, 5), 2, (1.0, 3 / 3, (3 + 3 + 1) / (2 * 3), 1.0)),
         # a collapsed sampler: one place, samples' radius 0
         (line(0, 1, 10, 11), line(0.5, 0.5, 0.5), 1, (1.0, 0.0, 2.0, 0.5)),

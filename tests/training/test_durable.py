@@ -247,7 +247,7 @@ def test_every_flipped_bit_is_found_and_named(run):
 
 @pytest.mark.parametrize(
     ("damage", "name"),
-    [("flip", FILES[0]), ("truncate", FILES[1]), ("empty", FILES[2]), ("delete", FILES[0])],
+    [("flip", FILES[0]), ("truncate", FILES[1]), ("delete", FILES[2])],
 )
 def test_the_one_before_a_damaged_checkpoint_is_used(run, name, damage):
     for step in (1, 2):
@@ -258,7 +258,7 @@ def test_the_one_before_a_damaged_checkpoint_is_used(run, name, damage):
     elif damage == "delete":
         path.unlink()
     else:
-        os.truncate(path, path.stat().st_size - 1 if damage == "truncate" else 0)
+        os.truncate(path, path.stat().st_size - 1)
     loaded = run.load_checkpoint()
     assert loaded.step == 1
     assert same(loaded.state, state_at(1))
@@ -332,11 +332,10 @@ def break_call(patch, name: str, at: int, error: BaseException) -> None:
 CALLS = {"rename": (1, 2), "fsync": range(1, 6)}
 
 
-@pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Killed()], ids=repr)
-def test_a_failure_at_any_call_leaves_what_was_saved(tmp_path, monkeypatch, name, error):
-    for call in CALLS[name]:
-        run = Run(tmp_path / str(call), {})
+def test_a_failure_at_any_call_leaves_what_was_saved(tmp_path, monkeypatch, error):
+    for name, call in [(name, call) for name, calls in CALLS.items() for call in calls]:
+        run = Run(tmp_path / f"{name}-{call}", {})
         for earlier in (1, 2):
             run.save_checkpoint(state_at(earlier), earlier)
         arrived = (name, call) in (("fsync", 5), ("rename", 2))

