@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ numba_is_here = pytest.mark.skipif(
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "_STATE", fast._State(kernels={}))
+    monkeypatch.setattr(fast, "_compiled", {})
 
 
 @pytest.fixture
@@ -34,10 +35,10 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels; compiled once for all tests of this file."""
     if "kernels" not in KEPT:
         KEPT["kernels"] = fast._kernels()
-    monkeypatch.setattr(fast, "_STATE", fast._State(kernels=KEPT["kernels"]))
+    monkeypatch.setattr(fast, "_compiled", KEPT["kernels"])
 
 
-KEPT: dict[str, dict[torch.dtype, fast._Kernel]] = {}
+KEPT: dict[str, dict[torch.dtype, Callable[..., None]]] = {}
 
 
 def probabilities(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> Tensor:
@@ -84,7 +85,7 @@ def test_layers_draw_the_same_on_both_paths(
     field = (4 * torch.randn(1000, 301, generator=torch.Generator().manual_seed(0))).to(dtype)
     drawn = []
     for kernels in ({}, fast._kernels()):
-        monkeypatch.setattr(fast, "_STATE", fast._State(kernels=kernels))
+        monkeypatch.setattr(fast, "_compiled", kernels)
         drawn.append(Bernoulli(301).sample(field, Stream(5)))
         assert drawn[-1].dtype == dtype
     assert torch.equal(*drawn)
@@ -159,14 +160,15 @@ def test_compiling_waits_until_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     draw does."""
     asked = []
     monkeypatch.delenv("EQUILIBRIA_FAST", raising=False)
-    monkeypatch.setattr(fast, "_STATE", fast._State())
+    monkeypatch.setattr(fast, "_compiled", None)
+    monkeypatch.setattr(fast, "_spent", 0.0)
     monkeypatch.setattr(fast, "_kernels", lambda: asked.append(True) or {})
     monkeypatch.setattr(fast, "available", lambda: True)
     for _ in range(100):
         Stream(0).bernoulli_(torch.zeros(3, 3))
     assert not asked
-    assert 0 < fast._STATE.spent < 0.01
-    fast._STATE.spent = fast._COMPILING
+    assert 0 < fast._spent < 0.01
+    monkeypatch.setattr(fast, "_spent", fast._COMPILING)
     for _ in range(3):
         Stream(0).bernoulli_(torch.zeros(3, 3))
     assert asked == [True], "once in a process, also where it fails"
@@ -175,7 +177,8 @@ def test_compiling_waits_until_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("value", "loads"), [("0", False), ("1", True)])
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch, value: str, loads: bool) -> None:
     monkeypatch.setenv("EQUILIBRIA_FAST", value)
-    monkeypatch.setattr(fast, "_STATE", fast._State())
+    monkeypatch.setattr(fast, "_compiled", None)
+    monkeypatch.setattr(fast, "_spent", 0.0)
     monkeypatch.setattr(fast, "_kernels", lambda: {torch.float32: lambda p, *_: p.fill(1.0)})
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     drawn = Stream(0).bernoulli_(torch.zeros(3, 3))
@@ -184,11 +187,12 @@ def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch, value: str, lo
 
 
 def test_a_numba_that_does_not_work_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> dict[torch.dtype, fast._Kernel]:
+    def broken() -> dict[torch.dtype, Callable[..., None]]:
         raise RuntimeError("no LLVM here")
 
     monkeypatch.setenv("EQUILIBRIA_FAST", "1")
-    monkeypatch.setattr(fast, "_STATE", fast._State())
+    monkeypatch.setattr(fast, "_compiled", None)
+    monkeypatch.setattr(fast, "_spent", 0.0)
     monkeypatch.setattr(fast, "_kernels", broken)
     p = probabilities((30, 30), torch.float32)
     assert torch.equal(Stream(4).bernoulli_(p.clone()), literal(Stream(4), p))

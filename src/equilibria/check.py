@@ -40,8 +40,6 @@ __all__ = [
     "widths",
 ]
 
-INFINITY = math.inf
-
 
 @dataclasses.dataclass(frozen=True)
 class Check:
@@ -92,7 +90,7 @@ def whole(least: int = 0, most: int | None = None) -> Check:
     return Check(f"a whole number, {ends}", accept, int)
 
 
-def number(low: float = -INFINITY, high: float = INFINITY, *, above: bool = False) -> Check:
+def number(low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> Check:
     """A finite number from ``low`` to ``high``; with ``above`` not ``low`` itself."""
 
     def accept(value: Any) -> float | None:
@@ -102,10 +100,10 @@ def number(low: float = -INFINITY, high: float = INFINITY, *, above: bool = Fals
         return (value.item() if isinstance(value, np.number) else value) if good else None
 
     words = "a finite number"
-    if low > -INFINITY:
+    if low > -math.inf:
         words += f" above {low:g}" if above else f" of at least {low:g}"
-    if high < INFINITY:
-        words += f"{' and' if low > -INFINITY else ''} at most {high:g}"
+    if high < math.inf:
+        words += f"{' and' if low > -math.inf else ''} at most {high:g}"
     return Check(words, accept, float)
 
 
@@ -122,14 +120,13 @@ def choice(*options: str) -> Check:
 
 def flag() -> Check:
     """True or False."""
-
-    def accept(value: Any) -> bool | None:
-        return bool(value) if isinstance(value, bool | np.bool_) else None
-
-    return Check("True or False", accept, bool)
+    kinds = bool | np.bool_
+    return Check("True or False", lambda v: bool(v) if isinstance(v, kinds) else None, bool)
 
 
-def sequence(each: Check, least: int = 1, expected: str | None = None, length: int | None = None) -> Check:
+def sequence(
+    each: Check, least: int = 1, expected: str | None = None, length: int | None = None
+) -> Check:
     """A tuple whose entries pass ``each``; of ``length`` entries, where it is given."""
 
     def accept(value: Any) -> tuple[Any, ...] | None:
@@ -161,11 +158,8 @@ def anything(expected: str = "anything") -> Check:
 
 def folder() -> Check:
     """The name of a folder."""
-
-    def accept(value: Any) -> Any:
-        return value if isinstance(value, str | os.PathLike) else None
-
-    return Check("the name of a folder", accept)
+    path: Any = str | os.PathLike
+    return Check("the name of a folder", lambda value: value if isinstance(value, path) else None)
 
 
 def seed() -> Check:
@@ -199,4 +193,5 @@ def affordable(name: str, value: Any, numbers: float) -> None:
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     asked, held = 4 * numbers / 2**30, pages / 2**30
     if asked > held:
-        raise ValueError(f"{name}={value!r}: would take {asked:,.0f} GiB of memory, and this machine has {held:,.0f}; take fewer")
+        what = f"would take {asked:,.0f} GiB of memory, and this machine has {held:,.0f}"
+        raise ValueError(f"{name}={value!r}: {what}; take fewer")

@@ -1,21 +1,16 @@
-"""The draw as one compiled loop, where Numba is installed: the extra ``[fast]``.
+"""The binary draw as one compiled loop, where Numba is installed: the extra ``[fast]``.
 
-Plain torch makes about a dozen passes over a binary draw (:mod:`equilibria.random`); compiled,
-hash, comparison and result are one pass. Both read the same probabilities and compute the same
-integers, so **the draws are the same bit for bit** and nothing about a run depends on whether the
-extra is there.
-
-Two consequences are used. The kernel is compiled only once plain torch has spent about as long on
-draws as compiling takes, so a short fit never waits for it. And it runs on the calling thread
-alone: at some 10¹⁰ cells a second it waits for memory, so there is no second pool of threads to
-hang beside torch's, nor after a fork. ``EQUILIBRIA_FAST`` in the environment says ``0`` for never,
-``1`` for at once.
+Plain torch makes about a dozen passes over a draw (:mod:`equilibria.random`). Both paths read the
+same probabilities and compute the same integers, so **the draws are the same bit for bit** and
+nothing about a run depends on whether the extra is there. So the kernel is compiled only once plain
+torch has spent about as long on draws as compiling takes; and it runs on the calling thread alone,
+since at 10¹⁰ cells a second it waits for memory: no pool of threads can hang after a fork.
+``EQUILIBRIA_FAST`` in the environment says ``0`` for never, ``1`` for at once.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import importlib.util
 import itertools
@@ -40,18 +35,8 @@ _COMPILING = 1.0  # what importing Numba and compiling costs
 # fault: 5 % of a sweep of 1000 chains. The largest block ever freed sets the limit, up to 32 MB.
 torch.empty(2**25 - 2**14, dtype=torch.uint8)
 
-_Kernel = Callable[..., None]
-
-
-@dataclasses.dataclass
-class _State:
-    """Seconds that this process has spent on draws in plain torch, and the compiled kernels."""
-
-    spent: float = 0.0
-    kernels: dict[torch.dtype, _Kernel] | None = None
-
-
-_STATE = _State()
+_spent = 0.0  # seconds of this process on draws in plain torch
+_compiled: dict[torch.dtype, Callable[..., None]] | None = None
 
 
 def available() -> bool:
@@ -62,13 +47,12 @@ def available() -> bool:
 
 def load() -> bool:
     """Compile the kernels now, about a second's work, and say whether they are there."""
-    if _STATE.kernels is None:
-        _STATE.kernels = {}
-        with contextlib.suppress(
-            Exception
-        ):  # where Numba does not work, plain torch draws the same
-            _STATE.kernels = _kernels() if available() else {}
-    return bool(_STATE.kernels)
+    global _compiled
+    if _compiled is None:
+        _compiled = {}
+        with contextlib.suppress(Exception):  # plain torch draws the same
+            _compiled = _kernels() if available() else {}
+    return bool(_compiled)
 
 
 def bernoulli_(probability: Tensor, *progressions: Progression) -> bool:
@@ -77,20 +61,21 @@ def bernoulli_(probability: Tensor, *progressions: Progression) -> bool:
     A cell becomes 1 where its hash, as a number in [−½, ½), is below its probability − ½, else 0.
     float32 takes one progression, float64 two: of the high 24 bits and the low 29.
     """
+    global _spent
     if probability.device.type != "cpu":
         return False
-    if _STATE.kernels is None:
-        _STATE.spent += _CALL + _CELL * probability.numel()
-        if _STATE.spent < _COMPILING and os.environ.get("EQUILIBRIA_FAST") != "1":
+    if _compiled is None:
+        _spent += _CALL + _CELL * probability.numel()
+        if _spent < _COMPILING and os.environ.get("EQUILIBRIA_FAST") != "1":
             return False
         load()
-    kernel = (_STATE.kernels or {}).get(probability.dtype)
+    kernel = (_compiled or {}).get(probability.dtype)
     if kernel is not None:
         kernel(probability.view(-1).numpy(), *itertools.chain(*progressions))
     return kernel is not None
 
 
-def _kernels() -> dict[torch.dtype, _Kernel]:
+def _kernels() -> dict[torch.dtype, Callable[..., None]]:
     # Every constant has its width: one 64-bit operand would take the loop out of the vector unit.
     # Compiled anew in each process: Numba's cache on disk is pickled.
     import numba

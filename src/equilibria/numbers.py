@@ -100,13 +100,14 @@ class Measure:
         sentence = f"{self.name} = {self.value:.6g}" + (f" ({'; '.join(said)})" if said else "")
         remarks = " ".join(text for text in (self.warning, self.note) if text)
         lines = [f"{sentence}. {remarks}" if remarks else sentence]
-        return "\n".join([*lines, *(f"  {line}" for part in self.parts for line in str(part).split("\n"))])
+        parts = (line for part in self.parts for line in str(part).split("\n"))
+        return "\n".join([*lines, *(f"  {line}" for line in parts)])
 
     def __float__(self) -> float:
         return self.value
 
     def __getitem__(self, name: str) -> Measure:
-        """The part of that name, or the number itself; ``KeyError`` names the parts that there are."""
+        """The part of that name, or the number itself; ``KeyError`` names those that there are."""
         for part in (self, *self.parts):
             if part.name == name:
                 return part
@@ -131,7 +132,7 @@ class Measure:
         return self.replace(value=offset + sign * self.value, **changes)
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary for a run folder; a number that is not finite becomes text, as JSON needs."""
+        """A dictionary for a run folder; a number that is not finite becomes text."""
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         data["parts"] = [part.to_json() for part in self.parts]
         empty: tuple[Any, ...] = (None, "", [])
@@ -146,13 +147,8 @@ class Measure:
         return cls(**data)
 
 
-_RENAMED = {
-    "samples": "n",
-    "caveat": "note",
-    "floor": "chance",
-    "best": "ideal",
-    "features": "method",
-}
+_RENAMED = {"samples": "n", "caveat": "note", "floor": "chance", "best": "ideal"}
+_RENAMED |= {"features": "method"}
 
 
 def migrate(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,15 +156,12 @@ def migrate(data: Mapping[str, Any]) -> dict[str, Any]:
 
     A caveat began with the warning, which is a field of its own now.
 
-    Examples
-    --------
-    >>> migrate({"name": "log Z", "value": 2.0, "samples": 9, "caveat": "Few. Low.", "warning": "Few."})
-    {'name': 'log Z', 'value': 2.0, 'n': 9, 'note': 'Low.', 'warning': 'Few.'}
+    >>> migrate({"samples": 9, "caveat": "Few. Low.", "warning": "Few."})
+    {'n': 9, 'note': 'Low.', 'warning': 'Few.'}
     """
     found = {_RENAMED.get(name, name): value for name, value in data.items()}
-    note, said = found.get("note") or "", found.get("warning") or ""
     if "caveat" in data:
-        found["note"] = note.removeprefix(said).strip()
+        found["note"] = (found["note"] or "").removeprefix(found.get("warning") or "").strip()
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -6,17 +6,15 @@ for any thread count, any sharding over processes and after any resume.
 The hash. A stream's 64-bit key gives an odd stride a and a base b; cell c is mapped to
 x = a·c + b (mod 2³²), a different arithmetic progression for every key, and then through two rounds
 of xor-shift and multiply with the constants of C. Wellons' ``lowbias32`` (public domain), whose
-last xor-shift is left out because only the high bits are used. Random numbers, not matrix products,
-slow the usual samplers down on a CPU, so draws work in place on 32-bit integers, in parts that stay
-in a core's cache; binary draws are one compiled loop where Numba is installed
-(:mod:`equilibria.fast`), the same draws bit for bit.
+last xor-shift is left out because only the high bits are used. Draws work in place on 32-bit
+integers, in parts that stay in a core's cache; binary draws are one compiled loop where Numba is
+installed (:mod:`equilibria.fast`), the same draws bit for bit.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import numbers
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +25,6 @@ import torch
 from torch import Tensor
 
 from equilibria import fast
-from equilibria.check import whole
 
 __all__ = ["RandomState", "Stream", "as_seed", "as_stream"]
 
@@ -71,26 +68,19 @@ class Stream:
         key = self._key
         for name in names:
             key = _digest(key, name)
-        return Stream(0, _key=key, _first=self._first, _rank=self._rank, _cycle=self._cycle)
+        return Stream(0, key, self._first, self._rank, _cycle=self._cycle)
 
     def rows(self, first: int) -> Stream:
         """The same stream, where row 0 of what is drawn is global row ``first``."""
-        return Stream(0, _key=self._key, _first=int(first))
+        return Stream(0, self._key, _first=int(first))
 
     def shard(self, rank: int) -> Stream:
         """The same stream for process ``rank`` of several: row 0 of n is global row rank · n."""
-        return Stream(0, _key=self._key, _rank=int(rank))
+        return Stream(0, self._key, _rank=int(rank))
 
     def cycle(self, rows: int) -> Stream:
-        """The same stream, where row i has the draws of row i mod ``rows``.
-
-        Examples
-        --------
-        >>> draw = Stream(0).cycle(2).uniform((4, 3))
-        >>> bool((draw[:2] == draw[2:]).all()), bool((draw[:2] == Stream(0).uniform((2, 3))).all())
-        (True, True)
-        """
-        return Stream(0, _key=self._key, _cycle=whole(1)("rows", rows))
+        """The same stream, where row i has the draws of row i mod ``rows``, 1 or more."""
+        return Stream(0, self._key, _cycle=int(rows))
 
     def integer(self) -> int:
         """One 63-bit integer: a seed for a generator that is not ours."""
@@ -127,8 +117,6 @@ class Stream:
 
         The draw of a cell is :meth:`centred`'s, so p = 0 never and p = 1 always gives 1, and NaN 0.
 
-        Examples
-        --------
         >>> Stream(0).bernoulli_(torch.tensor([[0.0, 1.0, 0.3, 0.7]]))
         tensor([[0., 1., 0., 1.]])
         """
@@ -196,7 +184,6 @@ class Stream:
 
     def integers(self, shape: Shape, high: int, device: Device = "cpu") -> Tensor:
         """Integers 0 … high − 1, int64; the bias is below ``high`` · 2⁻⁵³."""
-        high = whole(1)("high", high)
         draw = self.uniform(shape, torch.float64, device).mul_(high)
         return draw.to(torch.int64).clamp_(max=high - 1)
 
@@ -209,11 +196,7 @@ RandomState = int | np.integer | np.random.RandomState | np.random.Generator | S
 
 
 def as_stream(random_state: RandomState) -> Stream:
-    """A stream from what scikit-learn calls ``random_state``.
-
-    An integer gives the same stream each time, ``None`` a fresh one, a numpy generator one seeded
-    by its next number.
-    """
+    """A stream from what scikit-learn calls ``random_state``; ``None`` gives a fresh one."""
     return Stream(as_seed(random_state)) if not isinstance(random_state, Stream) else random_state
 
 
@@ -221,7 +204,7 @@ def as_seed(random_state: RandomState) -> int:
     """The integer seed that ``random_state`` stands for: what a run folder records."""
     if random_state is None:
         return secrets.randbits(63)
-    if isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool):
+    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
         return int(random_state)
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(0, 2**31 - 1))

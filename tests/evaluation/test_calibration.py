@@ -1,4 +1,5 @@
-"""JSD's lower bound and the calibration of a log ratio, on laws whose ratio is known. False-alarm rate of each statistical test: 1e-6."""
+"""JSD's lower bound and the calibration of a log ratio, on laws whose ratio is known. False-
+alarm rate of each statistical test: 1e-6."""
 
 from __future__ import annotations
 
@@ -165,17 +166,14 @@ def test_huge_ratios_stay_finite() -> None:
     assert found[MEAN].ess == 1.0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ((np.full(50, np.nan), np.zeros(50)), "real: 50 of 50 log ratios are NaN"),
-        ((np.zeros(50), np.full(50, np.inf)), "fake: 50 of 50 log ratios are NaN or infinite"),
-        ((np.zeros(5), np.zeros(50)), "real: expected log ratios of shape"),
-        ((np.zeros((50, 2)), np.zeros(50)), r"found shape \(50, 2\)"),
-    ],
-)
-def test_bad_input_is_refused(arguments, words) -> None:
-    with pytest.raises(ValueError, match=words):
-        calibration(*arguments)
-    with pytest.raises(ValueError, match="level=1"):
-        jensen_shannon([0.0, 1.0], [0.0, 1.0], level=1.0)
+def test_bad_input_is_refused() -> None:
+    for arguments, words in [
+        ((np.full(50, np.nan), np.zeros(50)), "real: Input contains (NaN|infinity)"),
+        ((np.zeros(50), np.full(50, np.inf)), "fake: Input contains (NaN|infinity)"),
+        ((np.zeros(5), np.zeros(50)), "real: .*a minimum of 40 is required"),
+        ((np.zeros((50, 2)), np.zeros(50)), r"real: expected shape \(rows, 1\), found \(50, 2\)"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            calibration(*arguments)
+        with pytest.raises(ValueError, match="level=1"):
+            jensen_shannon([0.0, 1.0], [0.0, 1.0], level=1.0)

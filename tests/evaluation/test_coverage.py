@@ -1,4 +1,5 @@
-"""Classes covered, on the digits: held-out rows cover ten of ten, a collapsed set one. False-alarm rate: 1e-6."""
+"""Classes covered, on the digits: held-out rows cover ten of ten, a collapsed set one. False-
+alarm rate: 1e-6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A game watched while it is played: each number against what it must be for laws that are known. False-alarm rate: 1e-6."""
+"""A game watched while it is played: each number against what it must be for laws that are
+known. False-alarm rate: 1e-6."""
 
 from __future__ import annotations
 
@@ -151,7 +152,8 @@ def test_real_digits_are_all_found_and_rare_classes_are_not_looked_for() -> None
 
 
 def test_one_heap_and_rows_far_from_it_have_no_classes() -> None:
-    """Clusters of fewer than five rows are not looked for, and then there may be one left; of packs there is one at the least."""
+    """Clusters of fewer than five rows are not looked for, and then there may be one left; of
+    packs there is one at the least."""
     heap = np.random.RandomState(0).normal(size=(200, 2))
     heap[3] = 1e6
     assert cluster_coverage(heap, np.arange(200) == 3) is None
@@ -165,18 +167,17 @@ def test_one_heap_and_rows_far_from_it_have_no_classes() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="rows=10"):
-        GameMonitor(normal(), first, TRAIN, rows=10).measure(Stream(0))
     with pytest.raises(ValueError, match="rows of train=5: expected a whole number, 20 or more"):
         GameMonitor(normal(), first, Batch(TRAIN.values[:5])).measure(Stream(0))
-    with pytest.raises(ValueError, match="samples: 500 of 500 rows hold NaN"):
+    with pytest.raises(ValueError, match="samples: Input contains NaN"):
         GameMonitor(normal(math.nan), first, TRAIN).measure(Stream(0))
-    with pytest.raises(ValueError, match="train: expected at least 20 rows"):
+    with pytest.raises(ValueError, match=r"train: .*a minimum of 20 is required"):
         cluster_coverage(np.zeros((5, 2)))
 
 
 def test_what_real_rows_do_not_claim_is_not_asked_of_samples() -> None:
-    """Rows along a curve: clusters cut it at arbitrary places, and some have no core of their own."""
+    """Rows along a curve: clusters cut it at arbitrary places, and some have no core of their
+    own."""
 
     def rows(stream: Stream, n: int = 2000) -> torch.Tensor:
         x = 2 * stream.child("x").uniform((n, 1)) - 1

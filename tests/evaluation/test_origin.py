@@ -49,12 +49,12 @@ MEASURES = {
 }
 
 
-@pytest.mark.parametrize("name", MEASURES)
-def test_the_origin_does_not_matter(name: str) -> None:
-    near, far = MEASURES[name](0.0), MEASURES[name](OFFSET)
-    for one, two in zip((near, *near.parts), (far, *far.parts), strict=True):
-        # a double at 1.7e9 is right to 2e-7
-        assert two.value == pytest.approx(one.value, rel=1e-5, abs=1e-6), one.name
+def test_the_origin_does_not_matter() -> None:
+    for measure in MEASURES.values():
+        near, far = measure(0.0), measure(OFFSET)
+        for one, two in zip((near, *near.parts), (far, *far.parts), strict=True):
+            # a double at 1.7e9 is right to 2e-7
+            assert two.value == pytest.approx(one.value, rel=1e-5, abs=1e-6), one.name
 
 
 def test_what_the_measures_say_far_from_the_origin() -> None:
@@ -87,5 +87,5 @@ def test_network_features_are_of_centred_rows() -> None:
 
 
 def test_squares_beyond_double_precision_are_refused_in_a_sentence() -> None:
-    with pytest.raises(ValueError, match=r"real: holds numbers beyond 1e\+150"):
+    with pytest.raises(ValueError, match="real: holds numbers beyond 1e150"):
         frechet(REAL * 1e200, FAR * 1e200)

@@ -64,18 +64,15 @@ def test_the_published_grid() -> None:
     assert (SIGMAS[0], SIGMAS[-1]) == (0.1, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"samples": np.full((5, 2), np.nan)}, "samples: 5 of 5 rows hold NaN"),
+def test_bad_input_is_refused() -> None:
+    for change, words in [
+        ({"samples": np.full((5, 2), np.nan)}, "samples: Input contains NaN"),
         ({"rows": np.zeros((5, 3))}, r"rows: expected shape \(rows, 2\)"),
-        ({"rows": np.zeros((1, 2))}, "rows: expected at least 2 rows"),
+        ({"rows": np.zeros((1, 2))}, "rows: .*a minimum of 2 is required"),
         ({"validation": np.zeros((5, 1))}, r"validation: expected shape \(rows, 2\)"),
         ({"sigmas": [0.1, 0.0]}, "sigmas="),
         ({"sigmas": []}, "sigmas="),
-    ],
-)
-def test_bad_input_is_refused(change: dict, words: str) -> None:
-    rows = np.zeros((5, 2))
-    with pytest.raises(ValueError, match=words):
-        parzen(**{"rows": rows, "samples": rows, "validation": rows, **change})
+    ]:
+        rows = np.zeros((5, 2))
+        with pytest.raises(ValueError, match=words):
+            parzen(**{"rows": rows, "samples": rows, "validation": rows, **change})

@@ -1,4 +1,5 @@
-"""Precision, recall, density and coverage by hand and against a perfect sampler's expectations. False-alarm rate: 1e-6."""
+"""Precision, recall, density and coverage by hand and against a perfect sampler's expectations.
+False-alarm rate: 1e-6."""
 
 from __future__ import annotations
 
@@ -25,9 +26,11 @@ def line(*places: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("real", "fake", "k", "scores"),
     [
-        # balls [-1, 1], [0, 2], [1, 5] around 0, 1, 3 (radius 2: its nearest is 1); 1.5 is in two of them, 9 in none
+        # balls [-1, 1], [0, 2], [1, 5] around 0, 1, 3 (radius 2: its nearest is 1); 1.5
+        # is in two of them, 9 in none
         (line(0, 1, 3), line(1.5, 9), 1, (0.5, 1.0, (2 + 0) / 2, 2 / 3)),
-        # k = 2: balls [-3, 3], [-1, 3], [0, 6]; samples in 3, 3 and 1 of them; the samples' own radii are 3, 2.5 and 3
+        # k = 2: balls [-3, 3], [-1, 3], [0, 6]; samples in 3, 3 and 1 of them; the
+        # samples' own radii are 3, 2.5 and 3
         (line(0, 1, 3), line(2, 2.5, 5), 2, (1.0, 3 / 3, (3 + 3 + 1) / (2 * 3), 1.0)),
         # a collapsed sampler: one place, samples' radius 0
         (line(0, 1, 10, 11), line(0.5, 0.5, 0.5), 1, (1.0, 0.0, 2.0, 0.5)),
@@ -36,21 +39,21 @@ def line(*places: float) -> np.ndarray:
     ],
 )
 def test_small_cases_by_hand(real, fake, k, scores) -> None:
-    assert tuple(prdc_scores(real, fake, k)) == pytest.approx(scores, abs=1e-12)
+    assert prdc_scores(real, fake, k)[0] == pytest.approx(scores, abs=1e-12)
 
 
 def test_blocks_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = noise(90, 3, 0), noise(70, 3, 1)
-    whole = prdc_scores(real, fake, 3)
+    whole = prdc_scores(real, fake, 3)[0]
     monkeypatch.setattr(import_module("equilibria.evaluation.quality"), "_BLOCK", 17)
-    assert prdc_scores(real, fake, 3) == whole
+    assert prdc_scores(real, fake, 3)[0] == whole
 
 
 @pytest.mark.parametrize(("n", "m", "k"), [(30, 30, 1), (40, 20, 3), (25, 60, 5)])
 def test_a_perfect_sampler_scores_the_expectations(n: int, m: int, k: int) -> None:
     rounds = 400
     scores = np.array(
-        [prdc_scores(noise(n, 2, 1000 + i), noise(m, 2, 9000 + i), k) for i in range(rounds)]
+        [prdc_scores(noise(n, 2, 1000 + i), noise(m, 2, 9000 + i), k)[0] for i in range(rounds)]
     )
     errors = scores.std(axis=0, ddof=1) / math.sqrt(rounds)
     z = stats.norm.ppf(1 - 0.25e-6)
@@ -104,15 +107,12 @@ def test_features_are_what_counts() -> None:
     assert prdc(real, fake, first)["precision"].value > 0.8
 
 
-@pytest.mark.parametrize(
-    ("fake", "k", "words"),
-    [
-        (np.full((20, 2), np.nan), 5, "fake: 20 of 20 rows hold NaN"),
+def test_bad_input_is_refused() -> None:
+    for fake, k, words in [
+        (np.full((20, 2), np.nan), 5, "fake: Input contains NaN"),
         (np.ones((20, 2)), 5, "fake: all 20 rows are the same"),
-        (noise(5, 2, 1), 5, "fake: expected at least 6 rows, found 5"),
+        (noise(5, 2, 1), 5, "fake: .*a minimum of 6 is required"),
         (noise(20, 2, 1), 0, "k=0"),
-    ],
-)
-def test_bad_input_is_refused(fake, k, words) -> None:
-    with pytest.raises(ValueError, match=words):
-        prdc(noise(40, 2, 0), fake, k=k)
+    ]:
+        with pytest.raises(ValueError, match=words):
+            prdc(noise(40, 2, 0), fake, k=k)

@@ -27,10 +27,9 @@ def handlers():
 def test_a_signal_is_noted_and_raises_nothing(handlers):
     for number in BOTH:
         with Interrupts() as interrupts:
-            assert not interrupts.requested
             assert interrupts.signal is None
             signal.raise_signal(number)
-            assert interrupts.requested
+            assert interrupts.signal == number
         assert interrupts.signal == number
     assert handlers == []
 
@@ -57,7 +56,7 @@ def test_it_starts_anew_each_time(handlers):
     interrupts = Interrupts()
     for _ in range(2):
         with interrupts:
-            assert not interrupts.requested
+            assert interrupts.signal is None
             signal.raise_signal(signal.SIGINT)
 
 
@@ -66,11 +65,11 @@ def test_inside_another_one_it_is_that_one(handlers):
         with Interrupts() as inner:
             signal.raise_signal(signal.SIGTERM)
         assert inner is outer
-        assert outer.requested
+        assert outer.signal == signal.SIGTERM
         signal.raise_signal(signal.SIGTERM)
     assert handlers == []
     with Interrupts() as anew:
-        assert not anew.requested
+        assert anew.signal is None
     signal.raise_signal(signal.SIGTERM)
     assert handlers == [signal.SIGTERM]
 
@@ -80,10 +79,10 @@ def test_in_another_thread_it_does_nothing(handlers):
 
     def work():
         with Interrupts() as interrupts:
-            seen.append((signal.getsignal(signal.SIGINT), interrupts.requested))
+            seen.append((signal.getsignal(signal.SIGINT), interrupts.signal))
 
     before = signal.getsignal(signal.SIGINT)
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen == [(before, False)]
+    assert seen == [(before, None)]

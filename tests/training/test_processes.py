@@ -82,7 +82,7 @@ def whole_state(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 def counted(calls: list[int]) -> None:
     """Count the exchanges within the steps of solvers."""
-    step, inside = Solver._update, [False]
+    step, inside = Solver.update, [False]
 
     def update(self: Solver, *args: Any) -> None:
         inside[0] = True
@@ -95,7 +95,7 @@ def counted(calls: list[int]) -> None:
         calls[0 if inside[0] else 1] += 1
         return reduce(*args, **kwargs)
 
-    Solver._update, dist.all_reduce = update, all_reduce
+    Solver.update, dist.all_reduce = update, all_reduce
 
 
 def work(folder: Path) -> None:
@@ -227,49 +227,49 @@ def test_two_follow_one_in_float64(pair, family):
     assert all(bool((found[name] == alone(family)[name]).all()) for name in chains)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_two_follow_one_in_float32_for_an_update(pair, family):
-    one = train(
-        family,
-        Processes(),
-        dtype=torch.float32,
-        steps=1,
-        **({"pretrain": 0} if family == "dbm" else {}),
-    )
-    before = plays.state_of(one.stages)
-    one.fit()
-    found = part(pair, f"{family}/short/")
-    assert all(value.dtype == torch.float32 for value in found.values())
-    assert distance(found, whole_state(one)) < 1e-5
-    assert distance(before, whole_state(one)) > 1e-4
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_rows_of_metrics_are_averages_over_processes(pair, family):
-    trainer = train(family, Processes())
-    trainer.fit()
-    found = facts(pair)[f"{family} history"]
-    assert [row["step"] for row in found] == [row["step"] for row in trainer.history]
-    names = {
-        "dbm": ("contrast", "reconstruction"),
-        "gan": ("critic_cost", "generator_cost", "real_logit", "accuracy"),
-    }[family]
-    for ours, theirs in zip(trainer.history, found, strict=True):
-        assert {name: ours[name] for name in names} == pytest.approx(
-            {name: theirs[name] for name in names}, abs=1e-9
+def test_two_follow_one_in_float32_for_an_update(pair):
+    for family in FAMILIES:
+        one = train(
+            family,
+            Processes(),
+            dtype=torch.float32,
+            steps=1,
+            **({"pretrain": 0} if family == "dbm" else {}),
         )
+        before = plays.state_of(one.stages)
+        one.fit()
+        found = part(pair, f"{family}/short/")
+        assert all(value.dtype == torch.float32 for value in found.values())
+        assert distance(found, whole_state(one)) < 1e-5
+        assert distance(before, whole_state(one)) > 1e-4
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_one_all_reduce_an_update(pair, family):
+def test_the_rows_of_metrics_are_averages_over_processes(pair):
+    for family in FAMILIES:
+        trainer = train(family, Processes())
+        trainer.fit()
+        found = facts(pair)[f"{family} history"]
+        assert [row["step"] for row in found] == [row["step"] for row in trainer.history]
+        names = {
+            "dbm": ("contrast", "reconstruction"),
+            "gan": ("critic_cost", "generator_cost", "real_logit", "accuracy"),
+        }[family]
+        for ours, theirs in zip(trainer.history, found, strict=True):
+            assert {name: ours[name] for name in names} == pytest.approx(
+                {name: theirs[name] for name in names}, abs=1e-9
+            )
+
+
+def test_one_all_reduce_an_update(pair):
     """Beside one for each logged row and two at each pause and stage's end, about signals (there is
     no run, so none about checkpoints)."""
-    inside, outside = facts(pair)[f"{family} calls"]
-    rows = len(facts(pair)[f"{family} history"])
-    lengths = [stage.steps for stage in train(family, Processes()).stages]
-    pauses = sum((length - 1) // SYNC for length in lengths)
-    assert inside == UPDATES[family]
-    assert outside == rows + pauses + len(lengths)
+    for family in FAMILIES:
+        inside, outside = facts(pair)[f"{family} calls"]
+        rows = len(facts(pair)[f"{family} history"])
+        lengths = [stage.steps for stage in train(family, Processes()).stages]
+        pauses = sum((length - 1) // SYNC for length in lengths)
+        assert inside == UPDATES[family]
+        assert outside == rows + pauses + len(lengths)
 
 
 def test_they_agree_on_a_number(pair):
@@ -277,9 +277,9 @@ def test_they_agree_on_a_number(pair):
     assert facts(pair)["mean"] == {"a": 0.5, "b": 1.0}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_one_process_saved_two_can_resume(pair, family):
-    assert distance(part(pair, f"{family}/resumed/"), alone(family)) < 1e-10
+def test_what_one_process_saved_two_can_resume(pair):
+    for family in FAMILIES:
+        assert distance(part(pair, f"{family}/resumed/"), alone(family)) < 1e-10
 
 
 @pytest.mark.parametrize("family", FAMILIES)

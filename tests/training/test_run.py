@@ -17,7 +17,7 @@ import torch
 
 from equilibria.errors import RunError
 from equilibria.training import durable
-from equilibria.training.run import FORMAT, Run, migrate
+from equilibria.training.run import FORMAT, Run
 
 WRITER = """
 import itertools, sys, torch
@@ -161,25 +161,14 @@ def test_an_unwritable_place_is_named(tmp_path, monkeypatch):
         Run.create(tmp_path / "run", {})
 
 
-def test_a_configuration_that_json_cannot_hold_is_named(tmp_path):
-    for value in (torch.ones(1), {1, 2}, object()):
-        with pytest.raises(ValueError, match=r"config\['weights'\]"):
-            Run.create(tmp_path / "run", {"weights": value})
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_of_an_earlier_format_is_opened_in_the_present_one(tmp_path):
-    """In memory only: the folder is as it was, so the version that wrote it can still read it."""
+def test_a_run_of_an_earlier_format_is_opened_as_it_is(tmp_path):
+    """So the version that wrote it can still read it."""
     former = {"model": "rbm", "params": {"rungs": 8}, "format": 1, "equilibria": "0.1.0"}
     (tmp_path / "config.json").write_text(json.dumps(former))
     run = Run.open(tmp_path)
-    assert run.config == {**former, "format": 2}
-    assert json.loads((tmp_path / "config.json").read_text()) == former
+    assert run.config == former
     run.update_config(health=[])
-    assert json.loads((tmp_path / "config.json").read_text())["format"] == 2
-    renamed = {"rbm": {"rungs": "replicas"}, "gan": {"k": "critic_steps"}}
-    assert migrate(former, renamed)["params"] == {"replicas": 8}
-    assert migrate({**former, "format": 2}, renamed)["params"] == {"rungs": 8}
+    assert json.loads((tmp_path / "config.json").read_text()) == {**former, "health": []}
 
 
 def test_what_is_not_a_run_is_not_opened(tmp_path):
@@ -206,30 +195,17 @@ def test_a_damaged_or_newer_configuration_is_named(run):
         Run.open(run.path)
 
 
-def test_metrics_come_back_in_order_and_are_read_once(run, monkeypatch):
+def test_metrics_come_back_in_order(run):
     rows = [{"step": s, "cost": 1 / (s + 1), "far": float("inf"), "at": (s,)} for s in range(5)]
-    for row in rows[:3]:
+    for row in rows:
         run.log(row)
-    expected = [row | {"at": list(row["at"])} for row in rows]
-    assert run.metrics() == expected[:3]
-    run.metrics().clear()
-    for row in rows[3:]:
-        run.log(row)
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", None)
-        assert run.metrics() == expected
-    assert Run.open(run.path).metrics() == expected
+    assert Run.open(run.path).metrics() == [row | {"at": list(row["at"])} for row in rows]
     assert (run.path / "metrics.jsonl").read_text().count("\n") == 5
 
 
-def test_a_row_that_is_none_is_refused(run):
-    for row in ({}, {"step": 1.0}, {"step": True}, {"step": 1, "cost": torch.tensor(1.0)}):
-        with pytest.raises(ValueError, match="row"):
-            run.log(row)
-    assert run.metrics() == []
-
-
 def test_a_line_cut_short_is_no_row_and_spoils_none(run):
+    """Whoever goes on with a run first forgets the rows after the checkpoint, and with them it."""
+
     def logged() -> list[int]:
         return [row["step"] for row in Run.open(run.path).metrics()]
 
@@ -238,12 +214,11 @@ def test_a_line_cut_short_is_no_row_and_spoils_none(run):
     path = run.path / "metrics.jsonl"
     os.truncate(path, path.stat().st_size - 1)  # even where the cut line reads as JSON
     assert logged() == [1]
+    run.truncate_metrics(2)
     run.log({"step": 3})
     assert logged() == [1, 3]
     path.write_text('{"step"')
     assert logged() == []
-    run.log({"step": 4})
-    assert logged() == [4]
 
 
 def test_a_damaged_line_in_the_middle_is_named(run):
@@ -272,10 +247,9 @@ def test_the_model_comes_back(run):
     assert metadata == {"layers": [3, 2]}
     assert loaded.keys() == tensors.keys()
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
-    with pytest.raises(ValueError, match=r"metadata\['scaler'\]"):
-        run.save_model(tensors, {"scaler": torch.ones(1)})
-    with pytest.raises(TypeError, match=r"w is a tensor of"):
-        run.save_model({"w": torch.eye(2).to_sparse()}, {})
+    for bad in (({"w": torch.eye(2).to_sparse()}, {}), (tensors, {"scaler": torch.ones(1)})):
+        with pytest.raises((TypeError, RuntimeError), match=r"COO|not JSON serializable"):
+            run.save_model(*bad)
     assert run.load_model()[1] == {"layers": [3, 2]}
 
 
@@ -332,7 +306,7 @@ def test_the_model_of_version_0_1_0_is_read():
     tensors, metadata = run.load_model()
     assert tensors["machine.weight.visible-hidden1"].shape == (4, 3)
     assert metadata["machine"]
-    assert run.config["format"] == FORMAT
+    assert run.config["format"] == 1
     assert run.metrics()[-1]["step"] > 0
 
 
@@ -356,9 +330,6 @@ def test_samples_have_a_place(run):
     path = run.sample_path(1500, "joint")
     assert path == run.path / "samples" / "joint-000001500.png"
     assert path.parent.is_dir()
-    for name in ("../x", "", ".hidden", "a/b"):
-        with pytest.raises(ValueError, match="name="):
-            run.sample_path(1, name)
 
 
 def test_the_lock_admits_one_and_is_given_back(run):

@@ -16,7 +16,6 @@ from equilibria.data.batches import Batch
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.models.generator import Generator
 from equilibria.networks.mlp import MLP
-from equilibria.networks.packing import MinibatchDeviation
 from equilibria.random import Stream
 from equilibria.solvers import SOLVERS, Optimiser, Simultaneous
 from equilibria.training.distributed import Processes
@@ -70,7 +69,10 @@ def play(
     world: int,
     reduce: Callable[[list[Tensor]], None] | None,
 ) -> None:
-    size, solver = len(ROWS) // world, SOLVERS[name](Optimiser("sgd", 0.02, momentum=0.5), reduce=reduce)
+    size, solver = (
+        len(ROWS) // world,
+        SOLVERS[name](Optimiser("sgd", 0.02, momentum=0.5), reduce=reduce),
+    )
     share = slice(rank * size, (rank + 1) * size)
     batch = Batch(ROWS[share], condition=nn.functional.one_hot(LABEL[share], 2).double())
     for t in range(6):
@@ -106,9 +108,9 @@ def test_several_follow_one(name: str, world: int) -> None:
 
 
 def test_what_looks_across_rows_is_refused() -> None:
-    deviation = MinibatchDeviation(MLP((2 * 5 + 1, 6, 1), stream=Stream(2)))
-    normed = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
-    for across in (game(critic=deviation), game(generator=normed)):
+    critic = nn.Sequential(nn.BatchNorm1d(2 * 5), nn.Linear(2 * 5, 1))
+    generator = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
+    for across in (game(critic=critic), game(generator=generator)):
         stage = Stage("play", across, Simultaneous(Optimiser("sgd", 0.1)), None, 1)  # type: ignore[arg-type]
         said = r"looks across the rows of a batch .*each of 2 processes would show it its own share"
         with pytest.raises(ValueError, match=said):

@@ -18,7 +18,7 @@ from equilibria.games.toy import XYGame
 from equilibria.random import Stream
 from equilibria.solvers import Optimiser, Simultaneous
 from equilibria.training.run import Run
-from equilibria.training.stage import Average, Best, Monitor, Stage, finite
+from equilibria.training.stage import Average, Best, Stage, finite
 from equilibria.training.trainer import Trainer
 
 
@@ -197,7 +197,7 @@ def test_the_best_state_goes_on_from_a_checkpoint(tmp_path):
     assert len(list((run.path / "samples").iterdir())) == 10, "the monitor's own pictures"
 
 
-def _stopping(stage: Stage, at: int) -> Monitor:
+def _stopping(stage: Stage, at: int) -> Watch:
     class Stopping(Watch):
         def measure(self, stream: Stream) -> dict[str, float]:
             if stage.average.rounds == at:
@@ -215,7 +215,9 @@ def test_a_view_stands_between_batches_and_game():
         return Batch(batch.values * 2)
 
     source = plays.batches("view")
-    stage = Stage("view", XYGame(1.0, 1.0), Simultaneous(Optimiser("sgd", 0.1)), source, 3, view=view)
+    stage = Stage(
+        "view", XYGame(1.0, 1.0), Simultaneous(Optimiser("sgd", 0.1)), source, 3, view=view
+    )
     given = list(itertools.islice(stage.source(Stream(0)), 3))
     expected = [plays.batches("view").at(i).values for i in range(3)]
     assert all(

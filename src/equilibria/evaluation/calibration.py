@@ -10,8 +10,9 @@ import numpy as np
 from scipy import special, stats
 
 from equilibria import check
-from equilibria.inference.ratio import fit_ratio
+from equilibria.evaluation.statistics import as_rows
 from equilibria.inference.partition import effective
+from equilibria.inference.ratio import fit_ratio
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, as_stream
 
@@ -167,17 +168,7 @@ def jensen_shannon(real: Any, fake: Any, level: float = 0.95) -> Measure:
 
 
 def _log_ratios(values: Any, name: str, least: int = 2) -> np.ndarray:
-    """Log ratios as float64 ``(n,)``."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().double().numpy()
-    ratios = np.asarray(values, dtype=np.float64)
-    if ratios.ndim == 2 and ratios.shape[1] == 1:
-        ratios = ratios[:, 0]
-    if ratios.ndim != 1 or len(ratios) < least:
-        expected = f"log ratios of shape (rows,), at least {least}"
-        raise ValueError(f"{name}: expected {expected}, found shape {ratios.shape}")
-    bad = int((~np.isfinite(ratios)).sum())
-    if bad:
-        cure = "has the critic diverged?"
-        raise ValueError(f"{name}: {bad} of {len(ratios)} log ratios are NaN or infinite; {cure}")
-    return ratios
+    """Log ratios, one a row, as float64 ``(n,)``."""
+    if np.ndim(values) == 1:
+        values = values[:, None] if hasattr(values, "shape") else np.reshape(values, (-1, 1))
+    return as_rows(values, name, 1, least)[:, 0]

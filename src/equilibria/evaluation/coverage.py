@@ -96,12 +96,12 @@ class Coverage:
         # Twice scikit-learn's "scale": narrow enough that no class claims noise.
         machines = OneVsRestClassifier(SVC(C=10.0, gamma=2.0 / rows.shape[1]))
         machines.fit((rows[order] - centre) / scale, labels[order])
-        blank = Measure("classifier accuracy", 0.0)
+        name = "classifier accuracy"
+        blank = Measure(name, 0.0)
         judge = cls(classes, counts / counts.sum(), blank, 0.0, centre, scale, machines)
         answer, sure = judge.classify(test)
-        right, trials = int((classes[answer] == test_labels).sum()), len(test)
-        low, high = wilson(right, trials)
-        accuracy = Measure(blank.name, right / trials, low, high, n=trials, method=METHOD)
+        right, n = int((classes[answer] == test_labels).sum()), len(test)
+        accuracy = Measure(name, right / n, *wilson(right, n), n=n, method=METHOD)
         return dataclasses.replace(judge, accuracy=accuracy, confident=float(sure.mean()))
 
     def classify(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -126,14 +126,18 @@ class Coverage:
         of held-out rows.
         """
         counts, sure = self.counts(samples)
-        n = int(counts.sum())
-        ideal = float(len(self.classes))
+        n, frequencies = int(counts.sum()), self.frequencies
+        how: dict[str, Any] = {"n": n, "method": METHOD}
+        kl = Measure(
+            "KL of classes from the training frequencies",
+            kl_divergence(counts, frequencies),
+            chance=kl_chance(frequencies, n),
+            ideal=0.0,
+            note="In nats.",
+            **how,
+        )
+        name, claimed = "share classified with confidence", int(sure.sum())
+        share = Measure(name, claimed / n, *wilson(claimed, n), ideal=self.confident, **how)
         note = f"The classifier is right on {100 * self.accuracy.value:.2f} % of held-out rows."
-        found = Measure("classes found", float((sure > 0).sum()), n=n, method=METHOD, ideal=ideal)
-        kl, chance = kl_divergence(counts, self.frequencies), kl_chance(self.frequencies, n)
-        name = "KL of classes from the training frequencies"
-        parts = [Measure(name, kl, n=n, method=METHOD, chance=chance, ideal=0.0, note="In nats.")]
-        low, high = wilson(int(sure.sum()), n)
-        name, share, best = "share classified with confidence", sure.sum() / n, self.confident
-        parts.append(Measure(name, float(share), low, high, n=n, method=METHOD, ideal=best))
-        return found.replace(note=note, parts=tuple(parts))
+        found, ideal = float((sure > 0).sum()), float(len(self.classes))
+        return Measure("classes found", found, ideal=ideal, note=note, parts=(kl, share), **how)

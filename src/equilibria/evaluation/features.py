@@ -109,7 +109,8 @@ def network_features(
 
     Two convolutions of stride 2 (16 and 32 maps) and a layer of 64 units where rows are pictures of
     8 × 8 or more, two layers of 64 units elsewhere. All are rectified, and trained by Adam at rate
-    .002 in batches of 50, on standardised columns, or pictures. The same seed, rows and number of threads give the same features.
+    .002 in batches of 50, on standardised columns, or pictures. The same seed, rows and number of
+    threads give the same features.
 
     Parameters
     ----------
@@ -138,13 +139,11 @@ def network_features(
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2 or not np.ptp(rows, axis=0).any():
         raise ValueError(
-            f"X, y: expected rows that vary, of two classes or more; found {len(classes)} class(es)"
+            f"X, y: expected rows that vary, of two classes or more, not {len(classes)}"
         )
     if shape is not None and math.prod(shape) != rows.shape[1]:
-        raise ValueError(
-            f"shape={shape}: rows of X have {rows.shape[1]} columns; leave shape out where they "
-            "are no pictures"
-        )
+        what = f"shape={shape}: rows of X have {rows.shape[1]} columns"
+        raise ValueError(f"{what}; leave shape out where they are no pictures")
     over = None if shape else 0  # the pixels of pictures have one scale, the columns of a table not
     centre, spread = rows.mean(axis=over), rows.std(axis=over)
     scale = np.where(spread > 0, spread, 1.0)
@@ -152,24 +151,18 @@ def network_features(
     shape = shape if shape is not None and min(shape[:2]) >= 8 else None
     body = _body(rows.shape[1], shape)
     network = nn.Sequential(body, skip_init(nn.Linear, _WIDTH, len(classes)))
-    for i, layer in enumerate((*body, network[1]), start=3):
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            _initialise(layer, stream.child("weights").child(i))
+    _initialise((*body, network[1]), stream.child("weights"))
     kept = stream.child("rows").permutation(len(rows))[:max_rows]
     standard = torch.from_numpy((rows - centre) / scale).float()[kept]
-    batches = Batches(
-        standard, _BATCH_SIZE, stream.child("order"), labels=torch.from_numpy(codes)[kept]
-    )
-    _train(network, islice(batches, steps), shape)
+    given, key = torch.from_numpy(codes)[kept], stream.child("order")
+    _train(network, islice(Batches(standard, _BATCH_SIZE, key, labels=given), steps), shape)
     logits = Features.of(network, "logits", shape, centre=centre, scale=scale)(test)
     right = int((classes[logits.argmax(axis=1)] == test_labels).sum())
     low, high = wilson(right, len(test))
     kind = "a convolutional network" if shape else "a network"
-    name = (
-        f"{_WIDTH} features of {kind} trained on {len(kept):,} labelled real rows, "
-        f"right on {100 * right / len(test):.1f} % of {len(test):,} held-out ones "
-        f"({100 * low:.1f} to {100 * high:.1f})"
-    )
+    name = f"{_WIDTH} features of {kind} trained on {len(kept):,} labelled real rows, right on "
+    name += f"{100 * right / len(test):.1f} % of {len(test):,} held-out ones "
+    name += f"({100 * low:.1f} to {100 * high:.1f})"
     return Features.of(body, name, shape, centre=centre, scale=scale)
 
 
@@ -187,12 +180,13 @@ def _body(columns: int, shape: tuple[int, ...] | None) -> nn.Sequential:
 
 
 @torch.no_grad()
-def _initialise(layer: nn.Linear | nn.Conv2d, stream: Stream) -> None:
+def _initialise(layers: Iterable[nn.Module], stream: Stream) -> None:
     """He's normal weights, drawn from our own stream."""
-    fan_in = layer.weight[0].numel()
-    layer.weight.copy_(stream.normal(layer.weight.shape).mul_(math.sqrt(2 / fan_in)))
-    if layer.bias is not None:
-        layer.bias.zero_()
+    for i, layer in enumerate(layers, start=3):
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            deviation = math.sqrt(2 / layer.weight[0].numel())
+            layer.weight.copy_(stream.child(i).normal(layer.weight.shape).mul_(deviation))
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def _train(network: nn.Module, batches: Iterable[Batch], shape: tuple[int, ...] | None) -> None:

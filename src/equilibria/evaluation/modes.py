@@ -11,13 +11,7 @@ from scipy.spatial.distance import pdist
 
 from equilibria import check
 from equilibria.data.toy import GaussianMixture
-from equilibria.evaluation.statistics import (
-    as_rows,
-    kl_chance,
-    kl_divergence,
-    nearest_row,
-    wilson,
-)
+from equilibria.evaluation.statistics import as_rows, kl_chance, kl_divergence, nearest_row, wilson
 from equilibria.numbers import Measure
 
 __all__ = ["modes", "within", "within_std"]
@@ -52,10 +46,8 @@ def modes(samples: Any, mixture: GaussianMixture, sigmas: float = 3.0) -> Measur
     sigmas = check.number(0, above=True)("sigmas", sigmas)
     gap = float(pdist(centres).min()) / std if len(centres) > 1 else math.inf
     if gap < 2 * sigmas:
-        raise ValueError(
-            f"sigmas={sigmas:g}: two modes of the mixture are only {gap:.3g} standard deviations "
-            f"apart; take sigmas <= {gap / 2:.3g}"
-        )
+        what = f"two modes of the mixture are only {gap:.3g} standard deviations apart"
+        raise ValueError(f"sigmas={sigmas:g}: {what}; take sigmas <= {gap / 2:.3g}")
     count, dimensions = centres.shape
     points = as_rows(samples, "samples", columns=dimensions)
     n = len(points)
@@ -64,28 +56,37 @@ def modes(samples: Any, mixture: GaussianMixture, sigmas: float = 3.0) -> Measur
     counts = np.bincount(mode[good], minlength=count)
     uniform = np.full(count, 1 / count)
     width = _pooled_std(points[good], mode[good], counts) / (std * within_std(sigmas, dimensions))
-    share, ideal = float(good.mean()), within(sigmas, dimensions)
-    low, high = wilson(int(good.sum()), n)
-    error = math.sqrt(ideal * (1 - ideal) / n)
-    note = f"Above the ideal by more than its standard error, {error:.4f}, samples are too narrow."
-    kept, method = int(counts.sum()), f"within {sigmas:g} sigma"
-    name, narrow = "share of high-quality samples", "Below 1 the samples are too narrow."
-    high_quality = Measure(name, share, low, high, n=n, method=method, ideal=ideal, note=note)
-    ratio = Measure("sampled width over true width", width, n=kept, ideal=1.0, note=narrow)
-    kl, chance = kl_divergence(counts, uniform), kl_chance(uniform, kept)
-    over = Measure("KL over modes", kl, n=kept, chance=chance, ideal=0.0, note="In nats.")
-    parts, found = (high_quality, ratio, over), float((counts > 0).sum())
-    return Measure("modes found", found, n=n, method=method, ideal=float(count), parts=parts)
+    share, ideal, kept = float(good.mean()), within(sigmas, dimensions), int(counts.sum())
+    note = (
+        "Above the ideal by more than its standard error, "
+        f"{math.sqrt(ideal * (1 - ideal) / n):.4f}, samples are too narrow."
+    )
+    how: dict[str, Any] = {"n": n, "method": f"within {sigmas:g} sigma"}
+    name, ends = "share of high-quality samples", wilson(kept, n)
+    parts = (
+        Measure(name, share, *ends, ideal=ideal, note=note, **how),
+        Measure(
+            "sampled width over true width",
+            width,
+            n=kept,
+            ideal=1.0,
+            note="Below 1 the samples are too narrow.",
+        ),
+        Measure(
+            "KL over modes",
+            kl_divergence(counts, uniform),
+            n=kept,
+            chance=kl_chance(uniform, kept),
+            ideal=0.0,
+            note="In nats.",
+        ),
+    )
+    found = float((counts > 0).sum())
+    return Measure("modes found", found, ideal=float(count), parts=parts, **how)
 
 
 def within(sigmas: float, dimensions: int) -> float:
-    """Mass of a standard normal within ``sigmas`` of its mean; |x|² has a χ² distribution.
-
-    Examples
-    --------
-    >>> round(within(3.0, 2), 4)
-    0.9889
-    """
+    """Mass of a standard normal within ``sigmas`` of its mean; |x|² has a χ² distribution."""
     return float(stats.chi2.cdf(sigmas**2, dimensions))
 
 
@@ -96,11 +97,6 @@ def within_std(sigmas: float, dimensions: int) -> float:
 
     with F_k the distribution function of χ² with k degrees of freedom, since r² times the density
     of χ²_d is d times that of χ²_{d+2}.
-
-    Examples
-    --------
-    >>> round(within_std(3.0, 2), 4)
-    0.9744
     """
     return math.sqrt(within(sigmas, dimensions + 2) / within(sigmas, dimensions))
 

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,21 +70,9 @@ def mixing(
     time, frozen = diagnostics.autocorrelation_time(history), diagnostics.frozen(history)
     share = Measure("share of frozen chains", float(frozen), n=chains, ideal=0.0)
     parts = (Measure("autocorrelation time", float(time), n=chains, note="In sweeps."), share)
-    name, value, method = (
-        "R-hat of the energy",
-        float(diagnostics.r_hat(history)),
-        f"{sweeps} sweeps",
-    )
-    return Measure(name, value, n=chains, method=method, ideal=1.0, parts=parts)
-
-
-class Chains(Protocol):
-    """What :class:`ChainMonitor` needs of a game: a machine and its persistent chains."""
-
-    @property
-    def machine(self) -> BoltzmannMachine: ...
-    @property
-    def chains(self) -> Mapping[str, Tensor]: ...
+    r_hat = float(diagnostics.r_hat(history))
+    how: dict[str, Any] = {"n": chains, "method": f"{sweeps} sweeps", "parts": parts}
+    return Measure("R-hat of the energy", r_hat, ideal=1.0, **how)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,7 +92,7 @@ class ChainMonitor:
     ['autocorrelation_time', 'frozen_chains', 'r_hat']
     """
 
-    game: Chains
+    game: Any
     train: Mapping[str, Any] | None = None
     held_out: Mapping[str, Any] | None = None
     sweeps: int = 50
@@ -177,8 +165,8 @@ class GameMonitor:
         ``(x, condition) → logits``, one a row (one a pack of ``packing`` rows), such as
         ``AdversarialGame.logits``. In evaluation mode, or its running averages would move.
     train, held_out : Batch
-        ``values`` and ``condition`` of real rows that the critic is trained on, and that it is not;
-        20 or more, of which at most ``rows`` random ones are taken at each check.
+        Real rows, with their ``condition``, that the critic is trained on, and that it is not; at
+        most ``rows`` random ones of them are taken at each check, 20 or more.
     coverage : Coverage, "clusters" or None
         The classes to look for among the samples; by default :func:`cluster_coverage` of ``train``,
         fitted at the first check.
@@ -202,9 +190,7 @@ class GameMonitor:
 
     def __post_init__(self) -> None:
         for name, batch in (("train", self.train), ("held_out", self.held_out)):
-            if batch is not None:
-                check.whole(20)(f"rows of {name}", len(batch.values))
-        check.whole(20)("rows", self.rows)
+            check.whole(20)(f"rows of {name}", 20 if batch is None else len(batch.values))
 
     @functools.cached_property
     def _classes(self) -> Coverage | None:
@@ -245,7 +231,13 @@ class GameMonitor:
         found["spread"] = math.sqrt(generated.var(axis=0).sum() / variance)
         distance = kernel_estimate(real, generated, gaussian(real))
         found["kernel_distance"], found["kernel_distance_error"] = distance
-        return found | self._claimed(real, generated)
+        if self._classes is not None:
+            claimed, known = (self._classes.counts(rows)[1] for rows in (generated, real))
+            expected = self._classes.frequencies * len(generated)
+            asked = (expected >= _EXPECTED) & (known >= _KNOWN)
+            found["classes_found"] = float((claimed[asked] > 0).sum())
+            found["classes"] = float(asked.sum())
+        return found
 
     def _some(self, batch: Batch, stream: Stream) -> Batch:
         """Random rows, in whole packs."""
@@ -257,13 +249,3 @@ class GameMonitor:
 
     def _logits(self, batch: Batch) -> np.ndarray:
         return self.critic(batch.values, batch.condition).reshape(-1).double().cpu().numpy()
-
-    def _claimed(self, real: np.ndarray, samples: np.ndarray) -> dict[str, float]:
-        if self._classes is None:
-            return {}
-        claimed, known = (self._classes.counts(rows)[1] for rows in (samples, real))
-        asked = (self._classes.frequencies * len(samples) >= _EXPECTED) & (known >= _KNOWN)
-        return {
-            "classes_found": float((claimed[asked] > 0).sum()),
-            "classes": float(asked.sum()),
-        }

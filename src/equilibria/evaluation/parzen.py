@@ -55,14 +55,19 @@ def parzen(rows: Any, samples: Any, validation: Any, sigmas: Sequence[float] = S
     scores = _scores(table, centres, [sigma])[0]
     value, half = float(scores.mean()), 1.96 * float(scores.std(ddof=1)) / math.sqrt(len(scores))
     edge = len(widths) > 1 and sigma in (min(widths), max(widths))
-    method = (
-        f"normal windows of width {sigma:.3g} on {len(centres):,} samples, the width chosen on "
-        f"{len(held):,} validation rows"
+    return Measure(
+        "Parzen log-likelihood, nats",
+        value,
+        value - half,
+        value + half,
+        n=len(table),
+        method=f"normal windows of width {sigma:.3g} on {len(centres):,} samples, the width chosen "
+        f"on {len(held):,} validation rows",
+        note=_NOTE,
+        warning=f"The chosen width {sigma:.3g} is at the end of those tried: try others."
+        if edge
+        else "",
     )
-    warning = f"The chosen width {sigma:.3g} is at the end of those tried: try others."
-    name, low, high = "Parzen log-likelihood, nats", value - half, value + half
-    found = Measure(name, value, low, high, n=len(table), method=method, note=_NOTE)
-    return found.replace(warning=warning if edge else "")
 
 
 def parzen_scores(rows: Any, samples: Any, sigma: float) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Sample quality: distances, precision and recall, a two-sample test, memorisation.
 
 :func:`frechet`, :func:`kernel` and :func:`prdc` halve the real rows, and compare the halves with
-each other as they compare the samples: that is what chance gives. ``real`` (n, …) are rows held out from
-the model, ``fake`` (m, …) samples on the same scale; at most ``max_rows`` of each half and of the
-samples are used, and ``random_state`` says which.
+each other as they compare the samples: that is what chance gives. ``real`` (n, …) are rows held out
+from the model, ``fake`` (m, …) samples on the same scale; at most ``max_rows`` of each half and of
+the samples are used, and ``random_state`` says which.
 """
 
 from __future__ import annotations
@@ -56,11 +56,10 @@ def halves(
     table = as_rows(real, "real", least=2 * least)
     rows = features(table, "real")
     others = features(as_rows(fake, "fake", table.shape[1], least), "fake")
-    cures = {"real": "leave them out", "fake": "the generator has collapsed"}
-    for found, (name, cure) in zip((rows, others), cures.items(), strict=True):
+    for found, name in ((rows, "real"), (others, "fake")):
         if not np.ptp(found, axis=0).any():
             same = f"all {len(found)} rows are the same through {features.name}"
-            raise ValueError(f"{name}: {same}; no distance is worked out: {cure}")
+            raise ValueError(f"{name}: {same}, and have no distance (has the generator collapsed?)")
     n = min(len(rows) // 2, len(others), max_rows)
     order = stream.child("real").permutation(len(rows)).numpy()
     drawn = stream.child("fake").permutation(len(others)).numpy()[:n]
@@ -89,8 +88,8 @@ def frechet(
 
     References
     ----------
-    Heusel et al. 2017, "GANs trained by a two time-scale update rule converge to a local Nash
-    equilibrium"; Chong and Forsyth 2020, "Effectively unbiased FID and inception score".
+    Heusel et al. 2017, "GANs trained by a two time-scale update rule"; Chong and Forsyth 2020,
+    "Effectively unbiased FID and inception score".
 
     Examples
     --------
@@ -109,19 +108,26 @@ def frechet(
             "samples need more rows than features; give more rows, or features of fewer columns"
         )
 
-    def distance(rows: Halves) -> float:
-        return sum(frechet_distance(half, rows.fake) for half in (rows.first, rows.second)) / 2
+    def distance(first: np.ndarray, second: np.ndarray, fake: np.ndarray) -> float:
+        return (frechet_distance(first, fake) + frechet_distance(second, fake)) / 2
 
-    def resampled(draw: Stream) -> Halves:
-        picks = (draw.child(i).integers((n,), n).numpy() for i in range(3))
-        return Halves(*(rows[pick] for rows, pick in zip(parts, picks, strict=True)))
+    def resampled(draw: Stream) -> Iterator[np.ndarray]:
+        return (rows[draw.child(i).integers((n,), n).numpy()] for i, rows in enumerate(parts))
 
-    draws = [distance(resampled(stream.child("bootstrap", i))) for i in range(resamples)]
-    value, half = distance(parts), _Z * float(np.std(draws, ddof=1))
-    name, chance = "Fréchet distance (squared)", frechet_distance(parts.first, parts.second)
-    note = f"With {n} rows on each side: at other numbers it is another number."
-    low, high, via = max(0.0, value - half), value + half, features.name
-    return Measure(name, value, low, high, n=n, method=via, chance=chance, ideal=0.0, note=note)
+    keys = (stream.child("bootstrap", i) for i in range(resamples))
+    half = _Z * float(np.std([distance(*resampled(key)) for key in keys], ddof=1))
+    value, chance = distance(*parts), frechet_distance(parts.first, parts.second)
+    return Measure(
+        "Fréchet distance (squared)",
+        value,
+        max(0.0, value - half),
+        value + half,
+        n=n,
+        method=features.name,
+        chance=chance,
+        ideal=0.0,
+        note=f"With {n} rows on each side: at other numbers it is another number.",
+    )
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -130,8 +136,6 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     With centred tables A and B scaled so that Σ = AᵀA, the eigenvalues of Σ₁Σ₂ are the squared
     singular values of A Bᵀ, so no matrix root is taken. A and B are first shortened by QR.
 
-    Examples
-    --------
     >>> round(frechet_distance(np.array([[-1.0], [1.0]]), np.array([[2.0], [8.0]])), 9)
     33.0
     """
@@ -176,10 +180,10 @@ def kernel(
     found = [kernel_estimate(half, other) for half in (first, second)]
     # Both have the samples in common, so averaging does not shrink the error.
     value, error = np.mean(found, axis=0).tolist()
-    name, chance = "kernel MMD (squared)", _Z * kernel_estimate(first, second)[1]
-    low, high, via, n = value - _Z * error, value + _Z * error, features.name, len(other)
+    low, high, chance = value - _Z * error, value + _Z * error, kernel_estimate(first, second)[1]
     note = "Unbiased: it does not depend on the number of rows."
-    return Measure(name, value, low, high, n=n, method=via, chance=chance, ideal=0.0, note=note)
+    shared: dict[str, Any] = {"n": len(other), "method": features.name, "ideal": 0.0, "note": note}
+    return Measure("kernel MMD (squared)", value, low, high, chance=_Z * chance, **shared)
 
 
 def cubic(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -202,16 +206,10 @@ def kernel_estimate(x: np.ndarray, y: np.ndarray, k: Kernel = cubic) -> tuple[fl
         h_{ij} = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i)
 
     Its variance is 4 (n − 2) ζ₁ / n(n − 1) + 2 ζ₂ / n(n − 1), with ζ₁ the variance of a row's mean
-    and ζ₂ that of a single term. For two equal distributions ζ₁ is 0 and the second part is left,
-    so the error holds there too. Of longer tables the first n rows are taken.
+    and ζ₂ that of a single term (Serfling 1980, *Approximation theorems*, section 5.2; Gretton et
+    al. 2012, "A kernel two-sample test", lemma 6). For two equal distributions ζ₁ is 0 and the
+    second part is left, so the error holds there too. Of longer tables the first n rows are taken.
 
-    References
-    ----------
-    Serfling 1980, *Approximation theorems of mathematical statistics*, section 5.2; Gretton et al.
-    2012, "A kernel two-sample test", lemma 6.
-
-    Examples
-    --------
     >>> kernel_estimate(np.zeros((3, 1)), np.ones((3, 1)))  # 1 + 8 − 1 − 1
     (7.0, 0.0)
     """
@@ -227,16 +225,7 @@ def kernel_estimate(x: np.ndarray, y: np.ndarray, k: Kernel = cubic) -> tuple[fl
     return value, math.sqrt((4 * (n - 2) * rows + 2 * single) / pairs)
 
 
-class Scores(NamedTuple):
-    """Precision, recall, density and coverage of two tables."""
-
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-
-
-_MEANINGS = {
+_SCORES = {
     "precision": "Low where samples are not like real rows.",
     "recall": "Low where kinds of real rows are missing among the samples.",
     "density": "Low where samples are not like real rows; above the ideal where they crowd where "
@@ -287,33 +276,40 @@ def prdc(
     stream = as_stream(random_state).child("neighbours")
     parts = halves(real, fake, features, stream, max_rows, least=k + 1)
     n = len(parts.fake)
-    radii = Halves(*(_radii(rows, k) for rows in parts))
-    pairs = ((parts.first, radii.first), (parts.second, radii.second))
-    beside = [_scores(rows, parts.fake, radius, radii.fake, k) for rows, radius in pairs]
-    both, counts = zip(*beside, strict=True)
-    values = Scores(*np.mean(both, axis=0).tolist())
-    within = _scores(parts.first, parts.second, radii.first, radii.second, k)[0]
-    reached = (within.precision + within.recall) / 2  # each half stands in for the samples once
-    ideal = Scores(reached, reached, 1.0, expected_coverage(n, n, k))
-    error = float(np.mean([c.std(ddof=1) for c in counts])) / (k * math.sqrt(n))
-    density = (max(0.0, values.density - _Z * error), values.density + _Z * error)
+    beside = [prdc_scores(half, parts.fake, k) for half in (parts.first, parts.second)]
+    values = np.mean([scores for scores, _ in beside], axis=0).tolist()
+    within = prdc_scores(parts.first, parts.second, k)[0]
+    reached = (within[0] + within[1]) / 2  # each half stands in for the samples once
+    ideals = (reached, reached, 1.0, expected_coverage(n, n, k))
+    error = float(np.mean([counts.std(ddof=1) for _, counts in beside])) / (k * math.sqrt(n))
     found = []
-    for (name, value), best in zip(values._asdict().items(), ideal, strict=True):
+    for (name, note), value, ideal in zip(_SCORES.items(), values, ideals, strict=True):
+        density = (max(0.0, value - _Z * error), value + _Z * error)
         low, high = density if name == "density" else wilson(round(value * n), n)
-        via, note = f"{k} neighbours; {features.name}", _MEANINGS[name]
-        found.append(Measure(name, value, low, high, n=n, method=via, ideal=best, note=note))
+        via = f"{k} neighbours; {features.name}"
+        found.append(Measure(name, value, low, high, n=n, method=via, ideal=ideal, note=note))
     return found[3].replace(parts=tuple(found[:3]))
 
 
-def prdc_scores(real: np.ndarray, fake: np.ndarray, k: int) -> Scores:
-    """The four scores of two tables ``(n, d)``, ``(m, d)`` as published, with all rows of both.
+def prdc_scores(
+    real: np.ndarray, fake: np.ndarray, k: int
+) -> tuple[tuple[float, float, float, float], np.ndarray]:
+    """The four scores of two tables ``(n, d)``, ``(m, d)`` as published, with all rows of both, and
+    for each sample the number of real rows whose ball it lies in.
 
-    Examples
-    --------
     >>> prdc_scores(np.array([[0.0], [1.0], [10.0]]), np.array([[0.5], [0.6]]), k=1)
-    Scores(precision=1.0, recall=0.0, density=2.0, coverage=0.6666666666666666)
+    ((1.0, 0.0, 2.0, 0.6666666666666666), array([2., 2.]))
     """
-    return _scores(real, fake, _radii(real, k), _radii(fake, k), k)[0]
+    real_radii, fake_radii = _radii(real, k), _radii(fake, k)
+    counts, recalled, covered = np.zeros(len(fake)), [], []
+    for i, distances in enumerate(_distances(real, fake)):
+        inside = distances <= real_radii[i * _BLOCK : (i + 1) * _BLOCK, None]
+        counts += inside.sum(axis=0)
+        covered.append(inside.any(axis=1))
+        recalled.append((distances <= fake_radii).any(axis=1))
+    recall, coverage = (float(np.concatenate(parts).mean()) for parts in (recalled, covered))
+    precision, density = float((counts > 0).mean()), float(counts.mean()) / k
+    return (precision, recall, density, coverage), counts
 
 
 def expected_coverage(real: int, fake: int, k: int) -> float:
@@ -323,8 +319,6 @@ def expected_coverage(real: int, fake: int, k: int) -> float:
 
     .. math:: 1 - \prod_{i=1}^{k} \frac{n - i}{n + m - i}
 
-    Examples
-    --------
     >>> round(expected_coverage(1000, 1000, 5), 4)
     0.969
     """
@@ -335,21 +329,6 @@ def _radii(rows: np.ndarray, k: int) -> np.ndarray:
     """Distance of each row to its k-th nearest other row."""
     # The row itself is among the nearest: the k-th other one is the (k + 1)-th of all.
     return np.concatenate([np.partition(d, k, axis=1)[:, k] for d in _distances(rows, rows)])
-
-
-def _scores(
-    real: np.ndarray, fake: np.ndarray, real_radii: np.ndarray, fake_radii: np.ndarray, k: int
-) -> tuple[Scores, np.ndarray]:
-    """The scores, and for each sample the number of real rows whose ball it lies in."""
-    counts, recalled, covered = np.zeros(len(fake)), [], []
-    for i, distances in enumerate(_distances(real, fake)):
-        inside = distances <= real_radii[i * _BLOCK : (i + 1) * _BLOCK, None]
-        counts += inside.sum(axis=0)
-        covered.append(inside.any(axis=1))
-        recalled.append((distances <= fake_radii).any(axis=1))
-    recall, coverage = (float(np.concatenate(parts).mean()) for parts in (recalled, covered))
-    precision, density = float((counts > 0).mean()), float(counts.mean()) / k
-    return Scores(precision, recall, density, coverage), counts
 
 
 def _distances(rows: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
@@ -371,8 +350,7 @@ def two_sample(
 
     References
     ----------
-    Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests",
-    https://arxiv.org/abs/1610.06545
+    Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests".
 
     Examples
     --------
@@ -394,28 +372,28 @@ def two_sample(
     table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     half = np.concatenate([np.arange(size) % 2 for size in sizes])
     right = np.zeros(len(table), dtype=bool)
+    how: dict[str, Any] = {"min_samples_leaf": 2, "class_weight": "balanced"}
     for judge in (0, 1):
         seed = stream.child("forest", judge).integer() % 2**32
-        forest = RandomForestClassifier(
-            _TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed
-        )
+        forest = RandomForestClassifier(_TREES, random_state=seed, **how)
         forest.fit(table[half != judge], label[half != judge])
         right[half == judge] = forest.predict(table[half == judge]) == label[half == judge]
     accuracy = (float(right[label == 0].mean()) + float(right[label == 1].mean())) / 2
     effective = round(4 / (1 / sizes[0] + 1 / sizes[1]))  # equal numbers that say as much
     seen = min(0.5 + _Z * 0.5 / math.sqrt(effective), 1.0)
-    method = (
-        f"two random forests of {_TREES} trees on the raw columns, each judging the half that the "
-        "other learnt from"
+    return Measure(
+        "C2ST accuracy",
+        accuracy,
+        *wilson(round(accuracy * effective), effective),
+        n=sum(sizes),
+        chance=0.5,
+        ideal=0.5,
+        method=f"two random forests of {_TREES} trees on the raw columns, each judging the half "
+        "that the other learnt from",
+        note=f"With {sizes[0]} real rows and {sizes[1]} samples an accuracy of {seen:.3f} or more "
+        "is significant: a smaller difference would not have been seen, and another classifier "
+        "may see one where these forests do not.",
     )
-    note = (
-        f"With {sizes[0]} real rows and {sizes[1]} samples an accuracy of {seen:.3f} or more is "
-        "significant: a smaller difference would not have been seen, and another classifier may "
-        "see one where these forests do not."
-    )
-    low, high = wilson(round(accuracy * effective), effective)
-    found = Measure("C2ST accuracy", accuracy, low, high, n=sum(sizes), chance=0.5, ideal=0.5)
-    return found.replace(method=method, note=note)
 
 
 def memorisation(samples: Any, train: Any, held_out: Any, random_state: RandomState = 0) -> Measure:
@@ -442,33 +420,32 @@ def memorisation(samples: Any, train: Any, held_out: Any, random_state: RandomSt
     real, unseen, rows = alike(train=train, held_out=held_out, samples=samples)
     order = as_stream(random_state).child("copying").permutation(len(real) + len(unseen)).numpy()
     pool, from_train = np.concatenate([real, unseen])[order], order < len(real)
-    index, distance = nearest_row(rows, pool)
-    others = ~from_train[index]
-    if others.any():
-        distance[others] = nearest_row(rows[others], real)[1]
-    distance_real = nearest_row(unseen, real)[1]
-    nearest = np.unique(index)
-    count, from_training = len(nearest), int(from_train[nearest].sum())
-    expected, share = len(real) / len(pool), from_training / count
-    identical, identical_real = int((distance == 0).sum()), int((distance_real == 0).sum())
-    least = wilson(identical, len(rows), _SURE)[0]
-    most = wilson(identical_real, len(unseen), _SURE)[1]
-    much = share - expected >= _COPIED * (1 - expected)
-    copies = least > most or (much and wilson(from_training, count, _SURE)[0] > expected)
-    ends = wilson(identical, len(rows))
-    same = Measure("samples that are a training row", identical / len(rows), *ends, n=len(rows))
-    parts = [same.replace(ideal=identical_real / len(unseen))]
+    nearest = np.unique(nearest_row(rows, pool)[0])
+    n, found, expected = len(nearest), int(from_train[nearest].sum()), len(real) / len(pool)
+    distances = [nearest_row(table, real)[1] for table in (rows, unseen)]
+    same, same_unseen = (int((distance == 0).sum()) for distance in distances)
+    least, most = wilson(same, len(rows), _SURE)[0], wilson(same_unseen, len(unseen), _SURE)[1]
+    much = found / n - expected >= _COPIED * (1 - expected)
+    copies = least > most or (much and wilson(found, n, _SURE)[0] > expected)
+    ends, ideal = wilson(same, len(rows)), same_unseen / len(unseen)
+    name = "samples that are a training row"
+    parts = [Measure(name, same / len(rows), *ends, n=len(rows), ideal=ideal)]
     note = (
         "Clearly below the ideal, which is the held-out rows', samples lie on training rows or are "
         "too average."
     )
     for prefix, q in (("median", 0.5), ("1 % quantile", 0.01)):
         name = f"{prefix} of the distance to the nearest training row"
-        value, ideal = float(np.quantile(distance, q)), float(np.quantile(distance_real, q))
+        value, ideal = (float(np.quantile(distance, q)) for distance in distances)
         parts.append(Measure(name, value, n=len(rows), ideal=ideal, note=note))
-    method = f"{len(rows)} samples, {len(real)} training rows, {len(unseen)} held-out rows"
-    name, (low, high) = "training rows among the nearest real rows", wilson(from_training, count)
-    found = Measure(name, share, low, high, n=count, method=method, ideal=expected)
-    if copies:
-        return found.replace(parts=tuple(parts), warning="The samples copy training rows.")
-    return found.replace(parts=tuple(parts), note="No sign that the samples copy training rows.")
+    return Measure(
+        "training rows among the nearest real rows",
+        found / n,
+        *wilson(found, n),
+        n=n,
+        method=f"{len(rows)} samples, {len(real)} training rows, {len(unseen)} held-out rows",
+        ideal=expected,
+        parts=tuple(parts),
+        warning="The samples copy training rows." if copies else "",
+        note="" if copies else "No sign that the samples copy training rows.",
+    )

@@ -16,19 +16,11 @@ from equilibria.data import Data, binarise
 from equilibria.data.rows import fixed_draw
 from equilibria.errors import RunError
 from equilibria.estimators import load
-from equilibria.evaluation import (
-    PIXELS,
-    Coverage,
-    Features,
-    frechet,
-    kernel,
-    memorisation,
-    modes,
-    network_features,
-    prdc,
-    two_sample,
-)
+from equilibria.evaluation.coverage import Coverage
+from equilibria.evaluation.features import PIXELS, Features, network_features
 from equilibria.evaluation.likelihood import gap
+from equilibria.evaluation.modes import modes
+from equilibria.evaluation.quality import frechet, kernel, memorisation, prdc, two_sample
 from equilibria.evaluation.statistics import wilson
 from equilibria.numbers import Measure
 from equilibria.random import Stream

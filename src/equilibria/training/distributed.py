@@ -37,13 +37,12 @@ class Processes:
         if self.world == 1 or not tensors:
             return
         # Each is flattened in the order of its own memory, as a channels-last gradient lies.
-        laid = [_in_memory_order(tensor) for tensor in tensors]
-        flat = torch.cat([tensor.reshape(-1) for tensor in laid])
+        laid = [x.permute(sorted(range(x.dim()), key=x.stride, reverse=True)) for x in tensors]
+        flat = torch.cat([x.reshape(-1) for x in laid])
         dist.all_reduce(flat)
-        flat /= self.world
-        parts = flat.split([tensor.numel() for tensor in laid])
-        for tensor, part in zip(laid, parts, strict=True):
-            tensor.copy_(part.view(tensor.shape))
+        parts = (flat / self.world).split([x.numel() for x in laid])
+        for x, part in zip(laid, parts, strict=True):
+            x.copy_(part.view(x.shape))
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
         """Each number's average over processes, the same on all of them."""
@@ -55,11 +54,7 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in some process: a signal to one stops all at the same step."""
-        if self.world == 1:
-            return flag
-        tensor = torch.tensor(float(flag), device=_transport())
-        dist.all_reduce(tensor)
-        return bool(tensor > 0)
+        return self.mean({"flag": float(flag)})["flag"] > 0
 
     def agree(self, number: int) -> int:
         """The first process's number, below 2⁶³, on every process: a fresh seed, for instance."""
@@ -84,8 +79,7 @@ class Processes:
                     f"chains: {len(rows)} cannot be shared equally among {self.world} processes; "
                     f"choose a multiple of {self.world}"
                 )
-            size = len(rows) // self.world
-            setattr(game, name, rows[self.rank * size : (self.rank + 1) * size].clone())
+            setattr(game, name, rows.chunk(self.world)[self.rank].clone())
 
     def gathered(self, game: Game) -> dict[str, Any]:
         """The game's state, its sharded buffers whole again: the same on every process."""
@@ -98,10 +92,9 @@ class Processes:
 
     def collect(self, game: Game) -> None:
         """Make the game's sharded buffers whole again on every process: the end of sharing."""
-        if self._sharded(game):
-            state = self.gathered(game)
-            for name in self._sharded(game):
-                setattr(game, name, state[name])
+        state = self.gathered(game)
+        for name in self._sharded(game):
+            setattr(game, name, state[name])
 
     def restore(self, game: Game, state: dict[str, Any]) -> None:
         """Load a gathered state: each process takes its share of the sharded buffers."""
@@ -120,8 +113,7 @@ def processes(device: torch.device | str = "cpu") -> Processes:
     >>> processes().world
     1
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1 or "RANK" not in os.environ:
+    if os.environ.get("WORLD_SIZE", "1") == "1" or "RANK" not in os.environ:
         return Processes()
     if not dist.is_initialized():
         on_gpu = torch.device(device).type == "cuda"
@@ -129,11 +121,6 @@ def processes(device: torch.device | str = "cpu") -> Processes:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl" if on_gpu else "gloo")
     return Processes(dist.get_rank(), dist.get_world_size())
-
-
-def _in_memory_order(tensor: Tensor) -> Tensor:
-    """A view whose dimensions are sorted as they lie in memory, the slowest first."""
-    return tensor.permute(sorted(range(tensor.dim()), key=tensor.stride, reverse=True))
 
 
 def _transport() -> str:

@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ from torch import Tensor
 
 from equilibria.errors import RunError
 
-__all__ = ["complete", "load", "pack", "replace", "save", "to_json", "unpack"]
+__all__ = ["complete", "load", "pack", "replace", "save", "unpack"]
 
 FORMAT = 1  # of a saved state, not of a run
 _TENSORS, _TREE, _MANIFEST = "state.safetensors", "state.json", "manifest.json"
-_DTYPES = "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 bfloat16 float32 float64"
-_DTYPES += " complex64 float8_e4m3fn float8_e5m2"
-_PORTABLE = frozenset(getattr(torch, name) for name in _DTYPES.split())
+
+
+# ---------------------------------------------------------------- a file
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -39,7 +39,7 @@ def replace(path: Path, data: bytes) -> None:
 
     The new file is written beside the old one as ``.NAME.<pid>.tmp`` and renamed over it.
     """
-    aside = _hidden(path, "tmp")
+    aside = _hidden(path)
     try:
         _write(aside, data)
         os.replace(aside, path)
@@ -57,13 +57,10 @@ def fingerprint(data: bytes) -> dict[str, Any]:
 def read_checked(path: Path, expected: Mapping[str, Any]) -> bytes:
     """The bytes of ``path``; a RunError names the file unless it has the expected fingerprint."""
     data = _read(path)
-    then, now = expected, fingerprint(data)
-    if then["size"] != now["size"]:
-        sizes = f"{then['size']} bytes were written, {now['size']} are there"
-        raise RunError(f"{path} is damaged: {sizes}")
-    if then["sha256"] != now["sha256"]:
-        what = f"SHA-256 {then['sha256']} then, {now['sha256']} now"
-        raise RunError(f"{path} is damaged: its contents have changed ({what})")
+    found = fingerprint(data)
+    if any(found[key] != expected[key] for key in found):
+        then, now = (f"{x['size']} bytes of SHA-256 {x['sha256']}" for x in (expected, found))
+        raise RunError(f"{path} is damaged: {then} were written, {now} are there")
     return data
 
 
@@ -80,35 +77,18 @@ def read_sealed(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(data)
         del content["digest"]
-        intact = seal(content) == data
+        if seal(content) == data:
+            return content
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is damaged: it is no sealed JSON ({error})") from error
-    if not intact:
-        raise RunError(f"{path} is damaged: its contents do not match the digest in its last line")
-    return content
-
-
-def to_json(value: Mapping[str, Any], argument: str) -> bytes:
-    """One line of JSON; a ValueError names the entry of ``argument`` that JSON cannot hold."""
-    for key, entry in value.items():
-        try:
-            json.dumps(entry)
-        except (TypeError, ValueError) as error:
-            what = f"{argument}[{key!r}]={entry!r}: {error}"
-            raise ValueError(f"{what}; give plain numbers, strings, lists and dicts") from error
-    return json.dumps(dict(value)).encode()
+    raise RunError(f"{path} is damaged: its contents do not match the digest in its last line")
 
 
 def encode(tensors: Mapping[str, Tensor]) -> bytes:
     """A safetensors file of dense tensors on any device; the file holds a copy of each."""
-    for name, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.dtype not in _PORTABLE:
-            kind = f"{tensor.dtype}, {tensor.layout}"
-            raise TypeError(f"{name} is a tensor of {kind}, which safetensors cannot hold")
     whole = torch.contiguous_format
-    return safetensors.torch.save(
-        {k: t.detach().to("cpu", copy=True, memory_format=whole) for k, t in tensors.items()}
-    )
+    copies = {k: x.detach().to("cpu", copy=True, memory_format=whole) for k, x in tensors.items()}
+    return safetensors.torch.save(copies)
 
 
 def decode(data: bytes, name: str) -> dict[str, Tensor]:
@@ -125,54 +105,41 @@ def decode(data: bytes, name: str) -> dict[str, Tensor]:
 
 
 def save(path: Path, state: Any, step: int) -> None:
-    """Save what :func:`pack` takes as the folder ``path``, in place of an earlier one there.
+    """Save what :func:`pack` takes as the folder ``path``; on return the disk has it.
 
-    On return the disk has it. Killed before, the earlier folder is there, under its own name or set
-    aside as ``.NAME.<pid>.old``, where :func:`load` finds it.
+    A folder of that name is deleted: since a run goes on from a whole one, it was damaged.
     """
     tensors, tree = pack(state)
     contents = {_TENSORS: encode(tensors), _TREE: json.dumps(tree, separators=(",", ":")).encode()}
     files = {name: fingerprint(data) for name, data in contents.items()}
     contents[_MANIFEST] = seal({"format": FORMAT, "step": step, "files": files})
-    aside, former = _hidden(path, "tmp"), _hidden(path, "old")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = _hidden(path)
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    aside.mkdir(parents=True)
     try:
         for name, data in contents.items():
             _write(aside / name, data)
         _sync(aside)
-        if path.exists():  # a folder cannot be renamed over another one
-            shutil.rmtree(former, ignore_errors=True)
-            os.rename(path, former)
+        shutil.rmtree(path, ignore_errors=True)  # a folder cannot be renamed over another one
         os.rename(aside, path)
         _sync(path.parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    shutil.rmtree(former, ignore_errors=True)
 
 
 def load(path: Path) -> tuple[Any, int]:
     """The state and its step, every byte verified; a RunError names the file that is damaged."""
-    path = _present(path)
-    if not path.is_dir():
-        raise RunError(f"{path} is missing")
     manifest = read_sealed(path / _MANIFEST)
     if manifest.get("format") != FORMAT:
         found = f"{path} has checkpoint format {manifest.get('format')!r}"
         raise RunError(f"{found} and this version reads {FORMAT}: use a newer version")
     data, tree = (read_checked(path / name, manifest["files"][name]) for name in (_TENSORS, _TREE))
-    try:
-        state = unpack(decode(data, str(path / _TENSORS)), json.loads(tree))
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path / _TREE} does not describe a state ({error!r})") from error
-    return state, manifest["step"]
+    return unpack(decode(data, str(path / _TENSORS)), json.loads(tree)), manifest["step"]
 
 
 def complete(path: Path) -> bool:
     """Whether every file is there in its size: what can be told without reading the tensors."""
-    path = _present(path)
     try:
         files = read_sealed(path / _MANIFEST)["files"]
         return all((path / name).stat().st_size == e["size"] for name, e in files.items())
@@ -196,16 +163,6 @@ def pack(state: Any) -> tuple[dict[str, Tensor], Any]:
     return tensors, _pack(state, "state", tensors)
 
 
-def unpack(tensors: Mapping[str, Tensor], tree: Any) -> Any:
-    """The state that :func:`pack` took apart."""
-    if isinstance(tree, list):
-        return [unpack(tensors, branch) for branch in tree]
-    if not isinstance(tree, dict):
-        return tree
-    ((tag, content),) = tree.items()
-    return _UNPACK[tag](tensors, content)
-
-
 def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         tensors[place] = value
@@ -214,8 +171,7 @@ def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
         for key in value:
             if type(key) not in (str, int):
                 raise TypeError(f"{place} has the key {key!r}: expected text or a whole number")
-        entries = [[k, _pack(entry, f"{place}[{k!r}]", tensors)] for k, entry in value.items()]
-        return {"dict": entries}
+        return {"dict": [[k, _pack(v, f"{place}[{k!r}]", tensors)] for k, v in value.items()]}
     if type(value) in (list, tuple):
         entries = [_pack(entry, f"{place}[{i}]", tensors) for i, entry in enumerate(value)]
         return entries if type(value) is list else {"tuple": entries}
@@ -227,12 +183,22 @@ def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"{place} is a {kind}: expected dicts, lists, tuples, tensors and plain values")
 
 
-_UNPACK: dict[str, Callable[[Mapping[str, Tensor], Any], Any]] = {
-    "tensor": lambda tensors, name: tensors[name],
-    "dict": lambda tensors, entries: {key: unpack(tensors, entry) for key, entry in entries},
-    "tuple": lambda tensors, entries: tuple(unpack(tensors, entry) for entry in entries),
-    "float": lambda tensors, bits: struct.unpack(">d", bytes.fromhex(bits))[0],
-}
+def unpack(tensors: Mapping[str, Tensor], tree: Any) -> Any:
+    """The state that :func:`pack` took apart."""
+    if isinstance(tree, list):
+        return [unpack(tensors, branch) for branch in tree]
+    if not isinstance(tree, dict):
+        return tree
+    ((tag, content),) = tree.items()
+    if tag == "tensor":
+        return tensors[content]
+    if tag == "float":
+        return struct.unpack(">d", bytes.fromhex(content))[0]
+    entries = unpack(tensors, content)
+    return dict(entries) if tag == "dict" else tuple(entries)
+
+
+# ---------------------------------------------------------------- the disk
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -254,17 +220,9 @@ def _sync(folder: Path) -> None:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is missing") from error
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+        raise RunError(f"{path} is missing, or cannot be read ({error})") from error
 
 
-def _hidden(path: Path, kind: str) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{kind}")
-
-
-def _present(path: Path) -> Path:
-    """``path``, or what a save that was killed half-way has set aside of it."""
-    aside = () if path.exists() else sorted(path.parent.glob(f".{path.name}.*.old"))
-    return aside[-1] if aside else path
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

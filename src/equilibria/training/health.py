@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
+from types import SimpleNamespace as Numbers
 from typing import Any
 
 import numpy as np
-
-from equilibria.numbers import Measure
+from scipy import signal
 
 __all__ = ["FINE", "ROWS", "sentences", "swing"]
 
 FINE = "Nothing in the curves of this run looks wrong."
 _ERRORS = 6.0  # standard errors, from which on a difference is spoken of
 _PERIODIC = 0.6  # share of one frequency in the variance: noise of 40 rows has it once in a million
-_HARMLESS = {
-    name: harmless
-    for harmless, names in {
-        0.0: "dead_units mean_field_change frozen_chains free_energy_gap free_energy_gap_floor "
-        "held_out_loss kernel_distance kernel_distance_error logit_error sampled_logit train_logit "
-        "classes classes_found",
-        0.6: "critic_auc",
-        1.0: "r_hat swap_acceptance spread",
-        float("inf"): "held_out_logit",
-    }.items()
-    for name in names.split()
-}
-Numbers = SimpleNamespace
+_NAMES = "dead_units mean_field_change frozen_chains free_energy_gap free_energy_gap_floor"
+_NAMES += " held_out_loss kernel_distance kernel_distance_error logit_error sampled_logit"
+_NAMES += " train_logit classes classes_found"
+_HARMLESS = dict.fromkeys(_NAMES.split(), 0.0)
+_HARMLESS |= {"critic_auc": 0.6, "r_hat": 1.0, "swap_acceptance": 1.0, "spread": 1.0}
+_HARMLESS |= {"held_out_logit": float("inf")}
 ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
     (
         lambda v: v.dead_units > 0.3,
@@ -58,7 +50,7 @@ ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
     (
         lambda v: v.swap_acceptance < 0.05,
         "Only {swap_acceptance:.0%} of swaps are accepted at the ladder's narrowest place: use "
-        "more rungs.",
+        "more replicas.",
     ),
     (
         lambda v: v.free_energy_gap > max(v.free_energy_gap_floor, 0.5),
@@ -71,16 +63,6 @@ ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
         "An earlier machine fitted held-out rows better than the last one, by {held_out_loss:.2g} "
         "nats a row, and is the one that was kept: use fewer updates, or a smaller learning rate.",
     ),
-    (
-        lambda v: v.ess < 0.1 * v.chains,
-        "Only {ess:.0f} of {chains} AIS chains carry the estimate of log Z: raise ais_betas, and "
-        "take the log-likelihood as optimistic until then.",
-    ),
-    (
-        lambda v: v.width > 2,
-        "log Z is known to no better than {width:.1f} nats: raise ais_betas or ais_chains.",
-    ),
-    (lambda v: bool(v.sides), "Both sides of log Z do not meet. {sides}"),
     (
         lambda v: v.spread < 0.3,
         "The samples vary only {spread:.0%} as much as the data: the generator has collapsed; use "
@@ -129,13 +111,10 @@ ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
 )
 
 
-def sentences(
-    history: Sequence[Mapping[str, Any]], log_partition: Measure | None = None, sides: str = ""
-) -> list[str]:
+def sentences(history: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the logged rows say, the gravest first; one reassuring sentence if nothing is wrong.
 
-    Only the last stage is looked at. ``log_partition`` is the final estimate of log Z, and
-    ``sides`` says how its two sides differ, where they do.
+    Only the last stage is looked at.
 
     >>> sentences([{"step": 1, "stage": "train", "dead_units": 0.6}])
     ['60 % of the hidden units are always off or always on: use fewer of them, or a smaller ...']
@@ -143,13 +122,7 @@ def sentences(
     stage = history[-1].get("stage") if history else None
     rows = [row for row in history if row.get("stage") == stage]
     last = {name: value for row in rows for name, value in row.items()}  # of whatever was logged
-    unknown = {"sides": sides, "ess": np.inf, "chains": 0, "width": 0.0}
-    v = Numbers(**{**_HARMLESS, **last, **unknown})
-    if log_partition is not None and not log_partition.is_exact:
-        if log_partition.ess is not None:
-            v.ess, v.chains = log_partition.ess, log_partition.n or 0
-        if log_partition.low is not None and log_partition.high is not None:
-            v.width = log_partition.high - log_partition.low
+    v = Numbers(**{**_HARMLESS, **last})
     counted = [row for row in rows if row.get("classes", 0) > 0] or [_HARMLESS]
     most = max(counted, key=lambda row: row["classes_found"])
     v.classes, v.classes_found = counted[-1]["classes"], counted[-1]["classes_found"]
@@ -175,30 +148,26 @@ def _circling(v: Numbers, steps: Sequence[Mapping[str, Any]]) -> None:
         return
     margin = np.array([row["real_logit"] - row["fake_logit"] for row in tail], dtype=float)
     v.swung, v.margin = float(np.ptp(margin)), max(1.0, abs(float(margin.mean())))
-    period, share = swing(margin) or (0.0, 0.0)
+    period, share = swing(margin)
     if len(margin) >= 20 and share > _PERIODIC and v.swung > v.margin:
         apart = tail[-1].get("step", len(tail)) - tail[0].get("step", 1)
         v.turns = f", once in about {period * apart / (len(tail) - 1):.0f} rounds"
 
 
-def swing(values: np.ndarray) -> tuple[float, float] | None:
+def swing(values: np.ndarray) -> tuple[float, float]:
     """The dominant period of a curve, in its own steps, and its share in the variance about a line.
 
-    None without three periods: a slow bend, or a random walk's, is no oscillation.
+    (0, 0) without three periods: a slow bend, or a random walk's, is no oscillation.
 
-    Examples
-    --------
     >>> period, share = swing(np.sin(2 * np.pi * np.arange(40) / 8) + 0.1 * np.arange(40))
     >>> period, share > 0.95
     (8.0, True)
     """
-    steps, least = np.arange(len(values)), 1e-20 * len(values) * np.square(values).sum()
-    if len(values) < 4:
-        return None
-    rest = values - np.polyval(np.polyfit(steps, values, 1), steps)
+    rest = signal.detrend(values)
     power = np.square(np.abs(np.fft.rfft(rest)))[1:]
+    least = 1e-20 * len(values) * np.square(values).sum()  # what rounding leaves of a line
     if not power.sum() > least or power.argmax() < 2:
-        return None
+        return 0.0, 0.0
     return len(values) / float(power.argmax() + 1), float(power.max() / power.sum())
 
 

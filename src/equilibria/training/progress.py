@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 
 import rich.progress as bar
 from rich.console import Console
@@ -19,32 +19,35 @@ from equilibria.errors import TrainingInterrupted
 __all__ = ["Interrupts", "Progress", "Work"]
 
 _SECONDS_BETWEEN_DRAWINGS = 0.25
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Rate(bar.ProgressColumn):
+    def render(self, task: bar.Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
 
 
 class Progress:
     """A line on standard error: stage, bar, step, rate, time left and a few metrics.
 
     Nothing is printed where standard error is not a terminal. ``start`` is the step at which the
-    line begins, not 0 after a resume, and ``total`` the one at which it ends.
-
-    Examples
-    --------
-    A value is copied from its device only where it is going to be seen:
-
-    >>> with Progress("joint", total=1000, verbose=False) as progress:
-    ...     for step in range(1, 1001):
-    ...         if progress.due():
-    ...             progress.advance(step, cost=float(cost))
+    line begins, not 0 after a resume, and ``total`` the one at which it ends. Ask :meth:`due`
+    before copying a value from its device: only then it is going to be seen.
     """
 
     def __init__(self, stage: str, total: int, start: int = 0, verbose: bool = True):
-        self._total = total
-        self._values = ""
-        self._drawn_at = -float("inf")
+        self._total, self._values, self._drawn_at = total, "", -float("inf")
         self._bar: bar.Progress | None = None
         if verbose and sys.stderr.isatty():
-            self._bar = _line()
+            name = bar.TextColumn("{task.description}", markup=False)
+            values = bar.TextColumn("{task.fields[values]}", markup=False)
+            times = (bar.MofNCompleteColumn(), _Rate(), bar.TimeRemainingColumn())
+            self._bar = bar.Progress(
+                *(name, bar.BarColumn(), *times, values),
+                console=Console(stderr=True),
+                auto_refresh=False,  # no thread: the line moves when a step is done
+                redirect_stdout=sys.stdout.isatty(),  # what is piped to a file must go on there
+            )
             self._task = self._bar.add_task(stage, total=total, completed=start, values="")
 
     def __enter__(self) -> Progress:
@@ -71,71 +74,39 @@ class Progress:
         self._bar.update(self._task, completed=step, refresh=True, values=self._values)
 
 
-class _RateColumn(bar.ProgressColumn):
-    def render(self, task: bar.Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
-
-
-def _line() -> bar.Progress:
-    return bar.Progress(
-        bar.TextColumn("{task.description}", markup=False),
-        bar.BarColumn(),
-        bar.MofNCompleteColumn(),
-        _RateColumn(),
-        bar.TimeRemainingColumn(),
-        bar.TextColumn("{task.fields[values]}", markup=False),
-        console=Console(stderr=True),
-        auto_refresh=False,  # no thread: the line moves when a step is done
-        redirect_stdout=sys.stdout.isatty(),  # what is piped to a file must go on going there
-    )
-
-
 class Interrupts:
-    """Inside this context SIGINT and SIGTERM raise nothing: they are noted, to be polled.
+    """Inside this context SIGINT and SIGTERM raise nothing; ``signal`` is the first that came.
 
     So no step is ever cut in two. A second SIGINT raises ``KeyboardInterrupt`` at once, for whoever
     cannot wait. On leaving, the former handlers are back. A context within another one is that
     other one: whatever is worked out within a training hears the same signal. Python lets only the
     main thread set handlers; in another thread this context does nothing.
 
-    Attributes
-    ----------
-    signal : int or None
-        The number of the first signal that came.
-
-    Examples
-    --------
     >>> with Interrupts() as interrupts:
     ...     signal.raise_signal(signal.SIGTERM)
-    ...     interrupts.requested, interrupts.signal == signal.SIGTERM
-    (True, True)
+    ...     interrupts.signal == signal.SIGTERM
+    True
     """
-
-    _installed: ClassVar[Interrupts | None] = None
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self._interrupted = False
         self._former: dict[int, Any] = {}
 
-    @property
-    def requested(self) -> bool:
-        """Whether someone asked to stop."""
-        return self.signal is not None
-
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is not threading.main_thread():
             return self
-        if Interrupts._installed is not None:
-            return Interrupts._installed
-        Interrupts._installed, self.signal, self._interrupted = self, None, False
-        self._former = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        if _installed:
+            return _installed[0]
+        _installed.append(self)
+        self.signal, self._interrupted = None, False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._former[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._former:
-            Interrupts._installed = None
+            _installed.clear()
         for number, handler in self._former.items():
             # None stands for a handler that Python did not set and cannot set again.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -148,21 +119,21 @@ class Interrupts:
         self.signal = number if self.signal is None else self.signal
 
 
+_installed: list[Interrupts] = []  # the one whose handlers Python has, if there is one
+
+
 class Work:
     """One long computation beside training: the ``progress(done, total)`` that it calls.
 
-    A call moves a progress line, and raises ``TrainingInterrupted`` if a signal has come;
-    ``advice`` then says how to go on.
+    A call moves a progress line, and raises ``TrainingInterrupted`` if a signal has come.
 
-    Examples
-    --------
     >>> with Work("log Z", verbose=False) as progress:
     ...     for step in range(100):
     ...         progress(step + 1, 100)
     """
 
-    def __init__(self, name: str, verbose: bool = True, advice: str = ""):
-        self.name, self.verbose, self.advice = name, verbose, advice
+    def __init__(self, name: str, verbose: bool = True):
+        self.name, self.verbose = name, verbose
         self._stack = contextlib.ExitStack()
         self._line: Progress | None = None
 
@@ -174,10 +145,10 @@ class Work:
         self._stack.close()
 
     def __call__(self, done: int, total: int) -> None:
-        if self._interrupts.requested:
-            number = self._interrupts.signal or 0
+        number = self._interrupts.signal
+        if number is not None:
             what = f"Stopped by signal {number} while {self.name} was being worked out."
-            raise TrainingInterrupted(number, f"{what} {self.advice}".rstrip())
+            raise TrainingInterrupted(number, what)
         if self._line is None:
             self._line = self._stack.enter_context(Progress(self.name, total, verbose=self.verbose))
         self._line.advance(done)

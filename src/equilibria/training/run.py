@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import operator
 import os
 import re
 import shutil
@@ -29,39 +30,20 @@ from equilibria import __version__
 from equilibria.errors import RunError
 from equilibria.training import durable
 
-__all__ = ["FORMAT", "RENAMED", "Checkpoint", "Run", "migrate"]
+__all__ = ["FORMAT", "Checkpoint", "Run"]
 
-FORMAT = 2
+FORMAT = 2  # of a new folder; format 1 is that of version 0.1.0
 KEEP = 2  # checkpoints
 _CONFIG, _METRICS, _LOCK = "config.json", "metrics.jsonl", "lock"
 _MODEL, _RECORD = "model.safetensors", "model.json"
-_SAMPLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_STEP = re.compile(r"\.?step-(\d{9,})(?:\.\d+\.(tmp|old))?")
+_STEP = re.compile(r"step-(\d{9,})")
 _ASIDE = re.compile(r"\.(config\.json|metrics\.jsonl|model\.safetensors|model\.json)\.\d+\.tmp")
-_OWN: tuple[str, ...] = (
-    *("metrics.jsonl", "model.safetensors", "model.json", "evaluation.json", "report.html"),
-    *("checkpoints/*step-*", f"samples/*-{'[0-9]' * 9}.png"),
-)
+_LEFT = (".step-*.tmp", ".step-*.old")  # by a save or a deletion that was cut short
+_FOLDERS = ("checkpoints", "samples")
+_OWN: tuple[str, ...] = (_METRICS, _MODEL, _RECORD, "evaluation.json", "report.html")
+_OWN += ("checkpoints/step-*[0-9]", *(f"checkpoints/{name}" for name in _LEFT))
+_OWN += (f"samples/*-{'[0-9]' * 9}.png",)
 _MACHINE = "machine"  # a run within a run: the model that a fine-tuned one began from
-
-RENAMED: dict[str, dict[str, str]] = {}
-"""Parameters whose names changed from format 1 to 2: model → former name → present name."""
-
-
-def migrate(
-    config: Mapping[str, Any], renamed: Mapping[str, Mapping[str, str]] = RENAMED
-) -> dict[str, Any]:
-    """The configuration in the present format, from one of any earlier format.
-
-    >>> old = {"format": 1, "model": "rbm", "params": {"rungs": 8, "k": 1}}
-    >>> migrate(old, {"rbm": {"rungs": "replicas"}})
-    {'format': 2, 'model': 'rbm', 'params': {'replicas': 8, 'k': 1}}
-    """
-    config = dict(config)
-    if config["format"] < 2 and "params" in config:
-        names = renamed.get(str(config.get("model")), {})
-        config["params"] = {names.get(k, k): value for k, value in config["params"].items()}
-    return {**config, "format": FORMAT}
 
 
 class Checkpoint(NamedTuple):
@@ -69,35 +51,21 @@ class Checkpoint(NamedTuple):
 
     step: int
     state: Any
-    path: Path
     skipped: list[str]
 
 
 class Run:
-    """A run folder; made by :meth:`create` or :meth:`open`.
+    """A run folder: its ``path`` and its ``config``. :meth:`create` or :meth:`open` give one.
 
-    Configuration and metrics are read from the disk once; this object then keeps them.
-
-    Examples
-    --------
-    >>> import tempfile, torch
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     run = Run.create(folder + "/digits", {"model": "rbm"})
-    ...     with run.lock():
-    ...         run.log({"step": 10, "cost": 0.5})
-    ...         _ = run.save_checkpoint({"weight": torch.zeros(2)}, step=10)
-    ...     again = Run.open(folder + "/digits")
-    ...     again.config["model"], again.metrics(), again.load_checkpoint().step
-    ('rbm', [{'step': 10, 'cost': 0.5}], 10)
+    >>> import tempfile
+    >>> run = Run.create(Path(tempfile.mkdtemp()) / "first", {"model": "rbm"})
+    >>> run.log({"step": 10, "cost": 0.5})
+    >>> Run.open(run.path).metrics()
+    [{'step': 10, 'cost': 0.5}]
     """
 
     def __init__(self, path: Path | str, config: dict[str, Any]):
-        self.path = Path(path)
-        self.config = config
-        self._rows: list[dict[str, Any]] | None = None
-
-    def __repr__(self) -> str:
-        return f"Run({str(self.path)!r})"
+        self.path, self.config = Path(path), config
 
     # ---------------------------------------------------------------- create and open
 
@@ -109,14 +77,13 @@ class Run:
         that no process is training: that run's files are deleted, and a warning names any others,
         which stay. ``format`` and ``equilibria``, the version, are added to ``config``.
         """
-        marks = {"format": FORMAT, "equilibria": __version__}
-        run = cls(path, json.loads(durable.to_json({**config, **marks}, "config")))
-        where = f"out={str(path)!r}"
+        run, where = cls(path, {}), f"out={str(path)!r}"
+        run.config = _plain({**config, "format": FORMAT, "equilibria": __version__})
         try:
             if cls.refuse_taken(path, overwrite):
-                run._empty(where)
+                run.clear(where)
             run.path.mkdir(parents=True, exist_ok=True)
-            run._write_config()
+            durable.replace(run.path / _CONFIG, _lines(run.config))
         except OSError as error:
             what = f"{where} cannot be written ({error})"
             raise RunError(f"{what}: choose a folder that you may write to") from error
@@ -126,11 +93,9 @@ class Run:
     def refuse_taken(cls, path: Path | str, overwrite: bool = False) -> bool:
         """Refuse what :meth:`create` would; returns whether an earlier run would be deleted."""
         path, where = Path(path), f"out={str(path)!r}"
-        if not path.exists():
-            return False
-        if not path.is_dir():
+        if path.exists() and not path.is_dir():
             raise RunError(f"{where} is a file: name a folder")
-        if all(_ASIDE.fullmatch(entry.name) for entry in path.iterdir()):
+        if not path.exists() or all(_ASIDE.fullmatch(entry.name) for entry in path.iterdir()):
             return False
         try:
             cls.open(path)
@@ -146,78 +111,92 @@ class Run:
     def open(cls, path: Path | str) -> Run:
         """Open a run folder of this version or an earlier one; a RunError says why it is none."""
         path, where = Path(path), f"run={str(path)!r}"
-        if not path.exists():
-            raise RunError(f"{where} does not exist: name the folder of a run")
         file = path / _CONFIG
         if not file.is_file():
-            what = f"{where} is not a run (it has no {_CONFIG})"
-            raise RunError(f"{what}: name the folder that training wrote")
+            what = f"is not a run (it has no {_CONFIG})" if path.exists() else "does not exist"
+            raise RunError(f"{where} {what}: name the folder that training wrote")
         try:
             config = json.loads(file.read_bytes())
-        except OSError as error:
-            what = f"{where} cannot be read ({error})"
-            raise RunError(f"{what}: choose a folder that you may read") from error
-        except ValueError as error:
-            what = f"{file} is damaged: it is not JSON ({error})"
+        except (OSError, ValueError) as error:
+            what = f"{file} is damaged, or cannot be read ({error})"
             raise RunError(f"{what}; restore it from a copy") from error
         version = config.get("equilibria") if isinstance(config, dict) else None
         ours = isinstance(version, str) and (version == "unknown" or version[:1].isdigit())
         if not ours or type(config.get("format")) is not int:  # other programs have such a file too
             raise RunError(f"{where} is not a run: its {_CONFIG} is not one that equilibria wrote")
         if config["format"] > FORMAT:
-            what = f"has format {config['format']}, written by equilibria {config['equilibria']}"
+            what = f"has format {config['format']}, written by equilibria {version}"
             raise RunError(f"{where} {what}; this version reads up to {FORMAT}: use a newer one")
-        return cls(path, migrate(config))
+        return cls(path, config)
 
     def update_config(self, **changes: Any) -> None:
         """Set entries of the configuration, in memory and on disk."""
-        self.config = json.loads(durable.to_json({**self.config, **changes}, "config"))
+        self.config = _plain({**self.config, **changes})
         with _writing(self.path / _CONFIG):
-            self._write_config()
+            durable.replace(self.path / _CONFIG, _lines(self.config))
 
-    # ---------------------------------------------------------------- metrics
+    def clear(self, where: str) -> None:
+        """Delete what a run writes, but the lock, which is held, and the configuration, by which
+        the folder is still a run if we die here; name the rest."""
+        own, folders = list(_OWN), list(_FOLDERS)
+        if (self.path / _MACHINE / _CONFIG).is_file():
+            own += [f"{_MACHINE}/{name}" for name in (*_OWN, _CONFIG, _LOCK)]
+            folders += [*(f"{_MACHINE}/{name}" for name in _FOLDERS), _MACHINE]
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self.lock())
+            except RunError as error:
+                raise RunError(f"{where} cannot be overwritten: {error}") from error
+            for path in [path for pattern in own for path in self.path.glob(pattern)]:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            for name in folders:
+                with contextlib.suppress(OSError):  # it is not there, or holds files of others
+                    (self.path / name).rmdir()
+            left = sorted({path.name for path in self.path.iterdir()} - {_CONFIG, _LOCK})
+        if left:
+            what = f"{where}: {', '.join(left)} belong to no run and were left as they are"
+            warnings.warn(what, stacklevel=3)
+
+    # ---------------------------------------------------------------- metrics and pictures
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row, which has the global ``step`` it was measured at, to the metrics.
 
         Infinities and NaN are written as ``Infinity`` and ``NaN``, which Python's JSON reads.
         """
-        if type(row.get("step")) is not int:
-            raise ValueError(f"row={dict(row)!r}: expected a whole number under 'step'")
-        line = durable.to_json(row, "row")
-        path = self.path / _METRICS
-        with _writing(path), open(path, "a+b") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(end - 1, 0))
-            if end and file.read(1) != b"\n":  # a line that a crash cut short is cut off
-                file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
-            file.write(line + b"\n")
-        if self._rows is not None:
-            self._rows.append(json.loads(line))
+        line = json.dumps(row) + "\n"
+        with _writing(self.path / _METRICS), open(self.path / _METRICS, "a") as file:
+            file.write(line)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The logged rows, oldest first; a last line that a crash cut short is no row."""
-        if self._rows is None:
-            path = self.path / _METRICS
-            lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-            rows = [_row(line) for line in lines]
-            if None in rows:
-                what = f"{path} is damaged: line {rows.index(None) + 1} is not a row of metrics"
-                raise RunError(f"{what}; delete that line")
-            self._rows = [row for row in rows if row is not None]
-        return list(self._rows)
+        path, rows = self.path / _METRICS, list[dict[str, Any]]()
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                rows.append({**row, "step": operator.index(row["step"])})
+            except (ValueError, TypeError, KeyError) as error:
+                what = f"{path} is damaged: line {number} is not a row of metrics"
+                raise RunError(f"{what}; delete that line") from error
+        return rows
 
     def truncate_metrics(self, step: int) -> None:
         """Forget the rows after ``step``, in one go: what a run does that goes on from there."""
-        self._rows = [row for row in self.metrics() if row["step"] <= step]
+        rows = [row for row in self.metrics() if row["step"] <= step]
         with _writing(self.path / _METRICS):
-            kept = b"".join(json.dumps(row).encode() + b"\n" for row in self._rows)
-            durable.replace(self.path / _METRICS, kept)
+            kept = "".join(json.dumps(row) + "\n" for row in rows)
+            durable.replace(self.path / _METRICS, kept.encode())
+
+    def sample_path(self, step: int, name: str) -> Path:
+        """``samples/NAME-<step>.png``; the folder is made."""
+        folder = self.path / "samples"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{name}-{step:09d}.png"
 
     # ---------------------------------------------------------------- checkpoints
 
-    def save_checkpoint(self, state: Any, step: int) -> Path:
+    def save_checkpoint(self, state: Any, step: int) -> None:
         """Save what :func:`durable.pack` takes, after the disk has the rows logged so far.
 
         The last two checkpoints are kept. Those of later steps belong to a future that was given up
@@ -225,26 +204,26 @@ class Run:
         """
         with contextlib.suppress(FileNotFoundError), open(self.path / _METRICS, "rb") as file:
             os.fsync(file.fileno())
-        path = self._step_path(step)
-        with _writing(path, "earlier checkpoints are intact; "):
-            durable.save(path, state, step)
-        whole = [s for s in self.steps() if s <= step and durable.complete(self._step_path(s))]
-        for entry, saved, kind in self._saved():
-            aside = kind == "tmp" or (kind == "old" and self._step_path(saved).exists())
-            if aside or saved not in whole[-KEEP:]:
-                _discard(entry, saved)
-        return path
+        folder = self.path / "checkpoints"
+        with _writing(folder, "earlier checkpoints are intact; "):
+            durable.save(folder / f"step-{step:09d}", state, step)
+        saved = self._checkpoints()
+        whole = [s for s in sorted(saved) if s <= step and durable.complete(saved[s])]
+        for s in saved.keys() - whole[-KEEP:]:  # a deletion cut short must not look like damage
+            with contextlib.suppress(OSError):
+                os.rename(saved[s], folder / f".step-{s:09d}.{os.getpid()}.tmp")
+        for left in [path for name in _LEFT for path in folder.glob(name)]:
+            shutil.rmtree(left, ignore_errors=True)
 
     def load_checkpoint(self) -> Checkpoint:
         """The newest checkpoint that is whole; ``skipped`` says what is wrong with newer ones."""
         folder, skipped = self.path / "checkpoints", list[str]()
-        for step in reversed(self.steps()):
+        for _, path in sorted(self._checkpoints().items(), reverse=True):
             try:
-                state, saved = durable.load(self._step_path(step))
+                state, step = durable.load(path)
+                return Checkpoint(step, state, skipped)
             except RunError as error:
                 skipped.append(str(error))
-            else:
-                return Checkpoint(saved, state, self._step_path(step), skipped)
         if not skipped:
             what = f"{folder} holds no checkpoint: the run stopped before its first one"
             raise RunError(f"{what}, so train again from the start")
@@ -253,15 +232,11 @@ class Run:
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending; they are not verified."""
-        return sorted({step for _, step, kind in self._saved() if kind != "tmp"})
+        return sorted(self._checkpoints())
 
-    def _step_path(self, step: int) -> Path:
-        return self.path / "checkpoints" / f"step-{step:09d}"
-
-    def _saved(self) -> list[tuple[Path, int, str | None]]:
-        """(path, step, kind) of everything that a save has left; of a finished one no kind."""
-        found = [(p, _STEP.fullmatch(p.name)) for p in (self.path / "checkpoints").glob("*step-*")]
-        return [(path, int(match[1]), match[2]) for path, match in found if match]
+    def _checkpoints(self) -> dict[int, Path]:
+        found = [(_STEP.fullmatch(p.name), p) for p in (self.path / "checkpoints").glob("step-*")]
+        return {int(match[1]): path for match, path in found if match}
 
     # ---------------------------------------------------------------- the model
 
@@ -270,9 +245,8 @@ class Run:
 
         Killed half-way, it leaves the earlier model, with the earlier metadata, or the new one.
         """
-        plain = json.loads(durable.to_json(metadata, "metadata"))
         data = durable.encode(tensors)
-        record = {**durable.fingerprint(data), "metadata": plain}
+        record = {**durable.fingerprint(data), "metadata": _plain(metadata)}
         former: dict[str, Any] | None = None
         with contextlib.suppress(RunError):
             former, _ = self._read_model()
@@ -301,14 +275,6 @@ class Run:
                 raise
             return former, durable.read_checked(path, former)
 
-    def sample_path(self, step: int, name: str) -> Path:
-        """``samples/NAME-<step>.png``; the folder is made."""
-        if not _SAMPLE_NAME.fullmatch(name):
-            raise ValueError(f"name={name!r}: expected letters, digits, '_', '-' and '.'")
-        folder = self.path / "samples"
-        folder.mkdir(exist_ok=True)
-        return folder / f"{name}-{step:09d}.png"
-
     # ---------------------------------------------------------------- one writer at a time
 
     @contextlib.contextmanager
@@ -318,11 +284,8 @@ class Run:
         The operating system frees the lock when the process ends, however it ends.
         """
         with contextlib.ExitStack() as stack:
-            try:
+            with _writing(self.path / _LOCK):
                 file = stack.enter_context(open(self.path / _LOCK, "a+b"))
-            except OSError as error:
-                what = f"{self.path / _LOCK} cannot be written"
-                raise RunError(f"{what}: {error.strerror}") from error
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -338,42 +301,6 @@ class Run:
                     path.unlink(missing_ok=True)
             yield
 
-    def _write_config(self) -> None:
-        text = json.dumps(self.config, indent=1) + "\n"
-        durable.replace(self.path / _CONFIG, text.encode())
-
-    def _empty(self, where: str) -> None:
-        """Delete what a run writes, but the lock, which is held, and the configuration, by which
-        the folder is still a run if we die here; name the rest."""
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(self.lock())
-            except RunError as error:
-                raise RunError(f"{where} cannot be overwritten: {error}") from error
-            own, folders = list(_OWN), ["checkpoints", "samples"]
-            if (self.path / _MACHINE / _CONFIG).is_file():
-                own += [f"{_MACHINE}/{name}" for name in (*_OWN, _CONFIG, _LOCK)]
-                folders += [f"{_MACHINE}/{name}" for name in folders] + [_MACHINE]
-            for path in [path for pattern in own for path in self.path.glob(pattern)]:
-                if path.parent.name == "checkpoints" and not _STEP.fullmatch(path.name):
-                    continue
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-            for name in folders:
-                with contextlib.suppress(OSError):  # it is not there, or holds files of others
-                    (self.path / name).rmdir()
-            left = sorted({path.name for path in self.path.iterdir()} - {_CONFIG, _LOCK})
-        if left:
-            what = f"{where}: {', '.join(left)} belong to no run and were left as they are"
-            warnings.warn(what, stacklevel=3)
-
-
-def _discard(path: Path, step: int) -> None:
-    """Delete a checkpoint under another name: cut short, that must not look like damage."""
-    doomed = path.with_name(f".step-{step:09d}.{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):
-        os.rename(path, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-
 
 @contextlib.contextmanager
 def _writing(path: Path, meanwhile: str = "") -> Iterator[None]:
@@ -384,9 +311,10 @@ def _writing(path: Path, meanwhile: str = "") -> Iterator[None]:
         raise RunError(f"{path} could not be written ({error}): {advice}") from error
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+def _lines(config: dict[str, Any]) -> bytes:
+    return (json.dumps(config, indent=1) + "\n").encode()
+
+
+def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reader of the JSON will have: string keys, lists."""
+    return dict(json.loads(json.dumps(dict(value))))

@@ -6,41 +6,18 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from equilibria.data import Batch
+from equilibria.data.batches import Batch, Batches
 from equilibria.games.game import Game
 from equilibria.random import Stream
-from equilibria.solvers import Solver
+from equilibria.solvers.solver import Solver
 
-__all__ = ["Average", "Best", "Monitor", "Source", "Stage", "finite"]
-
-
-Score = Callable[[nn.Module], Tensor | float]
-
-
-class Source(Protocol):
-    """Where batches come from: an endless iterator whose whole state is ``position``."""
-
-    position: int
-
-    def __iter__(self) -> Iterator[Batch]: ...
-    def __next__(self) -> Batch: ...
-
-
-@runtime_checkable
-class Monitor(Protocol):
-    """What is measured at the validation checks of a stage."""
-
-    def measure(self, stream: Stream) -> dict[str, float]:
-        """Numbers to log."""
-
-    def pictures(self, stream: Stream) -> np.ndarray | None:
-        """Pictures, (n, height, width) or (n, height, width, 3) in [0, 1] or uint8; or none."""
+__all__ = ["Average", "Best", "Stage", "finite"]
 
 
 class Average:
@@ -52,7 +29,10 @@ class Average:
 
     def __init__(self, module: nn.Module, decay: float):
         self.module, self.decay, self.rounds = module, decay, 0
-        self.values = {name: p.detach().clone() for name, p in module.named_parameters()}
+        self.values = self._copy()
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in self.module.named_parameters()}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -61,23 +41,24 @@ class Average:
             self.values[name].lerp_(parameter, 1 - decay)
         self.rounds += 1
 
-    @torch.no_grad()
     def apply(self) -> None:
         """Put the average in the parameters' place, for good."""
-        for name, parameter in self.module.named_parameters():
-            parameter.copy_(self.values[name])
+        self._put(self.values)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """Put the average in the parameters' place for as long as the context lasts."""
-        raw = {name: p.detach().clone() for name, p in self.module.named_parameters()}
-        self.apply()
+        raw = self._copy()
+        self._put(self.values)
         try:
             yield
         finally:
-            with torch.no_grad():
-                for name, parameter in self.module.named_parameters():
-                    parameter.copy_(raw[name])
+            self._put(raw)
+
+    @torch.no_grad()
+    def _put(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self.module.named_parameters():
+            parameter.copy_(values[name])
 
     def state_dict(self) -> dict[str, Any]:
         return {"rounds": self.rounds, "values": self.values}
@@ -95,8 +76,6 @@ class Best:
     ``name`` is the mean score's name in the log. Of scores a row, an earlier state must be better
     than the last one by ``sure`` standard errors of the mean difference to be taken for it.
 
-    Examples
-    --------
     >>> module, scores = nn.Linear(1, 1), iter([1.0, 3.0, 2.0])
     >>> best = Best(module, lambda module: next(scores))
     >>> [best.consider()["held_out_loss"] for _ in range(3)]
@@ -104,7 +83,11 @@ class Best:
     """
 
     def __init__(
-        self, module: nn.Module, score: Score, name: str = "held_out_score", sure: float = 2.0
+        self,
+        module: nn.Module,
+        score: Callable[[Any], Tensor | float],
+        name: str = "held_out_score",
+        sure: float = 2.0,
     ):
         self.module, self.score, self.name, self.sure = module, score, name, sure
         self.values: dict[str, Tensor] = {}
@@ -153,12 +136,10 @@ class Stage:
     ----------
     name : str
         Unique within a run; keys the stage's random streams.
-    game : Game
-        Its state is part of every checkpoint.
-    solver : Solver
-        Moves the game's players.
-    batches : Source
-        Where the rows come from; its position is part of every checkpoint.
+    game, solver
+        The game, whose state is part of every checkpoint, and what moves its players.
+    batches : Batches
+        Where the rows come from: an endless iterator whose whole state is its ``position``.
     steps : int
         Updates of the parameters.
     view : callable, optional
@@ -167,11 +148,13 @@ class Stage:
         Called once after the last step: hands what was learnt to the next stage.
     on_finish : callable, optional
         Called when all stages have ended and the chains of all processes are together: hands over
-        what a checkpoint holds of the game alone. A run that is resumed after its end calls it again.
+        what a checkpoint holds of the game alone. A run resumed after its end calls it again.
+    monitor : optional
+        What is logged at validation checks: its ``measure(stream)``, or a callable of that kind,
+        gives numbers by name. Its ``pictures(stream)``, if it has them, are (n, height, width) or
+        (n, height, width, 3), in [0, 1] or uint8, or None.
     pictures : callable, optional
-        stream → pictures as a :class:`Monitor`'s, where they are not the monitor's own.
-    monitor : Monitor or callable, optional
-        What is measured at validation checks; a plain callable is a monitor without pictures.
+        In place of the monitor's.
     average : Average, optional
         Averaged parameters; they take the raw ones' place when the stage ends.
     best : Best, optional
@@ -181,13 +164,13 @@ class Stage:
     name: str
     game: Game
     solver: Solver
-    batches: Source
+    batches: Batches
     steps: int
     view: Callable[[Batch, Stream], Batch] | None = None
     on_end: Callable[[], None] | None = None
     on_finish: Callable[[], None] | None = None
     pictures: Callable[[Stream], np.ndarray | None] | None = None
-    monitor: Monitor | Callable[[Stream], dict[str, float]] | None = None
+    monitor: Any = None
     average: Average | None = None
     best: Best | None = None
 
@@ -203,14 +186,12 @@ class Stage:
         values = {} if self.best is None else self.best.consider(self.average)
         if self.monitor is None:
             return values
-        measure = self.monitor.measure if isinstance(self.monitor, Monitor) else self.monitor
-        return {**measure(stream), **values}
+        return {**getattr(self.monitor, "measure", self.monitor)(stream), **values}
 
     def show(self, stream: Stream) -> np.ndarray | None:
         """The pictures of a validation check."""
-        if self.pictures is not None:
-            return self.pictures(stream)
-        return self.monitor.pictures(stream) if isinstance(self.monitor, Monitor) else None
+        draw = self.pictures or getattr(self.monitor, "pictures", None)
+        return None if draw is None else draw(stream)
 
     def end(self) -> None:
         """Settle what the stage leaves: the average, then the best state, then the hand-over."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from signal import SIGTERM
 from typing import Any
 
-from equilibria.data import save_grid
+from equilibria.data.pictures import save_grid
 from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.random import Stream
 from equilibria.training.distributed import Processes
@@ -34,24 +34,19 @@ class Trainer:
     """Trains stages, which have unique names, in order; ``stream`` is the seed of every draw.
 
     Metrics, pictures and checkpoints go to ``run``; without it nothing is written. There is a
-    checkpoint every ``checkpoint_seconds``, at the end of each stage, and when training is stopped.
-    Each of many processes is given the run, and the first one writes.
+    checkpoint every minute, at the end of each stage, and when training is stopped. Each of many
+    processes is given the run, and the first one writes.
 
     As a context, a trainer holds the run's lock and notes signals. :meth:`fit` enters it by itself;
     whoever has more to write when training has ended opens it around both.
 
-    Examples
-    --------
-    >>> from equilibria.data import Batches
-    >>> from equilibria.games.contrastive import ContrastiveGame
-    >>> from equilibria.models.boltzmann import BoltzmannMachine
+    >>> from equilibria.data.batches import Batches
+    >>> from equilibria.games.toy import XYGame
     >>> from equilibria.solvers import Optimiser, Simultaneous
-    >>> from equilibria.units import Bernoulli
     >>> import torch
-    >>> machine = BoltzmannMachine.stack(Bernoulli(3), Bernoulli(2)).initialise(0)
-    >>> game, solver = ContrastiveGame(machine, chains=4), Simultaneous(Optimiser("sgd", rate=0.1))
+    >>> solver = Simultaneous(Optimiser("sgd", rate=0.1))
     >>> batches = Batches(torch.ones(8, 3), batch_size=4, stream=Stream(0))
-    >>> Trainer([Stage("joint", game, solver, batches, steps=5)], Stream(0)).fit()
+    >>> Trainer([Stage("xy", XYGame(1.0, 1.0), solver, batches, steps=5)], Stream(0)).fit()
     5
     """
 
@@ -61,16 +56,10 @@ class Trainer:
         stream: Stream,
         run: Run | None = None,
         processes: Processes | None = None,
-        checkpoint_seconds: float | None = None,
         verbose: bool = True,
     ):
-        names = [stage.name for stage in stages]
-        if not stages or len(set(names)) < len(names):
-            raise ValueError(f"stages: expected at least one, with unique names, found {names}")
         self.stages, self.stream, self.run = list(stages), stream, run
-        self.processes = processes or Processes()
-        every = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
-        self.checkpoint_seconds, self.verbose = every, verbose
+        self.processes, self.verbose = processes or Processes(), verbose
         self.history: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self._stage, self._step, self._seconds = 0, 0, 0.0
@@ -120,7 +109,7 @@ class Trainer:
             if self._stage == len(self.stages) and last.on_end is not None:
                 last.on_end()  # what it hands over (chains, say) is in no game's state
         self._began = time.monotonic() - self._seconds
-        self._checkpoint_at = time.monotonic() + self.checkpoint_seconds
+        self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
         while self._stage < len(self.stages):
             stage = self.stages[self._stage]
             self._play(stage)
@@ -128,7 +117,7 @@ class Trainer:
             stage.end()
             self._stage, self._step = self._stage + 1, 0
             self._save()
-            if self.processes.any(self._interrupts.requested):
+            if self.processes.any(self._interrupts.signal is not None):
                 self._stop(stage)
         for stage in self.stages:
             self.processes.collect(stage.game)
@@ -174,8 +163,8 @@ class Trainer:
         if self.run is not None and self.processes.any(late):
             self._check(stage)
             self._save()
-            self._checkpoint_at = time.monotonic() + self.checkpoint_seconds
-        if self.processes.any(self._interrupts.requested):
+            self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
+        if self.processes.any(self._interrupts.signal is not None):
             self._stop(stage)
 
     def _stop(self, stage: Stage) -> None:
@@ -231,33 +220,26 @@ class Trainer:
         place = (self._stage, self._step)
         if self.run is None or self._saved_at == place:
             return
-        games = {stage.name: self.processes.gathered(stage.game) for stage in self.stages}
         self._saved_at = place
-        if not self.processes.writes:
-            return
         state = {
             "stage": self._stage,
             "step": self._step,
             "seconds": self._seconds,
-            "games": games,
+            "games": {s.name: self.processes.gathered(s.game) for s in self.stages},
             "solvers": {s.name: s.solver.state_dict() for s in self.stages},
             "positions": {s.name: s.batches.position for s in self.stages},
             "averages": {s.name: s.average.state_dict() for s in self.stages if s.average},
             "best": {s.name: s.best.state_dict() for s in self.stages if s.best},
         }
-        self.run.save_checkpoint(state, self.step)
+        if self.processes.writes:
+            self.run.save_checkpoint(state, self.step)
 
     def _resume(self) -> None:
-        if self.run is None:
-            raise ValueError("resume=True needs a run folder; give `out`")
-        # A run that was stopped before its first checkpoint begins again.
-        loaded = self.run.load_checkpoint() if self.run.steps() else None
-        if loaded is not None:
-            state = loaded.state
-            self.warnings += loaded.skipped
-            self._stage, self._step, self._seconds = (
-                state[k] for k in ("stage", "step", "seconds")
-            )
+        assert self.run is not None, "to resume takes a run"
+        if self.run.steps():  # a run that was stopped before its first checkpoint begins again
+            _, state, self.warnings = self.run.load_checkpoint()
+            self._stage, self._step = self._saved_at = (state["stage"], state["step"])
+            self._seconds = state["seconds"]
             for stage in self.stages:
                 self.processes.restore(stage.game, state["games"][stage.name])
                 stage.solver.load_state_dict(state["solvers"][stage.name])
@@ -266,7 +248,6 @@ class Trainer:
                     stage.average.load_state_dict(state["averages"][stage.name])
                 if stage.best is not None:
                     stage.best.load_state_dict(state["best"][stage.name])
-            self._saved_at = (self._stage, self._step)
         if self.processes.writes:
             self.run.truncate_metrics(self.step)
         self.history = [row for row in self.run.metrics() if row["step"] <= self.step]
