@@ -91,7 +91,9 @@ def state_of(model: Any) -> dict[str, Tensor]:
 
 def assert_same(left: Any, right: Any, X: np.ndarray = BITS) -> None:
     """Two fitted models answer the same, bit for bit."""
-    mine, other = (model if isinstance(model, dict) else answers(model, X) for model in (left, right))
+    mine, other = (
+        model if isinstance(model, dict) else answers(model, X) for model in (left, right)
+    )
     assert list(mine) == list(other)
     assert [name for name, x in mine.items() if not np.array_equal(x, other[name], True)] == []
 

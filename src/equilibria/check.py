@@ -129,7 +129,9 @@ def flag() -> Check:
     return Check("True or False", accept, bool)
 
 
-def sequence(each: Check, least: int = 1, expected: str | None = None, length: int | None = None) -> Check:
+def sequence(
+    each: Check, least: int = 1, expected: str | None = None, length: int | None = None
+) -> Check:
     """A tuple whose entries pass ``each``; of ``length`` entries, where it is given."""
 
     def accept(value: Any) -> tuple[Any, ...] | None:
@@ -185,6 +187,8 @@ def device() -> Check:
     def accept(value: Any) -> str | None:
         import torch
 
+        if not isinstance(value, str | torch.device):
+            return None
         try:
             torch.zeros(1, device=value).item()
         except (RuntimeError, AssertionError, TypeError):
@@ -199,4 +203,6 @@ def affordable(name: str, value: Any, numbers: float) -> None:
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     asked, held = 4 * numbers / 2**30, pages / 2**30
     if asked > held:
-        raise ValueError(f"{name}={value!r}: would take {asked:,.0f} GiB of memory, and this machine has {held:,.0f}; take fewer")
+        raise ValueError(
+            f"{name}={value!r}: would take {asked:,.0f} GiB of memory, and this machine has {held:,.0f}; take fewer"
+        )

@@ -66,8 +66,9 @@ class GAN(Adversarial):
         As in every estimator.
 
     References
-    ---------- Goodfellow et al. 2014; Mirza & Osindero 2014 (conditions); Radford, Metz & Chintala
-    2016 (dcgan); Salimans et al. 2016, section 5 (classes); Huang et al. 2024 (residual networks).
+    ----------
+    Goodfellow et al. 2014; Mirza & Osindero 2014 (conditions); Radford, Metz & Chintala 2016
+    (dcgan); Salimans et al. 2016, section 5 (classes); Huang et al. 2024 (residual networks).
 
     Examples
     --------

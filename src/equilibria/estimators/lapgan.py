@@ -42,8 +42,9 @@ class LAPGAN(Adversarial):
         As in every estimator.
 
     References
-    ---------- Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a
-    Laplacian pyramid of adversarial networks".
+    ----------
+    Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a Laplacian pyramid
+    of adversarial networks".
 
     Examples
     --------

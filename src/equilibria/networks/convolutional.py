@@ -47,12 +47,16 @@ class DCGANGenerator(PictureGenerator):
         self, inputs: int, beside: int, stream: Stream, normalisation: str | None = "batch"
     ) -> Deviation:
         deep = self.widths[-1]
-        self.first = nn.utils.skip_init(nn.Linear, inputs, deep * math.prod(self.base))
+        self.first = nn.utils.skip_init(
+            nn.Linear, inputs, deep * math.prod(self.base), dtype=torch.float32
+        )
         ends = [*reversed(self.widths[:-1]), self.colours]
         starts = [deep, *ends[:-1]]
         self.norms = nn.ModuleList(_norm(normalisation, width) for width in starts)
         self.steps = nn.ModuleList(
-            nn.utils.skip_init(nn.ConvTranspose2d, a + beside, b, _KERNEL, stride=2, padding=1)
+            nn.utils.skip_init(
+                nn.ConvTranspose2d, a + beside, b, _KERNEL, stride=2, padding=1, dtype=torch.float32
+            )
             for a, b in zip(starts, ends, strict=True)
         )
         return _small if normalisation else _he
@@ -86,7 +90,7 @@ class DCGANCritic(PictureCritic):
     def build(self, inputs: int, normalisation: str | None = "batch") -> tuple[int, Deviation]:
         starts = [inputs, *self.widths[:-1]]
         self.steps = nn.ModuleList(
-            nn.utils.skip_init(nn.Conv2d, a, b, _KERNEL, stride=2, padding=1)
+            nn.utils.skip_init(nn.Conv2d, a, b, _KERNEL, stride=2, padding=1, dtype=torch.float32)
             for a, b in zip(starts, self.widths, strict=True)
         )
         norms = [None] + [normalisation] * (len(self.widths) - 1)
@@ -101,7 +105,7 @@ class DCGANCritic(PictureCritic):
 
 def _norm(name: str | None, width: int) -> nn.Module:
     batch = optional(choice("batch"))("normalisation", name)
-    return nn.BatchNorm2d(width) if batch else nn.Identity()
+    return nn.BatchNorm2d(width, dtype=torch.float32) if batch else nn.Identity()
 
 
 def _small(layer: nn.Module) -> float:

@@ -204,8 +204,10 @@ class PictureCritic(PictureNetwork):
         width, deviation = self.build(packing * self.colours + self.given.channels, **kind)
         if optional(whole())("hidden", hidden) is None:
             hidden = 256 if max(self.base) > 4 else 0
-        self.hidden = nn.utils.skip_init(nn.Linear, width, hidden) if hidden else None
-        self.top = nn.utils.skip_init(nn.Linear, hidden or width, outputs)
+        self.hidden = (
+            nn.utils.skip_init(nn.Linear, width, hidden, dtype=torch.float32) if hidden else None
+        )
+        self.top = nn.utils.skip_init(nn.Linear, hidden or width, outputs, dtype=torch.float32)
         initialise(self, stream, deviation)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:

@@ -69,7 +69,7 @@ class ResidualGenerator(PictureGenerator):
     def build(self, inputs: int, beside: int, stream: Stream, blocks: int = 1) -> Deviation:
         widths = list(reversed(self.widths))  # from the base up
         self.map = nn.Parameter(stream.child("map").normal((widths[0], *self.base)))
-        self.first = nn.utils.skip_init(nn.Linear, inputs, widths[0])
+        self.first = nn.utils.skip_init(nn.Linear, inputs, widths[0], dtype=torch.float32)
         changes = [(widths[0], widths[0]), *pairwise(widths)]
         self.enter = nn.ModuleList(_conv(a + beside, b, 1) for a, b in changes)
         self.blocks = nn.ModuleList(_blocks(width, blocks) for width in widths)
@@ -111,7 +111,9 @@ class ResidualCritic(PictureCritic):
         changes = [(widths[0], widths[0]), *pairwise(widths)]
         self.enter = nn.ModuleList(_conv(a, b, 1) for a, b in changes)
         self.blocks = nn.ModuleList(_blocks(width, blocks) for width in widths)
-        self.weigh = nn.utils.skip_init(nn.Conv2d, deep, deep, self.base, groups=deep, bias=False)
+        self.weigh = nn.utils.skip_init(
+            nn.Conv2d, deep, deep, self.base, groups=deep, bias=False, dtype=torch.float32
+        )
         return deep, _deviation(self)
 
     def maps(self, planes: Tensor) -> Tensor:
@@ -127,7 +129,9 @@ def _blocks(width: int, count: int) -> nn.Sequential:
 
 def _conv(inputs: int, outputs: int, kernel: int, groups: int = 1) -> nn.Conv2d:
     padding = kernel // 2
-    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=padding, groups=groups)
+    return nn.utils.skip_init(
+        nn.Conv2d, inputs, outputs, kernel, padding=padding, groups=groups, dtype=torch.float32
+    )
 
 
 def _deviation(network: nn.Module) -> Deviation:

@@ -127,6 +127,10 @@ class Run:
         """Refuse what :meth:`create` would; returns whether an earlier run would be deleted."""
         path, where = Path(path), f"out={str(path)!r}"
         if not path.exists():
+            above = next(folder for folder in path.absolute().parents if folder.exists())
+            if not above.is_dir():
+                what = f"{where} cannot be written ({above} is a file)"
+                raise RunError(f"{what}: choose a folder that you may write to")
             return False
         if not path.is_dir():
             raise RunError(f"{where} is a file: name a folder")
