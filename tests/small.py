@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from equilibria import RBM
+from equilibria.data.rows import Rows
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import parameters
 
@@ -106,3 +107,14 @@ def table_of(columns: int) -> np.ndarray:
 def doubles(rows: np.ndarray) -> Tensor:
     """Rows as a float64 tensor."""
     return torch.from_numpy(np.asarray(rows, dtype=np.float64))
+
+
+def plan_of(model: Any, X: Any, y: Any = None) -> tuple[Any, list[Any]]:
+    """An estimator's model and the stages that it would be trained in."""
+    twin = model.checked()
+    X = twin.validated(X, reset=True)
+    table = twin.tabulate(X, y)
+    twin.seed_ = int(twin.random_state or 0)
+    plan = twin.build(table, twin.stream)
+    rows = Rows(table, X, twin.codes(table, y, len(X)), twin.stream)
+    return plan.model, plan.recipe(rows)
