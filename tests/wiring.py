@@ -96,7 +96,7 @@ def sweeps_of_an_update(kind: str, k: int) -> None:
 
 
 def sweeps_of_a_belief_network(k: int) -> None:
-    """Samples are k sweeps of the topmost machine from its chains, passed down by a layer that copies."""
+    """Samples are k sweeps of the topmost machine from its chains, copied by the layer below."""
     rows, coupling = np.array([[0.0], [1.0]] * 10), 5.0
     model = DBN((1, 1), steps=1, chains=20_000, learning_rate=STILL, random_state=0).fit(rows)
     with torch.no_grad():
@@ -224,9 +224,9 @@ def held_out_rows_stay_apart() -> None:
 def rows_beyond_the_chains_are_new(name: str) -> None:
     """A row and the one a round of chains later have nothing in common.
 
-    Their correlation over 400 pairs in each of 6 columns, with one sweep, where chains remember most:
-    √n · r is standard normal where there is none, 5.2 of it once in 5 million columns. Rows of one
-    chain have correlations above .5, which is 10.
+    Their correlation over 400 pairs in each of 6 columns, with one sweep, where chains remember
+    most: √n · r is standard normal where there is none, 5.2 of it once in 5 million columns. Rows
+    of one chain have correlations above .5, which is 10.
     """
     patterns = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=float)
     rows = np.abs(patterns[np.arange(300) % 3] - (Stream(0).uniform((300, 6)).numpy() < 0.03))
@@ -269,7 +269,8 @@ def density_sums_to_one(name: str) -> None:
     """Over all 2¹² binary rows, to 1e-6; and no row's density is beyond reason."""
     states = table_of(12)
     rows = states[Stream(0).permutation(4096).numpy()[:200]]
-    model = small(ESTIMATORS[name], batch_size=50, learning_rate=0.1).fit(rows)
+    wide = {"hidden": (40, 40)} if _has(name, "hidden") else {}
+    model = small(ESTIMATORS[name], **wide, batch_size=50, learning_rate=0.1).fit(rows)
     scores = model.score_samples(states)
     assert np.ptp(scores) > 0.5, "all rows are alike: the check is empty"
     assert abs(np.exp(scores).sum() - 1) < 1e-6
@@ -391,7 +392,7 @@ def annealing_adds_up_in_double_precision() -> None:
     biases = [3 * Stream(0).normal((size,)), torch.zeros(3)]
     machine = BoltzmannMachine.from_arrays([torch.zeros(size, 3)], biases).requires_grad_(False)
     truth = sum(float(nn.functional.softplus(bias.double()).sum()) for bias in biases)
-    found = partition.log_partition(machine, chains=4, betas=3000, random_state=0)
+    found = partition.forward_ais(machine, chains=4, betas=3000, random_state=0)
     assert abs(found.value - truth) < 3e-4
 
 

@@ -1,5 +1,5 @@
-"""Planted bugs: each is one small change of the library's source, and names the check of ``kernels.py`` or ``wiring.py``
-that must notice it."""
+"""Planted bugs: each is one small change of the library's source, and names the check of
+``kernels.py`` or ``wiring.py`` that must notice it."""
 
 from __future__ import annotations
 import __future__
@@ -7,6 +7,7 @@ import __future__
 import dataclasses
 import importlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ __all__ = ["MUTANTS", "Mutant"]
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """A bug: in the source of ``target`` (module:function or module:Class.method) ``old``, which is there once, becomes ``new``."""
+    """A bug: in the source of ``target`` (module:function or module:Class.method) ``old``, which is
+    there once, becomes ``new``."""
 
     name: str
     target: str
@@ -27,39 +29,47 @@ class Mutant:
 
     @contextmanager
     def planted(self) -> Iterator[None]:
-        """The library with the bug in it."""
-        module_name, _, path = self.target.partition(":")
-        module = importlib.import_module(f"equilibria.{module_name}")
-        owner: Any = module
-        *outer, name = path.split(".")
-        for part in outer:
-            owner = getattr(owner, part)
-        before = inspect.getattr_static(owner, name)
-        setattr(owner, name, self._compiled(before, vars(module)))
+        """The library with the bug in it: whoever has imported the function has it too."""
+        function = self._function()
+        before = function.__code__
+        function.__code__ = self._changed(function)
         try:
             yield
         finally:
-            setattr(owner, name, before)
+            function.__code__ = before
 
-    def _compiled(self, function: Any, names: dict[str, Any]) -> Any:
-        source = textwrap.dedent(inspect.getsource(getattr(function, "__func__", function)))
-        found = source.count(self.old)
-        if found != 1:
+    def _function(self) -> Any:
+        """The function itself, out of its decorators."""
+        name, _, path = self.target.partition(":")
+        owner: Any = importlib.import_module(f"equilibria.{name}")
+        *outer, last = path.split(".")
+        for part in outer:
+            owner = getattr(owner, part)
+        found = inspect.getattr_static(owner, last)
+        for inner in ("__func__", "fget", "func", "fn"):
+            found = getattr(found, inner, None) or found
+        return inspect.unwrap(found)
+
+    def _changed(self, function: Any) -> Any:
+        """Its code with the bug, in the scope that it closes over."""
+        source = textwrap.dedent(inspect.getsource(function))
+        count = source.count(self.old)
+        if count != 1:
             raise LookupError(
-                f"mutant {self.name!r}: {self.target} has {self.old!r} {found} times, expected once; bring tests/mutants up to date"
+                f"mutant {self.name!r}: {self.target} has {self.old!r} {count} times, expected once; "
+                "bring tests/mutants up to date"
             )
-        scope: dict[str, Any] = {}
-        changed = compile(
-            source.replace(self.old, self.new),
-            f"<{self.name}>",
-            "exec",
-            __future__.annotations.compiler_flag,
-        )
-        exec(
-            changed, names, scope
-        )  # its globals are the module's own, so it calls what its module calls
-        (made,) = scope.values()
-        return made
+        source = source.replace(self.old, self.new)
+        free = "".join(f"    {name} = None\n" for name in function.__code__.co_freevars)
+        body = textwrap.indent(source, "    ")
+        whole = f"def scope():\n{free}{body}\n    return {function.__name__}\n"
+        flag = __future__.annotations.compiler_flag
+        scope = dict(vars(sys.modules[function.__module__]))
+        exec(compile(whole, f"<{self.name}>", "exec", flag), scope)
+        made = scope["scope"]()
+        for inner in ("__func__", "fget", "func", "fn"):
+            made = getattr(made, inner, None) or made
+        return inspect.unwrap(made).__code__
 
 
 MUTANTS = (
