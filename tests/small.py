@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from equilibria import RBM
+from equilibria.data.rows import Rows
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import parameters
 
@@ -91,7 +92,9 @@ def state_of(model: Any) -> dict[str, Tensor]:
 
 def assert_same(left: Any, right: Any, X: np.ndarray = BITS) -> None:
     """Two fitted models answer the same, bit for bit."""
-    mine, other = (model if isinstance(model, dict) else answers(model, X) for model in (left, right))
+    mine, other = (
+        model if isinstance(model, dict) else answers(model, X) for model in (left, right)
+    )
     assert list(mine) == list(other)
     assert [name for name, x in mine.items() if not np.array_equal(x, other[name], True)] == []
 
@@ -104,3 +107,14 @@ def table_of(columns: int) -> np.ndarray:
 def doubles(rows: np.ndarray) -> Tensor:
     """Rows as a float64 tensor."""
     return torch.from_numpy(np.asarray(rows, dtype=np.float64))
+
+
+def plan_of(model: Any, X: Any, y: Any = None) -> tuple[Any, list[Any]]:
+    """An estimator's model and the stages that it would be trained in."""
+    twin = model.checked()
+    X = twin.validated(X, reset=True)
+    table = twin.tabulate(X, y)
+    twin.seed_ = int(twin.random_state or 0)
+    plan = twin.build(table, twin.stream)
+    rows = Rows(table, X, twin.codes(table, y, len(X)), twin.stream)
+    return plan.model, plan.recipe(rows)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import itertools
 import tempfile
 from collections.abc import Callable
@@ -18,21 +17,22 @@ from unittest import mock
 
 import numpy as np
 import torch
-from adversaries import CHECKS as ADVERSARIES
 from scipy import special
 from torch import Tensor, nn
 
+from adversaries import CHECKS as ADVERSARIES
 from equilibria import DBM, DBN, RBM
-from equilibria.data import Batches
-from equilibria.estimators import ESTIMATORS
-from equilibria.inference import annealing
+from equilibria.data import Batch, Batches
+from equilibria.data.rows import with_labels
+from equilibria.estimators.params import parameters
+from equilibria.inference import mean_field, partition
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.training.run import Run
+from equilibria.training.trainer import Trainer
+from small import ESTIMATORS, NAMES, plan_of, small, table_of, with_capability
 
-PARZEN = importlib.import_module(
-    "equilibria.evaluation.parzen"
-)  # the package has a function of that name
+PARZEN = importlib.import_module("equilibria.evaluation.parzen")  # a function has its name
 STILL = 1e-12  # a learning rate at which parameters stay where they are
 
 # ------------------------------------------------------------------ sweeps
@@ -95,6 +95,22 @@ def sweeps_of_an_update(kind: str, k: int) -> None:
     assert abs(float(drawn.mean()) - truth) < 5 * 0.0035
 
 
+def sweeps_of_a_belief_network(k: int) -> None:
+    """Samples are k sweeps of the topmost machine from its chains, copied by the layer below."""
+    rows, coupling = np.array([[0.0], [1.0]] * 10), 5.0
+    model = DBN((1, 1), steps=1, chains=20_000, learning_rate=STILL, random_state=0).fit(rows)
+    with torch.no_grad():
+        low = model.network_.machine(0)
+        low.weight["visible-hidden1"].fill_(60.0)
+        low.bias["visible"].fill_(-30.0)
+    _pinned(model, coupling)
+    for _ in range(20):
+        model.partial_fit(rows)
+    _pinned(model, coupling)
+    drawn = model.sample(20_000, sweeps=k)[:, 0] == model.chains_["hidden1"][:, 0].numpy()
+    assert abs(float(drawn.mean()) - _agreement(0, coupling, k)) < 5 * 0.0035
+
+
 # ------------------------------------------------------------------ chances, biases, averages
 
 
@@ -119,23 +135,11 @@ def biases_at_the_base_rates(name: str) -> None:
     rates = np.array([0.03, 0.2, 0.5, 0.8, 0.97, 0.65])
     rows = (np.arange(400)[:, None] < 400 * rates).astype(float)
     shared: dict[str, Any] = {"learning_rate": STILL, "random_state": 0}
-    known = {
-        "n_components": 3,
-        "n_iter": 1,
-        "hidden": (3, 2),
-        "steps": 2,
-        "pretrain_steps": 0,
-        "ais_betas": 5,
-    }
-    cls = ESTIMATORS[name]
-    model = cls(
-        **shared,
-        **{key: value for key, value in known.items() if key in inspect.signature(cls).parameters},
-    ).fit(rows)
-    assert (
-        np.abs(np.asarray(model.sample(5000, sweeps=10, random_state=1)).mean(0) - rates).max()
-        < 0.035
-    )
+    if _has(name, "pretrain_steps"):
+        shared["pretrain_steps"] = 0
+    model = small(ESTIMATORS[name], **shared).fit(rows)
+    found = np.asarray(model.sample(5000, sweeps=10, random_state=1)).mean(0)
+    assert np.abs(found - rates).max() < 0.035
 
 
 def _weights(model: Any) -> dict[str, Tensor]:
@@ -145,42 +149,27 @@ def _weights(model: Any) -> dict[str, Tensor]:
         return Run.open(f"{folder}/run").load_model()[0]
 
 
-def _small(name: str, **options: Any) -> Any:
+def _fit(name: str, **options: Any) -> Any:
     """An estimator of a registry's name, fitted in a moment to 64 columns."""
     rows = (Stream(0).uniform((80, 64)).numpy() < np.linspace(0.1, 0.9, 64)).astype(np.float32)
-    known: dict[str, Any] = {
-        "n_components": 4,
-        "n_iter": 5,
-        "hidden": (6, 4),
-        "steps": 20,
-        "pretrain_steps": 5,
-        "ais_betas": 5,
-        "ais_chains": 4,
-        "epochs": 20,
-        "channels": 4,
-        "picture_shape": (8, 8),
-        "value_range": (0, 1),
-        "batch_size": 20,
-        "random_state": 0,
-        **options,
-    }
-    cls = ESTIMATORS[name]
-    wanted = {
-        key: value for key, value in known.items() if key in inspect.signature(cls).parameters
-    }
-    if "machine" not in inspect.signature(cls).parameters:
-        return cls(**wanted).fit(rows)
-    return cls(RBM(4, n_iter=1, ais_betas=5, random_state=0), **wanted).fit(rows, rows[:, 0])
+    model = small(ESTIMATORS[name], **{"steps": 20} if _has(name, "steps") else {}, **options)
+    if "picture_shape" in model.get_params(deep=False):
+        model.set_params(picture_shape=(8, 8), value_range=(0, 1))
+    return model.fit(rows, rows[:, 0])
 
 
-AVERAGING = [
-    name for name, cls in ESTIMATORS.items() if "average" in inspect.signature(cls).parameters
-]
+def _has(name: str, parameter: str) -> bool:
+    return parameter in {field.name for field in parameters(ESTIMATORS[name])}
+
+
+AVERAGING = [name for name in NAMES if _has(name, "average")]
+BASED = [name for name in with_capability("normaliser") if _has(name, "learning_rate")]
+"""Estimators of machines, whose biases start at the base rates."""
 
 
 def average_is_heeded(name: str) -> None:
     """A fit with a long memory ends elsewhere than one with none, and than one with a short one."""
-    ends = [_weights(_small(name, average=average)) for average in (0.0, 0.2, 0.9)]
+    ends = [_weights(_fit(name, average=average)) for average in (0.0, 0.2, 0.9)]
     parameters = [
         key for key, value in ends[0].items() if value.is_floating_point() and "chain" not in key
     ]
@@ -221,6 +210,118 @@ def batches_of_the_stages(name: str) -> None:
     assert all(a[:64] != b[:64] for a, b in itertools.combinations(orders, 2))
 
 
+def held_out_rows_stay_apart() -> None:
+    """Rows that are kept from training change no parameter."""
+    rows = (Stream(0).uniform((40, 8)).numpy() < 0.5).astype(float)
+    options = {"validation_fraction": 0.25, "learning_rate": 0.5}
+    one = small(ESTIMATORS["rbm"], **options).fit(rows)
+    held = np.sort(one.stream.child("validation").permutation(40).numpy()[:10])
+    rows[held] = 1 - rows[held]
+    two = small(ESTIMATORS["rbm"], **options).fit(rows)
+    assert np.array_equal(one.components_, two.components_)
+
+
+def rows_beyond_the_chains_are_new(name: str) -> None:
+    """A row and the one a round of chains later have nothing in common.
+
+    Their correlation over 400 pairs in each of 6 columns, with one sweep, where chains remember
+    most: √n · r is standard normal where there is none, 5.2 of it once in 5 million columns. Rows
+    of one chain have correlations above .5, which is 10.
+    """
+    patterns = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=float)
+    rows = np.abs(patterns[np.arange(300) % 3] - (Stream(0).uniform((300, 6)).numpy() < 0.03))
+    sizes: dict[str, Any] = {"n_components": 6, "n_iter": 120, "steps": 800, "pretrain_steps": 200}
+    wanted = {key: value for key, value in sizes.items() if _has(name, key)}
+    options: dict[str, Any] = {
+        "batch_size": 50,
+        "chains": 400,
+        "learning_rate": 0.1,
+        "momentum": 0.5,
+    }
+    model = small(ESTIMATORS[name], **wanted, **options).fit(rows)
+    drawn = np.asarray(model.sample(1200, sweeps=1, random_state=1), dtype=float)
+    for here, there in itertools.combinations(np.split(drawn, 3), 2):
+        r = [np.corrcoef(a, b)[0, 1] for a, b in zip(here.T, there.T, strict=True)]
+        assert np.abs(r).max() * np.sqrt(400) < 5.5
+    assert np.array_equal(model.sample(450, sweeps=1, random_state=1)[:400], drawn[:400])
+
+
+# ------------------------------------------------------------------ labels, scales, pretraining
+
+
+def missing_labels_are_free() -> None:
+    """A label that is missing is no class, and masked."""
+    batch = with_labels(Batch(torch.zeros(3, 2), label=torch.tensor([1, -1, 0])), 2)
+    assert batch.values[:, 2:].tolist() == [[0, 1], [0, 0], [1, 0]]
+    assert batch.mask is not None
+    assert batch.mask[:, 2:].tolist() == [[True] * 2, [False] * 2, [True] * 2]
+    assert bool(batch.mask[:, :2].all())
+
+
+def densities_in_the_datas_scale(name: str) -> None:
+    """x ↦ 100 x takes 2 log 100 nats off the density of each row of two columns."""
+    rows = Stream(0).normal((60, 2)).double().numpy()
+    near, far = (small(ESTIMATORS[name]).fit(X).score(X) for X in (rows, 100 * rows))
+    assert abs(near - far - 2 * np.log(100)) < 1e-3
+
+
+def density_sums_to_one(name: str) -> None:
+    """Over all 2¹² binary rows, to 1e-6; and no row's density is beyond reason."""
+    states = table_of(12)
+    rows = states[Stream(0).permutation(4096).numpy()[:200]]
+    wide = {"hidden": (40, 40)} if _has(name, "hidden") else {}
+    model = small(ESTIMATORS[name], **wide, batch_size=50, learning_rate=0.1).fit(rows)
+    scores = model.score_samples(states)
+    assert np.ptp(scores) > 0.5, "all rows are alike: the check is empty"
+    assert abs(np.exp(scores).sum() - 1) < 1e-6
+
+
+@torch.no_grad()
+def pretraining_agrees_with_the_machine() -> None:
+    """Where the layer above mirrors the one below, a hidden unit of the machine feels what its RBM
+    promised: (1 + c)(Wv + b) with c replicas of the top (2009: one, 2012: two).
+    """
+    v, h = torch.tensor([[1.0, 0, 1, 1]]), torch.tensor([[1.0, 0, 1]])
+    for replicas in (1, 2):
+        how = {"top_replication": replicas, "pretrain_steps": 1}
+        machine = DBM((3, 4 * replicas), **how)
+        model, stages = plan_of(machine, table_of(4))
+        below, above = (stage.game.machine for stage in stages[:2])
+        assert dict(stages[0].game.gain) == {"visible": 1.0, "hidden1": 1.0 + replicas}
+        assert dict(stages[1].game.gain) == {"hidden1": 1.0 + replicas, "hidden2": 1.0}
+        below.weight["visible-hidden1"].copy_(Stream(0).normal((4, 3)))
+        above.weight["hidden1-hidden2"].copy_(below.weight["visible-hidden1"].T)
+        for rbm in (below, above):
+            rbm.bias["hidden1"].fill_(0.3)
+        above.bias["hidden2"].fill_(-0.2)
+        stages[1].on_end()
+        top = {"visible": v, "hidden2": torch.cat([v] * replicas, 1)}
+        promised = (1 + replicas) * below.field("hidden1", {"visible": v})
+        assert torch.allclose(model.machine.field("hidden1", top), promised, atol=1e-5)
+        upper = above.field("hidden2", {"hidden1": h}).repeat(1, replicas)
+        assert torch.allclose(model.machine.field("hidden2", {"hidden1": h}), upper, atol=1e-5)
+        assert torch.equal(model.machine.bias["visible"], below.bias["visible"])
+
+
+def chains_start_at_the_data() -> None:
+    """After pretraining each chain is a row of the data, with its hidden units drawn from their
+    posterior's means, and the centring offsets are these means' averages.
+    """
+    rows = (Stream(0).uniform((30, 12)).numpy() < 0.5).astype(float)
+    model, stages = plan_of(DBM((6, 4), pretrain_steps=1, chains=30, mean_field_steps=50), rows)
+    Trainer(stages[:2], Stream(1), verbose=False).fit()
+    game = stages[2].game
+    chains = game.chains["visible"].double().numpy()
+    assert sorted(map(tuple, chains)) == sorted(map(tuple, rows))
+    means = mean_field(model.machine, {"visible": torch.from_numpy(chains).float()}).means
+    for name in ("hidden1", "hidden2"):
+        assert set(game.chains[name].unique().tolist()) <= {0.0, 1.0}
+        p = means[name].detach()
+        spread = 5 * float((p * (1 - p)).sum().sqrt())
+        assert abs(float((game.chains[name] - p).sum())) < spread
+        assert torch.allclose(game.offset(name), p.mean(0), atol=1e-4)
+
+
 # ------------------------------------------------------------------ log Z
 
 
@@ -248,8 +349,8 @@ def scores_by_the_worse_side() -> None:
     """
     model = _unlisted(1.0)
     model.anneal(betas=1)
-    sides = model.log_partition_sides_
-    assert abs(sides.forward.value - sides.reverse.value) > 5.0
+    forward, reverse = (model.log_partition_[f"{way} AIS"].value for way in ("forward", "reverse"))
+    assert abs(forward - reverse) > 5.0
     rows = (Stream(5).uniform((10, 24)).numpy() < 0.5).astype(np.float32)
     machine = model.machine_
     field = (
@@ -259,7 +360,7 @@ def scores_by_the_worse_side() -> None:
     free = (
         torch.from_numpy(rows).double() @ machine.bias["visible"].detach().double()
     ) + nn.functional.softplus(field).sum(1)
-    truth = free.numpy() - max(sides.forward.value, sides.reverse.value)
+    truth = free.numpy() - max(forward, reverse)
     assert np.abs(model.score_samples(rows) - truth).max() < 1e-3
     assert abs(model.log_likelihood(rows).value - truth.mean()) < 1e-3
 
@@ -272,12 +373,12 @@ def settled_chains_anneal_down() -> None:
     """
     model = _unlisted(1.5)
     model.anneal(betas=20)
-    before = model.log_partition_sides_.reverse.value
-    model.chains_ = {name: torch.zeros_like(chain) for name, chain in model.chains_.items()}
+    before = model.log_partition_["reverse AIS"].value
+    model.model_.keep({name: torch.zeros_like(x) for name, x in model.chains_.items()})
     model.anneal(betas=20)
-    after = model.log_partition_sides_
-    assert abs(before - after.reverse.value) < 2.5
-    assert abs(after.forward.value - after.reverse.value) < 3
+    after = [model.log_partition_[f"{way} AIS"].value for way in ("forward", "reverse")]
+    assert abs(before - after[1]) < 2.5
+    assert abs(after[0] - after[1]) < 3
 
 
 def annealing_adds_up_in_double_precision() -> None:
@@ -291,7 +392,7 @@ def annealing_adds_up_in_double_precision() -> None:
     biases = [3 * Stream(0).normal((size,)), torch.zeros(3)]
     machine = BoltzmannMachine.from_arrays([torch.zeros(size, 3)], biases).requires_grad_(False)
     truth = sum(float(nn.functional.softplus(bias.double()).sum()) for bias in biases)
-    found = annealing.log_partition(machine, chains=4, betas=3000, random_state=0)
+    found = partition.forward_ais(machine, chains=4, betas=3000, random_state=0)
     assert abs(found.value - truth) < 3e-4
 
 
@@ -308,9 +409,17 @@ WIRING: dict[str, Callable[[], None]] = {
     **ADVERSARIES,
     **_called(sweeps_of_an_update, *itertools.product(("rbm", "dbm"), (1, 2))),
     **_called(parzen_width, ()),
-    **_called(biases_at_the_base_rates, ("rbm",), ("dbm",), ("dbn",)),
+    **_called(biases_at_the_base_rates, *((name,) for name in BASED)),
     **_called(average_is_heeded, *((name,) for name in AVERAGING)),
     **_called(batches_of_the_stages, ("dbm",), ("dbn",)),
+    **_called(sweeps_of_a_belief_network, (1,), (2,)),
+    **_called(held_out_rows_stay_apart, ()),
+    **_called(rows_beyond_the_chains_are_new, *((name,) for name in BASED)),
+    **_called(missing_labels_are_free, ()),
+    **_called(densities_in_the_datas_scale, ("rbm",), ("made",)),
+    **_called(density_sums_to_one, ("rbm",), ("made",)),
+    **_called(pretraining_agrees_with_the_machine, ()),
+    **_called(chains_start_at_the_data, ()),
     **_called(scores_by_the_worse_side, ()),
     **_called(settled_chains_anneal_down, ()),
     **_called(annealing_adds_up_in_double_precision, ()),

@@ -1,5 +1,5 @@
-"""Planted bugs: each is one small change of the library's source, and names the check of ``kernels.py`` or ``wiring.py``
-that must notice it."""
+"""Planted bugs: each is one small change of the library's source, and names the check of
+``kernels.py`` or ``wiring.py`` that must notice it."""
 
 from __future__ import annotations
 import __future__
@@ -7,6 +7,7 @@ import __future__
 import dataclasses
 import importlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ __all__ = ["MUTANTS", "Mutant"]
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """A bug: in the source of ``target`` (module:function or module:Class.method) ``old``, which is there once, becomes ``new``."""
+    """A bug: in the source of ``target`` (module:function or module:Class.method) ``old``, which is
+    there once, becomes ``new``."""
 
     name: str
     target: str
@@ -27,39 +29,47 @@ class Mutant:
 
     @contextmanager
     def planted(self) -> Iterator[None]:
-        """The library with the bug in it."""
-        module_name, _, path = self.target.partition(":")
-        module = importlib.import_module(f"equilibria.{module_name}")
-        owner: Any = module
-        *outer, name = path.split(".")
-        for part in outer:
-            owner = getattr(owner, part)
-        before = inspect.getattr_static(owner, name)
-        setattr(owner, name, self._compiled(before, vars(module)))
+        """The library with the bug in it: whoever has imported the function has it too."""
+        function = self._function()
+        before = function.__code__
+        function.__code__ = self._changed(function)
         try:
             yield
         finally:
-            setattr(owner, name, before)
+            function.__code__ = before
 
-    def _compiled(self, function: Any, names: dict[str, Any]) -> Any:
-        source = textwrap.dedent(inspect.getsource(getattr(function, "__func__", function)))
-        found = source.count(self.old)
-        if found != 1:
+    def _function(self) -> Any:
+        """The function itself, out of its decorators."""
+        name, _, path = self.target.partition(":")
+        owner: Any = importlib.import_module(f"equilibria.{name}")
+        *outer, last = path.split(".")
+        for part in outer:
+            owner = getattr(owner, part)
+        found = inspect.getattr_static(owner, last)
+        for inner in ("__func__", "fget", "func", "fn"):
+            found = getattr(found, inner, None) or found
+        return inspect.unwrap(found)
+
+    def _changed(self, function: Any) -> Any:
+        """Its code with the bug, in the scope that it closes over."""
+        source = textwrap.dedent(inspect.getsource(function))
+        count = source.count(self.old)
+        if count != 1:
             raise LookupError(
-                f"mutant {self.name!r}: {self.target} has {self.old!r} {found} times, expected once; bring tests/mutants up to date"
+                f"mutant {self.name!r}: {self.target} has {self.old!r} {count} times, expected once; "
+                "bring tests/mutants up to date"
             )
-        scope: dict[str, Any] = {}
-        changed = compile(
-            source.replace(self.old, self.new),
-            f"<{self.name}>",
-            "exec",
-            __future__.annotations.compiler_flag,
-        )
-        exec(
-            changed, names, scope
-        )  # its globals are the module's own, so it calls what its module calls
-        (made,) = scope.values()
-        return made
+        source = source.replace(self.old, self.new)
+        free = "".join(f"    {name} = None\n" for name in function.__code__.co_freevars)
+        body = textwrap.indent(source, "    ")
+        whole = f"def scope():\n{free}{body}\n    return {function.__name__}\n"
+        flag = __future__.annotations.compiler_flag
+        scope = dict(vars(sys.modules[function.__module__]))
+        exec(compile(whole, f"<{self.name}>", "exec", flag), scope)
+        made = scope["scope"]()
+        for inner in ("__func__", "fget", "func", "fn"):
+            made = getattr(made, inner, None) or made
+        return inspect.unwrap(made).__code__
 
 
 MUTANTS = (
@@ -401,16 +411,16 @@ MUTANTS = (
     ),
     Mutant(
         "an estimator makes k + 1 sweeps",
-        "estimators.undirected:UndirectedEstimator._game",
-        "steps=self.k,",
-        "steps=self.k + 1,",
+        "recipes.contrastive:game_of",
+        "steps=how.k,",
+        "steps=how.k + 1,",
         "sweeps_of_an_update(rbm, 1)",
     ),
     Mutant(
         "samples are swept once too often",
-        "estimators.queries:Queries.sample",
-        "self.machine_, first, sweeps, ",
-        "self.machine_, first, sweeps + 1, ",
+        "inference.boltzmann:BoltzmannModel.sample",
+        "state, sweeps, ",
+        "state, sweeps + 1, ",
         "sweeps_of_an_update(dbm, 1)",
     ),
     Mutant(
@@ -429,8 +439,8 @@ MUTANTS = (
     ),
     Mutant(
         "a machine's average is ignored",
-        "estimators.undirected:UndirectedEstimator._last_stage",
-        "if self.average else None",
+        "recipes.contrastive:whole_machine",
+        "if how.average else None",
         "if False else None",
         "average_is_heeded(rbm)",
     ),
@@ -450,36 +460,36 @@ MUTANTS = (
     ),
     Mutant(
         "a classifier's average is ignored",
-        "estimators.fine_tuned:FineTunedClassifier._stages",
-        "if self.average else None",
+        "recipes.fine_tuning:fine_tuning",
+        "if how.average else None",
         "if False else None",
         "average_is_heeded(fine-tuned)",
     ),
     Mutant(
         "biases start at zero",
-        "estimators.undirected:UndirectedEstimator._prepare",
-        "self.machine_.bias[name].copy_(self.machine_.base(name))",
+        "recipes.contrastive:prepare",
+        "machine.bias[name].copy_(machine.base(name))",
         "pass",
         "biases_at_the_base_rates(rbm)",
     ),
     Mutant(
         "rows are scored by the flattering side",
-        "estimators.scores:Scores.score_samples",
+        "estimators.estimator:Trained._log_z",
         "self.log_partition_.value",
-        "self.log_partition_sides_.forward.value",
+        "min((part.value for part in self.log_partition_.parts), default=self.log_partition_.value)",
         "scores_by_the_worse_side()",
     ),
     Mutant(
         "the flattering side is kept",
-        "estimators.scores:Scores._estimate_log_partition",
-        "self._sides.worse",
-        "min(self._sides.sides, key=lambda side: side.value)",
+        "inference.partition:conservative",
+        "max(parts, key",
+        "min(parts, key",
         "scores_by_the_worse_side()",
     ),
     Mutant(
         "the way down starts from chains that did not settle",
-        "estimators.scores:Scores._estimate_log_partition",
-        "start, SETTLING_SWEEPS, ",
+        "inference.boltzmann:BoltzmannModel.log_normaliser",
+        "start, SETTLING, ",
         "start, 0, ",
         "settled_chains_anneal_down()",
     ),
@@ -492,16 +502,100 @@ MUTANTS = (
     ),
     Mutant(
         "all stages read the rows in one order",
-        "estimators.undirected:UndirectedEstimator._batches",
-        "\"fixed\" if self._binarise == \"fixed\" else name",
-        "\"fixed\"",
+        "data.rows:Rows.batches",
+        '"fixed" if self.binarise == "fixed" else name',
+        '"fixed"',
         "batches_of_the_stages(dbm)",
     ),
     Mutant(
         "the weights of annealing add up in float32",
-        "inference.annealing:_run",
+        "inference.partition:annealed",
         "dtype=torch.float64",
         "dtype=torch.float32",
         "annealing_adds_up_in_double_precision()",
+    ),
+    Mutant(
+        "a network's layers are swept k + 1 times",
+        "inference.belief:Belief.sample",
+        "sweeps=sweeps",
+        "sweeps=sweeps + 1",
+        "sweeps_of_a_belief_network(2)",
+    ),
+    Mutant(
+        "a layer's average is ignored",
+        "recipes.greedy:greedy",
+        "if how.average else None",
+        "if False else None",
+        "average_is_heeded(dbn)",
+    ),
+    Mutant(
+        "a likelihood's average is ignored",
+        "recipes.likelihood:maximum_likelihood.__call__",
+        "if self.average else None",
+        "if False else None",
+        "average_is_heeded(made)",
+    ),
+    Mutant(
+        "an autoregressive variable hears itself",
+        "models.made:MADE.__init__",
+        "(above[:, None] > below) if last",
+        "(above[:, None] >= below) if last",
+        "density_sums_to_one(made)",
+    ),
+    Mutant(
+        "fresh chains go on from one another",
+        "inference.boltzmann:BoltzmannModel.states",
+        'gibbs.anneal(self.machine, n - count, FRESH, stream.child("fresh"))',
+        "{name: x[torch.arange(n - count) % count] for name, x in kept.items()}",
+        "rows_beyond_the_chains_are_new(rbm)",
+    ),
+    Mutant(
+        "fresh chains of a network go on from one another",
+        "inference.belief:Belief.states",
+        'gibbs.anneal(top, n - count, FRESH, stream.child("fresh"))',
+        "{name: x[torch.arange(n - count) % count] for name, x in kept.items()}",
+        "rows_beyond_the_chains_are_new(dbn)",
+    ),
+    Mutant(
+        "held-out rows are trained on",
+        "estimators.estimator:Trained._split",
+        "table, take(X, train), parts[0]",
+        "table, X, codes",
+        "held_out_rows_stay_apart()",
+    ),
+    Mutant(
+        "the density forgets the scale of the data",
+        "estimators.estimator:Trained.score_samples",
+        "- self._log_volume(values)",
+        "",
+        "densities_in_the_datas_scale(rbm)",
+    ),
+    Mutant(
+        "a label is taken for known where it is missing",
+        "data.rows:with_labels",
+        "(batch.label >= 0).unsqueeze(1)",
+        "(batch.label >= -1).unsqueeze(1)",
+        "missing_labels_are_free()",
+    ),
+    Mutant(
+        "the positive phase of pretraining is not doubled",
+        "recipes.contrastive:_Stack.gains",
+        "above = 1.0 + (",
+        "above = 1.0 + 0 * (",
+        "pretraining_agrees_with_the_machine()",
+    ),
+    Mutant(
+        "only one pretrained machine's bias is kept",
+        "recipes.contrastive:_Stack.compose",
+        "machine.bias[name].add_(whole)",
+        "machine.bias[name].copy_(whole)",
+        "pretraining_agrees_with_the_machine()",
+    ),
+    Mutant(
+        "chains of a pretrained machine start anywhere",
+        "recipes.contrastive:_PutTogether.__call__",
+        "settle_game(game, ",
+        "(lambda *given: None)(game, ",
+        "chains_start_at_the_data()",
     ),
 )

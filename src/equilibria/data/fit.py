@@ -270,8 +270,6 @@ class Finder:
         if isinstance(kinds, str):
             return {}
         width = self.rows.shape[1]
-        if not isinstance(kinds, Mapping | Sequence | np.ndarray):
-            raise ValueError(f"kinds={kinds!r}: expected a kind, or kinds by column")
         if not isinstance(kinds, Mapping) and len(kinds) != width:
             remedy = "give one each, or a mapping from some columns to kinds"
             raise ValueError(f"kinds has {len(kinds)} entries for {width} columns; {remedy}")

@@ -93,7 +93,7 @@ class Rows:
         missing = found.isnan()
         mask = ~missing if bool(missing.any()) else None
         label = None if codes is None else torch.from_numpy(codes[places]).to(self.device)
-        found = found.masked_fill(missing, 0.0).to(torch.get_default_dtype())
+        found = found.masked_fill(missing, 0.0).to(torch.float32)
         return Batch(found.to(self.device), None if mask is None else mask.to(self.device), label)
 
 

@@ -161,6 +161,8 @@ class Table:
         max_categories : int
             How many different whole numbers are still taken as categories.
         """
+        if not isinstance(kinds, str | Mapping | Sequence | np.ndarray):
+            raise ValueError(f"kinds={kinds!r}: expected a kind, or kinds by column")
         rows = Rows(X)
         width, aside = rows.shape[1], ()
         finder = Finder(rows, limits(value_range), allow_missing, max_categories)

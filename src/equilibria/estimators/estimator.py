@@ -552,7 +552,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 f"n={n!r}: with how={how!r} there is one completion; leave n at 1, or draw several"
             )
         X = self.validated(X, gaps=True)
-        values = self.values(X, binary=False).to(torch.get_default_dtype()).to(self.settings_.device)
+        values = self.values(X, binary=False).to(torch.float32).to(self.settings_.device)
         observed, stream = ~values.isnan(), self.draws(random_state, "impute")
         if how == "draw":
             with torch.no_grad():
@@ -680,7 +680,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             return None
         if rows is not None and "complete" not in self.capabilities_:
             raise ValueError(f"given: a {type(self).__name__} {self.cannot('complete')}")
-        held = torch.full((n, table.size + table.classes), torch.nan)
+        held = torch.full((n, table.size + table.classes), torch.nan, dtype=torch.float32)
         if rows is not None:
             held[:, : table.size] = table.encode(rows, name="given")
         if y is not None:

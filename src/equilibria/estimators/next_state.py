@@ -30,6 +30,8 @@ PAST, FUTURE = "past", "future"
 
 def _one_category(self: Any) -> bool:
     """Whether a state is one categorical column, so that its probabilities are a list."""
+    if "table_" not in vars(self):
+        raise AttributeError("predict_proba is for a fitted model whose states are categories")
     layer = self.table_.layers[-1]
     if layer.name != FUTURE or layer.kind != "categorical" or layer.variables != 1:
         raise AttributeError(

@@ -108,7 +108,7 @@ class RBM(Undirected):
                 "v: a Gibbs step starts from complete rows; fill the missing cells first, by impute"
             )
         stream, machine = as_stream(random_state).child("gibbs"), self.machine_
-        blank = torch.full((len(values), self.table_.classes), torch.nan)
+        blank = torch.full((len(values), self.table_.classes), torch.nan, dtype=values.dtype)
         state: dict[str, Any] = self.model_.clamp(
             torch.cat([values.to(machine.dtype), blank], 1).to(machine.device)
         )

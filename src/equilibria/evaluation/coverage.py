@@ -94,7 +94,7 @@ class Coverage:
         centre = rows[order].mean(axis=0)
         scale = float(np.sqrt(np.square(rows[order] - centre).mean())) or 1.0
         # Twice scikit-learn's "scale": narrow enough that no class claims noise.
-        machines = OneVsRestClassifier(SVC(C=10.0, gamma=2.0 / rows.shape[1]))
+        machines = OneVsRestClassifier(SVC(C=10.0, gamma=2.0 / rows.shape[1], random_state=0))
         machines.fit((rows[order] - centre) / scale, labels[order])
         name = "classifier accuracy"
         blank = Measure(name, 0.0)

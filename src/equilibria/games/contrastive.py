@@ -421,7 +421,10 @@ class ContrastiveGame(Game):
         for name in machine.layers:
             if name not in self.visible and (units := machine.units(name)).bounded:
                 hidden.append((drawn.means[name] - units.lowest) / (1 - units.lowest))
-        error, activity = torch.cat(errors, 1).mean(), torch.cat(hidden or [torch.zeros(1)])
+        error, activity = (
+            torch.cat(errors, 1).mean(),
+            torch.cat(hidden or [torch.zeros(1, dtype=torch.float32)]),
+        )
         measured = {
             "reconstruction": error,
             "contrast": self.cost("machine", drawn),

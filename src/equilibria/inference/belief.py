@@ -50,7 +50,7 @@ class Belief(Model):
         self.betas, self.chains = betas, chains
         self.chain = nn.Module()
         for name in network.top.layers:
-            self.chain.register_buffer(name, torch.zeros(0, network.top.units(name).size))
+            self.chain.register_buffer(name, torch.zeros(0, network.top.units(name).size).float())
 
     @property
     def machine(self) -> Any:

@@ -58,7 +58,7 @@ class BoltzmannModel(Model):
         self.betas, self.chains, self.tempered = betas, chains, tempered
         self.chain = nn.Module()
         for name in machine.layers:
-            self.chain.register_buffer(name, torch.zeros(0, machine.units(name).size))
+            self.chain.register_buffer(name, torch.zeros(0, machine.units(name).size).float())
         if LABEL not in machine.layers:
             self.class_log_prob = None  # type: ignore[assignment]
 

@@ -143,11 +143,11 @@ def update(
         means = {name: h.values for name, h in held.items()}
         for name, field in fields.items():
             means[name] = problem.fill(name, machine.units(name).mean(field))
-        return means, fields, torch.zeros(())
+        return means, fields, torch.zeros((), dtype=machine.dtype)
     means = problem.start()
     if start is not None:
         means = {**start, **{name: h.fill(start[name]) for name, h in held.items()}}
-    fields, change = {}, torch.zeros(())
+    fields, change = {}, torch.zeros((), dtype=machine.dtype)
     for _ in range(steps):
         means, fields, change = problem.step(means, fields)
     return means, fields, change.max()

@@ -85,7 +85,8 @@ def fit_ratio(real: np.ndarray, fake: np.ndarray, how: str, strength: float = 1.
         return LinearRatio(how, one, -bennett_ratio(up, down).value)
     mean, std = table.mean(0), table.std(0)
     std[std < 1e-12] = 1.0
-    model = LogisticRegression(C=strength if how == "head" else _WEAK, max_iter=2000, tol=1e-8)
+    kept = {"max_iter": 2000, "tol": 1e-8, "random_state": 0}  # else numpy's own generator is asked
+    model = LogisticRegression(C=strength if how == "head" else _WEAK, **kept)
     model.fit((table - mean) / std, np.repeat([1, 0], len(real)))
     weights = model.coef_[0] / std
     return LinearRatio(how, torch.from_numpy(weights), float(model.intercept_[0] - mean @ weights))

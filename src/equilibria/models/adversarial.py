@@ -71,14 +71,16 @@ class Implicit(Model):
     def one_hot(self, codes: Tensor) -> Tensor:
         """Class numbers as columns ``(n, classes)``; zeros where one is missing (−1)."""
         places = torch.arange(self.classes, device=codes.device)
-        return (codes[:, None] == places).to(torch.get_default_dtype())
+        return (codes[:, None] == places).to(torch.float32)
 
     def one_of_each(self, n: int, width: int) -> Tensor | None:
         """What to hold of ``n`` rows of ``width`` columns so that each class comes as often."""
         if not self.by_class:
             return None
         codes = torch.arange(n) * self.classes // n
-        return torch.cat([torch.full((n, width), torch.nan), self.one_hot(codes)], 1)
+        return torch.cat(
+            [torch.full((n, width), torch.nan, dtype=torch.float32), self.one_hot(codes)], 1
+        )
 
     @property
     def device(self) -> torch.device:
@@ -109,7 +111,7 @@ class Adversarial(Implicit):
     ):
         super().__init__(classes, by_class)
         self.generator, self.critic, self.given = generator, critic, given
-        self.register_buffer("conditions", torch.zeros(0, len(given.given)))
+        self.register_buffer("conditions", torch.zeros(0, len(given.given)).float())
         self.register_buffer("condition_codes", torch.zeros(0, dtype=torch.int64))
         self.ratio = nn.Module()
         self.ratio.register_buffer("how", torch.zeros(0, dtype=torch.int64))

@@ -74,11 +74,13 @@ class BoltzmannMachine(nn.Module):
         # filled one by one: from a dict torch would sort them
         self.bias, self.weight = nn.ParameterDict(), nn.ParameterDict()
         for name, units in layers.items():
-            self.bias[name] = nn.Parameter(torch.zeros(units.size))
-            self.register_buffer(f"base_{name}", torch.zeros(units.size))
+            self.bias[name] = nn.Parameter(torch.zeros(units.size, dtype=torch.float32))
+            self.register_buffer(f"base_{name}", torch.zeros(units.size, dtype=torch.float32))
         self._neighbours: dict[str, list[tuple[str, str, bool]]] = {name: [] for name in layers}
         for a, b in self.edges:
-            self.weight[f"{a}-{b}"] = nn.Parameter(torch.zeros(layers[a].size, layers[b].size))
+            self.weight[f"{a}-{b}"] = nn.Parameter(
+                torch.zeros(layers[a].size, layers[b].size, dtype=torch.float32)
+            )
             self._neighbours[a].append((b, f"{a}-{b}", True))
             self._neighbours[b].append((a, f"{a}-{b}", False))
         # the same objects in plain dicts, which take no microseconds to ask
@@ -278,7 +280,7 @@ def log_states(machine: BoltzmannMachine, colour: int) -> float:
 
 def _floating(array: Any) -> Tensor:
     tensor = torch.as_tensor(array if isinstance(array, Tensor) else np.asarray(array)).detach()
-    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+    return tensor if tensor.is_floating_point() else tensor.to(torch.float32)
 
 
 def _checked_edges(

@@ -118,8 +118,10 @@ class _Masked(nn.Linear):
         self.out_features, self.in_features = mask.shape
         self.register_buffer("mask", mask.float(), persistent=False)
         heard = mask.sum(1, keepdim=True).clamp(min=1)
-        self.weight = nn.Parameter(stream.normal(tuple(mask.shape)) * (2 / heard).sqrt() * mask)
-        self.bias = nn.Parameter(torch.zeros(mask.shape[0]))
+        self.weight = nn.Parameter(
+            stream.normal(tuple(mask.shape)) * (2 / heard.float()).sqrt() * mask
+        )
+        self.bias = nn.Parameter(torch.zeros(mask.shape[0], dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight * self.mask, self.bias)

@@ -89,7 +89,7 @@ class UnrolledNetwork(nn.Module):
 
 
 def _zeros(fan_in: int, fan_out: int) -> nn.Linear:
-    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out, dtype=torch.float32)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

@@ -18,7 +18,7 @@ from equilibria.random import Stream
 __all__ = ["DCGANCritic", "DCGANGenerator"]
 
 # a kernel of twice the stride reaches each pixel by as many weights as any other
-_HALF = {"kernel_size": 4, "stride": 2, "padding": 1}
+_HALF: Any = {"kernel_size": 4, "stride": 2, "padding": 1, "dtype": torch.float32}
 
 
 class DCGANGenerator(PictureGenerator):
@@ -39,7 +39,7 @@ class DCGANGenerator(PictureGenerator):
         self, inputs: int, beside: int, stream: Stream, normalisation: str | None = "batch"
     ) -> Deviation:
         widths = [*reversed(self.widths), self.colours]
-        self.first = nn.utils.skip_init(nn.Linear, inputs, widths[0] * math.prod(self.base))
+        self.first = nn.utils.skip_init(nn.Linear, inputs, widths[0] * math.prod(self.base), dtype=torch.float32)
         self.norms = nn.ModuleList(_norm(normalisation, width) for width in widths[:-1])
         self.steps = nn.ModuleList(
             nn.utils.skip_init(nn.ConvTranspose2d, a + beside, b, **_HALF)
@@ -83,7 +83,7 @@ class DCGANCritic(PictureCritic):
 
 def _norm(name: str | None, width: int) -> nn.Module:
     batch = optional(choice("batch"))("normalisation", name)
-    return nn.BatchNorm2d(width) if batch else nn.Identity()
+    return nn.BatchNorm2d(width, dtype=torch.float32) if batch else nn.Identity()
 
 
 def _he(normalised: bool) -> Deviation:

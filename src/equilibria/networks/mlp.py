@@ -81,7 +81,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList()
         for i, (fan_in, fan_out) in enumerate(pairwise(self.sizes)):
             _, deviation = ACTIVATIONS[activation if i < len(self.sizes) - 2 else "tanh"]
-            layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+            layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out, dtype=torch.float32)
             weights = stream.child("layer", i).normal((fan_out, fan_in))
             with torch.no_grad():
                 layer.weight.copy_(weights.mul_(deviation(fan_in, fan_out)))

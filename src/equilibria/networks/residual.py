@@ -56,7 +56,7 @@ class ResidualGenerator(PictureGenerator):
     def build(self, inputs: int, beside: int, stream: Stream, blocks: int = 1) -> Deviation:
         widths = list(reversed(self.widths))  # from the base up
         self.map = nn.Parameter(stream.child("map").normal((widths[0], *self.base)))
-        self.first = nn.utils.skip_init(nn.Linear, inputs, widths[0])
+        self.first = nn.utils.skip_init(nn.Linear, inputs, widths[0], dtype=torch.float32)
         changes = pairwise([widths[0], *widths])
         self.enter = nn.ModuleList(_conv(a + beside, b, 1) for a, b in changes)
         self.blocks = _blocks(widths, blocks)
@@ -89,7 +89,7 @@ class ResidualCritic(PictureCritic):
         self.first = _conv(inputs, widths[0], 3)
         self.enter = nn.ModuleList(_conv(a, b, 1) for a, b in pairwise([widths[0], *widths]))
         self.blocks = _blocks(widths, blocks)
-        self.weigh = nn.utils.skip_init(nn.Conv2d, deep, deep, self.base, groups=deep, bias=False)
+        self.weigh = nn.utils.skip_init(nn.Conv2d, deep, deep, self.base, groups=deep, bias=False, dtype=torch.float32)
         return deep, _deviation(self)
 
     def maps(self, planes: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def _blocks(widths: list[int], count: int) -> nn.ModuleList:
 
 
 def _conv(inputs: int, outputs: int, kernel: int, groups: int = 1) -> nn.Conv2d:
-    same = {"padding": kernel // 2, "groups": groups}
+    same: Any = {"padding": kernel // 2, "groups": groups, "dtype": torch.float32}
     return nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, **same)
 
 

@@ -16,7 +16,7 @@ from equilibria.inference import gibbs
 from equilibria.inference.belief import Belief
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.recipes.contrastive import game_of, optimiser, prepare, settle_game
+from equilibria.recipes.contrastive import MONITORED, game_of, optimiser, prepare, settle_game
 from equilibria.solvers import Simultaneous
 from equilibria.training.stage import Average, Stage
 from equilibria.units import Bernoulli
@@ -114,7 +114,12 @@ class _Monitor:
 
     def __init__(self, model: Belief, depth: int, game: ContrastiveGame, rows: Rows):
         self.model, self.depth, self.game, self.table = model, depth, game, rows.table
-        self.chains = ChainMonitor(game)
+        parts: tuple[Any, ...] = (None, None)
+        if rows.held is not None and not depth:  # layers above see draws, each time others
+            below, _ = game.machine.layers
+            some = [rows.some(MONITORED, "monitored", held=held) for held in (False, True)]
+            parts = tuple({below: batch.values.to(game.machine.dtype)} for batch in some)
+        self.chains = ChainMonitor(game, *parts)
 
     def measure(self, stream: Stream) -> dict[str, float]:
         return self.chains.measure(stream)

@@ -93,9 +93,15 @@ class Run:
     def refuse_taken(cls, path: Path | str, overwrite: bool = False) -> bool:
         """Refuse what :meth:`create` would; returns whether an earlier run would be deleted."""
         path, where = Path(path), f"out={str(path)!r}"
-        if path.exists() and not path.is_dir():
+        if not path.exists():
+            above = next(folder for folder in path.absolute().parents if folder.exists())
+            if not above.is_dir():
+                what = f"{where} cannot be written ({above} is a file)"
+                raise RunError(f"{what}: choose a folder that you may write to")
+            return False
+        if not path.is_dir():
             raise RunError(f"{where} is a file: name a folder")
-        if not path.exists() or all(_ASIDE.fullmatch(entry.name) for entry in path.iterdir()):
+        if all(_ASIDE.fullmatch(entry.name) for entry in path.iterdir()):
             return False
         try:
             cls.open(path)

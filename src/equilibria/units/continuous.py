@@ -176,7 +176,7 @@ class Rectified(Quadratic):
 
 def _variances(variance: float | Sequence[float] | Tensor, size: int) -> Tensor:
     """One variance for each column, checked."""
-    value = torch.as_tensor(variance, dtype=torch.get_default_dtype()).detach()
+    value = torch.as_tensor(variance, dtype=torch.float32).detach()
     good = bool((torch.isfinite(value) & (value > 0)).all())
     if value.ndim > 1 or value.numel() not in (1, size) or not good:
         raise ValueError(f"variance={variance!r}: expected one positive number or {size} of them")
