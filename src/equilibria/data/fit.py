@@ -219,7 +219,8 @@ class Finder:
                     f"{self.rows.called(place)} is {speaking[place]}" for place in (here, there)
                 )
                 raise ValueError(
-                    f"modalities[{name!r}] has columns of several kinds: {', '.join(listed)}; put them "
+                    f"modalities[{name!r}] has columns of several kinds: {', '.join(listed)}; put "
+                    "them "
                     f'into modalities of their own, or say the kind (kinds={{"{name}": "real"}})'
                 )
         kinds = set(speaking.values())
@@ -232,7 +233,9 @@ class Finder:
         rows, width = self.rows, self.rows.shape[1]
         if not isinstance(modalities, Mapping) or not modalities:
             example = '{"picture": range(64), "name": [64]}'
-            raise ValueError(f"modalities={modalities!r}: expected names and their columns: {example}")
+            raise ValueError(
+                f"modalities={modalities!r}: expected names and their columns: {example}"
+            )
         owner: dict[int, str] = {}
         for name, columns in modalities.items():
             if isinstance(columns, slice):
@@ -246,7 +249,9 @@ class Finder:
                 if place in owner:
                     where = f"in {owner[place]!r} and in {name!r}"
                     where = f"twice in {name!r}" if owner[place] == name else where
-                    raise ValueError(f"modalities: {rows.called(place)} is {where}; expected it in one")
+                    raise ValueError(
+                        f"modalities: {rows.called(place)} is {where}; expected it in one"
+                    )
                 owner[place] = name
         left = [place for place in range(width) if place not in owner]
         if left:

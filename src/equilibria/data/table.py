@@ -11,8 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equilibria.data.columns import (
+    ALIASES,
+    KINDS,
+    Column,
+    Rows,
+    is_frame,
+    missing_cells,
+    nearest_name,
+)
 from equilibria.data.fit import MIXED, Finder, limits
-from equilibria.data.columns import ALIASES, KINDS, Column, Rows, is_frame, missing_cells, nearest_name
 from equilibria.data.labels import LabelCoding
 from equilibria.data.layer import Layer
 

@@ -92,8 +92,8 @@ def window_table(row: Table, lag: int, names: tuple[str, str] | None) -> Table:
     lag : int
         Rows of the past.
     names : pair of str or None
-        Names of two layers, the past and the future; None for one layer, which is a pile of pictures
-        where a row is a picture.
+        Names of two layers, the past and the future; None for one layer, which is a pile of
+        pictures where a row is a picture.
     """
     if len(row.layers) != 1:
         kinds = ", ".join(layer.kind for layer in row.layers)

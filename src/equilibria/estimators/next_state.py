@@ -306,8 +306,8 @@ class NextState(Trained):
         lag = self.settings_.lag
         if len(rows) < lag:
             raise ValueError(
-                f"X has {len(rows)} rows: a prediction looks at the last lag={lag}; give at least so "
-                "many"
+                f"X has {len(rows)} rows: a prediction looks at the last lag={lag}; give at least "
+                "so many"
             )
         return rows
 

@@ -86,9 +86,7 @@ def parse(
         else:
             variables = units.per_variable(mask)
             if not bool(torch.isfinite(values[mask]).all()):
-                raise ValueError(
-                    f"{here}: an observed cell is NaN or infinite; mask it"
-                )
+                raise ValueError(f"{here}: an observed cell is NaN or infinite; mask it")
             # the free cells get a possible value, so that the observed ones are judged
             typical = units.mean(torch.zeros_like(values))
             units.check(torch.where(mask, values, typical), here)

@@ -91,9 +91,9 @@ def anneal(
     """Independent fresh chains, cooled from the base rates (β = 0) to β = 1 in ``steps`` sweeps.
 
     At a low β a chain crosses between the modes that it must choose from at β = 1, so the chains'
-    shares of the modes are about the model's own, the nearer the slower they are cooled. Chains that
-    are merely swept from :func:`start` stay in the mode whose basin they began in (Kirkpatrick, Gelatt
-    & Vecchi 1983; as a step of annealed importance sampling, Neal 2001).
+    shares of the modes are about the model's own, the nearer the slower they are cooled. Chains
+    that are merely swept from :func:`start` stay in the mode whose basin they began in
+    (Kirkpatrick, Gelatt & Vecchi 1983; as a step of annealed importance sampling, Neal 2001).
 
     Examples
     --------

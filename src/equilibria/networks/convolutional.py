@@ -39,7 +39,9 @@ class DCGANGenerator(PictureGenerator):
         self, inputs: int, beside: int, stream: Stream, normalisation: str | None = "batch"
     ) -> Deviation:
         widths = [*reversed(self.widths), self.colours]
-        self.first = nn.utils.skip_init(nn.Linear, inputs, widths[0] * math.prod(self.base), dtype=torch.float32)
+        self.first = nn.utils.skip_init(
+            nn.Linear, inputs, widths[0] * math.prod(self.base), dtype=torch.float32
+        )
         self.norms = nn.ModuleList(_norm(normalisation, width) for width in widths[:-1])
         self.steps = nn.ModuleList(
             nn.utils.skip_init(nn.ConvTranspose2d, a + beside, b, **_HALF)

@@ -162,7 +162,9 @@ class PictureCritic(PictureNetwork):
         width, deviation = self.build(inputs, **kind)
         if hidden is None:
             hidden = 256 if max(self.base) > 4 else 0
-        self.hidden = nn.utils.skip_init(nn.Linear, width, hidden, dtype=torch.float32) if hidden else None
+        self.hidden = (
+            nn.utils.skip_init(nn.Linear, width, hidden, dtype=torch.float32) if hidden else None
+        )
         self.top = nn.utils.skip_init(nn.Linear, hidden or width, outputs, dtype=torch.float32)
         self.initialise(stream, deviation)
 

@@ -89,7 +89,9 @@ class ResidualCritic(PictureCritic):
         self.first = _conv(inputs, widths[0], 3)
         self.enter = nn.ModuleList(_conv(a, b, 1) for a, b in pairwise([widths[0], *widths]))
         self.blocks = _blocks(widths, blocks)
-        self.weigh = nn.utils.skip_init(nn.Conv2d, deep, deep, self.base, groups=deep, bias=False, dtype=torch.float32)
+        self.weigh = nn.utils.skip_init(
+            nn.Conv2d, deep, deep, self.base, groups=deep, bias=False, dtype=torch.float32
+        )
         return deep, _deviation(self)
 
     def maps(self, planes: Tensor) -> Tensor:
