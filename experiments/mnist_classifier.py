@@ -72,12 +72,12 @@ def try_out(machine: Any, X: np.ndarray, y: np.ndarray, settings: dict[str, Any]
         "cost": curve[-1]["held_out_cost"],
         "curve": curve,
     }
-    looks = " ".join(f"{100 * look['held_out_error']:.2f}" for look in curve)
+    errors = " ".join(f"{100 * row['held_out_error']:.2f}" for row in curve)
     print(
         f"rate {settings['learning_rate']:g}  dropout {settings['dropout']:g}  adversary "
         f"{settings['adversarial_radius']:g}  "
         f"passes {settings['passes']}  "
-        f"held-out error {looks} %  "
+        f"held-out error {errors} %  "
         f"cross-entropy {found['cost']:.4f}  {time.monotonic() - began:.0f} s",
         flush=True,
     )

@@ -60,9 +60,10 @@ def seconds(device: str) -> float:
 
 def steps_within(network: str, data: Data, options: argparse.Namespace) -> int:
     """Rounds of each stage that fit into the time: what two short fits differ by, the cost of
-    beginning and of the ten looks left out."""
+    beginning and of the ten validation checks left out."""
     taken = []
-    for steps in (1, TRIAL, 3 * TRIAL):  # the first warms up; both others look ten times
+    # the first warms up; both others have ten validation checks
+    for steps in (1, TRIAL, 3 * TRIAL):
         began = seconds(options.device)
         model_of(network, data, options, steps=steps).fit(data.values[:1000])
         taken.append(seconds(options.device) - began)

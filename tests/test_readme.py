@@ -1,7 +1,5 @@
-"""Every Python block of the README and the guides runs, every command they show exists with its options, every link leads somewhere.
-
-And the API reference is what the sources say.
-"""
+"""Every Python block of the README and the guides runs, every command they show exists with its
+options, every link leads somewhere, and the API reference is what the sources say."""
 
 from __future__ import annotations
 
@@ -21,9 +19,14 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GUIDES = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "architecture.md")  # there, blocks are contracts
+GUIDES = sorted(
+    path for path in (ROOT / "docs").rglob("*.md") if path.name != "architecture.md"
+)  # there, blocks are contracts
 PAGES = [ROOT / "README.md", *GUIDES]
-FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+) *\n(?P<code>.*?)^(?P=indent)``` *$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w+) *\n(?P<code>.*?)^(?P=indent)``` *$",
+    re.MULTILINE | re.DOTALL,
+)
 OPTION = re.compile(r"--?[a-zA-Z][\w-]*")
 SEPARATORS = {"|", "||", "&&", ";", ">", ">>", "<", "&"}
 
@@ -37,12 +40,16 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path, language: str) -> list[Block]:
-    """The blocks of a page that are fenced with ``language`` alone; a page that is not there has none."""
+    """The blocks that are fenced with ``language`` alone; a page that is not there has none."""
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     found = [match for match in FENCE.finditer(text) if match["language"] == language]
     lines = [text[: match.start("code")].count("\n") + 1 for match in found]
     return [
-        Block(f"{page.name}, {language} block {number} (line {line})", line, textwrap.dedent(match["code"]))
+        Block(
+            f"{page.name}, {language} block {number} (line {line})",
+            line,
+            textwrap.dedent(match["code"]),
+        )
         for number, (match, line) in enumerate(zip(found, lines, strict=True), start=1)
     ]
 
@@ -64,15 +71,19 @@ def commands(page: Path) -> list[tuple[str, list[str]]]:
         for line in block.code.replace("\\\n", " ").splitlines():
             words = shlex.split(line.strip().removeprefix("$ "), comments=True)
             if words and words[0] == "equilibria":
-                end = next((place for place, word in enumerate(words) if word in SEPARATORS), len(words))
+                end = next(
+                    (place for place, word in enumerate(words) if word in SEPARATORS), len(words)
+                )
                 found.append((f"{block.name}: {line.strip()}", words[1:end]))
     return found
 
 
 @functools.cache
 def help_text(*path: str) -> tuple[int, str]:
-    """The exit code and text of ``equilibria <path> --help``, on a wide terminal without colours."""
-    program = "import sys; from equilibria.cli import main; sys.argv[0] = 'equilibria'; sys.exit(main())"
+    """Exit code and text of ``equilibria <path> --help``, on a wide terminal without colours."""
+    program = (
+        "import sys; from equilibria.cli import main; sys.argv[0] = 'equilibria'; sys.exit(main())"
+    )
     environment = {**os.environ, "COLUMNS": "400", "TERM": "dumb", "NO_COLOR": "1"}
     done = subprocess.run(
         [sys.executable, "-c", program, *path, "--help"],
@@ -88,23 +99,35 @@ def help_text(*path: str) -> tuple[int, str]:
 
 def faults(arguments: list[str]) -> list[str]:
     """What is wrong with a command line, judged by the command's own help."""
-    first_option = next((place for place, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    first_option = next(
+        (place for place, word in enumerate(arguments) if word.startswith("-")), len(arguments)
+    )
     code, text = help_text(*arguments[:first_option])
     if code != 0:
         return [f"no such command: {text.strip()}"]
     options = [word.partition("=")[0] for word in arguments if OPTION.match(word)]
-    return [f"no option {option}" for option in options if not re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text)]
+    return [
+        f"no option {option}"
+        for option in options
+        if not re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text)
+    ]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
+)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run_blocks(page)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if commands(page)], ids=lambda page: page.name
+)
 def test_commands_exist_with_their_options(page: Path) -> None:
-    wrong = [f"{where}: {fault}" for where, arguments in commands(page) for fault in faults(arguments)]
+    wrong = [
+        f"{where}: {fault}" for where, arguments in commands(page) for fault in faults(arguments)
+    ]
     assert wrong == []
 
 
@@ -116,17 +139,27 @@ def test_the_readme_shows_python_and_commands() -> None:
 
 def test_a_failing_block_is_named(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# Page\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n", encoding="utf-8")
-    with pytest.raises(pytest.fail.Exception, match=r"page\.md, python block 2 \(line 8\) failed with AssertionError"):
+    page.write_text(
+        "# Page\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n", encoding="utf-8"
+    )
+    with pytest.raises(
+        pytest.fail.Exception,
+        match=r"page\.md, python block 2 \(line 8\) failed with AssertionError",
+    ):
         run_blocks(page)
 
 
 def test_commands_are_found_across_continued_lines(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
-        "```bash\npip install .\n$ equilibria train rbm x \\\n    --out a  # why\nequilibria models | cat\n```\n", encoding="utf-8"
+        "```bash\npip install .\n$ equilibria train rbm x \\\n    --out a  # why\n"
+        "equilibria models | cat\n```\n",
+        encoding="utf-8",
     )
-    assert [arguments for _, arguments in commands(page)] == [["train", "rbm", "x", "--out", "a"], ["models"]]
+    assert [arguments for _, arguments in commands(page)] == [
+        ["train", "rbm", "x", "--out", "a"],
+        ["models"],
+    ]
 
 
 def test_a_wrong_command_and_a_wrong_option_are_reported() -> None:
@@ -139,13 +172,17 @@ def test_a_wrong_command_and_a_wrong_option_are_reported() -> None:
 
 
 def dead_links(page: Path) -> list[str]:
-    """The relative links of a page whose file is not there, or whose section the file does not have."""
-    text = re.sub(r"```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    """The relative links of a page whose file, or whose section of it, is not there."""
+    text = re.sub(
+        r"```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
     dead = []
     for link in re.findall(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)", text):
         name, _, section = link.partition("#")
         target = (page.parent / name).resolve() if name else page
-        if "://" not in link and not (target.exists() and (not section or section in sections(target))):
+        if "://" not in link and not (
+            target.exists() and (not section or section in sections(target))
+        ):
             dead.append(link)
     return dead
 
@@ -156,14 +193,21 @@ def sections(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"],
+    ids=lambda page: page.name,
+)
 def test_links_lead_somewhere(page: Path) -> None:
     assert dead_links(page) == []
 
 
 def test_a_dead_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# A page\n\n[a](page.md#a-page) [b](#b) [c](gone.md) [d](https://example.org/x)\n", encoding="utf-8")
+    page.write_text(
+        "# A page\n\n[a](page.md#a-page) [b](#b) [c](gone.md) [d](https://example.org/x)\n",
+        encoding="utf-8",
+    )
     assert dead_links(page) == ["#b", "gone.md"]
 
 
@@ -183,21 +227,27 @@ def make_api() -> ModuleType:
 
 def test_the_api_reference_is_up_to_date() -> None:
     found = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    assert found == make_api().page(), "docs/api.md is not what the sources say: run python docs/make_api.py"
+    assert found == make_api().page(), (
+        "docs/api.md is not what the sources say: run python docs/make_api.py"
+    )
 
 
 @pytest.mark.parametrize("package", ["", ".data", ".evaluation", ".games", ".solvers", ".units"])
 def test_the_api_reference_has_every_name_of_a_package(package: str) -> None:
     module = importlib.import_module(f"equilibria{package}")
-    listed = set(re.findall(r"^- `(\w+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE))
+    listed = set(
+        re.findall(
+            r"^- `(\w+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
     assert {name for name in module.__all__ if not name.startswith("__")} - listed == set()
 
 
 def test_the_api_reference_says_what_docstrings_say() -> None:
     api = make_api()
-    assert api._first("Means of :meth:`~equilibria.RBM.transform` for ``X``,\n    row by row.\n\n    More.") == (
-        "Means of `transform` for `X`, row by row."
-    )
+    assert api._first(
+        "Means of :meth:`~equilibria.RBM.transform` for ``X``,\n    row by row.\n\n    More."
+    ) == ("Means of `transform` for `X`, row by row.")
 
     def example(self, a, *, b=0.5, c=len):
         """Nothing."""
