@@ -74,8 +74,10 @@ machine, test = model.machine_, data.test.values
 forward = partition.forward_ais(machine, chains=100, betas=options.betas, random_state=1)
 chains = gibbs.run(machine, model.chains_, options.sweeps, random_state=2)
 reverse = partition.reverse_ais(machine, chains, betas=options.betas, random_state=3)
-log_z = model.log_partition_.value
-unnormalised, seen = model.score(test) + log_z, model.score(data.train.values[:10_000]) + log_z
+# what the model's own scores, and `equilibria score`, then use
+model.numbers_["log_partition"] = log_z = partition.conservative(forward, reverse)
+unnormalised = model.score(test) + log_z.value
+seen = model.score(data.train.values[:10_000]) + log_z.value
 print(f"{forward}\n{reverse}")
 bounds = unnormalised - forward.value, unnormalised - reverse.value
 print(
@@ -84,7 +86,7 @@ print(
 )
 saved = RESULTS / name
 save_grid(RESULTS / f"{name}.png", model.sample(100, sweeps=1000).reshape(-1, 28, 28) / 255, zoom=2)
-model.save(saved, overwrite=True)  # what `equilibria score` can measure again
+model.save(saved, overwrite=True)
 record(
     name,
     seeds=[model.seed_],

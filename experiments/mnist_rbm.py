@@ -102,8 +102,9 @@ if not model.chains_:
     )
 chains = gibbs.run(machine, start, options.sweeps, random_state=2)
 sides = both_sides(machine, chains, betas=options.betas, ladder=False, random_state=1)
-unnormalised = model.score(test) + model.log_partition_.value
-seen = model.score(data.train.values[:10_000]) + model.log_partition_.value
+model.numbers_["log_partition"] = sides  # what the model's own scores then use
+unnormalised = model.score(test) + sides.value
+seen = model.score(data.train.values[:10_000]) + sides.value
 found = unnormalised - sides["forward AIS"].value, unnormalised - sides["reverse AIS"].value
 print(
     f"{sides}\ntest log-likelihood {found[0]:.2f} by forward, {found[1]:.2f} by reverse AIS; "
