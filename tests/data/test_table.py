@@ -579,7 +579,7 @@ def test_whole_numbers_are_rounded_and_clipped():
         (
             REALS,
             {"modalities": {"a": [0]}},
-            r"modalities: column 1 is in no group \(2 of 3 are not\)",
+            r"modalities: column 1 is in no modality \(2 of 3 are not\)",
         ),
         (REALS, {"modalities": {"a": [0, 0, 1, 2]}}, "modalities: column 0 is twice in 'a'"),
         (
