@@ -53,5 +53,9 @@ class MADE(Estimator):
 
     def build(self, table: Table, stream: Stream) -> Plan:
         model = made.MADE(units_of(table), self.hidden, stream.child("weights"))
-        how: dict[str, Any] = {"steps": self.steps, "batch_size": self.batch_size, "average": self.average}
+        how: dict[str, Any] = {
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "average": self.average,
+        }
         return Plan(model, maximum_likelihood(model, rate=self.learning_rate, **how))

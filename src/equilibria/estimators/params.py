@@ -26,6 +26,7 @@ from equilibria.check import Check
 
 __all__ = ["estimator", "param", "parameters", "spelled"]
 
+
 def param(
     default: Any, sentence: str, check: Check, *, positional: bool = False, option: bool = True
 ) -> Any:
