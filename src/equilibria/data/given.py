@@ -41,8 +41,8 @@ class Given:
 
         Examples
         --------
-        >>> shape = {"value_range": (0, 1), "picture_shape": (9, 3)}
-        >>> pile = Table.fit([[0.0] * 27] * 2, kinds="picture", **shape)
+        >>> how = {"kinds": "picture", "value_range": (0, 1), "picture_shape": (9, 3)}
+        >>> pile = Table.fit([[0.0] * 27] * 2, **how)
         >>> parts = Given.of(pile, range(18))
         >>> parts.shape, parts.planes
         ((3, 3), 2)

@@ -1,24 +1,16 @@
-"""Class labels as whole numbers, and back."""
+"""Class labels as whole numbers."""
 
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import column_or_1d
 
-from equilibria.data.columns import is_missing, missing_cells
+from equilibria.data.columns import Column, is_missing, listed, missing_cells
 
 __all__ = ["LabelCoding"]
-
-_WHOLE = (int, np.integer)
-_TYPES = (  # what labels may be, and the type that they then have
-    ((bool, np.bool_), "bool"),
-    (_WHOLE, "int64"),
-    ((*_WHOLE, float, np.floating), "float64"),
-    ((str,), "str"),
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,87 +29,45 @@ class LabelCoding:
     >>> coding = LabelCoding.infer(["rep", None, "dem", "rep"])
     >>> coding.classes.tolist(), coding.encode(["dem", None]).tolist()
     (['dem', 'rep'], [0, -1])
-    >>> coding.decode(np.array([1, 0])).tolist()
-    ['rep', 'dem']
     """
 
     classes: np.ndarray
     missing_label: int | float | str | None = None
 
     @classmethod
-    def infer(cls, y: Any, missing_label: int | float | str | None = None) -> LabelCoding:
-        """The classes among labels.
+    def infer(cls, y: Any, missing_label: Any = None) -> LabelCoding:
+        """The classes among labels (n,): whole numbers, truth values or text.
 
-        Parameters
-        ----------
-        y : array-like, shape (n,)
-            Whole numbers, truth values or text; None, NaN and pandas' NA are missing.
-        missing_label : int, float or str, optional
-            What else stands for a missing label, e.g. −1 or ``"?"``.
+        None, NaN and pandas' NA are missing, and what ``missing_label`` says, e.g. −1 or ``"?"``.
         """
-        labels = _column(y)
-        if isinstance(missing_label, np.generic):
-            missing_label = missing_label.item()
-        missing_label = None if is_missing(missing_label) else missing_label
-        present = _tidy(labels[~_missing(labels, missing_label)])
-        if (
-            present.dtype.kind == "f"
-            and (odd := present[~np.isfinite(present) | (present != np.rint(present))]).size
-        ):
-            raise ValueError(  # the first words are those that scikit-learn's tools look for
-                f"Unknown label type: continuous. y holds {odd[0].item()!r}: expected classes, "
-                "which are whole numbers, truth values or text"
-            )
+        mark = missing_label.item() if isinstance(missing_label, np.generic) else missing_label
+        mark = None if is_missing(mark) else mark
+        present, _ = _read(y, mark)
+        if present.dtype.kind == "f":
+            odd = present[~np.isfinite(present) | (present != np.rint(present))]
+            if odd.size:  # the first words are those that scikit-learn's tools look for
+                what = f"y holds {odd[0].item()!r}: expected classes, which are whole numbers,"
+                raise ValueError(f"Unknown label type: continuous. {what} truth values or text")
         classes = np.unique(present)
         if len(classes) < 2:
-            found = (
-                f"only one class, {classes[0].item()!r}"
-                if len(classes)
-                else "no label that is not missing"
-            )
+            one = f"only one class, {classes[0].item()!r}" if len(classes) else ""
+            found = one or "no label that is not missing"
             raise ValueError(f"y has {found}; expected at least two classes")
-        return cls(classes, missing_label)
+        return cls(classes, mark)
 
     def encode(self, y: Any) -> np.ndarray:
         """The codes of labels, int64 (n,): 0 … classes − 1, and −1 where missing."""
-        labels = _column(y)
-        missing = _missing(labels, self.missing_label)
-        codes = np.full(len(labels), -1, dtype=np.int64)
-        present = _tidy(labels[~missing])
+        present, missing = _read(y, self.missing_label)
         place = {label: code for code, label in enumerate(self.classes.tolist())}
-        found = np.array([place.get(label, -1) for label in present.tolist()], dtype=np.int64)
-        if (found < 0).any():
-            first = int((found < 0).argmax())
-            row, label = int(np.flatnonzero(~missing)[first]), present[first].item()
-            listed = ", ".join(map(repr, list(place)[:10])) + (", …" if len(place) > 10 else "")
-            raise ValueError(f"y[{row}] is {label!r}, which is not among the classes {listed}")
-        codes[~missing] = found
+        codes = np.full(len(missing), -1, dtype=np.int64)
+        codes[~missing] = [place.get(label, -1) for label in present.tolist()]
+        unknown = (codes < 0) & ~missing
+        if unknown.any():
+            row = int(unknown.argmax())
+            label = present[codes[~missing] < 0].tolist()[0]
+            known = listed(map(repr, place))
+            raise ValueError(f"y[{row}] is {label!r}, which is not among the classes {known}")
         return codes
-
-    def decode(self, codes: np.ndarray) -> np.ndarray:
-        """The labels of codes in the labels' own type.
-
-        −1 becomes ``missing_label``, by default None among text and NaN among floats.
-        """
-        codes = np.asarray(codes)
-        missing = codes == -1
-        if codes.dtype.kind not in "iu" or ((codes < -1) | (codes >= len(self.classes))).any():
-            last = len(self.classes) - 1
-            raise ValueError(
-                f"codes: expected whole numbers from 0 to {last}, or −1 for a missing label"
-            )
-        labels = self.classes[np.where(missing, 0, codes)]
-        if not missing.any():
-            return labels
-        kind = labels.dtype.kind
-        mark = np.nan if self.missing_label is None and kind == "f" else self.missing_label
-        if mark is None and kind != "U":
-            what = f"labels of type {labels.dtype} have no value for a missing one"
-            raise ValueError(f"codes holds −1, and {what}; give missing_label")
-        if kind == "U" or isinstance(mark, str):
-            labels = labels.astype(object)
-        labels[missing] = mark
-        return labels
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
@@ -132,39 +82,23 @@ class LabelCoding:
         return cls(np.array(data["classes"], dtype=data["dtype"]), data["missing_label"])
 
 
-def _column(y: Any) -> np.ndarray:
-    """Labels as an array (n,); a list may hold None beside text, which numpy would spell out."""
+def _read(y: Any, mark: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Labels that are not missing, in the type that they have in truth; and which are, (n,)."""
+    # numpy would spell None out beside text, and make numbers beside text of them
     labels = np.asarray(y) if hasattr(y, "__array__") else np.array(y, dtype=object)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        from sklearn.exceptions import DataConversionWarning
-
-        text = "A column-vector y was passed when a 1d array was expected. Please change the shape "
-        warnings.warn(f"{text}of y to (n_samples,).", DataConversionWarning, stacklevel=3)
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        what = f"got an array of shape {labels.shape} instead: expected one label for each row"
-        raise ValueError(f"y should be a 1d array, {what}")
-    return labels
-
-
-def _missing(labels: np.ndarray, missing_label: int | float | str | None) -> np.ndarray:
+    labels = column_or_1d(labels, warn=True)
     missing = missing_cells(labels)
-    text = isinstance(missing_label, str)
-    if missing_label is None or (labels.dtype != object and text != (labels.dtype.kind == "U")):
-        return missing
-    marked = [bool(label == missing_label) for label in labels[~missing]]
-    missing[~missing] = marked
-    return missing
-
-
-def _tidy(labels: np.ndarray) -> np.ndarray:
-    """Labels without missing ones in the type that they have in truth."""
-    if labels.dtype.kind in "biufU":
-        return labels
-    for types, to in _TYPES:
-        if all(isinstance(label, types) for label in labels):
-            return labels.astype(to)
-    found = sorted({type(label).__name__ for label in labels})
-    found = found if labels.dtype == object else [str(labels.dtype)]
-    expected = "expected whole numbers, truth values or text, and only one of the three"
-    raise ValueError(f"Unknown label type: y holds {' and '.join(found)}; {expected}")
+    if mark is not None:
+        missing[~missing] = [bool(label == mark) for label in labels[~missing].tolist()]
+    present = labels[~missing]
+    if present.dtype.kind not in "biufU":
+        try:
+            holds = Column.of_objects(present.astype(object), "y").holds
+        except ValueError as error:
+            raise ValueError(f"Unknown label type: {error}") from None
+        to = {"truth": bool, "text": str}.get(holds, np.float64)
+        exact = holds == "whole" and all(abs(int(label)) < 2**63 for label in present)
+        present = (
+            present if holds == "whole" and not exact else present.astype(np.int64 if exact else to)
+        )
+    return present, missing

@@ -10,38 +10,26 @@ import itertools
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from equilibria.data.columns import is_frame, nearest_name
+from equilibria.check import choice
+from equilibria.data.columns import is_frame, nearest_name, take
 from equilibria.data.pictures import parse_idx, read_bytes, read_folder, read_idx
+from equilibria.data.rows import digest
 from equilibria.data.toy import GaussianMixture, bars_and_stripes
 from equilibria.random import Stream
 
-__all__ = [
-    "Data",
-    "divide",
-    "find",
-    "load",
-    "names",
-    "read_csv",
-    "read_npy",
-    "read_npz",
-    "write_csv",
-]
+__all__ = ["Data", "divide", "load", "names", "read_csv", "read_npy", "read_npz", "write_csv"]
 
-SPLITS = ("train", "test", "all")
 VARIABLE = "EQUILIBRIA_DATA"
 TIMEOUT = 30  # seconds without an answer
 
-_IDX = tuple(
-    f"{part}-{what}"
-    for part in ("train", "t10k")
-    for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
-)
+_ENDINGS = ("images-idx3-ubyte", "labels-idx1-ubyte")
+_IDX = tuple(f"{part}-{ending}" for part in ("train", "t10k") for ending in _ENDINGS)
 # SHA-256 of the uncompressed content, because a .gz packed anew differs from the official one.
 _SUMS = {
     "mnist": (
@@ -136,25 +124,14 @@ class Data:
 
     def digest(self) -> str:
         """SHA-256 (hex) of values and labels with their types and shapes."""
-        digest = hashlib.sha256()
-        if is_frame(self.values):
-            types = zip(self.values.columns, map(str, self.values.dtypes), strict=True)
-            digest.update(repr(list(types)).encode())
-        for array in (self.array(), self.labels):
-            if array is None:
-                continue
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            content = repr(array.tolist()).encode() if array.dtype == object else None
-            digest.update(
-                np.ascontiguousarray(array).view(np.uint8).data if content is None else content
-            )
-        return digest.hexdigest()
+        return digest(self.values, self.labels)
 
     def rows(self, chosen: np.ndarray) -> Data:
         """Some rows, with all but their source as it is; copies, of a memory map too."""
-        values = self.values.iloc[chosen] if is_frame(self.values) else self.values[chosen]
-        labels = None if self.labels is None else self.labels[chosen]
-        return dataclasses.replace(self, values=values, labels=labels, source=None)
+        labels = None if self.labels is None else take(self.labels, chosen)
+        return dataclasses.replace(
+            self, values=take(self.values, chosen), labels=labels, source=None
+        )
 
 
 def load(
@@ -189,40 +166,39 @@ def load(
     >>> digits.values.shape, digits.shape, digits.high
     ((1437, 64), (8, 8), 16.0)
     """
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r}: expected 'train', 'test' or 'all'")
+    choice("train", "test", "all")("split", split)
     how = {"size": size, "colour": colour, "label": label, "text": text}
     named = isinstance(source, str) and source in _BUILT_IN
     where = str(source) if named else str(Path(source).expanduser().resolve())
-    found = _loaded(source, split, size, colour, label, text)
+    found = _named(str(source), split, how) if named else _of_path(source, split, how)
     held_out = None if named else 0
     return dataclasses.replace(
         found, source={"source": where, "split": split, **how, "held_out": held_out}
     )
 
 
-def _loaded(source: Any, split: str, size: Any, colour: str, label: str | None, text: bool) -> Data:
-    pictures = {"size": size, "colour": colour if colour != "grey" else None}
-    table = {"label": label, "text": text or None}
-    if isinstance(source, str) and source in _BUILT_IN:
-        _refuse_options(source, "a built-in set", **pictures, **table)
-        return _BUILT_IN[source](source, split)
+def _named(name: str, split: str, how: dict[str, Any]) -> Data:
+    _refuse_options(name, "a built-in set", how, "size", "colour", "label", "text")
+    return _BUILT_IN[name][0](name, split)
+
+
+def _of_path(source: Any, split: str, how: dict[str, Any]) -> Data:
     path = Path(source).expanduser()
     if not path.exists():
         raise ValueError(_unknown(str(source)))
     if split == "test":
         remedy = "put the test examples in a path of their own, or use split='train'"
         raise ValueError(f"split='test': {path} has no test part; {remedy}")
-    if path.is_dir():
-        _refuse_options(path, "a folder of pictures", **table)
-        return _of_array(path, *read_folder(path, size=size, colour=colour))
-    _refuse_options(path, "a file", **pictures)
-    suffix = path.suffix.lower()
+    suffix, folder = path.suffix.lower(), path.is_dir()
+    refused: tuple[str, ...] = () if folder else ("size", "colour")
+    refused += () if suffix in (".csv", ".parquet") and not folder else ("label", "text")
+    _refuse_options(path, "a folder of pictures" if folder else "a file", how, *refused)
+    if folder:
+        return _of_array(path, *read_folder(path, size=how["size"], colour=how["colour"]))
     if suffix in (".csv", ".parquet"):
-        frame, labels = _read_table(path, label, text)
-        values = frame if text or suffix == ".parquet" else _as_array(frame)
+        frame, labels = _read_table(path, how["label"], how["text"])
+        values = frame if how["text"] or suffix == ".parquet" else _as_array(frame)
         return Data(values, labels, tuple(map(str, frame.columns)), name=path.name)
-    _refuse_options(path, "a file", **table)
     if suffix == ".npz":
         return _of_array(path, *read_npz(path))
     if suffix == ".npy":
@@ -241,21 +217,14 @@ def names() -> dict[str, str]:
     >>> "digits" in names()
     True
     """
-    return dict(line.split(": ", 1) for line in _LINES.strip().split("\n"))
+    return {name: line for name, (_, line) in _BUILT_IN.items()}
 
 
 def divide(data: Data, share: float, seed: int = 0) -> tuple[Data, Data]:
     """A part to train on and a part held out, drawn at random; each keeps the order of the rows.
 
-    Parameters
-    ----------
-    data : Data
-        n rows.
-    share : float
-        Share of the rows to hold out, above 0 and below 1: round(share · n) of them, but at least
-        two, since intervals come from their spread.
-    seed : int
-        The same seed gives the same rows.
+    ``share`` of the n rows is held out, round(share · n) of them, but at least two, since intervals
+    come from their spread. The same seed gives the same rows.
 
     Examples
     --------
@@ -264,16 +233,12 @@ def divide(data: Data, share: float, seed: int = 0) -> tuple[Data, Data]:
     (7, 3)
     """
     if not 0 < share < 1:
-        expected = "expected a share of the rows above 0 and below 1, such as 0.1"
-        raise ValueError(f"held_out={share!r}: {expected}")
-    n = len(data)
-    count = max(2, round(share * n))
+        raise ValueError(f"held_out={share!r}: expected a share of the rows above 0 and below 1")
+    n, count = len(data), max(2, round(share * len(data)))
     if n - count < 2:
         left = f"leaves {max(0, n - count)} of the {n} rows of {data.name} to train on"
-        remedy = "bring more rows, or hold none out (0)"
-        raise ValueError(
-            f"held_out={share!r} {left}; expected two there and two held out: {remedy}"
-        )
+        remedy = "expected two there and two held out: bring more rows, or hold none out (0)"
+        raise ValueError(f"held_out={share!r} {left}; {remedy}")
     held = np.zeros(n, dtype=bool)
     held[Stream(seed).child("held out").permutation(n)[:count].numpy()] = True
     train, source = data.rows(~held), data.source
@@ -294,10 +259,8 @@ def _digits(name: str, split: str) -> Data:
 
 
 def _table(name: str, split: str) -> Data:
-    file, label = {
-        "house-votes": ("house_votes_1984.csv", "party"),
-        "dna": ("dna_splice.csv", "Class"),
-    }[name]
+    votes = ("house_votes_1984.csv", "party")
+    file, label = votes if name == "house-votes" else ("dna_splice.csv", "Class")
     values, labels, columns = read_csv(table_path(file), label, text=True)
     assert labels is not None
     rows = _stratified(labels, split, name, round(len(labels) / 5))
@@ -335,25 +298,18 @@ def _bars(name: str, split: str) -> Data:
     return Data(bars_and_stripes(4), shape=(4, 4), low=0.0, high=1.0, name=name)
 
 
-_LINES = """
-digits: 1,797 handwritten digits, 8×8 greys, from scikit-learn (train 1,437, test 360)
-mnist: 70,000 handwritten digits, 28×28 greys (train 60,000, test 10,000)
-fashion-mnist: 70,000 pictures of clothes, 28×28 greys, in 10 kinds (train 60,000, test 10,000)
-ring: points of 8 Gaussians on a circle, a known density (train 100,000, test 20,000)
-grid: points of 25 Gaussians on a grid, a known density (train 100,000, test 20,000)
-bars: bars and stripes, 30 binary patterns of 4×4, equally likely (every split is all of them)
-house-votes: 16 votes of 435 members in 1984, 392 missing, and their party (train 348, test 87)
-dna: 180 binary columns of 3,186 pieces of DNA, and their kind of junction (train 2,549, test 637)
-"""
-_BUILT_IN: dict[str, Callable[[str, str], Data]] = {
-    "digits": _digits,
-    "mnist": _mnist,
-    "fashion-mnist": _mnist,
-    "ring": _toy,
-    "grid": _toy,
-    "bars": _bars,
-    "house-votes": _table,
-    "dna": _table,
+_BUILT_IN: dict[str, tuple[Callable[[str, str], Data], str]] = {
+    "digits": (_digits, "1,797 digits, 8×8 greys, from scikit-learn (train 1,437, test 360)"),
+    "mnist": (_mnist, "70,000 digits, 28×28 greys (train 60,000, test 10,000)"),
+    "fashion-mnist": (
+        _mnist,
+        "70,000 clothes of 10 kinds, 28×28 greys (train 60,000, test 10,000)",
+    ),
+    "ring": (_toy, "8 Gaussians on a circle, a known density (train 100,000, test 20,000)"),
+    "grid": (_toy, "25 Gaussians on a grid, a known density (train 100,000, test 20,000)"),
+    "bars": (_bars, "bars and stripes, 30 binary patterns of 4×4 (every split is all of them)"),
+    "house-votes": (_table, "16 votes of 435 members, and their party (train 348, test 87)"),
+    "dna": (_table, "180 binary columns of DNA, and its junction (train 2,549, test 637)"),
 }
 
 
@@ -362,10 +318,8 @@ def _of_array(path: Path, array: np.ndarray, labels: np.ndarray | None = None) -
         raise ValueError(f"{path}: its array is of type {array.dtype}; expected numbers")
     pictures = array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3))
     if (array.ndim != 2 and not pictures) or not array.size:
-        raise ValueError(
-            f"{path}: its array has shape {array.shape}; expected (rows, columns), "
-            "(n, height, width) or (n, height, width, 3), at least one row and a column"
-        )
+        expected = "(rows, columns), (n, height, width) or (n, height, width, 3), and not empty"
+        raise ValueError(f"{path}: its array has shape {array.shape}; expected {expected}")
     if labels is not None and labels.shape != array.shape[:1]:
         found = f"has labels of shape {labels.shape} for {len(array)} examples"
         raise ValueError(f"{path}: {found}; expected one each")
@@ -377,15 +331,14 @@ def _of_array(path: Path, array: np.ndarray, labels: np.ndarray | None = None) -
     return Data(array.reshape(len(array), -1), labels, None, shape, low, high, path.name)
 
 
-def _refuse_options(source: str | Path, kind: str, **options: object) -> None:
-    purposes = {
-        "label": "names a column of a CSV file",
-        "text": "is about the columns of a CSV file",
-    }
-    for name, value in options.items():
-        if value is not None:
+def _refuse_options(source: Any, kind: str, how: dict[str, Any], *refused: str) -> None:
+    purposes = {"label": "names a column of a table", "text": "is about the columns of a CSV file"}
+    for name in refused:
+        if how[name] not in (None, False, "grey"):
             purpose = purposes.get(name, "applies to a folder of pictures")
-            raise ValueError(f"{name}={value!r}: {purpose}, and {source} is {kind}; leave it out")
+            raise ValueError(
+                f"{name}={how[name]!r}: {purpose}, and {source} is {kind}; leave it out"
+            )
 
 
 def _unknown(source: str) -> str:
@@ -399,15 +352,18 @@ def _unknown(source: str) -> str:
 
 # ---------------------------------------------------------------------- tables and arrays
 
-_WHOLE = re.compile(r"\s*[+-]?(0|[1-9][0-9]*)\s*")
-_REAL = re.compile(
-    r"\s*[+-]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf(inity)?)\s*", re.IGNORECASE
-)
-_TRUTH = re.compile(r"\s*(true|false)\s*", re.IGNORECASE)
+_CELLS = {  # what a cell may be, the first that it is
+    "whole": re.compile(r"\s*[+-]?(0|[1-9][0-9]*)\s*"),
+    "real": re.compile(
+        r"\s*[+-]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf(inity)?)\s*", re.I
+    ),
+    "truth": re.compile(r"\s*(true|false)\s*", re.I),
+}
 _NA = frozenset(
     ["", " ", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "<NA>", "None"]
 )
 _DTYPES = {"truth": "boolean", "whole": "Int64", "real": "float64", "big": "str", "text": "str"}
+_WIDER = ("whole", "big", "real")  # what a column of numbers is: the last that one of its cells is
 _NPZ_KEYS = (("X", "y"), ("images", "labels"))
 
 
@@ -420,14 +376,8 @@ def read_csv(
     (``12_34``) are text. Cells are separated by commas, or by semicolons or tabs where the first
     line has these alone. An empty cell is missing, and so is ``NA`` in any of its spellings.
 
-    Parameters
-    ----------
-    path : path
-        The file, in UTF-8.
-    label : str, optional
-        The column that holds labels: numbers or text, not part of the values.
-    text : bool
-        Whether columns may hold text; otherwise it is refused.
+    The file is in UTF-8; ``label`` names a column of labels, which is not part of the values; with
+    ``text`` columns may hold text, which otherwise is refused.
 
     Returns
     -------
@@ -446,16 +396,9 @@ def read_csv(
 def write_csv(
     path: str | os.PathLike[str], values: Any, columns: Sequence[str] | None = None
 ) -> None:
-    """Write a table (n, d) under a header; a missing cell is left empty.
+    """Write a table (n, d) of numbers or text under a header; a missing cell is left empty.
 
-    Parameters
-    ----------
-    path : path
-        The file to write.
-    values : ndarray or DataFrame, shape (n, d)
-        Numbers or text.
-    columns : sequence of str, optional
-        Names of the columns, by default a frame's own, or ``x0``, ``x1``, ….
+    Names of the columns are by default a frame's own, or ``x0``, ``x1``, ….
     """
     import pandas as pd
 
@@ -465,11 +408,10 @@ def write_csv(
             raise ValueError(f"values has shape {values.shape}: expected (rows, columns)")
         values = values.astype(np.uint8) if values.dtype == np.bool_ else values
         values = pd.DataFrame(values, columns=[f"x{i}" for i in range(values.shape[1])])
-    header: Any = True if columns is None else list(columns)
     if columns is not None and len(columns) != values.shape[1]:
-        raise ValueError(
-            f"columns has {len(columns)} names for {values.shape[1]} columns of values"
-        )
+        what = f"{len(columns)} names for {values.shape[1]} columns of values"
+        raise ValueError(f"columns has {what}")
+    header: Any = True if columns is None else list(columns)
     values.to_csv(path, index=False, header=header, lineterminator="\n", encoding="utf-8")
 
 
@@ -560,44 +502,40 @@ def _survey(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
             columns = _header(path, next(lines, []))
             found: dict[str, tuple[Any, ...]] = {}
             row = 0
-            for row, cells in enumerate(_rows_of(lines, len(columns)), start=1):
+            for cells in lines:
+                if not cells and len(columns) > 1:
+                    continue  # in a file of one column a blank line is a missing cell
+                cells, row = cells or [""], row + 1
                 if len(cells) != len(columns):
-                    found_ = f"has {len(cells)} cells under a header of {len(columns)}"
-                    raise ValueError(f"{path}: row {row} {found_}; repair that row")
+                    what = f"row {row} has {len(cells)} cells under a header of {len(columns)}"
+                    raise ValueError(f"{path}: {what}; repair that row")
                 for name, cell in zip(columns, cells, strict=True):
                     _look(found, name, cell.replace(",", ".") if comma else cell, row)
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
     if not row:
         raise ValueError(f"{path}: has no rows under its header; expected at least one")
-    for name in columns:
-        found.setdefault(name, ("real",))
+    found = {name: found.get(name, ("real",)) for name in columns}
     options: dict[str, Any] = {"sep": separator, "decimal": "," if comma else "."}
     options |= {"names": columns, "header": 0, "index_col": False, "encoding": "utf-8-sig"}
-    options |= {"skip_blank_lines": len(columns) > 1}  # one that is blank is a cell, in one column
+    options |= {"skip_blank_lines": len(columns) > 1}
     options |= {"na_values": sorted(_NA), "keep_default_na": False}
     options["dtype"] = {name: _DTYPES[kind] for name, (kind, *_) in found.items()}
     return found, options
 
 
-def _rows_of(lines: Iterator[list[str]], width: int) -> Iterator[list[str]]:
-    """Rows of cells; in a file of one column a blank line is a missing cell."""
-    for cells in lines:
-        if cells or width == 1:
-            yield cells or [""]
-
-
 def _look(found: dict[str, tuple[Any, ...]], name: str, cell: str, row: int) -> None:
+    """What a column holds, one more cell of it seen."""
     known = found[name][0] if name in found else None
     if known == "text" or cell in _NA:
         return
-    if known in (None, "truth") and _TRUTH.fullmatch(cell):
-        found[name] = ("truth",)
-    elif known in (None, "whole", "big") and _WHOLE.fullmatch(cell):
-        big = known == "big" or not -(2**63) <= int(cell) < 2**63
-        found[name] = ("big" if big else "whole",)
-    elif known != "truth" and _REAL.fullmatch(cell):
-        found[name] = ("real",)
+    kind = next((kind for kind, pattern in _CELLS.items() if pattern.fullmatch(cell)), "text")
+    if kind == "whole" and not -(2**63) <= int(cell) < 2**63:
+        kind = "big"
+    if known in (None, kind):
+        found[name] = (kind, row, cell)
+    elif kind in _WIDER and known in _WIDER:
+        found[name] = (max(kind, known, key=_WIDER.index),)
     else:
         found[name] = ("text", row, cell)
 
@@ -606,7 +544,7 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     if not cells:
         raise ValueError(f"{path}: is empty; expected a line of column names and rows under it")
     columns = [name.strip() for name in cells]
-    numbers = all(_REAL.fullmatch(name) for name in columns)
+    numbers = all(_CELLS["real"].fullmatch(name) for name in columns)
     if numbers and columns != [str(i) for i in range(len(columns))]:
         found = f"its first line holds numbers only ({', '.join(columns[:4])}, …)"
         raise ValueError(f"{path}: {found}; put a line of column names above it")
@@ -673,9 +611,8 @@ def table_path(file: str) -> Path:
     folders = _folders("tables")
     for path in (folder / file for folder in folders):
         if path.is_file():
-            _checked(
-                path, f"tables/{file}", "put the right file there, or load this one by its path"
-            )
+            remedy = "put the right file there, or load this one by its path"
+            _checked(path, f"tables/{file}", remedy)
             return path
     looked = " or ".join(map(str, folders))
     raise ValueError(
@@ -696,9 +633,8 @@ def _checked(path: Path, key: str, remedy: str = "delete the file and load again
     content = read_bytes(path)
     actual = hashlib.sha256(content).hexdigest()
     if actual != HASHES[key]:
-        raise ValueError(
-            f"{path}: its content has SHA-256 {actual}, expected {HASHES[key]}; {remedy}"
-        )
+        what = f"its content has SHA-256 {actual}, expected {HASHES[key]}"
+        raise ValueError(f"{path}: {what}; {remedy}")
     return content
 
 

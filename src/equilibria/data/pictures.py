@@ -6,7 +6,6 @@ import gzip
 import math
 import os
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,8 @@ __all__ = ["parse_idx", "picture_grid", "read_bytes", "read_folder", "read_idx",
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
 _WRITABLE = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_SUFFIXES = frozenset({*_WRITABLE, ".pgm", ".ppm"})
 _MODES = {"grey": "L", "rgb": "RGB"}
 _GAP = 128  # neither the black background of digits nor the white one of drawings
 
@@ -35,9 +32,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         return gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(
-            f"{path}: the gzip file is truncated or damaged ({error}); fetch it again"
-        ) from error
+        what = f"the gzip file is truncated or damaged ({error}); fetch it again"
+        raise ValueError(f"{path}: {what}") from error
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -57,15 +53,10 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]), "three bytes")
     array([7, 8, 9], dtype=uint8)
     """
-    if (
-        len(content) < 4
-        or content[:2] != b"\0\0"
-        or content[2] not in _IDX_TYPES
-        or content[3] == 0
-    ):
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES or not content[3]:
         found = f"it starts with {content[:4].hex(' ') or 'nothing'}"
-        expected = "expected 00 00, a type and a dimension count"
-        raise ValueError(f"{name}: not an idx file: {found}; {expected}")
+        wanted = "expected 00 00, a type and a dimension count"
+        raise ValueError(f"{name}: not an idx file: {found}; {wanted}")
     dtype, start = np.dtype(_IDX_TYPES[content[2]]), 4 + 4 * content[3]
     if len(content) < start:
         raise ValueError(f"{name}: truncated in its header: {len(content)} bytes; fetch it again")
@@ -75,9 +66,8 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
         what = "truncated" if len(content) < expected else "too long"
         asked = f"{len(content):,} bytes where its header {shape} asks for {expected:,}"
         raise ValueError(f"{name}: {what}: {asked}; fetch it again")
-    return (
-        np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
-    )  # a copy: writable
+    values = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    return values.astype(dtype.newbyteorder("="))  # a copy: writable
 
 
 def read_folder(
@@ -92,15 +82,8 @@ def read_folder(
     Hidden files and files that are not pictures (by their suffix) are skipped. Transparent pictures
     are laid on white.
 
-    Parameters
-    ----------
-    folder : path
-        Where to look.
-    size : int or (height, width), optional
-        What to scale pictures to, cropped around the centre where the proportions differ; by
-        default they must agree.
-    colour : {"grey", "rgb"}
-        Whether to keep colours.
+    ``size`` (an int, or (height, width)) is what pictures are scaled to, cropped around the centre
+    where the proportions differ; without it they must agree. ``colour="rgb"`` keeps colours.
 
     Returns
     -------
@@ -117,10 +100,9 @@ def read_folder(
     for place, path in enumerate(paths):
         picture = first if place == 0 else _read_picture(path, height_width, _MODES[colour])
         if picture.shape != first.shape:
-            raise ValueError(
-                f"{path} is {_by(picture)} but {paths[0]} is {_by(first)}: "
-                f"pictures must be of one size; choose it, e.g. size={min(first.shape[:2])}"
-            )
+            sizes = ("×".join(map(str, one.shape[:2])) for one in (picture, first))
+            what = f"{path} is {next(sizes)} but {paths[0]} is {next(sizes)}: pictures must be of"
+            raise ValueError(f"{what} one size; choose it, e.g. size={min(first.shape[:2])}")
         pictures[place] = picture
     return pictures, labels
 
@@ -128,20 +110,10 @@ def read_folder(
 def picture_grid(
     images: np.ndarray | Tensor, columns: int | None = None, pad: int = 1
 ) -> np.ndarray:
-    """One picture that shows many, row by row, with grey lines between.
+    """One picture (H, W) or (H, W, 3), uint8, of many, with grey lines of ``pad`` pixels between.
 
-    Parameters
-    ----------
-    images : ndarray or Tensor, shape (n, height, width) or (n, height, width, 3)
-        uint8, or numbers in [0, 1].
-    columns : int, optional
-        Pictures in a row; by default the grid is about square.
-    pad : int
-        Width of the lines, in pixels.
-
-    Returns
-    -------
-    ndarray of uint8, shape (H, W) or (H, W, 3)
+    ``images`` are (n, height, width) or (n, height, width, 3), uint8 or numbers in [0, 1];
+    ``columns`` of them stand in a row, by default so many that the grid is about square.
 
     Examples
     --------
@@ -153,15 +125,11 @@ def picture_grid(
     tiles = _as_bytes(np.asarray(images))
     columns = math.ceil(math.sqrt(len(tiles))) if columns is None else columns
     if columns < 1 or pad < 0:
-        raise ValueError(
-            f"columns={columns}, pad={pad}: expected at least one column and no negative pad"
-        )
+        what = "expected at least one column and no negative pad"
+        raise ValueError(f"columns={columns}, pad={pad}: {what}")
     height, width = tiles.shape[1] + pad, tiles.shape[2] + pad
-    canvas = np.full(
-        (pad + height * math.ceil(len(tiles) / columns), pad + width * columns, *tiles.shape[3:]),
-        _GAP,
-        np.uint8,
-    )
+    sides = pad + height * math.ceil(len(tiles) / columns), pad + width * columns
+    canvas = np.full((*sides, *tiles.shape[3:]), _GAP, np.uint8)
     for place, tile in enumerate(tiles):
         row, column = divmod(place, columns)
         top, left = pad + row * height, pad + column * width
@@ -178,9 +146,8 @@ def save_grid(
 ) -> None:
     """Write :func:`picture_grid` to a picture file, each pixel ``zoom`` times enlarged."""
     if Path(path).suffix.lower() not in _WRITABLE:
-        raise ValueError(
-            f"path={str(path)!r}: expected a name that ends in one of {', '.join(_WRITABLE)}"
-        )
+        expected = f"a name that ends in one of {', '.join(_WRITABLE)}"
+        raise ValueError(f"path={str(path)!r}: expected {expected}")
     zoom = whole(1)("zoom", zoom)
     grid = picture_grid(images, columns, pad)
     Image.fromarray(grid.repeat(zoom, axis=0).repeat(zoom, axis=1)).save(path)
@@ -189,30 +156,23 @@ def save_grid(
 def _picture_paths(folder: Path) -> tuple[list[Path], np.ndarray | None]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    loose = _pictures(folder.iterdir())
-    subfolders = sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-    labelled = [(path, sub.name) for sub in subfolders for path in _pictures(sub.iterdir())]
+    loose = _pictures(folder)
+    subfolders = sorted(sub for sub in folder.iterdir() if sub.is_dir() and sub.name[0] != ".")
+    labelled = [(path, sub.name) for sub in subfolders for path in _pictures(sub)]
     if loose and labelled:
         found = f"holds {loose[0].name} beside sub-folders of pictures"
         raise ValueError(f"{folder}: {found}; put every picture into the sub-folder of its label")
     if labelled:
         return [path for path, _ in labelled], np.array([label for _, label in labelled])
     if not loose:
-        endings = ", ".join(sorted(_SUFFIXES))
-        raise ValueError(
-            f"{folder}: holds no pictures; expected files that end in one of {endings}"
-        )
+        expected = f"expected files that end in one of {', '.join(sorted(_SUFFIXES))}"
+        raise ValueError(f"{folder}: holds no pictures; {expected}")
     return loose, None
 
 
-def _pictures(paths: Iterable[Path]) -> list[Path]:
-    return sorted(
-        path
-        for path in paths
-        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+def _pictures(folder: Path) -> list[Path]:
+    files = (path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    return sorted(path for path in files if path.name[0] != "." and path.is_file())
 
 
 def _read_picture(path: Path, size: tuple[int, int] | None, mode: str) -> np.ndarray:
@@ -221,9 +181,8 @@ def _read_picture(path: Path, size: tuple[int, int] | None, mode: str) -> np.nda
             picture = ImageOps.exif_transpose(file)
             picture.load()
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{path}: this picture cannot be read ({error}); repair or remove it"
-        ) from error
+        what = f"this picture cannot be read ({error}); repair or remove it"
+        raise ValueError(f"{path}: {what}") from error
     picture = _flatten(picture).convert(mode)
     if size is not None:
         picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.LANCZOS)
@@ -233,17 +192,12 @@ def _read_picture(path: Path, size: tuple[int, int] | None, mode: str) -> np.nda
 def _flatten(picture: Image.Image) -> Image.Image:
     """Without transparency, and with 8 bits a channel."""
     if picture.mode.startswith("I"):  # 16-bit greys, which a plain conversion would clip at 255
-        return Image.fromarray(
-            (np.asarray(picture).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8)
-        )
+        values = np.asarray(picture).astype(np.float64).clip(0, 65535) / 257
+        return Image.fromarray(values.round().astype(np.uint8))
     if not picture.has_transparency_data:
         return picture
     picture = picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-
-
-def _by(picture: np.ndarray) -> str:
-    return f"{picture.shape[0]}×{picture.shape[1]}"
 
 
 def _as_bytes(images: np.ndarray) -> np.ndarray:
@@ -256,7 +210,6 @@ def _as_bytes(images: np.ndarray) -> np.ndarray:
         raise ValueError(f"images is of type {images.dtype}: expected uint8, or numbers in [0, 1]")
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):  # also where they are NaN
-        raise ValueError(
-            f"images: values from {low:g} to {high:g}; expected uint8, or numbers in [0, 1]"
-        )
+        expected = "expected uint8, or numbers in [0, 1]"
+        raise ValueError(f"images: values from {low:g} to {high:g}; {expected}")
     return np.rint(images.astype(np.float64) * 255).astype(np.uint8)

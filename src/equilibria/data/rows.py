@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from equilibria.data.batches import Batch, Batches, binarise
+from equilibria.data.columns import is_frame, take
+from equilibria.data.table import Statistics, Table
 from equilibria.random import Stream
-
-if TYPE_CHECKING:
-    from equilibria.data.table import Statistics, Table
 
 __all__ = ["Labels", "Rows", "digest", "fixed_draw", "take", "with_labels"]
 
@@ -25,24 +24,9 @@ __all__ = ["Labels", "Rows", "digest", "fixed_draw", "take", "with_labels"]
 class Rows:
     """Training rows and held-out rows under a table.
 
-    Attributes
-    ----------
-    table : Table
-        What the columns are.
-    values : array or DataFrame
-        Rows to train on, in the data's own scale.
-    codes : ndarray or None
-        Their class numbers, −1 where missing.
-    stream : Stream
-        Of orders and draws.
-    held, held_codes
-        Rows that are kept from training (``validation_fraction``), and their class numbers.
-    binarise : str or None
-        How grey values become zeros and ones; None leaves them as they are.
-    shard : (rank, world)
-        This process's share of every batch.
-    device : str
-        Where batches are put.
+    ``values`` are arrays or frames in the data's own scale, ``codes`` class numbers (−1 where
+    missing), ``held`` the rows of ``validation_fraction``; ``binarise`` says how greys become zeros
+    and ones, and ``shard`` (rank, world) which share of every batch is this process's.
     """
 
     table: Table
@@ -63,11 +47,6 @@ class Rows:
         """Sums and counts of the encoded columns, grey layers, whether cells are missing."""
         return self.table.statistics(self.values)
 
-    @functools.cached_property
-    def gaps(self) -> bool:
-        """Whether a cell of a training row is missing."""
-        return self.statistics.missing
-
     def batches(self, name: str, size: int) -> Batches:
         """A stage's source of batches, in an order of its own; never larger than the data."""
         key = "fixed" if self.binarise == "fixed" else name
@@ -77,7 +56,7 @@ class Rows:
             self.stream.child("data", key),
             labels=self.codes,
             encode=self.table.encode,
-            missing=self.gaps,
+            missing=self.statistics.missing,
             binarise=self.binarise,
             greys=self.table.grey_columns,
             shard=self.shard,
@@ -97,11 +76,11 @@ class Rows:
         return Batch(found.to(self.device), None if mask is None else mask.to(self.device), label)
 
 
+@dataclasses.dataclass
 class Labels:
     """A stage's view: the label's columns, one for each class, beside a batch's values."""
 
-    def __init__(self, classes: int):
-        self.classes = classes
+    classes: int
 
     def __call__(self, batch: Batch, stream: Stream) -> Batch:
         return with_labels(batch, self.classes)
@@ -120,24 +99,21 @@ def with_labels(batch: Batch, classes: int) -> Batch:
     return Batch(torch.cat([batch.values, columns], 1), mask, batch.label, batch.condition)
 
 
-def take(values: Any, places: np.ndarray) -> Any:
-    """Rows of an array or a frame by their places."""
-    return values.iloc[places] if hasattr(values, "iloc") else values[places]
-
-
-def digest(X: Any, codes: np.ndarray | None = None) -> str:
-    """SHA-256 of rows, and of their class numbers: equal for equal data, whatever holds them."""
+def digest(*parts: Any) -> str:
+    """SHA-256 (hex) of arrays and frames with their types and shapes; None is passed over."""
     found = hashlib.sha256()
-    columns = [X.iloc[:, i].to_numpy() for i in range(X.shape[1])] if hasattr(X, "iloc") else [X]
-    for values in columns:
-        values = np.asarray(values)
-        found.update(f"{values.dtype.str}{values.shape}".encode())
-        if values.dtype.hasobject:
-            found.update(repr(values.tolist()).encode())
-        else:
-            found.update(np.ascontiguousarray(values).view(np.uint8).data)
-    if codes is not None:
-        found.update(codes.tobytes())
+    for part in parts:
+        arrays = [] if part is None else [np.asarray(part)]
+        if is_frame(part):
+            types = zip(part.columns, map(str, part.dtypes), strict=True)
+            found.update(repr(list(types)).encode())
+            arrays = [part.iloc[:, place].to_numpy() for place in range(part.shape[1])]
+        for array in arrays:
+            found.update(f"{array.dtype.str}{array.shape}".encode())
+            if array.dtype.hasobject:
+                found.update(repr(array.tolist()).encode())
+            else:
+                found.update(np.ascontiguousarray(array).view(np.uint8).data)
     return found.hexdigest()
 
 
@@ -155,9 +131,6 @@ def fixed_draw(table: Table, X: Any, how: str | None, stream: Stream, name: str 
     if how == "threshold":
         return values.where(kept, binarise(values.masked_fill(kept, 0.0), how, stream))
     keys = stream.child("content")
-    rows = [keys.child(_content(row)).uniform((row.shape[0],), torch.float64) for row in values]
-    return values.where(kept, (torch.stack(rows) < values).to(values)) if rows else values
-
-
-def _content(row: Tensor) -> str:
-    return hashlib.blake2b(row.numpy().tobytes(), digest_size=8).hexdigest()
+    names = (hashlib.blake2b(row.numpy().tobytes(), digest_size=8).hexdigest() for row in values)
+    draws = [keys.child(one).uniform((table.size,), torch.float64) for one in names]
+    return values.where(kept, (torch.stack(draws) < values).to(values))

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equilibria.check import sequence, whole
 from equilibria.data.columns import (
     ALIASES,
     KINDS,
     Column,
-    Rows,
+    Reader,
     is_frame,
+    listed,
     missing_cells,
     nearest_name,
 )
@@ -24,23 +26,15 @@ from equilibria.data.fit import MIXED, Finder, limits
 from equilibria.data.labels import LabelCoding
 from equilibria.data.layer import Layer
 
-__all__ = ["Layer", "Statistics", "Table"]
-
-MAX_CATEGORIES = 10
+__all__ = ["Statistics", "Table"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
     """What one pass over the data tells about the encoded columns.
 
-    Attributes
-    ----------
-    total, counts : Tensor, shape (size,)
-        Sum and number of each encoded column's observed cells, float64.
-    grey : frozenset of str
-        The binary layers that hold more than zeros and ones.
-    missing : bool
-        Whether any cell is missing.
+    Sum and number of each column's observed cells (float64, of shape (size,)), the binary layers
+    that hold more than zeros and ones, and whether any cell is missing.
     """
 
     total: Tensor
@@ -126,11 +120,6 @@ class Table:
             placed.append(dataclasses.replace(layer, columns=columns))
             first = columns.stop
         object.__setattr__(self, "layers", tuple(placed))
-        known = [place for layer in placed for place in layer.source] + [p for p, _ in self.aside]
-        if sorted(known) != list(range(self.width)) or len(self.types) not in (1, self.width):
-            raise ValueError(
-                f"layers speak of the columns {known}; expected each of {self.width} once"
-            )
 
     @classmethod
     def fit(
@@ -142,7 +131,7 @@ class Table:
         picture_shape: Sequence[int] | None = None,
         modalities: Mapping[str, Any] | None = None,
         allow_missing: bool = True,
-        max_categories: int = MAX_CATEGORIES,
+        max_categories: int = 10,
     ) -> Table:
         """A table from data.
 
@@ -171,8 +160,8 @@ class Table:
         """
         if not isinstance(kinds, str | Mapping | Sequence | np.ndarray):
             raise ValueError(f"kinds={kinds!r}: expected a kind, or kinds by column")
-        rows = Rows(X)
-        width, aside = rows.shape[1], ()
+        rows = Reader(X)
+        width, aside = rows.shape[1], tuple[tuple[int, Any], ...]()
         finder = Finder(rows, limits(value_range), allow_missing, max_categories)
         shape = _picture(picture_shape, width)
         if modalities is not None:
@@ -222,13 +211,12 @@ class Table:
         return dataclasses.replace(self, labels=labels)
 
     def pictures(self, values: Tensor, shape: Sequence[int] | None = None) -> np.ndarray:
-        """Encoded rows as pictures in [0, 1], for the eye; of ``shape`` where it is not the rows'."""
+        """Encoded rows as pictures in [0, 1]; of ``shape`` where it is not the rows'."""
         shape = self.shape if shape is None else shape
         if shape is None:
             raise ValueError("the rows of this table are no pictures; fit it with picture_shape")
         pictures = values.detach().cpu().float().view(len(values), *shape)
-        ends = KINDS[self.kind].ends if self.kind in KINDS else None
-        low, high = (0.0, 1.0) if ends is None else ends
+        low, high = (self.kind in KINDS and KINDS[self.kind].ends) or (0.0, 1.0)
         return ((pictures - low) / (high - low)).clamp(0, 1).numpy()
 
     @property
@@ -249,23 +237,38 @@ class Table:
     def match(self, X: Any, name: str = "X") -> Any:
         """The data with a frame's columns in the table's order; of arrays the width is checked.
 
-        Columns are matched by name wherever both have names.
+        Columns are matched by name wherever both have names. Dates stand for dates alone.
         """
-        frame = is_frame(X) and self.names is not None
-        if frame:
-            found = Rows(X, name).names or ()
-            unknown = [label for label in found if label not in (self.names or ())]
-            absent = [label for label in self.names or () if label not in found]
+        fault = ""
+        if not is_frame(X) or self.names is None:
+            shape = np.shape(X)
+            if len(shape) == 2 and shape[1] != self.width:
+                fault = f"has {shape[1]} columns; the table was fitted on {self.width}"
+        else:
+            found = Reader(X, name).names or ()
+            unknown = [label for label in found if label not in self.names]
+            absent = [label for label in self.names if label not in found]
             if unknown:
-                what = f"has the column {unknown[0]!r}, which the data of fit did not have"
-                raise ValueError(f"{name} {what}; {nearest_name(unknown[0], self.names or ())}")
-            if absent:
-                raise ValueError(f"{name} lacks the column {absent[0]!r}; give every column of fit")
-            return X if found == self.names else X[list(self.names or ())]
-        shape = np.shape(X)
-        if len(shape) == 2 and shape[1] != self.width:
-            raise ValueError(f"{name} has {shape[1]} columns; the table was fitted on {self.width}")
+                fault = f"has the column {unknown[0]!r}, which the data of fit did not have; "
+                fault += nearest_name(unknown[0], self.names)
+            elif absent:
+                fault = f"lacks the column {absent[0]!r}; give every column of fit"
+            else:
+                X = X if found == self.names else X[list(self.names)]
+                self._refuse_other_times(X, name)
+        if fault:
+            raise ValueError(f"{name} {fault}")
         return X
+
+    def _refuse_other_times(self, X: Any, name: str) -> None:
+        """Dates, durations and numbers do not stand for each other."""
+        for place, dtype in enumerate(X.dtypes):
+            known = self.type(place)
+            code = {"datetime": "M", "timedelta": "m"}.get(known.holds, "")
+            alike = dtype.kind == code and ("," in str(dtype)) == ("," in known.dtype)
+            if (code or dtype.kind in "mM") and not alike and X.iloc[:, place].notna().any():
+                what = f"is of type {dtype}, and was {known.dtype} in fit; convert it"
+                raise ValueError(f"{name}: {self.column_name(place)} {what}")
 
     def encode(
         self,
@@ -291,32 +294,26 @@ class Table:
         unknown : {"refuse", "missing"}
             Whether a category that was not there at first is refused, or is taken as missing.
         """
-        rows = Rows(self.match(X, name), name, self.names)
+        rows = Reader(self.match(X, name), name, self.names, self.types if self.is_frame else ())
         blocks = []
-        for _, block in rows.ranges():
+        for block in rows.ranges():
             parts = [one.encode(rows, block, dtype, allow_missing, unknown) for one in self.layers]
             blocks.append(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-
-    def observed(self, X: Any) -> np.ndarray:
-        """Which cells are not missing, bool (n, width)."""
-        rows = Rows(self.match(X))
-        places = range(self.width)
-        return np.stack([~rows.cells(slice(0, len(rows)), place)[1] for place in places], 1)
 
     def statistics(self, X: Any, rows: int = 4096) -> Statistics:
         """Sums and counts of the encoded columns, in one pass over blocks of rows."""
         X = self.match(X)
         total, counts = (torch.zeros(self.size, dtype=torch.float64) for _ in range(2))
         grey: set[str] = set()
+        binary = [layer for layer in self.layers if layer.kind == "binary"]
         for first in range(0, len(X), rows):
-            block = X.iloc[first : first + rows] if is_frame(X) else X[first : first + rows]
-            values = self.encode(block, torch.float64)
+            block = slice(first, first + rows)
+            values = self.encode(X.iloc[block] if is_frame(X) else X[block], torch.float64)
             missing = values.isnan()
             total += values.nansum(0)
             counts += (~missing).sum(0)
             sharp = ((values == 0) | (values == 1) | missing).all(0)
-            binary = [layer for layer in self.layers if layer.kind == "binary"]
             grey |= {layer.name for layer in binary if not bool(sharp[layer.columns].all())}
         return Statistics(total, counts, frozenset(grey), bool((counts < len(X)).any()))
 
@@ -331,21 +328,28 @@ class Table:
         """
         if values.ndim != 2 or values.shape[1] != self.size:
             raise ValueError(f"values has shape {tuple(values.shape)}: expected (n, {self.size})")
-        cells: list[Any] = [None] * self.width
+        cells = {place: self._constant(place, len(values)) for place, _ in self.aside}
         for layer in self.layers:
             decoded, missing = layer.decode(values[:, layer.columns])
+            if len(self.types) == len(self.layers) == 1 and not self.is_frame and not layer.origin:
+                flat = self._typed(layer, 0, decoded.reshape(-1), missing.reshape(-1))
+                return flat.reshape(decoded.shape)
             for column, place in enumerate(layer.source):
-                numbers, gaps, kind = decoded[:, column], missing[:, column], self.type(place)
-                if layer.categories is None and kind.holds in ("truth", "whole"):
-                    gaps = ~np.isfinite(numbers)
-                    if layer.low is not None and layer.high is not None:
-                        ends = math.ceil(layer.low), math.floor(layer.high)
-                        numbers = np.rint(numbers).clip(*ends)
-                origin = 0 if layer.origin is None else layer.origin[column]
-                cells[place] = kind.typed(numbers, gaps, self.column_name(place), origin)
-        for place, _ in self.aside:
-            cells[place] = self._constant(place, len(values))
+                origin = layer.origin[column] if layer.origin else 0
+                parts = decoded[:, column], missing[:, column]
+                cells[place] = self._typed(layer, place, *parts, origin)
         return self._assembled(cells, len(values), like)
+
+    def _typed(
+        self, layer: Layer, place: int, cells: np.ndarray, missing: np.ndarray, origin: int = 0
+    ) -> Any:
+        """Decoded cells in the type of their column."""
+        kind = self.type(place)
+        if layer.categories is None and kind.holds in ("truth", "whole"):
+            missing = ~np.isfinite(cells)
+            if layer.low is not None and layer.high is not None:
+                cells = np.rint(cells).clip(math.ceil(layer.low), math.floor(layer.high))
+        return kind.typed(cells, missing, self.column_name(place), origin)
 
     def decode_modes(self, values: Tensor, like: Any = None) -> Any:
         """Each cell's most probable value given its mean; of a real one, the mean."""
@@ -361,8 +365,8 @@ class Table:
     def _constant(self, place: int, n: int) -> Any:
         """A column that is left aside: its one value, or nothing."""
         value = dict(self.aside)[place]
-        cells = np.array([value, None], dtype=object)[:1].repeat(n)
-        return self.type(place).typed(cells, np.full(n, value is None), self.column_name(place))
+        cells, missing = np.array([value, None], dtype=object)[:1].repeat(n), value is None
+        return self.type(place).typed(cells, np.full(n, missing), self.column_name(place))
 
     def decode_means(self, values: Tensor, like: Any = None, wanted: Any = None) -> Any:
         """Means of the model's columns in the data's own scale, float64, neither rounded nor cut.
@@ -370,55 +374,47 @@ class Table:
         Dates and durations are given as such. Categories and text have no mean: they are refused
         where ``wanted`` (bool, (n, width); all by default) asks for one, and NaN elsewhere.
         """
-        cells: list[Any] = [np.full(len(values), np.nan) for _ in range(self.width)]
-        without = {place for place, _ in self.aside if self.type(place).holds == "text"}
         times = ("datetime", "timedelta") if self.is_frame else ()
-        for place in (place for place, _ in self.aside if place not in without):
-            cells[place] = self._constant(place, len(values))
-            if self.type(place).holds not in times:
-                cells[place] = np.asarray(cells[place], dtype=np.float64)
+        cells: dict[int, Any] = {}
+        for place, _ in self.aside:
+            if self.type(place).holds != "text":
+                constant = self._constant(place, len(values))
+                timed = self.type(place).holds in times
+                cells[place] = constant if timed else np.asarray(constant, dtype=np.float64)
         for layer in self.layers:
             part = values[:, layer.columns].detach().cpu().to(torch.float64)
-            if layer.kind == "categorical":
-                without.update(layer.source)
-                continue
-            numbers = None if layer.categories is not None else layer.decode(part)[0]
-            for column, place in enumerate(layer.source):
-                if layer.categories is not None:
-                    low, high = layer.categories[column]
-                    if isinstance(low, str):
-                        without.add(place)
-                    else:
-                        cells[place] = part[:, column].numpy() * (float(high) - low) + float(low)
-                    continue
-                assert numbers is not None
-                origin = 0 if layer.origin is None else layer.origin[column]
-                cells[place] = numbers[:, column] + origin
-                if self.type(place).holds in times:
-                    gaps = np.isnan(numbers[:, column])
-                    cells[place] = self.type(place).typed(numbers[:, column], gaps, "", origin)
-        for place in sorted(without):
+            if layer.categories is None:
+                decoded, gaps = layer.decode(part)
+                for column, place in enumerate(layer.source):
+                    kind, origin = self.type(place), layer.origin[column] if layer.origin else 0
+                    cells[place] = decoded[:, column] + origin
+                    if kind.holds in times:
+                        cells[place] = kind.typed(decoded[:, column], gaps[:, column], "", origin)
+            elif layer.kind == "binary":
+                for column, (place, pair) in enumerate(
+                    zip(layer.source, layer.categories, strict=True)
+                ):
+                    if not isinstance(pair[0], str):
+                        low, high = map(float, pair)
+                        cells[place] = part[:, column].numpy() * (high - low) + low
+        for place in (place for place in range(self.width) if place not in cells):
+            cells[place] = np.full(len(values), np.nan)
             if wanted is None or np.asarray(wanted)[:, place].any():
                 raise ValueError(
                     f"values: {self.column_name(place)} holds text or categories, which have no "
                     "mean; ask for the most probable value, or draw several"
                 )
-        return self._assembled(cells, len(values), like, np.dtype(np.float64))
+        return self._assembled(cells, len(values), like, np.float64)
 
     def put_back(self, rows: Any, given: Any) -> Any:
-        """Decoded rows with the given cells exactly as they came, their types and index too.
+        """Decoded rows (n, width) with the given cells exactly as they came, types and index too.
 
-        Parameters
-        ----------
-        rows : ndarray or DataFrame, shape (n, width)
-            As :meth:`decode` or :meth:`decode_means` gives them.
-        given : ndarray or DataFrame, shape (n, width) or (1, width)
-            Some cells missing.
+        ``given`` are rows with some cells missing, or one row for all.
         """
         given = self.match(given, "given")
         if is_frame(rows):
             return self._columns_put_back(rows, given)
-        table = given.to_numpy() if is_frame(given) else Rows(given, "given").table
+        table = given.to_numpy() if is_frame(given) else Reader(given, "given").table
         table = np.broadcast_to(table, rows.shape)
         known = ~missing_cells(table)
         if known.all():
@@ -439,47 +435,46 @@ class Table:
 
         framed = is_frame(given)
         if not framed:
-            given = pd.DataFrame(Rows(given, "given").table).set_axis(rows.columns, axis=1)
+            given = pd.DataFrame(Reader(given, "given").table).set_axis(rows.columns, axis=1)
         if not framed or len(given) != len(rows):
-            places = np.arange(len(rows)) % len(given)
-            given = given.iloc[places].set_axis(rows.index)
+            given = given.iloc[np.arange(len(rows)) % len(given)].set_axis(rows.index)
         columns = []
         for place in range(self.width):
-            came, drawn = given.iloc[:, place], rows.iloc[:, place]
+            came, drawn, kind = given.iloc[:, place], rows.iloc[:, place], self.type(place)
             gaps = came.isna().to_numpy(dtype=bool)
             filled = came.astype(object).to_numpy(copy=True)
             filled[gaps] = drawn.astype(object).to_numpy()[gaps]
             left = bool(missing_cells(filled).any())
-            if (
-                self.type(place).holds in ("truth", "whole")
-                and drawn.dtype.kind == "f"
-                and not left
-            ):
+            if kind.holds in ("truth", "whole") and drawn.dtype.kind == "f" and not left:
                 filled[gaps] = np.rint(filled[gaps].astype(float))  # means of whole numbers
             if not framed:
                 came = _series(filled, drawn.dtype)
-            elif gaps.any():
-                came = _fitting(filled, came.dtype, self.type(place), left)
+            elif gaps.any():  # in the type of fit, where it loses nothing
+                empty = kind.typed(np.array([], dtype=object), np.zeros(0, dtype=bool), "")
+                made = _series(filled, came.dtype if left else pd.Series(empty).dtype)
+                came = made if made.dtype == pd.Series(empty).dtype else _series(filled, came.dtype)
             columns.append(came.set_axis(given.index))
         return pd.concat(columns, axis=1).set_axis(list(given.columns), axis=1)
 
-    def _assembled(self, cells: list[Any], n: int, like: Any, dtype: Any = None) -> Any:
+    def _assembled(self, cells: Mapping[int, Any], n: int, like: Any, dtype: Any = None) -> Any:
         """Columns as a frame or an array, as the data were."""
         if self.is_frame:
             import pandas as pd
 
             index = getattr(like, "index", None)
             index = pd.RangeIndex(n) if index is None or len(index) != n else index
-            series = {
-                place: pd.Series(column, index=index, dtype=getattr(column, "dtype", None))
-                for place, column in enumerate(cells)
+            columns = {
+                place: pd.Series(
+                    cells[place], index=index, dtype=getattr(cells[place], "dtype", None)
+                )
+                for place in range(self.width)
             }
-            return pd.DataFrame(series, index=index).set_axis(list(self.names or ()), axis=1)
-        first = self.types[0].dtype
+            return pd.DataFrame(columns, index=index).set_axis(list(self.names or ()), axis=1)
         if dtype is None:
-            dtype = np.dtype(first) if len({one.dtype for one in self.types}) == 1 else object
+            same = len({one.dtype for one in self.types}) == 1
+            dtype = np.dtype(self.types[0].dtype) if same else object
         made = np.empty((n, self.width), dtype=dtype)
-        for place, column in enumerate(cells):
+        for place, column in cells.items():
             made[:, place] = column
         return made
 
@@ -492,19 +487,8 @@ class Table:
         The sum over a row's observed cells is what their log-density in the data's own scale is
         less than in the model's.
         """
-        parts = [torch.zeros(one.size, dtype=torch.float64) for one in self.layers]
-        scales = [
-            None if one.scale is None else torch.tensor(one.scale, dtype=torch.float64).log()
-            for one in self.layers
-        ]
-        return torch.cat([z if s is None else s for z, s in zip(parts, scales, strict=True)])
-
-    @property
-    def log_volume(self) -> float:
-        """The sum of :attr:`log_scales`, in nats."""
-        return math.fsum(
-            float(np.log(layer.scale).sum()) for layer in self.layers if layer.scale is not None
-        )
+        scales = [(1.0,) * one.size if one.scale is None else one.scale for one in self.layers]
+        return torch.cat([torch.tensor(scale, dtype=torch.float64).log() for scale in scales])
 
     def describe(self) -> str:
         """What each column was taken for, in sentences.
@@ -519,12 +503,10 @@ class Table:
         parts = [self._clause(layer) for layer in self.layers]
         constant = [place for place, value in self.aside if value is not None]
         unlike = [place for place, value in self.aside if value is None]
+        texts = "of text with too many different values, not modelled: samples leave it empty"
         for places, what in (
             (constant, "the same in every row, and given back so"),
-            (
-                unlike,
-                "of text with too many different values, not modelled: samples leave it empty",
-            ),
+            (unlike, texts),
         ):
             if places:
                 parts.append(f"{_count(places)} {what}{self._listed(places)}")
@@ -540,12 +522,12 @@ class Table:
         if layer.kind == "categorical":
             meaning += f" of {layer.size} columns"
         called = "" if layer.name in ("visible", *MIXED) else f"{layer.name}: "
-        listed = "" if layer.name == "visible" else self._listed(layer.source)
-        return f"{called}{_count(layer.source)}{known}{shape} as {meaning}{listed}"
+        names = "" if layer.name == "visible" else self._listed(layer.source)
+        return f"{called}{_count(layer.source)}{known}{shape} as {meaning}{names}"
 
     def _listed(self, places: Iterable[int]) -> str:
-        names = [str(place if self.names is None else self.names[place]) for place in places]
-        return f" ({', '.join(names[:20])}{', …' if len(names) > 20 else ''})"
+        names = listed((place if self.names is None else self.names[place] for place in places), 20)
+        return f" ({names})"
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that JSON can hold, floats to the last bit."""
@@ -559,30 +541,29 @@ class Table:
     def from_json(cls, data: Mapping[str, Any]) -> Table:
         """The inverse of :meth:`to_json`; the schema of a run of version 0.1.0 is read too."""
         if "table" not in data:
-            return _of_first_edition(cls, data)
-        fields = {name: value for name, value in data.items() if name != "table"}
+            return _of_first_edition(data)
+        fields: dict[str, Any] = {name: value for name, value in data.items() if name != "table"}
+        fields |= {name: tuple(v) for name, v in fields.items() if isinstance(v, list)}
         fields["layers"] = tuple(map(Layer.from_json, data["layers"]))
         types = [{**one, "levels": _tuple(one["levels"])} for one in data["types"]]
         fields["types"] = tuple(Column(**one) for one in types)
-        fields["aside"] = tuple((place, value) for place, value in data["aside"])
-        labels = data.get("labels")
-        fields["labels"] = None if labels is None else LabelCoding.from_json(labels)
-        fields["grey"] = tuple(data.get("grey", ()))
-        return cls(**{**fields, "names": _tuple(data["names"]), "shape": _tuple(data["shape"])})
+        fields["aside"] = tuple(map(tuple, data["aside"]))
+        if fields.get("labels") is not None:
+            fields["labels"] = LabelCoding.from_json(fields["labels"])
+        return cls(**fields)
 
 
 def _picture(shape: Any, width: int) -> tuple[int, ...] | None:
     """A picture's shape, checked."""
     if shape is None:
         return None
-    sides = np.asarray(shape, dtype=object).reshape(-1).tolist()
-    good = len(sides) == 2 or (len(sides) == 3 and sides[2] in (1, 3))
-    if not good or not all(isinstance(side, int) and side > 0 for side in sides):
-        expected = "expected (height, width), or (height, width, 3) for colours"
-        raise ValueError(f"picture_shape={shape!r}: {expected}")
-    if math.prod(sides) != width:
-        has = f"has {math.prod(sides)} values, but X has {width} columns"
-        raise ValueError(f"picture_shape={shape!r} {has}")
+    expected = "(height, width), or (height, width, 3) for colours"
+    sides = sequence(whole(1), 2, expected)("picture_shape", shape)
+    fault = "" if len(sides) == 2 or sides[2:] in ((1,), (3,)) else f": expected {expected}"
+    if not fault and math.prod(sides) != width:
+        fault = f" has {math.prod(sides)} values, but X has {width} columns"
+    if fault:
+        raise ValueError(f"picture_shape={shape!r}{fault}")
     return tuple(sides)
 
 
@@ -595,7 +576,7 @@ def _count(places: Sequence[int]) -> str:
 
 
 def _series(cells: np.ndarray, dtype: Any) -> Any:
-    """Python objects as a column of this type, or of the type that they have, where it fails."""
+    """Python objects as a column of this type; of the type that they have where it changes one."""
     import pandas as pd
 
     try:
@@ -604,38 +585,20 @@ def _series(cells: np.ndarray, dtype: Any) -> Any:
         return pd.Series(cells, dtype=object)
     gaps = made.isna().to_numpy(dtype=bool)
     same = gaps == missing_cells(cells)
-    kept = made.astype(object).to_numpy()
-    same[~gaps] &= [a == b for a, b in zip(kept[~gaps], cells[~gaps], strict=True)]
+    same[~gaps] &= [a == b for a, b in zip(made[~gaps].astype(object), cells[~gaps], strict=True)]
     return made if same.all() else pd.Series(cells, dtype=object).infer_objects()
 
 
-def _fitting(cells: np.ndarray, came: Any, column: Column, left: bool) -> Any:
-    """Filled cells in the type of fit, where nothing of them is lost in it, else in their own."""
-    import pandas as pd
-
-    to = column.typed(np.array([], dtype=object), np.zeros(0, dtype=bool), "")
-    wanted = came if left or str(came) == column.dtype else pd.Series(to).dtype
-    made = _series(cells, wanted)
-    return made if made.dtype == wanted else _series(cells, came)
-
-
-def _of_first_edition(cls: type[Table], data: Mapping[str, Any]) -> Table:
+def _of_first_edition(data: Mapping[str, Any]) -> Table:
     """The table that the schema of a run of version 0.1.0 is."""
-    words = {**ALIASES, "real": "real", "binary": "binary"}
     mixed = data.get("parts") is not None
     layers = []
     for part in data["parts"] if mixed else (data,):
-        kind = words.get(part["kind"], part["kind"])
-        layers.append(
-            Layer.from_json(
-                {
-                    **{k: part.get(k) for k in ("categories", "offset", "scale", "low", "high")},
-                    "name": (part.get("name") or kind) if mixed else "visible",
-                    "kind": kind,
-                    "source": part.get("source") or range(part["width"]),
-                }
-            )
-        )
+        kind = ALIASES.get(part["kind"], part["kind"])
+        fields = {k: part.get(k) for k in ("categories", "offset", "scale", "low", "high")}
+        name = (part.get("name") or kind) if mixed else "visible"
+        source = part.get("source") or range(part["width"])
+        layers.append(Layer.from_json({**fields, "name": name, "kind": kind, "source": source}))
     dtypes = data.get("dtypes") or [data["dtype"]]
     types = [Column(dtype, _holds(dtype)) for dtype in dtypes]
     names = data.get("columns")
@@ -648,9 +611,8 @@ def _of_first_edition(cls: type[Table], data: Mapping[str, Any]) -> Table:
             levels = tuple(group) if types[place].dtype == "category" else None
             level = "" if levels is None else "str" if holds == "text" else "int64"
             types[place] = Column(types[place].dtype, holds, levels, level_dtype=level)
-    return cls(
-        tuple(layers), tuple(types), data["width"], _tuple(names), _tuple(data["shape"]), frame
-    )
+    shape = _tuple(data["shape"])
+    return Table(tuple(layers), tuple(types), data["width"], _tuple(names), shape, frame)
 
 
 def _holds(dtype: str) -> str:

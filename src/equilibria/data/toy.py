@@ -60,9 +60,8 @@ class GaussianMixture:
         """``side`` × ``side`` Gaussians on a square grid around the origin."""
         side = whole(1)("side", side)
         ticks = spacing * (np.arange(side) - (side - 1) / 2)
-        return cls(
-            np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2), std, "grid"
-        )
+        points = np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2)
+        return cls(points, std, "grid")
 
     def sample(self, n: int, stream: Stream) -> np.ndarray:
         """``n`` independent points, float32 of shape (n, d)."""
@@ -85,31 +84,16 @@ class GaussianMixture:
 
 
 def bars_and_stripes(side: int = 4) -> np.ndarray:
-    """The distinct binary pictures whose rows are all equal, or whose columns are.
+    """The distinct binary pictures of side² pixels whose rows are all equal, or whose columns are.
 
     There are 2·2^side − 2 of them (the empty and the full picture are both kinds); where they are
     equally likely, no model has a larger average log-likelihood than −log of that number. Source:
     MacKay, *Information Theory, Inference, and Learning Algorithms*, section 43.3.
 
-    Parameters
-    ----------
-    side : int
-        Height and width, at most 16.
-
-    Returns
-    -------
-    ndarray of uint8, shape (2·2^side − 2, side²)
-        One flattened picture a row.
-
     Examples
     --------
-    >>> bars_and_stripes(2)
-    array([[0, 0, 0, 0],
-           [0, 1, 0, 1],
-           [1, 0, 1, 0],
-           [1, 1, 1, 1],
-           [0, 0, 1, 1],
-           [1, 1, 0, 0]], dtype=uint8)
+    >>> bars_and_stripes(2).tolist()
+    [[0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0]]
     """
     side = whole(1, 16)("side", side)  # there are 2^(side + 1) patterns
     lines = (np.arange(2**side)[:, None] >> np.arange(side)[::-1] & 1).astype(np.uint8)

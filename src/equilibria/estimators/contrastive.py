@@ -13,7 +13,7 @@ from equilibria.data.batches import Batch, binarise
 from equilibria.data.rows import Rows, with_labels
 from equilibria.data.table import Table
 from equilibria.errors import DivergedError
-from equilibria.estimators.estimator import Estimator
+from equilibria.estimators.estimator import Estimator, settled
 from equilibria.estimators.params import estimator, param
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference.boltzmann import BoltzmannModel
@@ -24,6 +24,7 @@ from equilibria.random import Stream, as_seed
 from equilibria.recipes.contrastive import HIDDEN, NEGATIVE, Graph, game_of, optimiser, unbounded
 from equilibria.solvers import Simultaneous, Solver
 from equilibria.training.stage import finite
+from equilibria.units.continuous import Gaussian
 
 __all__ = ["Contrastive", "Undirected"]
 
@@ -116,6 +117,7 @@ class Contrastive(Estimator):
 
     # ------------------------------------------------------------ online learning
 
+    @settled()
     def partial_fit(self, X: Any, y: Any = None) -> Any:
         """One update of the last stage on ``X`` as its batch, at the first learning rate.
 
@@ -167,7 +169,8 @@ class Contrastive(Estimator):
         batch = self.last_view(self.model_, batch, stream.child("seen"))
         before = {name: x.clone() for name, x in game.state_dict().items()}
         solver.step(game, iter([batch]), stream, measure=False)
-        if not bool(finite(game)):
+        learnt = [unit.variance for unit in game.modules() if isinstance(unit, Gaussian)]
+        if not bool(finite(game)) or not all(bool(torch.isfinite(one).all()) for one in learnt):
             game.load_state_dict(before)
             self.__dict__.pop("_online", None)
             raise DivergedError(

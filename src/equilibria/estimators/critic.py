@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from equilibria.check import choice
+from equilibria.estimators.estimator import settled
 from equilibria.evaluation.calibration import Calibration, calibration, jensen_shannon
 from equilibria.games.payoffs import find_payoff
 from equilibria.inference.langevin import langevin
@@ -84,6 +85,7 @@ class Critic:
             return None
         return LinearRatio(HOW[int(how)], weights[:-1].cpu(), float(weights[-1]))
 
+    @settled()
     def log_ratio(self, X: Any, y: Any = None) -> np.ndarray:
         """log p_data(x)/p_g(x) of each row in nats, (n,): above 0 the data have more such rows.
 
@@ -92,6 +94,7 @@ class Critic:
         """
         return self._log_ratio(self.judged(X, y))
 
+    @settled()
     def fit_ratio(self, X: Any, y: Any = None, how: str = "auto") -> Critic:
         """Fit what stands between the critic's answer and the ratio, on rows it was not trained on.
 
@@ -111,6 +114,7 @@ class Critic:
         kept.weights = numbers.to(self.model.device)
         return self
 
+    @settled()
     def jsd(self, X: Any, y: Any = None, random_state: RandomState = None) -> Measure:
         """A lower bound on the Jensen–Shannon divergence of data and samples, in nats (≤ log 2).
 
@@ -119,6 +123,7 @@ class Critic:
         """
         return jensen_shannon(*self._both(X, y, self._draws(random_state, "jsd")))
 
+    @settled()
     def calibration(self, X: Any, y: Any = None, random_state: RandomState = None) -> Calibration:
         """Whether D = σ(log ratio) is the share of real rows, and E_g[ratio] is 1.
 
@@ -129,10 +134,12 @@ class Critic:
         ratios = self._both(X, y, self._draws(random_state, "calibration"))
         return calibration(*ratios, random_state=self._draws(random_state, "halves"))
 
+    @settled()
     def features(self, X: Any, y: Any = None) -> np.ndarray:
         """What the critic's last layer sees of each row, (n, width)."""
         return self._phi_of(LinearRatio("head", torch.empty(0)), self.judged(X, y)).cpu().numpy()
 
+    @settled()
     def refined(
         self, n: int, method: str, given: Tensor | None, stream: Stream, **options: Any
     ) -> tuple[Tensor, Refined]:

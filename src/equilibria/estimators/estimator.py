@@ -66,6 +66,18 @@ class Plan:
     ready: Callable[[Rows], None] | None = None
 
 
+@contextlib.contextmanager
+def settled() -> Iterator[None]:
+    """Around what computes: torch's global state as the library expects it, whatever it is."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def can(capability: str) -> Callable[[Any], bool]:
     """For ``available_if``: the fitted model, or before that its class, has the capability."""
 
@@ -252,12 +264,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self.value_range = (X.low, X.high)
         if self.picture_shape is None:
             self.picture_shape = X.shape
-        values = X.values
-        if X.columns is not None and not hasattr(values, "iloc"):
-            import pandas as pd
-
-            values = pd.DataFrame(values, columns=list(X.columns))
-        return values, (X.labels if y is None else y), X.origin
+        return X.frame(), (X.labels if y is None else y), X.origin
 
     def validated(self, X: Any, reset: bool = False, gaps: bool | None = None) -> Any:
         """Rows as scikit-learn wants them, a frame as a frame; ``gaps`` says whether cells may be
@@ -274,8 +281,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                     f"X: column {column!r} has missing cells, and a {type(self).__name__} takes "
                     "none; fill them, or leave those rows out"
                 )
-            return X if reset else self.table_.match(X)
-        options: dict[str, Any] = {"dtype": None if _holds_text(X) else "numeric"}
+            return X if reset else self.rows_table.match(X)
+        options: dict[str, Any] = {"dtype": None if _keeps_cells(X) else "numeric"}
         options |= {"ensure_min_samples": least, "ensure_all_finite": "allow-nan" if gaps else True}
         return validate_data(self, X, reset=reset, **options)
 
@@ -299,6 +306,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                     f"{', '.join(sorted(self.takes))} columns; say kinds=, or leave it out"
                 )
 
+    @settled()
     def train(
         self,
         table: Table,
@@ -373,6 +381,11 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.__dict__.get("_settings", self)
 
     @property
+    def rows_table(self) -> Table:
+        """What the columns of the rows are that methods are given."""
+        return self.table_
+
+    @property
     def stream(self) -> Stream:
         """The seed of every draw of this model."""
         return Stream(self.seed_).child(self.name)
@@ -402,6 +415,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return CANNOT[capability]
 
     @available_if(can("sample"))
+    @settled()
     def sample(
         self,
         n: int = 1,
@@ -517,6 +531,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return int(self.in_chunks(blank, lambda model, rows: model.features(rows)).shape[1])
 
     @available_if(can("complete"))
+    @settled()
     def impute(
         self,
         X: Any,
@@ -615,6 +630,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         return self.in_chunks(rows, score)[places].numpy()
 
+    @settled()
     def in_chunks(self, values: Tensor, ask: Callable[[Any, Tensor], Tensor]) -> Tensor:
         """Answers of the model in float64: a row's does not depend on the rows beside it."""
         precise = _PRECISE.get(self.model_)
@@ -637,6 +653,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         observed = ~values[:, : self.table_.size].isnan()
         return (observed.double() @ self.table_.log_scales).numpy()
 
+    @settled()
     def _work_out(self, options: Mapping[str, Any] | None, stream: Stream) -> Measure:
         """log Z, with a bar; a signal is met as in training."""
         with Work("log Z", verbose=bool(self.settings_.verbose)) as progress:
@@ -728,6 +745,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Go on with a run that was stopped; the data must be those it was started with."""
         return cls.configured(run).proceed(run, X, y).handed_over()
 
+    @settled()
     def restore(self, run: Run) -> Any:
         """Build the model and load what a run has of it."""
         with damage_named(run):
@@ -910,18 +928,18 @@ def _fill(model: Model, tensors: Mapping[str, Tensor]) -> None:
     model.load_state_dict(dict(tensors))
 
 
-def _holds_text(X: Any) -> bool:
-    """Whether an array-like that is no frame has text among its first rows."""
-    if isinstance(X, np.ndarray):
-        if X.dtype.kind in "US":
-            return True
-        if X.dtype != object:
-            return False
+def _keeps_cells(X: Any) -> bool:
+    """Whether an array-like that is no frame has text, or whole numbers that no float can hold."""
+    if isinstance(X, np.ndarray) and X.dtype != object:
+        return X.dtype.kind in "US"
     try:
         cells = np.asarray(X, dtype=object)
     except (TypeError, ValueError):
         return False
-    return cells.ndim == 2 and any(isinstance(cell, str) for cell in cells[:100].ravel())
+    large = (
+        isinstance(cell, str) or (type(cell) is int and abs(cell) > 2**53) for cell in cells.flat
+    )
+    return cells.ndim == 2 and any(large)
 
 
 @contextlib.contextmanager

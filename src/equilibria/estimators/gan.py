@@ -15,7 +15,7 @@ from equilibria.data.rows import Rows, fixed_draw
 from equilibria.data.table import Table
 from equilibria.estimators.adversarial import Adversarial
 from equilibria.estimators.critic import REFINEMENTS, Critic, parts, still
-from equilibria.estimators.estimator import Plan
+from equilibria.estimators.estimator import Plan, settled
 from equilibria.estimators.params import estimator, param
 from equilibria.inference import inversion
 from equilibria.inference.refine import Refined
@@ -157,6 +157,7 @@ class GAN(Adversarial):
 
     # ------------------------------------------------------------ samples
 
+    @settled()
     def sample(
         self,
         n: int = 1,
@@ -187,6 +188,7 @@ class GAN(Adversarial):
             return self.refined(n, refine, y, given, random_state=random_state)[0]
         return super().sample(n, y, given, random_state=random_state)
 
+    @settled()
     def refined(
         self,
         n: int,
@@ -264,6 +266,7 @@ class GAN(Adversarial):
 
     # ------------------------------------------------------------ codes
 
+    @settled()
     def encode(
         self,
         X: Any,
@@ -311,6 +314,7 @@ class GAN(Adversarial):
         codes = found.noise.cpu().numpy()
         return (codes, found.residuals.cpu().numpy()) if return_residuals else codes
 
+    @settled()
     def decode(self, codes: Any, y: Any = None, given: Any = None) -> Any:
         """The rows that codes stand for, G(z), in the data's own scale and type.
 
@@ -326,6 +330,7 @@ class GAN(Adversarial):
             drawn = torch.cat([self.generator_(*some) for some in parts(z, condition)])
         return self._back(self.model_.given.joined(drawn, part), rows)
 
+    @settled()
     def interpolate(self, a: Any, b: Any, n: int = 8) -> np.ndarray:
         """``n`` codes on the way from one code to another, both included, ``(n, latent_dim)``.
 
@@ -339,6 +344,7 @@ class GAN(Adversarial):
         path = inversion.interpolate(first, last, whole(2)("n", n), self.generator_)
         return path.cpu().numpy()
 
+    @settled()
     def direction(self, X: Any, y: Any, **options: Any) -> np.ndarray:
         """What to add to a code to go from one label to the other: the difference of mean codes.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from equilibria.check import anything, choice, whole
 from equilibria.data.table import Table
 from equilibria.data.windows import window_table, windows
-from equilibria.estimators.estimator import Plan, Trained
+from equilibria.estimators.estimator import Plan, Trained, settled
 from equilibria.estimators.params import estimator, param
 from equilibria.estimators.rbm import RBM
 from equilibria.inference.boltzmann import Restricted
@@ -187,10 +187,16 @@ class NextState(Trained):
         return frozenset({"forecast", "classify"})
 
     @property
+    def rows_table(self) -> Table:
+        """Of a row, not of a window."""
+        return self.row_
+
+    @property
     def row_(self) -> Table:
         """What the columns of one row are."""
         return Table.from_json(json.loads(self.row_json_))
 
+    @settled()
     def predict_next(
         self,
         X: Any,
@@ -232,6 +238,7 @@ class NextState(Trained):
         means = self.model_.means(values, ~values.isnan(), stream, **options)[:, -row.size :].cpu()
         return row.decode_modes(means) if how == "mode" else row.decode_means(means)
 
+    @settled()
     def forecast(
         self,
         X: Any,
@@ -274,6 +281,7 @@ class NextState(Trained):
         return np.stack(futures)
 
     @available_if(_one_category)
+    @settled()
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """log p(next state | past) after each run of ``lag`` rows of ``X``, (rows − lag + 1,
         states).

@@ -12,7 +12,7 @@ from equilibria.check import number, whole
 from equilibria.data.rows import Rows, fixed_draw
 from equilibria.data.table import Table
 from equilibria.estimators.contrastive import Undirected, as_numpy
-from equilibria.estimators.estimator import Plan
+from equilibria.estimators.estimator import Plan, settled
 from equilibria.estimators.params import estimator, param
 from equilibria.inference import gibbs
 from equilibria.inference.boltzmann import Restricted
@@ -94,6 +94,7 @@ class RBM(Undirected):
 
         return Plan(model, recipe)
 
+    @settled()
     def gibbs(self, v: Any, random_state: RandomState = None) -> Any:
         """One Gibbs step from ``v``: hidden units drawn, then new visible ones, shape of ``v``.
 
