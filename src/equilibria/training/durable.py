@@ -107,7 +107,8 @@ def decode(data: bytes, name: str) -> dict[str, Tensor]:
 def save(path: Path, state: Any, step: int) -> None:
     """Save what :func:`pack` takes as the folder ``path``; on return the disk has it.
 
-    A folder of that name is deleted: since a run goes on from a whole one, it was damaged.
+    A folder of that name is set aside as ``.NAME.<pid>.old``, for the caller to delete: since a run
+    goes on from a whole one, it was damaged.
     """
     tensors, tree = pack(state)
     contents = {_TENSORS: encode(tensors), _TREE: json.dumps(tree, separators=(",", ":")).encode()}
@@ -120,7 +121,8 @@ def save(path: Path, state: Any, step: int) -> None:
         for name, data in contents.items():
             _write(aside / name, data)
         _sync(aside)
-        shutil.rmtree(path, ignore_errors=True)  # a folder cannot be renamed over another one
+        if path.exists():  # a folder cannot be renamed over another one
+            os.rename(path, aside.with_suffix(".old"))
         os.rename(aside, path)
         _sync(path.parent)
     except BaseException:
