@@ -16,7 +16,6 @@ import equilibria
 from equilibria import DBN
 from equilibria.data import Batch
 from equilibria.errors import TrainingInterrupted
-from equilibria.evaluation import belief_network
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference import exact
 from equilibria.random import Stream
@@ -30,7 +29,14 @@ KIND = random.uniform(size=(200, 1)) < 0.5
 PAIRS = ((random.uniform(size=(200, 6)) < 0.05) ^ ((np.arange(6) < 3) == KIND)).astype(np.uint8)
 """Rows near 111000 or 000111: about −2.0 nats a row at best, −6 log 2 = −4.2 where columns are taken for fair coins of their own."""
 GREYS = random.uniform(size=(60, 5))
-OPTIONS: dict[str, Any] = {"hidden": (5, 6), "steps": 60, "batch_size": 10, "chains": 10, "learning_rate": 0.1, "random_state": 0}
+OPTIONS: dict[str, Any] = {
+    "hidden": (5, 6),
+    "steps": 60,
+    "batch_size": 10,
+    "chains": 10,
+    "learning_rate": 0.1,
+    "random_state": 0,
+}
 
 
 def small(**options: Any) -> DBN:
@@ -38,7 +44,9 @@ def small(**options: Any) -> DBN:
 
 
 def states(columns: int) -> torch.Tensor:
-    return torch.from_numpy((np.arange(2**columns)[:, None] >> np.arange(columns) & 1).astype(float))
+    return torch.from_numpy(
+        (np.arange(2**columns)[:, None] >> np.arange(columns) & 1).astype(float)
+    )
 
 
 # ---------------------------------------------------------------- scores
@@ -46,7 +54,9 @@ def states(columns: int) -> torch.Tensor:
 
 def test_scores_are_a_lower_bound_near_the_enumerated_one():
     """Averaged over 1,000 draws; 4.9 of the enumerated standard errors, a false alarm in a million."""
-    model = small(hidden=(5, 4, 3), start="random", steps=50, learning_rate=0.5, bound_samples=1000).fit(PAIRS)
+    model = small(
+        hidden=(5, 4, 3), start="random", steps=50, learning_rate=0.5, bound_samples=1000
+    ).fit(PAIRS)
     network, v = model.network_.double(), torch.from_numpy(PAIRS[:40].astype(float))
     (lower, spread), truth = belief.bound(network, v), belief.log_prob(network, v)
     assert (lower < truth).all()
@@ -62,14 +72,16 @@ def test_the_estimate_says_bound_and_agrees_with_the_scores():
     assert found.value == pytest.approx(model.score(PAIRS), abs=1e-9)
     assert found.low < found.value < found.high
     assert "10 draws each" in found.method
-    tighter = small(bound_importance=20).fit(PAIRS).log_likelihood(PAIRS)
+    tighter = small(importance_samples=20).fit(PAIRS).log_likelihood(PAIRS)
     assert "10 importance-weighted means of 20 draws each" in tighter.method
     assert tighter.value > found.value
 
 
 def test_one_hidden_layer_is_an_rbm_and_its_score_no_bound():
     model = small(hidden=(4,)).fit(PAIRS)
-    truth = exact.log_prob(model.machine_.double(), {"visible": torch.from_numpy(PAIRS.astype(float))})
+    truth = exact.log_prob(
+        model.machine_.double(), {"visible": torch.from_numpy(PAIRS.astype(float))}
+    )
     assert np.allclose(model.score_samples(PAIRS), truth.numpy(), atol=1e-6)
     assert model.log_likelihood(PAIRS).name == "mean log-likelihood"
     assert [row["stage"] for row in model.history_][-1] == "layer 1"
@@ -81,7 +93,9 @@ def test_scores_are_deterministic_and_of_a_row_alone(binarise):
     scores = model.score_samples(GREYS)
     assert (model.score_samples(GREYS) == scores).all()
     assert np.allclose(model.score_samples(GREYS[::-1])[::-1], scores, atol=1e-9)
-    assert np.allclose([model.score_samples(row[None])[0] for row in GREYS[:5]], scores[:5], atol=1e-9)
+    assert np.allclose(
+        [model.score_samples(row[None])[0] for row in GREYS[:5]], scores[:5], atol=1e-9
+    )
 
 
 def test_it_learns_and_the_second_layer_adds_to_the_first():
@@ -137,7 +151,9 @@ def test_a_layer_begins_with_the_likelihood_that_was_reached():
         assert float((bound - truth).abs().max()) < 5 * tolerance
 
 
-@pytest.mark.parametrize(("options", "X"), [({"start": "random"}, PAIRS), ({"hidden": (5, 4)}, PAIRS), ({}, PAIRS - 0.5)])
+@pytest.mark.parametrize(
+    ("options", "X"), [({"start": "random"}, PAIRS), ({"hidden": (5, 4)}, PAIRS), ({}, PAIRS - 0.5)]
+)
 def test_a_random_start_has_the_rates_of_the_features(options, X):
     """Where it is asked for, and where the layer two below has more units than this one or is not binary."""
     model = small(**options, weight_decay=0.0)
@@ -148,7 +164,9 @@ def test_a_random_start_has_the_rates_of_the_features(options, X):
     assert torch.equal(machine.bias["hidden1"], machine.base("hidden1"))
     rates, n = torch.sigmoid(machine.base("hidden1")), len(X)
     expected = model.network_.features(model._encode(X), 1).mean(0).detach()
-    assert float((rates - expected).abs().max()) < 5 * 0.5 / math.sqrt(n) + 1 / n  # drawn features: five standard errors, and smoothing
+    assert (
+        float((rates - expected).abs().max()) < 5 * 0.5 / math.sqrt(n) + 1 / n
+    )  # drawn features: five standard errors, and smoothing
 
 
 @pytest.mark.parametrize("world", [2, 5])
@@ -192,8 +210,14 @@ def test_partial_fit_moves_the_top_alone():
     before = {name: value.clone() for name, value in model.network_.state_dict().items()}
     log_z = model.log_partition_
     model.partial_fit(PAIRS[:10])
-    moved = {name for name, value in model.network_.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == {f"machines.1.{name}" for name in ("bias.hidden1", "bias.hidden2", "weight.hidden1-hidden2")}
+    moved = {
+        name
+        for name, value in model.network_.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert moved == {
+        f"machines.1.{name}" for name in ("bias.hidden1", "bias.hidden2", "weight.hidden1-hidden2")
+    }
     assert model.log_partition_ != log_z
     assert model.machine_ is model.network_.top
 
@@ -225,16 +249,23 @@ def test_samples_go_on_from_the_chains_and_come_in_the_data_s_own_scale():
 
 def test_conditions_are_refused_in_a_sentence():
     model = small().fit(PAIRS)
-    with pytest.raises(ValueError, match="y=1: a deep belief network cannot sample under a condition; leave y out"):
+    with pytest.raises(
+        ValueError, match="y=1: a deep belief network cannot sample under a condition; leave y out"
+    ):
         model.sample(2, y=1)
-    with pytest.raises(ValueError, match=r"given=.*cannot sample under a condition; use DBM or RBM to fill cells in"):
+    with pytest.raises(
+        ValueError,
+        match=r"given=.*cannot sample under a condition; use DBM or RBM to fill cells in",
+    ):
         model.sample(2, given=np.full(6, np.nan))
 
 
 def test_transform_is_recognition_layer_by_layer():
     model = small().fit(PAIRS)
     first, second = model.network_.machines
-    h1 = torch.sigmoid(first.field("hidden1", {"visible": torch.from_numpy(PAIRS.astype(np.float32))}))
+    h1 = torch.sigmoid(
+        first.field("hidden1", {"visible": torch.from_numpy(PAIRS.astype(np.float32))})
+    )
     h2 = torch.sigmoid(second.field("hidden2", {"hidden1": h1}))
     out = model.transform(PAIRS)
     assert out.shape == (200, 11)
@@ -242,14 +273,18 @@ def test_transform_is_recognition_layer_by_layer():
 
 
 def test_categories_and_real_values():
-    frame = pd.DataFrame({"colour": ["red", "blue", "green"] * 20, "shape": ["round", "square"] * 30})
-    model = small(units="categorical").fit(frame)
+    frame = pd.DataFrame(
+        {"colour": ["red", "blue", "green"] * 20, "shape": ["round", "square"] * 30}
+    )
+    model = small(kinds="categorical").fit(frame)
     assert isinstance(model.network_.units("visible"), Categorical)
     assert set(model.sample(30)["colour"]) <= {"red", "blue", "green"}
     reals = random.normal(size=(80, 3)) * 10
     near, far = small(learning_rate=0.01).fit(reals), small(learning_rate=0.01).fit(100 * reals)
     assert isinstance(near.network_.units("visible"), Gaussian)
-    assert near.score(reals) - far.score(100 * reals) == pytest.approx(3 * math.log(100), abs=0.1)  # densities in the data's own scale
+    assert near.score(reals) - far.score(100 * reals) == pytest.approx(
+        3 * math.log(100), abs=0.1
+    )  # densities in the data's own scale
 
 
 def test_greater_depth_goes_through_a_run_folder(tmp_path):
@@ -259,19 +294,24 @@ def test_greater_depth_goes_through_a_run_folder(tmp_path):
     assert loaded.machine_ is loaded.network_.top
     assert (loaded.sample(7) == model.sample(7)).all()
     assert str(loaded.log_likelihood(PAIRS)) == str(model.log_likelihood(PAIRS))
-    pictures = {path.name[: len("layer-1")] for path in (tmp_path / "run" / "samples").glob("*.png")}
+    pictures = {
+        path.name[: len("layer-1")] for path in (tmp_path / "run" / "samples").glob("*.png")
+    }
     assert pictures == {"layer-1", "layer-2", "layer-3"}
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"hidden": ()}, r"hidden=\(\): expected the number of units of each hidden layer, such as \(500, 500, 2000\)"),
+        (
+            {"hidden": ()},
+            r"hidden=\(\): expected the number of units of each hidden layer, such as \(500, 500, 2000\)",
+        ),
         ({"hidden": (4, 0)}, r"hidden\[1\]=0"),
         ({"steps": 0}, "steps=0"),
         ({"start": "warm"}, "start='warm': expected one of 'transposed', 'random'"),
         ({"bound_samples": 1}, "bound_samples=1: expected a whole number, 2 or more"),
-        ({"bound_importance": 0}, "bound_importance=0"),
+        ({"importance_samples": 0}, "importance_samples=0"),
     ],
 )
 def test_bad_parameters_are_named(parameters, message):

@@ -84,7 +84,9 @@ def test_a_dbms_scores_are_a_lower_bound():
     model = small(DBM, learning_rate=0.3, steps=300).fit(BITS)
     scores, truth = model.score_samples(BITS), enumerated(model, BITS.astype(float))
     assert (scores <= truth + 1e-9).all()
-    assert (truth - scores).max() > 1e-6, "this machine's posterior does not couple its layers: the test is empty"
+    assert (truth - scores).max() > 1e-6, (
+        "this machine's posterior does not couple its layers: the test is empty"
+    )
     assert (truth - scores).max() < 0.5
     found = model.log_likelihood(BITS)
     assert found.value == pytest.approx(scores.mean(), abs=1e-5)
@@ -98,7 +100,9 @@ def test_scores_are_deterministic_and_of_a_row_alone(kind, binarise):
     scores = model.score_samples(GREYS)
     assert (model.score_samples(GREYS) == scores).all()
     assert np.allclose(model.score_samples(GREYS[::-1])[::-1], scores, atol=1e-9)
-    assert np.allclose([model.score_samples(row[None])[0] for row in GREYS[:5]], scores[:5], atol=1e-9)
+    assert np.allclose(
+        [model.score_samples(row[None])[0] for row in GREYS[:5]], scores[:5], atol=1e-9
+    )
     state = torch.get_rng_state()
     model.score_samples(GREYS)
     assert torch.equal(torch.get_rng_state(), state)
@@ -106,11 +110,16 @@ def test_scores_are_deterministic_and_of_a_row_alone(kind, binarise):
 
 def test_greys_are_scored_as_one_draw_of_them():
     model = small(RBM, binarise="resample").fit(GREYS)
-    rounded = {tuple(row): score for row, score in zip(all_states(5), model.score_samples(all_states(5)), strict=True)}
+    rounded = {
+        tuple(row): score
+        for row, score in zip(all_states(5), model.score_samples(all_states(5)), strict=True)
+    }
     scores = model.score_samples(GREYS)
     assert all(min(abs(score - other) for other in rounded.values()) < 1e-9 for score in scores)
     model = small(RBM, binarise="threshold").fit(GREYS)
-    assert np.allclose(model.score_samples(GREYS), model.score_samples((GREYS > 0.5).astype(float)), atol=1e-9)
+    assert np.allclose(
+        model.score_samples(GREYS), model.score_samples((GREYS > 0.5).astype(float)), atol=1e-9
+    )
 
 
 # ---------------------------------------------------------------- reproducibility
@@ -191,7 +200,11 @@ def test_given_cells_are_kept():
     assert (model.sample(40, given=rows)[kept] == rows[kept]).all()
     assert (model.sample(2, given=BITS[:2]) == BITS[:2]).all()
     grey = small(RBM).fit(GREYS)
-    assert np.allclose(grey.sample(3, given=[0.25, np.nan, np.nan, np.nan, 0.75])[:, [0, 4]], [0.25, 0.75], atol=1e-6)
+    assert np.allclose(
+        grey.sample(3, given=[0.25, np.nan, np.nan, np.nan, 0.75])[:, [0, 4]],
+        [0.25, 0.75],
+        atol=1e-6,
+    )
 
 
 def test_conditional_samples_follow_the_conditional():
@@ -204,7 +217,10 @@ def test_conditional_samples_follow_the_conditional():
     shares = (p / p.sum()) @ states
     samples = model.sample(500, given=given, random_state=1, sweeps=100)
     for column in (1, 2, 4, 5):
-        assert stats.binomtest(int(samples[:, column].sum()), 500, shares[column]).pvalue > FALSE_ALARM / 4
+        assert (
+            stats.binomtest(int(samples[:, column].sum()), 500, shares[column]).pvalue
+            > FALSE_ALARM / 4
+        )
 
 
 @pytest.mark.parametrize(
@@ -258,8 +274,12 @@ def test_categories_of_numbers_and_of_both(tmp_path):
 
 
 def test_a_category_with_one_value_is_refused():
-    with pytest.raises(ValueError, match="column 1 has the one category 'b' in every row; leave it out"):
-        small(RBM, units="categorical").fit(np.array([["a", "b"], ["c", "b"], [None, "b"]] * 5, dtype=object))
+    with pytest.raises(
+        ValueError, match="column 1 has the one category 'b' in every row; leave it out"
+    ):
+        small(RBM, units="categorical").fit(
+            np.array([["a", "b"], ["c", "b"], [None, "b"]] * 5, dtype=object)
+        )
 
 
 def gaussian_base_rate(train: np.ndarray, test: np.ndarray) -> float:
@@ -339,7 +359,10 @@ def test_partial_fit_of_greys_draws_them():
     assert not torch.equal(parameters_of(one), parameters_of(means))
 
 
-@pytest.mark.parametrize("options", [{"method": "cd"}, {"centred": False}, {"k": 3}, {"momentum": 0.0}, {"binarise": "fixed"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "cd"}, {"centred": False}, {"k": 3}, {"momentum": 0.0}, {"binarise": "fixed"}],
+)
 @pytest.mark.parametrize("kind", [RBM, DBM])
 def test_every_way_to_train_trains(kind, options):
     length = {"n_iter": 30} if kind is RBM else {"steps": 500, "pretrain_steps": 50}
@@ -450,7 +473,9 @@ def test_unusable_data_are_refused(X, message):
 )
 def test_what_memory_cannot_hold_is_refused_before_any_work(build, message, tmp_path):
     model = build().set_params(out=str(tmp_path / "run"))
-    with pytest.raises(ValueError, match=message + r" .* GiB of memory, and this machine has .*; take fewer"):
+    with pytest.raises(
+        ValueError, match=message + r" .* GiB of memory, and this machine has .*; take fewer"
+    ):
         model.fit(np.eye(6))
     assert not (tmp_path / "run").exists()
 

@@ -18,7 +18,9 @@ from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.inference import partition
 
 BARS = bars_and_stripes(3)
-REALS = np.random.default_rng(0).normal(size=(60, 3)) @ np.array([[1.0, 0.5, 0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+REALS = np.random.default_rng(0).normal(size=(60, 3)) @ np.array(
+    [[1.0, 0.5, 0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]]
+)
 SMALL: dict[str, Any] = {"n_components": 4, "n_iter": 2, "chains": 10, "random_state": 0}
 
 
@@ -42,7 +44,9 @@ def test_a_density_is_in_the_data_s_own_scale() -> None:
         assert math.isclose(model.log_likelihood(X).value, model.score(X), abs_tol=1e-4)
 
 
-def test_a_stop_while_log_z_is_estimated_is_resumed_to_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_while_log_z_is_estimated_is_resumed_to_the_same_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = {**SMALL, "n_components": 30, "ais_betas": 20, "ais_chains": 5}
     X = np.tile(BARS, (2, 3))
     whole = RBM(**settings).fit(X)
@@ -55,7 +59,9 @@ def test_a_stop_while_log_z_is_estimated_is_resumed_to_the_same_model(tmp_path: 
     with monkeypatch.context() as patch:
         patch.setattr(partition, "forward_ais", interrupted)
         model = RBM(**settings, out=str(tmp_path / "run"))
-        with pytest.raises(TrainingInterrupted, match=r"log Z was being worked out.*equilibria resume") as stopped:
+        with pytest.raises(
+            TrainingInterrupted, match=r"log Z was being worked out.*equilibria resume"
+        ) as stopped:
             model.fit(X)
     assert stopped.value.signal == signal.SIGTERM
     with pytest.raises(Exception, match="not fitted"):
@@ -86,7 +92,10 @@ def test_partial_fit_finds_greys_in_a_later_batch() -> None:
 def test_a_loaded_network_knows_which_layers_were_grey(tmp_path: Path) -> None:
     """The next batch may happen to be sharp: greys are binary by a draw all the same, in training and in scores."""
     options = {"steps": 4, "batch_size": 4, "random_state": 0, "value_range": (0, 1)}
-    for name, model in {"dbn": DBN((6, 9), **options), "dbm": DBM((6, 4), **options, pretrain_steps=0)}.items():
+    for name, model in {
+        "dbn": DBN((6, 9), **options),
+        "dbm": DBM((6, 4), **options, pretrain_steps=0),
+    }.items():
         model.fit(BARS * 0.5).save(tmp_path / name)
         again = equilibria.load(tmp_path / name)
         assert again.grey_layers_ == model.grey_layers_ == ("visible",)
@@ -116,7 +125,9 @@ def test_given_cells_come_back_to_the_last_bit() -> None:
     assert np.isfinite(rows).all()
 
 
-@pytest.mark.parametrize("model", [RBM(**SMALL), GAN((8,), steps=3, latent_dim=2, random_state=0)], ids=["rbm", "gan"])
+@pytest.mark.parametrize(
+    "model", [RBM(**SMALL), GAN((8,), steps=3, latent_dim=2, random_state=0)], ids=["rbm", "gan"]
+)
 def test_samples_of_a_frame_are_a_frame(model: Any) -> None:
     frame = pd.DataFrame(REALS, columns=["a", "b", "c"])
     rows = model.fit(frame).sample(5)

@@ -188,7 +188,7 @@ class Finder:
             layers.append(self.layer(name, kind, source, found=surveyed))
         if self.limits is not None and all(layer.low is None for layer in layers):
             raise ValueError(
-                f"value_range={self.limits}: no group's values lie in it; leave it out"
+                f"value_range={self.limits}: no modality's values lie in it; leave it out"
             )
         return layers
 

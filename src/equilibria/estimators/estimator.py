@@ -22,6 +22,7 @@ from equilibria import check
 from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
 from equilibria.data.batches import BINARISE
 from equilibria.data.labels import LabelCoding
+from equilibria.data.columns import missing_cells
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.table import Table
 from equilibria.errors import RunError
@@ -266,7 +267,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                     f"X: column {column!r} has missing cells, and a {type(self).__name__} takes "
                     "none; fill them, or leave those rows out"
                 )
-            return X if reset else self.table_.match(X)
+            return X if reset else self.columns.match(X)
         options: dict[str, Any] = {"dtype": None if _holds_text(X) else "numeric"}
         options |= {"ensure_min_samples": least, "ensure_all_finite": "allow-nan" if gaps else True}
         return validate_data(self, X, reset=reset, **options)
@@ -362,6 +363,11 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def settings_(self) -> Any:
         """The parameters that the model was trained with, whatever ``set_params`` said since."""
         return self.__dict__.get("_settings", self)
+
+    @property
+    def columns(self) -> Table:
+        """What the columns are of the rows that the fitted model is given."""
+        return self.table_
 
     @property
     def stream(self) -> Stream:
@@ -554,8 +560,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 return filled[0] if n == 1 else filled
             return np.stack(filled)
         means = self.model_.means(values, observed, stream, **options)[:, : self.table_.size].cpu()
-        decode = self.table_.decode_modes if how == "mode" else self.table_.decode_means
-        return self.table_.put_back(decode(means, X), X)
+        if how == "mode":
+            return self.table_.put_back(self.table_.decode_modes(means, X), X)
+        gaps = X.isna().to_numpy() if hasattr(X, "iloc") else missing_cells(np.asarray(X))
+        return self.table_.put_back(self.table_.decode_means(means, X, gaps), X)
 
     @available_if(can("classify"))
     def predict_log_proba(self, X: Any) -> np.ndarray:

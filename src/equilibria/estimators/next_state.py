@@ -187,6 +187,10 @@ class NextState(Trained):
         return frozenset({"forecast", "classify"})
 
     @property
+    def columns(self) -> Table:
+        return self.row_
+
+    @property
     def row_(self) -> Table:
         """What the columns of one row are."""
         return Table.from_json(json.loads(self.row_json_))
