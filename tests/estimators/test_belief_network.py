@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from typing import Any
 
 import numpy as np
@@ -14,31 +13,42 @@ import torch
 import belief
 import equilibria
 from equilibria import DBN
-from equilibria.data import Batch
-from equilibria.errors import TrainingInterrupted
-from equilibria.evaluation import belief_network
-from equilibria.games.contrastive import ContrastiveGame
+from equilibria.data import Batch, Table
 from equilibria.inference import exact
 from equilibria.random import Stream
-from equilibria.training.distributed import Processes
-from equilibria.training.run import Run
 from equilibria.training.trainer import Trainer
 from equilibria.units import Categorical, Gaussian
+from small import plan_of
 
 random = np.random.RandomState(0)
 KIND = random.uniform(size=(200, 1)) < 0.5
 PAIRS = ((random.uniform(size=(200, 6)) < 0.05) ^ ((np.arange(6) < 3) == KIND)).astype(np.uint8)
 """Rows near 111000 or 000111: about −2.0 nats a row at best, −6 log 2 = −4.2 where columns are taken for fair coins of their own."""
 GREYS = random.uniform(size=(60, 5))
-OPTIONS: dict[str, Any] = {"hidden": (5, 6), "steps": 60, "batch_size": 10, "chains": 10, "learning_rate": 0.1, "random_state": 0}
+OPTIONS: dict[str, Any] = {
+    "hidden": (5, 6),
+    "steps": 60,
+    "batch_size": 10,
+    "chains": 10,
+    "learning_rate": 0.1,
+    "random_state": 0,
+}
 
 
 def small(**options: Any) -> DBN:
     return DBN(**{**OPTIONS, **options})
 
 
+def planned(model: DBN, X: np.ndarray = PAIRS) -> tuple[Any, list[Any]]:
+    """The network and its stages."""
+    inside, stages = plan_of(model, X)
+    return inside.network, stages
+
+
 def states(columns: int) -> torch.Tensor:
-    return torch.from_numpy((np.arange(2**columns)[:, None] >> np.arange(columns) & 1).astype(float))
+    return torch.from_numpy(
+        (np.arange(2**columns)[:, None] >> np.arange(columns) & 1).astype(float)
+    )
 
 
 # ---------------------------------------------------------------- scores
@@ -46,7 +56,9 @@ def states(columns: int) -> torch.Tensor:
 
 def test_scores_are_a_lower_bound_near_the_enumerated_one():
     """Averaged over 1,000 draws; 4.9 of the enumerated standard errors, a false alarm in a million."""
-    model = small(hidden=(5, 4, 3), start="random", steps=50, learning_rate=0.5, bound_samples=1000).fit(PAIRS)
+    model = small(
+        hidden=(5, 4, 3), start="random", steps=50, learning_rate=0.5, bound_samples=1000
+    ).fit(PAIRS)
     network, v = model.network_.double(), torch.from_numpy(PAIRS[:40].astype(float))
     (lower, spread), truth = belief.bound(network, v), belief.log_prob(network, v)
     assert (lower < truth).all()
@@ -61,27 +73,17 @@ def test_the_estimate_says_bound_and_agrees_with_the_scores():
     assert found.name == "mean bound on log-likelihood"
     assert found.value == pytest.approx(model.score(PAIRS), abs=1e-9)
     assert found.low < found.value < found.high
-    assert "10 draws each" in found.method
-    tighter = small(bound_importance=20).fit(PAIRS).log_likelihood(PAIRS)
-    assert "10 importance-weighted means of 20 draws each" in tighter.method
+    tighter = small(importance_samples=20).fit(PAIRS).log_likelihood(PAIRS)
     assert tighter.value > found.value
 
 
 def test_one_hidden_layer_is_an_rbm_and_its_score_no_bound():
     model = small(hidden=(4,)).fit(PAIRS)
-    truth = exact.log_prob(model.machine_.double(), {"visible": torch.from_numpy(PAIRS.astype(float))})
+    truth = exact.log_prob(
+        model.machine_.double(), {"visible": torch.from_numpy(PAIRS.astype(float))}
+    )
     assert np.allclose(model.score_samples(PAIRS), truth.numpy(), atol=1e-6)
-    assert model.log_likelihood(PAIRS).name == "mean log-likelihood"
     assert [row["stage"] for row in model.history_][-1] == "layer 1"
-
-
-@pytest.mark.parametrize("binarise", ["resample", "fixed", "threshold", None])
-def test_scores_are_deterministic_and_of_a_row_alone(binarise):
-    model = small(binarise=binarise).fit(GREYS)
-    scores = model.score_samples(GREYS)
-    assert (model.score_samples(GREYS) == scores).all()
-    assert np.allclose(model.score_samples(GREYS[::-1])[::-1], scores, atol=1e-9)
-    assert np.allclose([model.score_samples(row[None])[0] for row in GREYS[:5]], scores[:5], atol=1e-9)
 
 
 def test_it_learns_and_the_second_layer_adds_to_the_first():
@@ -91,7 +93,9 @@ def test_it_learns_and_the_second_layer_adds_to_the_first():
     scores = []
     for hidden in ((2,), (2, 8)):
         network = DBN(**{**options, "hidden": hidden}).fit(PAIRS).network_.double()
-        scores.append(float(belief_network.log_prob(network, v).mean()))
+        one = len(hidden) == 1
+        truth = exact.log_prob(network.top, {"visible": v}) if one else belief.log_prob(network, v)
+        scores.append(float(truth.mean()))
     assert scores[0] > -6 * math.log(2) + 1
     assert scores[1] > scores[0] + 0.01
 
@@ -99,27 +103,21 @@ def test_it_learns_and_the_second_layer_adds_to_the_first():
 # ---------------------------------------------------------------- the stages
 
 
-def stages_of(model: DBN, X: np.ndarray, rank: int = 0, world: int = 1):
-    model._validate()
-    model._begin(model._table(X, reset=True), Processes())
-    return model._stages(X, None, rank, world)
-
-
 def test_each_stage_trains_a_pair_of_layers_on_draws_of_the_layer_below():
     model = small(hidden=(5, 4, 3), sparsity=(0.2, 0.1), average=0.9)
-    stages = stages_of(model, PAIRS)
+    network, stages = planned(model)
     assert [stage.name for stage in stages] == ["layer 1", "layer 2", "layer 3"]
     assert [tuple(stage.game.machine.layers) for stage in stages] == [
         ("visible", "hidden1"),
         ("hidden1", "hidden2"),
         ("hidden2", "hidden3"),
     ]
-    assert model.machine_ is stages[-1].game.machine is model.network_.top
+    assert stages[-1].game.machine is network.top
     assert all(stage.average.module is stage.game.machine for stage in stages)
     v = torch.from_numpy(PAIRS.astype(np.float32))
     assert stages[0].view is None
     seen = stages[2].view(Batch(v), Stream(4)).values
-    assert torch.equal(seen, model.network_.features(v, 2, Stream(4)))
+    assert torch.equal(seen, network.features(v, 2, Stream(4)))
     assert set(seen.unique().tolist()) == {0.0, 1.0}
     assert not torch.equal(seen, stages[2].view(Batch(v), Stream(5)).values)
 
@@ -128,63 +126,33 @@ def test_a_layer_begins_with_the_likelihood_that_was_reached():
     """Hinton's transposed start has the log-likelihood of the layer below; spare hidden units, with weights of 0.01, change it little."""
     for hidden, tolerance in (((5, 6), 1e-5), ((5, 9), 0.02)):
         model = small(hidden=hidden)
-        stages = stages_of(model, PAIRS)
+        network, stages = planned(model)
         Trainer(stages[:1], Stream(0), verbose=False).fit()
-        truth = exact.log_prob(model.network_.machine(0).double(), {"visible": states(6)})
-        found = belief_network.log_prob(model.network_.double(), states(6))
+        truth = exact.log_prob(network.machine(0).double(), {"visible": states(6)})
+        found = torch.from_numpy(belief.log_prob(network.double(), states(6)))
         assert float((found - truth).abs().max()) < tolerance
-        bound = model.network_.log_prob_bound(states(6), exact.log_partition(model.network_.top))
-        assert float((bound - truth).abs().max()) < 5 * tolerance
+        bound = network.log_weights(states(6), 200, Stream(0)).mean(1) - exact.log_partition(
+            network.top
+        )
+        assert float((bound - truth).max()) < 0.3
 
 
-@pytest.mark.parametrize(("options", "X"), [({"start": "random"}, PAIRS), ({"hidden": (5, 4)}, PAIRS), ({}, PAIRS - 0.5)])
+@pytest.mark.parametrize(
+    ("options", "X"), [({"start": "random"}, PAIRS), ({"hidden": (5, 4)}, PAIRS), ({}, PAIRS - 0.5)]
+)
 def test_a_random_start_has_the_rates_of_the_features(options, X):
     """Where it is asked for, and where the layer two below has more units than this one or is not binary."""
     model = small(**options, weight_decay=0.0)
-    stages = stages_of(model, X)
+    network, stages = planned(model, X)
     Trainer(stages[:1], Stream(0), verbose=False).fit()
-    machine = model.machine_
+    machine = network.top
     assert float(machine.weight["hidden1-hidden2"].detach().abs().max()) < 0.1
     assert torch.equal(machine.bias["hidden1"], machine.base("hidden1"))
     rates, n = torch.sigmoid(machine.base("hidden1")), len(X)
-    expected = model.network_.features(model._encode(X), 1).mean(0).detach()
-    assert float((rates - expected).abs().max()) < 5 * 0.5 / math.sqrt(n) + 1 / n  # drawn features: five standard errors, and smoothing
-
-
-@pytest.mark.parametrize("world", [2, 5])
-def test_processes_begin_a_layer_with_the_chains_of_one(world):
-    def game_of(rank: int, world: int) -> ContrastiveGame:
-        stages = stages_of(small(), PAIRS, rank, world)
-        game = stages[1].game
-        for name in game.sharded:  # what the trainer does for several processes
-            setattr(game, name, getattr(game, name)[: 10 // world].clone())
-        stages[0].on_end()
-        return game
-
-    whole, parts = game_of(0, 1), [game_of(rank, world) for rank in range(world)]
-    for name in whole.sharded:
-        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
-    assert set(whole.chain_hidden1.unique().tolist()) == {0.0, 1.0}
-
-
-@pytest.mark.parametrize("step", [5, 65])
-def test_a_stop_in_either_layer_is_resumed_bit_for_bit(step, tmp_path, monkeypatch):
-    original = Run.log
-
-    def log(self: Run, row: dict[str, Any]) -> None:
-        original(self, row)
-        if row["step"] == step:
-            signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", log)
-        with pytest.raises(TrainingInterrupted, match="equilibria resume"):
-            small(out=str(tmp_path / "run"), average=0.9).fit(PAIRS)
-    again, whole = equilibria.resume(tmp_path / "run", PAIRS), small(average=0.9).fit(PAIRS)
-    tensors = whole._tensors()
-    assert all(torch.equal(value, tensors[name]) for name, value in again._tensors().items())
-    assert (again.sample(9) == whole.sample(9)).all()
-    assert (again.score_samples(PAIRS) == whole.score_samples(PAIRS)).all()
+    expected = network.features(Table.fit(X).encode(X), 1).mean(0).detach()
+    assert (
+        float((rates - expected).abs().max()) < 5 * 0.5 / math.sqrt(n) + 1 / n
+    )  # drawn features: five standard errors, and smoothing
 
 
 def test_partial_fit_moves_the_top_alone():
@@ -192,8 +160,14 @@ def test_partial_fit_moves_the_top_alone():
     before = {name: value.clone() for name, value in model.network_.state_dict().items()}
     log_z = model.log_partition_
     model.partial_fit(PAIRS[:10])
-    moved = {name for name, value in model.network_.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == {f"machines.1.{name}" for name in ("bias.hidden1", "bias.hidden2", "weight.hidden1-hidden2")}
+    moved = {
+        name
+        for name, value in model.network_.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert moved == {
+        f"machines.1.{name}" for name in ("bias.hidden1", "bias.hidden2", "weight.hidden1-hidden2")
+    }
     assert model.log_partition_ != log_z
     assert model.machine_ is model.network_.top
 
@@ -223,18 +197,12 @@ def test_samples_go_on_from_the_chains_and_come_in_the_data_s_own_scale():
     assert ((greys > 0) & (greys < 1)).all()
 
 
-def test_conditions_are_refused_in_a_sentence():
-    model = small().fit(PAIRS)
-    with pytest.raises(ValueError, match="y=1: a deep belief network cannot sample under a condition; leave y out"):
-        model.sample(2, y=1)
-    with pytest.raises(ValueError, match=r"given=.*cannot sample under a condition; use DBM or RBM to fill cells in"):
-        model.sample(2, given=np.full(6, np.nan))
-
-
 def test_transform_is_recognition_layer_by_layer():
     model = small().fit(PAIRS)
     first, second = model.network_.machines
-    h1 = torch.sigmoid(first.field("hidden1", {"visible": torch.from_numpy(PAIRS.astype(np.float32))}))
+    h1 = torch.sigmoid(
+        first.field("hidden1", {"visible": torch.from_numpy(PAIRS.astype(np.float32))})
+    )
     h2 = torch.sigmoid(second.field("hidden2", {"hidden1": h1}))
     out = model.transform(PAIRS)
     assert out.shape == (200, 11)
@@ -242,14 +210,18 @@ def test_transform_is_recognition_layer_by_layer():
 
 
 def test_categories_and_real_values():
-    frame = pd.DataFrame({"colour": ["red", "blue", "green"] * 20, "shape": ["round", "square"] * 30})
-    model = small(units="categorical").fit(frame)
+    frame = pd.DataFrame(
+        {"colour": ["red", "blue", "green"] * 20, "shape": ["round", "square"] * 30}
+    )
+    model = small(kinds="categorical").fit(frame)
     assert isinstance(model.network_.units("visible"), Categorical)
     assert set(model.sample(30)["colour"]) <= {"red", "blue", "green"}
     reals = random.normal(size=(80, 3)) * 10
     near, far = small(learning_rate=0.01).fit(reals), small(learning_rate=0.01).fit(100 * reals)
     assert isinstance(near.network_.units("visible"), Gaussian)
-    assert near.score(reals) - far.score(100 * reals) == pytest.approx(3 * math.log(100), abs=0.1)  # densities in the data's own scale
+    assert near.score(reals) - far.score(100 * reals) == pytest.approx(
+        3 * math.log(100), abs=0.1
+    )  # densities in the data's own scale
 
 
 def test_greater_depth_goes_through_a_run_folder(tmp_path):
@@ -259,24 +231,10 @@ def test_greater_depth_goes_through_a_run_folder(tmp_path):
     assert loaded.machine_ is loaded.network_.top
     assert (loaded.sample(7) == model.sample(7)).all()
     assert str(loaded.log_likelihood(PAIRS)) == str(model.log_likelihood(PAIRS))
-    pictures = {path.name[: len("layer-1")] for path in (tmp_path / "run" / "samples").glob("*.png")}
+    pictures = {
+        path.name[: len("layer-1")] for path in (tmp_path / "run" / "samples").glob("*.png")
+    }
     assert pictures == {"layer-1", "layer-2", "layer-3"}
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"hidden": ()}, r"hidden=\(\): expected the number of units of each hidden layer, such as \(500, 500, 2000\)"),
-        ({"hidden": (4, 0)}, r"hidden\[1\]=0"),
-        ({"steps": 0}, "steps=0"),
-        ({"start": "warm"}, "start='warm': expected one of 'transposed', 'random'"),
-        ({"bound_samples": 1}, "bound_samples=1: expected a whole number, 2 or more"),
-        ({"bound_importance": 0}, "bound_importance=0"),
-    ],
-)
-def test_bad_parameters_are_named(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        small(**parameters).fit(PAIRS)
 
 
 def test_bfloat16_chains_train_as_well():

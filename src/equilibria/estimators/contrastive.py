@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from equilibria.random import Stream, as_seed
 from equilibria.recipes.contrastive import HIDDEN, NEGATIVE, Graph, game_of, optimiser, unbounded
 from equilibria.solvers import Simultaneous, Solver
 from equilibria.training.stage import finite
+from equilibria.units.columns import LABEL
 from equilibria.units.continuous import Gaussian
 
 __all__ = ["Contrastive", "Undirected"]
@@ -258,6 +260,7 @@ class Undirected(Contrastive):
 
     def check(self) -> None:
         super().check()
+        self._refuse_modalities()
         if self.method == "tempered" and self.replicas < 2:
             raise ValueError(f"replicas={self.replicas!r}: a tempered ladder has 2 or more")
         if self.precision != "float32" and self.method in ("tempered", "trajectory"):
@@ -272,6 +275,21 @@ class Undirected(Contrastive):
                 "hidden_type='rectified': two neighbouring layers would be unbounded, and the "
                 "machine might have no normaliser; take 'bernoulli' or 'spin'"
             )
+
+    def _refuse_modalities(self) -> None:
+        """Refuse names that other layers of the machine have."""
+        names = self.modalities if isinstance(self.modalities, Mapping) else ()
+        depth = range(1, len(self.widths()) + 1)
+        taken = [
+            LABEL,
+            *(f"{name}hidden{i}" for name in ("", *(f"{n}_" for n in names)) for i in depth),
+        ]
+        for name in names:
+            if not str(name).isidentifier() or name in taken:
+                raise ValueError(
+                    f"modalities: {name!r} cannot be the name of one: names are words, and "
+                    f"{', '.join(taken[:2])}, … are those of other layers"
+                )
 
 
 def batch_of(rows: Rows, stream: Stream) -> Batch:

@@ -21,6 +21,7 @@ from torch import Tensor
 from equilibria import check
 from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
 from equilibria.data.batches import BINARISE
+from equilibria.data.columns import missing_cells
 from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.table import Table
@@ -281,7 +282,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                     f"X: column {column!r} has missing cells, and a {type(self).__name__} takes "
                     "none; fill them, or leave those rows out"
                 )
-            return X if reset else self.rows_table.match(X)
+            return X if reset else self.columns.match(X)
         options: dict[str, Any] = {"dtype": None if _keeps_cells(X) else "numeric"}
         options |= {"ensure_min_samples": least, "ensure_all_finite": "allow-nan" if gaps else True}
         return validate_data(self, X, reset=reset, **options)
@@ -381,8 +382,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.__dict__.get("_settings", self)
 
     @property
-    def rows_table(self) -> Table:
-        """What the columns of the rows are that methods are given."""
+    def columns(self) -> Table:
+        """What the columns are of the rows that the fitted model is given."""
         return self.table_
 
     @property
@@ -578,8 +579,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 return filled[0] if n == 1 else filled
             return np.stack(filled)
         means = self.model_.means(values, observed, stream, **options)[:, : self.table_.size].cpu()
-        decode = self.table_.decode_modes if how == "mode" else self.table_.decode_means
-        return self.table_.put_back(decode(means, X), X)
+        if how == "mode":
+            return self.table_.put_back(self.table_.decode_modes(means, X), X)
+        gaps = X.isna().to_numpy() if hasattr(X, "iloc") else missing_cells(np.asarray(X))
+        return self.table_.put_back(self.table_.decode_means(means, X, gaps), X)
 
     @available_if(can("classify"))
     def predict_log_proba(self, X: Any) -> np.ndarray:

@@ -187,7 +187,7 @@ class NextState(Trained):
         return frozenset({"forecast", "classify"})
 
     @property
-    def rows_table(self) -> Table:
+    def columns(self) -> Table:
         """Of a row, not of a window."""
         return self.row_
 

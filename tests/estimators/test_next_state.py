@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.utils.estimator_checks import check_estimator
 
 from equilibria import DBM, GAN, RBM, NextState, load, resume
 from equilibria.random import Stream
@@ -36,7 +34,7 @@ def test_the_transition_matrix_is_learnt(markov):
     for the fit) with probability 1e-6; without coupling the worst entry would be off by .4."""
     assert np.abs(markov.predict_proba([[0], [1], [2]]) - TRANSITIONS).max() < 0.1
     assert markov.classes_.tolist() == [0, 1, 2]
-    assert set(markov.machine_.machine_.edges) == {("past", "hidden1"), ("future", "hidden1")}
+    assert set(markov.model_.machine.edges) == {("past", "hidden1"), ("future", "hidden1")}
 
 
 def test_draws_are_from_the_predicted_law(markov):
@@ -64,9 +62,10 @@ def test_a_cycle_of_text_with_two_rows_of_past():
     """a b a c a b a c …: after an a only the row before tells what comes."""
     rows = np.array(list("abac") * 100, dtype=object)[:, None]
     model = NextState(RBM(8, n_iter=50, **OPTIONS), lag=2).fit(rows)
-    assert model.forecast(rows[:2], 6).ravel().tolist() == list("acabac")
+    futures = ["".join(future) for future in model.forecast(rows[:2], 6, n=30)[:, :, 0]]
+    assert max(set(futures), key=futures.count) == "acabac"
     assert (model.predict_proba(rows[:4]).argmax(1) == [0, 2, 0]).all()  # after ab, ba, ac
-    assert model.machine_.schema_.layers[0].variables == 2
+    assert model.table_.layers[0].variables == 2
 
 
 @pytest.mark.parametrize("kind", ["rbm", "dbm"])
@@ -77,7 +76,15 @@ def test_binary_states_that_move(kind):
     if kind == "rbm":
         machine = RBM(12, n_iter=60, **OPTIONS)
     else:
-        machine = DBM((12, 6), steps=200, pretrain_steps=400, pretrain_rate=0.2, k=1, ais_betas=20, **{**OPTIONS, "learning_rate": 0.02})
+        machine = DBM(
+            (12, 6),
+            steps=200,
+            pretrain_steps=400,
+            pretrain_learning_rate=0.2,
+            k=1,
+            ais_betas=20,
+            **{**OPTIONS, "learning_rate": 0.02},
+        )
     model = NextState(machine).fit(rows)
     for place in range(5):
         future = model.predict_next(np.eye(5)[[place]], how="mean")
@@ -91,7 +98,9 @@ def test_real_states_in_their_own_scale():
     for e in noise:
         x.append(3 - 0.5 * x[-1] + 0.5 * e)
     frame = pd.DataFrame({"height": x})
-    model = NextState(RBM(10, units="gaussian", n_iter=150, **{**OPTIONS, "learning_rate": 0.1})).fit(frame)
+    model = NextState(RBM(10, kinds="real", n_iter=150, **{**OPTIONS, "learning_rate": 0.1})).fit(
+        frame
+    )
     for now in (1.0, 3.0):
         ahead = model.predict_next(pd.DataFrame({"height": [now]}), how="mean")
         assert list(ahead.columns) == ["height"]
@@ -115,28 +124,11 @@ def test_it_travels(markov, tmp_path):
     joblib.dump(markov, buffer)
     buffer.seek(0)
     markov.save(tmp_path / "run")
-    for copy in (joblib.load(buffer), NextState.load(tmp_path / "run"), load(tmp_path / "run")):
+    for copy in (joblib.load(buffer), load(tmp_path / "run")):
         assert type(copy) is NextState
         assert (copy.predict_proba([[0], [2]]) == markov.predict_proba([[0], [2]])).all()
         assert (copy.forecast([[0]], 3) == markov.forecast([[0]], 3)).all()
         assert copy.lag == 1
-    RBM(3, n_iter=1, random_state=0).fit(np.eye(4)).save(tmp_path / "other")
-    with pytest.raises(ValueError, match=r"visible layers \['visible'\]; expected those of NextState"):
-        NextState.load(tmp_path / "other")
-
-
-def test_a_run_from_before_there_was_a_mark_is_known_by_its_layers(markov, tmp_path):
-    markov.save(tmp_path / "run")
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    del config["next_state"]
-    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    again = load(tmp_path / "run")
-    assert (again.lag, type(again)) == (1, NextState)
-    again.save(tmp_path / "again")
-    assert type(load(tmp_path / "again")) is NextState
-    towers = {"past": [0], "future": [1]}  # named so by a user
-    RBM(3, towers=towers, n_iter=1, random_state=0).fit(np.eye(2).repeat(5, 0)).save(tmp_path / "towers")
-    assert type(load(tmp_path / "towers")) is RBM
 
 
 def test_a_stopped_run_goes_on_with_the_sequence(tmp_path):
@@ -157,7 +149,7 @@ def test_a_stopped_run_goes_on_with_the_sequence(tmp_path):
         ({"lag": 5}, "lag=5: a window takes 6 rows, and X has 5 rows"),
         ({"machine": "rbm"}, "machine='rbm': expected an RBM, a DBM or a GAN"),
         ({"machine": RBM(labels=True)}, "machine: labels=True speaks of single rows"),
-        ({"machine": RBM(units="mixed")}, "a state's columns must be of one kind"),
+        ({"machine": RBM(kinds="mixed")}, "a state's columns must be of one kind"),
         ({"machine": RBM(k=0)}, "k=0"),
     ],
 )
@@ -172,19 +164,13 @@ def test_too_short_a_past_is_refused():
         model.predict_next(np.eye(6)[:1])
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_scikit_learns_checks():
-    """All but one: text is taken as categories, so what is neither text nor number is refused in other words than scikit-learn's."""
-    small = NextState(RBM(n_components=3, n_iter=1, batch_size=10, chains=5, ais_betas=10, ais_chains=5))
-    expected = {"check_dtype_object": "text is taken as categories"}
-    results = check_estimator(small, expected_failed_checks=expected, on_fail=None)
-    assert [r["check_name"] for r in results if r["status"] == "failed"] == []
-    assert {r["check_name"] for r in results if r["status"] == "xfail"} == set(expected)
-
-
 def jumps(steps: int) -> np.ndarray:
     """x ← x / 2 ± 1, the sign a fair coin, and a little noise: a chain on an interval whose next state has two places."""
-    coins, noise, rows = Stream(1).uniform((steps,)).numpy() < 0.5, Stream(2).normal((steps,)).numpy(), [0.0]
+    coins, noise, rows = (
+        Stream(1).uniform((steps,)).numpy() < 0.5,
+        Stream(2).normal((steps,)).numpy(),
+        [0.0],
+    )
     for coin, e in zip(coins, noise, strict=True):
         rows.append(rows[-1] / 2 + (1 if coin else -1) + 0.05 * e)
     return np.array(rows)[:, None]
@@ -192,7 +178,14 @@ def jumps(steps: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def adversarial() -> NextState:
-    options = {"hidden": (48, 48), "latent_dim": 2, "prior": "mixed", "steps": 1200, "learning_rate": 2e-3, "average": 0.99}
+    options = {
+        "hidden": (48, 48),
+        "latent_dim": 2,
+        "prior": "mixed",
+        "steps": 1200,
+        "learning_rate": 2e-3,
+        "average": 0.99,
+    }
     return NextState(GAN(**options, random_state=0)).fit(jumps(2000))
 
 
@@ -217,27 +210,37 @@ def test_a_gans_forecasts_roll_on_and_travel(adversarial, tmp_path):
     assert again.lag == 1
     assert (again.forecast([[0.0]], 3) == adversarial.forecast([[0.0]], 3)).all()
     assert abs(adversarial.predict_next([[1.0]], how="mean")[0, 0] - 0.5) < 0.4
-    with pytest.raises(ValueError, match="how='mode': expected one of 'draw', 'mean'"):
-        adversarial.predict_next([[1.0]], how="mode")
     with pytest.raises(AttributeError, match="predict_proba"):
         adversarial.predict_proba([[1.0]])
 
 
 def test_a_gan_of_frames_has_the_last_ones_beside_it():
-    frames = np.tile(np.eye(8)[:, None] * np.eye(8)[None, :, :], (4, 1, 1)).reshape(-1, 64)  # a dot that walks down the diagonal
-    gan = GAN(network="dcgan", channels=4, latent_dim=2, steps=3, picture_shape=(8, 8), value_range=(0, 1), random_state=0)
+    walk = np.eye(8)[:, None] * np.eye(8)[None, :, :]  # a dot that walks down the diagonal
+    frames = np.tile(walk, (4, 1, 1)).reshape(-1, 64)
+    gan = GAN(
+        network="dcgan",
+        channels=4,
+        latent_dim=2,
+        steps=3,
+        picture_shape=(8, 8),
+        value_range=(0, 1),
+        random_state=0,
+    )
     model = NextState(gan, lag=2).fit(frames)
-    assert model.machine_.network_ == "dcgan"
-    assert model.machine_.generator_.network.given.planes == 2
-    assert model.schema_.shape == (8, 8)
+    assert model.row_.shape == (8, 8)
     assert model.predict_next(frames[:5], n=3).shape == (3, 64)
-    framed = NextState(GAN(hidden=(4,), steps=2, random_state=0)).fit(pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": [1.0, 3.0, 2.0]}))
+    framed = NextState(GAN(hidden=(4,), steps=2, random_state=0)).fit(
+        pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": [1.0, 3.0, 2.0]})
+    )
     assert list(framed.predict_next(pd.DataFrame({"a": [1.0], "b": [2.0]})).columns) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
     ("gan", "message"),
-    [(GAN(labels=True), "labels=True speaks of single rows"), (GAN(condition=[0]), r"condition=\[0\] speaks of single rows")],
+    [
+        (GAN(labels=True), "labels=True speaks of single rows"),
+        (GAN(condition=[0]), r"condition=\[0\] speaks of single rows"),
+    ],
 )
 def test_a_gan_of_single_rows_is_refused(gan, message):
     with pytest.raises(ValueError, match=message):
