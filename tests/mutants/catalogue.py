@@ -488,7 +488,7 @@ MUTANTS = (
     ),
     Mutant(
         "the way down starts from chains that did not settle",
-        "inference.boltzmann:BoltzmannModel.log_normaliser",
+        "inference.boltzmann:Chains.log_normaliser",
         "start, SETTLING, ",
         "start, 0, ",
         "settled_chains_anneal_down()",
@@ -530,8 +530,8 @@ MUTANTS = (
     ),
     Mutant(
         "a likelihood's average is ignored",
-        "recipes.likelihood:maximum_likelihood.__call__",
-        "if self.average else None",
+        "recipes.likelihood:maximum_likelihood",
+        "if average else None",
         "if False else None",
         "average_is_heeded(made)",
     ),
@@ -544,16 +544,16 @@ MUTANTS = (
     ),
     Mutant(
         "fresh chains go on from one another",
-        "inference.boltzmann:BoltzmannModel.states",
-        'gibbs.anneal(self.machine, n - count, FRESH, stream.child("fresh"))',
-        "{name: x[torch.arange(n - count) % count] for name, x in kept.items()}",
+        "inference.boltzmann:Chains.states",
+        'gibbs.anneal(self.machine, missing, FRESH, stream.child("fresh"))',
+        "{name: x[torch.arange(missing) % len(x)] for name, x in parts.items()}",
         "rows_beyond_the_chains_are_new(rbm)",
     ),
     Mutant(
         "fresh chains of a network go on from one another",
-        "inference.belief:Belief.states",
-        'gibbs.anneal(top, n - count, FRESH, stream.child("fresh"))',
-        "{name: x[torch.arange(n - count) % count] for name, x in kept.items()}",
+        "inference.boltzmann:Chains.states",
+        'gibbs.anneal(self.machine, missing, FRESH, stream.child("fresh"))',
+        "{name: x[torch.arange(missing) % len(x)] for name, x in parts.items()}",
         "rows_beyond_the_chains_are_new(dbn)",
     ),
     Mutant(
@@ -580,15 +580,15 @@ MUTANTS = (
     Mutant(
         "the positive phase of pretraining is not doubled",
         "recipes.contrastive:_Stack.gains",
-        "above = 1.0 + (",
-        "above = 1.0 + 0 * (",
+        "above = 1.0 + sum(",
+        "above = 1.0 + 0 * sum(",
         "pretraining_agrees_with_the_machine()",
     ),
     Mutant(
         "only one pretrained machine's bias is kept",
         "recipes.contrastive:_Stack.compose",
-        "machine.bias[name].add_(whole)",
-        "machine.bias[name].copy_(whole)",
+        "machine.bias[name].add_(",
+        "machine.bias[name].copy_(",
         "pretraining_agrees_with_the_machine()",
     ),
     Mutant(

@@ -162,7 +162,7 @@ class BoltzmannModel(Chains):
     def sample(
         self, n: int, stream: Stream, given: Tensor | None = None, sweeps: int = 200
     ) -> Tensor:
-        """Block Gibbs sampling, ``sweeps`` sweeps from :meth:`states`: a row is a chain of its own."""
+        """Block Gibbs sampling, ``sweeps`` sweeps from :meth:`states`: each row its own chain."""
         clamp = {} if given is None else self.clamp(given.to(self.dtype))
         state = self.states(n, stream.child("first"))
         return self.shown(gibbs.run(self.machine, state, sweeps, stream.child("sweeps"), clamp))
