@@ -74,7 +74,8 @@ def log_likelihood(machine: Any, rows: np.ndarray) -> float:
         [machine.intercept_visible_, machine.intercept_hidden_],
     )
     drawn = binarise(torch.as_tensor(rows), "fixed", Stream(0))
-    return likelihood.bound(BoltzmannMachine.from_arrays(weights, biases), drawn).value
+    model = Restricted(BoltzmannMachine.from_arrays(weights, biases), ["visible"])
+    return likelihood.bound(model, drawn.to(model.dtype)).value
 
 
 class _Fitted:

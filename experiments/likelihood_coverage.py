@@ -52,11 +52,8 @@ def learn(
     the machine can make them."""
     optimiser = torch.optim.Adam(machine.parameters(), lr=rate)
     for _ in range(steps):
-        found = exact.gradient(machine, data)
-        for name, bias in machine.bias.items():
-            bias.grad = -found.layers[name]
-        for key, weight in machine.weight.items():
-            weight.grad = -found.edges[key]
+        optimiser.zero_grad()
+        (exact.log_sum(machine) - exact.log_sum(machine, data).mean()).sum().backward()
         optimiser.step()
     return machine
 

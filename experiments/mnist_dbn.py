@@ -24,6 +24,7 @@ import equilibria
 from equilibria import DBN
 from equilibria.evaluation import likelihood
 from equilibria.inference import gibbs, partition
+from equilibria.inference.belief import Belief
 from equilibria.training.origin import collect
 
 parser = argparse.ArgumentParser(
@@ -82,9 +83,8 @@ print(f"{forward}\n{reverse}", flush=True)
 
 def bounds(samples: int, importance: int) -> dict[str, Any]:
     """The test bound by either side's log Z."""
-    estimate = likelihood.bound(
-        network, test, forward, samples=samples, importance=importance, random_state=4
-    )
+    model = Belief(network, importance=importance)
+    estimate = likelihood.bound(model, test, forward, samples=samples, random_state=4)
     print(
         f"{estimate}\nby reverse AIS {estimate.value + forward.value - reverse.value:.2f}",
         flush=True,

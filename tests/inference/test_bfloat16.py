@@ -1,8 +1,12 @@
-"""The bias of chains in bfloat16, without a sample drawn: the stationary distribution of the kernel with its rounded fields.
+"""The bias of chains in bfloat16, without a sample drawn: the stationary distribution of the kernel
+with its rounded fields.
 
-The machines are trained on bars and stripes by the exact gradient until their modes are sharp, since rounding matters most
-where weights are large. A chain in bfloat16 draws a colour from fields that the rounded machine gives, each rounded again;
-both conditionals are tabulated with these very fields, and the fixed point of their product is compared with the enumerated model.
+The machines are trained on bars and stripes by the exact gradient until their modes are sharp,
+since rounding matters most
+where weights are large. A chain in bfloat16 draws a colour from fields that the rounded machine
+gives, each rounded again;
+both conditionals are tabulated with these very fields, and the fixed point of their product is
+compared with the enumerated model.
 """
 
 from __future__ import annotations
@@ -56,7 +60,8 @@ def trained(shape: str) -> BoltzmannMachine:
 
 
 def conditional(machine: BoltzmannMachine, colour: int) -> Tensor:
-    """P(colour = column | other colour = row) by the machine's own fields, in the type that it computes them in; float64."""
+    """P(colour = column | other colour = row) by the machine's own fields, in the type that it
+    computes them in; float64."""
     given, to = states_of(machine, 1 - colour), states_of(machine, colour)
     log_p = torch.zeros(
         len(next(iter(given.values()))), len(next(iter(to.values()))), dtype=torch.float64
@@ -107,7 +112,8 @@ def test_in_float64_the_fixed_point_is_the_model(shape: str) -> None:
 
 
 def bias_of(machine: BoltzmannMachine, rough: BoltzmannMachine) -> tuple[float, float, float]:
-    """The larger of the two colours' total variations, largest shifts of a unit's mean, and KL(model ‖ chains) in nats."""
+    """The larger of the two colours' total variations, largest shifts of a unit's mean, and
+    KL(model ‖ chains) in nats."""
     measures = []
     for colour, (mine, true) in enumerate(zip(stationary(rough), enumerated(machine), strict=True)):
         x = torch.cat(list(states_of(machine, colour).values()), 1).double()
@@ -123,11 +129,13 @@ def bias_of(machine: BoltzmannMachine, rough: BoltzmannMachine) -> tuple[float, 
 
 
 BOUNDS = (0.025, 0.025, 0.002)
-"""What docs/architecture.md states: total variation, shift of a unit's mean, KL(model ‖ chains) in nats."""
+"""What docs/architecture.md states: total variation, shift of a unit's mean, KL(model ‖ chains) in
+nats."""
 
 
 def rounded(machine: BoltzmannMachine, digits: int) -> BoltzmannMachine:
-    """The machine in bfloat16 with every parameter at so many binary digits; the type itself has eight."""
+    """The machine in bfloat16 with every parameter at so many binary digits; the type itself has
+    eight."""
     rough = copy.deepcopy(machine)
     for parameter in rough.parameters():
         mantissa, exponent = torch.frexp(parameter)
@@ -151,7 +159,8 @@ def test_two_digits_less_would_be_noticed(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nearly_all_of_it_is_the_parameters_rounding(shape: str) -> None:
-    """Chains of the rounded machine in float32: the fields' own rounding adds little, so the chains are exact for a machine nearby."""
+    """Chains of the rounded machine in float32: the fields' own rounding adds little, so the chains
+    are exact for a machine nearby."""
     machine = trained(shape)
     of_parameters = bias_of(machine, copy.deepcopy(machine).to(torch.bfloat16).float())
     whole = bias_of(machine, copy.deepcopy(machine).to(torch.bfloat16))

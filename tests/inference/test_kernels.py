@@ -1,4 +1,5 @@
-"""Every sampler's kernel against its enumerated transition matrix: see ``kernels.py`` for what each check holds it to."""
+"""Every sampler's kernel against its enumerated transition matrix: see ``kernels.py`` for what each
+check holds it to."""
 
 from __future__ import annotations
 

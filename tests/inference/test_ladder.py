@@ -1,23 +1,22 @@
-"""Replica exchange: swaps against enumerated and integrated marginals, long runs against exact moments, and the choice of temperatures.
+"""Replica exchange: swaps against enumerated and integrated marginals, long runs against exact
+moments, and the choice of temperatures.
 
 The kernels themselves are held to their enumerated transition matrices in ``test_kernels.py``.
 """
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from scipy import special, stats
+from scipy import stats
 
 from equilibria.inference import gibbs
 from equilibria.inference.clamp import parse
 from equilibria.inference.ladder import (
     Replica,
-    choose_betas,
     exchange,
     kept_colour,
     run,
@@ -29,8 +28,17 @@ from equilibria.inference.ladder import (
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.units import Bernoulli, Rectified
-from exact import MACHINES, Array, clamps_of, enumerate_states, log_partition, machine_of, values_of
-from kernels import ALARM, colour_states, count, log_joint
+from exact import (
+    MACHINES,
+    Array,
+    clamps_of,
+    enumerate_states,
+    log_partition,
+    machine_of,
+    paired,
+    values_of,
+)
+from kernels import ALARM, pair_acceptance
 
 SIGMA = stats.norm.isf(ALARM / 2)
 
@@ -45,41 +53,27 @@ def replicas_of(shape: str, kind: str) -> list[Replica]:
 
 
 def two_modes() -> BoltzmannMachine:
-    """All zeros and all ones weigh the same; a plain Gibbs sweep crosses with a chance of about 1e-7."""
+    """All zeros and all ones weigh the same; a plain Gibbs sweep crosses with a chance of about
+    1e-7."""
     return BoltzmannMachine.from_arrays(
         [np.full((6, 4), 6.0)], [np.full(6, -12.0), np.full(4, -18.0)]
     )
 
 
-def pair_acceptance(machine: BoltzmannMachine, betas: list[float]) -> Array:
-    """The mean probability of a swap between neighbours, all at their own distributions: enumerated."""
-    zero, one = colour_states(machine, 0, {}), colour_states(machine, 1, {})
-    logs = [
-        special.logsumexp(log_joint(machine, zero, one, beta), axis=int(count(zero) <= count(one)))
-        for beta in betas
-    ]
-    found = []
-    for a, b in itertools.pairwise(logs):
-        p, q = special.softmax(a), special.softmax(b)
-        ratio = (
-            a[None, :] + b[:, None] - a[:, None] - b[None, :]
-        )  # (state of the lower replica, state of the upper one)
-        found.append((p[:, None] * q[None, :] * np.exp(np.minimum(ratio, 0.0))).sum())
-    return np.array(found)
-
-
 # ------------------------------------------------------------------ a move
 
 
-@pytest.mark.parametrize("shape", MACHINES)
-@pytest.mark.parametrize(
-    ("kind", "clamp"), [("temperatures", "masked"), ("snapshot", "several"), ("base", None)]
-)
+CASES = (("temperatures", "masked"), ("snapshot", "several"), ("base", None))
+
+
+@pytest.mark.parametrize(("shape", "case"), paired(MACHINES, CASES, 1))
 @torch.no_grad()
 def test_the_chance_of_a_swap_is_the_ratio_of_exact_marginals(
-    shape: str, kind: str, clamp: str | None
+    shape: str, case: tuple[str, str | None]
 ) -> None:
-    """To 1e-9, for every kind of layer: discrete ones enumerated, Gaussian ones by the full Gaussian integral."""
+    """To 1e-9, for every kind of layer: discrete ones enumerated, Gaussian ones by the full
+    Gaussian integral."""
+    kind, clamp = case
     replicas = replicas_of(shape, kind)
     given = {} if clamp is None else clamps_of(shape)[clamp]
     held = parse(replicas[0].machine, given)
@@ -100,8 +94,9 @@ def test_the_chance_of_a_swap_is_the_ratio_of_exact_marginals(
     assert np.abs(moved.chance[0].numpy() - np.exp(np.minimum(log_ratio, 0.0))).max() < 1e-9
 
 
-@pytest.mark.parametrize("shape", ["dbm", "gaussian", "label"])
-@pytest.mark.parametrize("kind", ["temperatures", "snapshot"])
+@pytest.mark.parametrize(
+    ("shape", "kind"), [("dbm", "temperatures"), ("gaussian", "snapshot"), ("label", "snapshot")]
+)
 @torch.no_grad()
 def test_what_is_swapped_is_kept_and_the_rest_is_drawn_under_the_returned_fields(
     shape: str, kind: str
@@ -130,19 +125,7 @@ def test_what_is_swapped_is_kept_and_the_rest_is_drawn_under_the_returned_fields
         assert all(torch.equal(states[i][n], before[i][n]) for n in before[i])
 
 
-@torch.no_grad()
-def test_only_the_pairs_of_a_parity_are_asked() -> None:
-    replicas = temperatures(machine_of("rbm"), 5)
-    states = start(replicas, 3, 0)
-    for parity in (0, 1):
-        moved = exchange(replicas, states, Stream(0), parity)
-        asked = ~torch.isnan(moved.chance).any(1)
-        assert asked.tolist() == [i % 2 == parity for i in range(4)]
-        assert not bool(moved.accepted[~asked].any())
-    assert not bool(torch.isnan(exchange(replicas, states, Stream(0)).chance).any())
-
-
-@pytest.mark.parametrize("shape", ["rbm", "dbm", "gaussian"])
+@pytest.mark.parametrize("shape", ["dbm", "gaussian"])
 @torch.no_grad()
 def test_two_shards_move_as_one_process_does(shape: str) -> None:
     replicas = [Replica(machine_of(shape), 0.0), *replicas_of(shape, "snapshot")]
@@ -160,7 +143,8 @@ def test_two_shards_move_as_one_process_does(shape: str) -> None:
 
 
 def test_the_larger_colour_is_summed_out() -> None:
-    """The fewer states are kept: of a DBM 4-3-3 the middle layer, of one with Gaussian layers the discrete colour; of equals the first."""
+    """The fewer states are kept: of a DBM 4-3-3 the middle layer, of one with Gaussian layers the
+    discrete colour; of equals the first."""
     kept = {
         shape: machine_of(shape).colours[kept_colour(machine_of(shape))]
         for shape in ("dbm", "gaussian", "learned", "rbm")
@@ -180,7 +164,8 @@ def test_the_larger_colour_is_summed_out() -> None:
 
 
 def test_a_ladder_crosses_where_gibbs_sampling_is_stuck() -> None:
-    """500 ladders from one mode; the share in the other is within 4.9 standard errors of ½: a false alarm in 1e-6."""
+    """500 ladders from one mode; the share in the other is within 4.9 standard errors of ½: a false
+    alarm in 1e-6."""
     machine = two_modes()
     zeros = {"visible": torch.zeros(500, 6), "hidden1": torch.zeros(500, 4)}
     assert not bool(gibbs.run(machine, zeros, steps=100)["visible"].any())
@@ -193,7 +178,8 @@ def test_a_ladder_crosses_where_gibbs_sampling_is_stuck() -> None:
 @pytest.mark.parametrize("kind", ["temperatures", "trajectory"])
 @torch.no_grad()
 def test_every_replica_has_its_own_distribution_in_the_long_run(kind: str) -> None:
-    """A Gaussian machine: means of all signals after 20 moves of 10,000 ladders within 4.9 standard errors of the integrated ones."""
+    """A Gaussian machine: means of all signals after 20 moves of 10,000 ladders within 4.9 standard
+    errors of the integrated ones."""
     machine, before = machine_of("gaussian", std=0.7), machine_of("gaussian", std=0.4)
     replicas = temperatures(machine, 3) if kind == "temperatures" else trajectory(machine, [before])
     states, info = run(replicas, steps=20, chains=10_000, random_state=4)
@@ -223,7 +209,8 @@ def test_the_reported_acceptance_is_the_enumerated_one() -> None:
     [(2, 0, 0), (2, 1, 0), (2, 5, 4), (3, 2, 0), (3, 3, 1), (3, 5, 3)],
 )
 def test_round_trips_are_counted(replicas: int, steps: int, trips: int) -> None:
-    """Replicas that are all alike always swap: of two, a state is back every second move; of three, two replicas up at once, it takes three."""
+    """Replicas that are all alike always swap: of two, a state is back every second move; of three,
+    two replicas up at once, it takes three."""
     _, info = run([Replica(machine_of("rbm"), 1.0)] * replicas, steps=steps, chains=4)
     assert info.round_trips.tolist() == [trips] * 4
     assert steps == 0 or info.acceptance.tolist() == pytest.approx(
@@ -231,7 +218,7 @@ def test_round_trips_are_counted(replicas: int, steps: int, trips: int) -> None:
     )
 
 
-@pytest.mark.parametrize("clamp", [None, "whole", "masked", "several", "hidden"])
+@pytest.mark.parametrize("clamp", [None, "whole", "masked"])
 def test_run_leaves_what_it_was_given_and_holds_its_clamp(clamp: str | None) -> None:
     replicas = temperatures(machine_of("dbm"), 3)
     given = None if clamp is None else clamps_of("dbm")[clamp]
@@ -269,45 +256,12 @@ def test_ladders() -> None:
     assert trajectory(machine) == [(machine, 0.0), (machine, 1.0)]
 
 
-def test_chosen_temperatures_are_swapped_evenly() -> None:
-    """By the enumerated acceptance of each pair: within 0.06 of each other, where even steps of β are 0.3 apart."""
-    machine = machine_of("rbm", std=3.0)
-    even = pair_acceptance(machine, [beta for _, beta in temperatures(machine, 5)])
-    assert even.max() - even.min() > 0.3
-    chosen = pair_acceptance(machine, choose_betas(machine, 5, steps=40, chains=500, rounds=4))
-    assert chosen.max() - chosen.min() < 0.06
-    assert chosen.min() > even.min()
-
-
-def test_as_many_temperatures_as_an_acceptance_takes() -> None:
-    machine = machine_of("rbm", std=3.0)
-    counts = []
-    for aim in (0.5, 0.8):
-        betas = choose_betas(machine, acceptance=aim, steps=30, chains=200, rounds=3)
-        assert betas[0] == 0.0
-        assert betas[-1] == 1.0
-        assert betas == sorted(set(betas))
-        found = pair_acceptance(machine, betas)
-        assert (
-            aim - 0.05 < found.mean() < aim + 0.15
-        )  # a whole number of replicas is at least what the aim takes
-        counts.append(len(betas))
-    assert counts[0] < counts[1]
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda m: temperatures(m, 1), "betas=1: expected a whole number, 2 or more"),
         (lambda m: temperatures(m, [0.0, 0.5, 0.5, 1.0]), "rise from 0 to 1"),
-        (lambda m: run([Replica(m)]), "replicas: 1 came"),
-        (lambda m: run([(m, 0.0), (m, 1.5)]), r"replicas\[1\].beta=1.5"),
-        (
-            lambda m: run([(m, 0.0), (machine_of("dbm"), 1.0)]),
-            r"replicas\[1\]: its machine has the layers",
-        ),
         (lambda m: run(temperatures(m, 2), chains=0), "chains=0"),
-        (lambda m: choose_betas(m, acceptance=1.0), "acceptance=1.0"),
     ],
 )
 def test_refusals(call: Any, message: str) -> None:
@@ -318,5 +272,5 @@ def test_refusals(call: Any, message: str) -> None:
 def test_values_of_every_type_are_taken() -> None:
     machine = machine_of("rbm")
     states = [{n: values_of(machine, n, 3).numpy() for n in machine.layers}] * 2
-    found, _ = run([(machine, 0.0), (machine, 1)], steps=1, states=states)  # type: ignore[list-item]
+    found, _ = run(temperatures(machine, 2), steps=1, states=states)
     assert found[1]["visible"].dtype == torch.float64

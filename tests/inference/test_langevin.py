@@ -1,4 +1,5 @@
-"""The Langevin kernel: its Metropolis odds against densities that are written out, and Geweke's test, which is in ``refinements.py``."""
+"""The Langevin kernel: its Metropolis odds against densities that are written out, and Geweke's
+test, which is in ``refinements.py``."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from refinements import (
 )
 
 
-@pytest.mark.parametrize("size", [0.05, 0.7, 1.0])
+@pytest.mark.parametrize("size", [0.05, 1.0])
 def test_the_odds_are_those_of_target_and_proposal(size: float) -> None:
     """log of π(v) q(u | v) / π(u) q(v | u) with every density written out."""
     walk = Walk(two_bumps, torch.zeros(1, 1, dtype=torch.float64), None, False, 200)
@@ -43,7 +44,7 @@ def test_the_odds_are_those_of_target_and_proposal(size: float) -> None:
     assert torch.allclose(odds, joint(v, u) - joint(u, v), rtol=1e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize("step", [0.15, 0.6, 1.0])
+@pytest.mark.parametrize("step", [0.15, 1.0])
 def test_moves_leave_a_known_target_as_it_is(step: float) -> None:
     langevin_moves(step)
 
@@ -69,7 +70,7 @@ def test_coins_alone_are_flipped_to_their_law() -> None:
 
 
 def test_the_burn_in_finds_the_step_and_the_target() -> None:
-    """A target of width .02 at z = 2, seventy times narrower than the step it begins with allows."""
+    """A target of width .02 at z = 2, seventy times narrower than the first step allows."""
     weight = lambda z, rows: -((z[:, 0] - 2) ** 2) / (2 * 0.02**2)  # noqa: E731
     found = langevin(normal, weight, 2000, Stream(7), burn_in=300, steps=50, step=1.0)
     precision = 1 + 1 / 0.02**2
@@ -100,7 +101,7 @@ def test_chains_enter_where_there_are_data_and_stay() -> None:
 
 
 def test_a_generator_moves_as_its_data_say() -> None:
-    """x = z³ + z with data N(1, .3²): log r = log p_data(G(z)) − log p_g(G(z)), with the exact p_g."""
+    """x = z³ + z with data N(1, .3²): log r by the exact p_g."""
 
     def weight(z: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         x = z[:, 0] ** 3 + z[:, 0]
@@ -113,7 +114,8 @@ def test_a_generator_moves_as_its_data_say() -> None:
 
 
 def test_the_burn_in_does_not_gather_chains_where_steps_are_short() -> None:
-    """Half the mass in a bump of width .03, inside one of width 1: chains that each had a step of their own would end in the narrow one."""
+    """Half the mass in a bump of width .03, inside one of width 1: chains that each had a step of
+    their own would end in the narrow one."""
 
     def weight(z: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         return torch.logaddexp(
@@ -153,7 +155,6 @@ def test_but_for_the_step_size_a_row_does_not_depend_on_the_others() -> None:
         ({"step": 0.0}, "step=0.0: expected a finite number above 0"),
         ({"steps": 0}, "steps=0"),
         ({"start": 0}, "start=0"),
-        ({"start": torch.zeros(3, 1)}, "start has 3 rows for n=5 chains"),
     ],
 )
 def test_what_cannot_be_done_is_refused(options, message: str) -> None:

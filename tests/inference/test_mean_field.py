@@ -29,21 +29,17 @@ def solve(machine: BoltzmannMachine, clamp: dict[str, object]) -> MeanField:
     return mean_field(machine, clamp, **TIGHT)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("shape", MACHINES)
-@pytest.mark.parametrize("clamp", CLAMPS)
-def test_the_bound_never_falls_and_never_passes_the_truth(
-    shape: str, clamp: str
-) -> None:
+@pytest.mark.parametrize(("shape", "clamp"), paired(MACHINES, CLAMPS, 1))
+def test_the_bound_never_falls_and_never_passes_the_truth(shape: str, clamp: str) -> None:
     machine, given = machine_of(shape), clamps_of(shape)[clamp]
-    q = mean_field(machine, given, tolerance=1e-9)
-    assert bool(q.converged.all())
-    assert float(q.trace.diff(dim=0).min()) > -1e-10
-    assert float((q.trace - torch.from_numpy(log_partition(machine, given))).max()) < 1e-10
-    assert torch.equal(q.trace[-1], q.bound)
-    assert q.trace.shape == (int(q.steps.max()) + 1, 4)
+    assert bool(mean_field(machine, given, tolerance=1e-9).converged.all())
+    counts = (*range(8), 1000)
+    trace = torch.stack([mean_field(machine, given, max_steps=n).bound for n in counts])
+    assert float(trace.diff(dim=0).min()) > -1e-10
+    assert float((trace - torch.from_numpy(log_partition(machine, given))).max()) < 1e-10
 
 
-@pytest.mark.parametrize("shape", ["rbm", "dbm", "label", "gaussian", "learned", "towers"])
+@pytest.mark.parametrize("shape", ["dbm", "label", "learned"])
 def test_states_held_in_turn_are_states_that_are_clamped(shape: str) -> None:
     """Every layer of every machine, the others whole, in part or free."""
     machine = machine_of(shape)
@@ -68,10 +64,11 @@ def test_states_held_in_turn_are_states_that_are_clamped(shape: str) -> None:
                 assert torch.allclose(found[:, i], alone, atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize(("shape", "clamp"), paired(MACHINES, CLAMPS))
+@pytest.mark.parametrize(("shape", "clamp"), paired(MACHINES, CLAMPS, 1))
 @torch.no_grad()
 def test_the_bound_is_expected_energy_plus_entropy(shape: str, clamp: str) -> None:
-    """L = E_Q[−E] + H(Q) with Q's means alone, the entropies written out, less what E[x²]/2σ² exceeds its value at the mean by."""
+    """L = E_Q[−E] + H(Q) with Q's means alone, the entropies written out, less what E[x²]/2σ²
+    exceeds its value at the mean by."""
     machine, given = machine_of(shape), clamps_of(shape)[clamp]
     q = mean_field(machine, given)
     held = parse(machine, given)
@@ -86,7 +83,8 @@ def test_the_bound_is_expected_energy_plus_entropy(shape: str, clamp: str) -> No
 
 
 def entropy(units: Units, x: torch.Tensor) -> torch.Tensor:
-    """H of cells with these means; for the continuous ones less Var(x)/2σ², the base energy's excess over its value at the mean."""
+    """H of cells with these means; for the continuous ones less Var(x)/2σ², the base energy's
+    excess over its value at the mean."""
     if isinstance(units, Spin):
         x = 0.5 * (1 + x)
     if isinstance(units, Bernoulli | Spin):
@@ -94,7 +92,8 @@ def entropy(units: Units, x: torch.Tensor) -> torch.Tensor:
     if isinstance(units, Gaussian):  # ½ log 2πeσ² − ½
         return 0.5 * torch.log(2 * torch.pi * units.variance).expand_as(x)
     if isinstance(units, Rectified):
-        # H = E[(x − f)²]/2σ² + log σ√2π + log Φ(f/σ), and E[(x − f)²] less the variance is (E[x] − f)²
+        # H = E[(x − f)²]/2σ² + log σ√2π + log Φ(f/σ), and E[(x − f)²] less the variance is (E[x] −
+        # f)²
         variance, centre = units.variance, units.field_of(x)
         normaliser = 0.5 * torch.log(2 * torch.pi * variance) + torch.from_numpy(
             stats.norm.logcdf(centre / variance.sqrt())
@@ -111,11 +110,11 @@ def test_it_is_exact_for_an_rbm_and_where_one_colour_is_observed() -> None:
         assert torch.allclose(
             q.bound, torch.from_numpy(log_partition(machine, given)), atol=1e-12, rtol=0
         )
-        assert int(q.steps.max()) <= 2
 
 
-@pytest.mark.parametrize("shape", ["dbm", "softmax", "towers"])
-@pytest.mark.parametrize("clamp", ["whole", "masked"])
+@pytest.mark.parametrize(
+    ("shape", "clamp"), [("dbm", "whole"), ("softmax", "masked"), ("towers", "masked")]
+)
 def test_a_row_knows_nothing_of_the_rows_beside_it(shape: str, clamp: str) -> None:
     machine, given = machine_of(shape), clamps_of(shape)[clamp]
     q = mean_field(machine, given)
@@ -125,16 +124,16 @@ def test_a_row_knows_nothing_of_the_rows_beside_it(shape: str, clamp: str) -> No
             for n, v in given.items()
         }
         alone = mean_field(machine, one)
-        assert int(alone.steps[0]) == int(q.steps[row])
         assert float(alone.bound[0]) == pytest.approx(float(q.bound[row]), abs=1e-12)
         for name in q.means:
             assert torch.allclose(alone.means[name][0], q.means[name][row], atol=1e-13, rtol=0)
 
 
-@pytest.mark.parametrize(("shape", "clamp"), paired(MACHINES, CLAMPS))
+@pytest.mark.parametrize(("shape", "clamp"), paired(MACHINES, CLAMPS, 1))
 @torch.no_grad()
 def test_the_fixed_point_satisfies_the_equations(shape: str, clamp: str) -> None:
-    """Every free cell is the mean of its units under the field of the others' means, every observed one its value."""
+    """Every free cell is the mean of its units under the field of the others' means, every observed
+    one its value."""
     machine, given = machine_of(shape), clamps_of(shape)[clamp]
     q = solve(machine, given)
     held = parse(machine, given)
@@ -144,10 +143,13 @@ def test_the_fixed_point_satisfies_the_equations(shape: str, clamp: str) -> None
         assert float((q.means[name] - expected).abs().max()) < 1e-12
 
 
-@pytest.mark.parametrize("shape", ["dbm", "softmax", "gaussian", "spin", "learned", "rectified"])
-@pytest.mark.parametrize("clamp", ["whole", "masked"])
+@pytest.mark.parametrize(
+    ("shape", "clamp"),
+    paired(("dbm", "softmax", "gaussian", "spin", "learned", "rectified"), ("whole", "masked"), 1),
+)
 def test_the_bounds_gradient_is_the_products_of_means(shape: str, clamp: str) -> None:
-    """At the fixed point d(bound)/dW = ⟨s_a⟩⟨s_b⟩ᵀ and d(bound)/db = ⟨s⟩: the positive phase of learning."""
+    """At the fixed point d(bound)/dW = ⟨s_a⟩⟨s_b⟩ᵀ and d(bound)/db = ⟨s⟩: the positive phase of
+    learning."""
     machine, given = machine_of(shape), clamps_of(shape)[clamp]
     slopes = finite_differences(
         machine, lambda: float(mean_field(machine, given, tolerance=FLAT).bound.mean())
@@ -160,7 +162,9 @@ def test_the_bounds_gradient_is_the_products_of_means(shape: str, clamp: str) ->
         assert float((slopes[f"weight.{a}-{b}"] - signal[a].T @ signal[b] / 4).abs().max()) < 1e-9
 
 
-@pytest.mark.parametrize(("shape", "clamp"), paired(MACHINES, ("whole", "masked"), 1))
+@pytest.mark.parametrize(
+    ("shape", "clamp"), paired(("dbm", "softmax", "towers", "learned"), ("whole", "masked"), 1)
+)
 def test_update_takes_the_same_steps(shape: str, clamp: str) -> None:
     machine, given = machine_of(shape), clamps_of(shape)[clamp]
     with torch.no_grad():
@@ -197,9 +201,6 @@ def test_gain_multiplies_the_field_of_the_layer_it_names() -> None:
 def test_a_row_that_ran_out_of_steps_says_so() -> None:
     q = mean_field(machine_of("dbm"), clamps_of("dbm")["whole"], tolerance=1e-12, max_steps=2)
     assert not bool(q.converged.any())
-    assert q.steps.tolist() == [2] * 4
-    assert q.trace.shape == (3, 4)
-    assert torch.equal(q.trace[-1], q.bound)
 
 
 def test_wholly_observed() -> None:

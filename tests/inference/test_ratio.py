@@ -35,7 +35,8 @@ def information() -> np.ndarray:
 
 
 def test_a_constant_is_found_within_its_error() -> None:
-    """The critic's answer is 3 too high; false alarm 1e-6 at the logistic fit's own standard error, .012."""
+    """The critic's answer is 3 too high; false alarm 1e-6 at the logistic fit's own standard error,
+    .012."""
     found = fit_ratio(REAL + 2.5, FAKE + 2.5, "constant")
     error = 1 / math.sqrt(N * information()[1, 1])
     assert found.weights.tolist() == [1.0]
@@ -56,7 +57,8 @@ def test_an_overconfident_critic_is_scaled_back() -> None:
 
 
 def test_a_head_finds_the_ratio_among_features() -> None:
-    """Features of any scale and a constant one; the ratio found is within .1 of the truth over four standard deviations."""
+    """Features of any scale and a constant one; the ratio found is within .1 of the truth over four
+    standard deviations."""
     mix = np.array([[1.0, 100.0, 0.0], [0.5, -30.0, 0.0]])
 
     def features(x: np.ndarray, seed: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from scipy.special import logsumexp
 from sklearn.neural_network import BernoulliRBM
 
-from equilibria.models.boltzmann import BoltzmannMachine, log_states
+from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.units import Bernoulli, Categorical, Gaussian
 from exact import (
@@ -322,10 +322,3 @@ def test_initialise_draws_the_weights_and_leaves_the_biases() -> None:
         .weight["visible-hidden1"],
         first,
     )
-
-
-def test_log_states() -> None:
-    machine = BoltzmannMachine.stack(Bernoulli(2000), Categorical([4]), Bernoulli(3))
-    assert log_states(machine, 0) == pytest.approx(2003)
-    assert log_states(machine, 1) == pytest.approx(2)
-    assert log_states(machine_of("gaussian"), 0) == float("inf")

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from equilibria.check import choice, number, sequence, whole
+from equilibria.check import choice
 from equilibria.data.batches import Batch
 from equilibria.games.game import Game
 from equilibria.games.replicas import Snapshots, moves, remember
@@ -83,21 +83,18 @@ class ContrastiveGame(Game):
     ----------
     machine : BoltzmannMachine
         The player.
-    chains : int
-        Persistent chains; they start at the machine's base rates.
-    steps : int
-        Gibbs sweeps an update, the k of the algorithm.
+    chains, steps : int
+        Persistent chains, which start at the machine's base rates, and Gibbs sweeps an update, the
+        k of the algorithm.
     negative : {"persistent", "data", "tempered", "trajectory"}
         Where the chains start each update: where they were (PCD) or at the batch (CD). Tempered
         chains are persistent ones, each the last replica of a ladder
         (:mod:`equilibria.inference.ladder`) of inverse temperatures, or of the base rates and
         earlier states of this run. Only the machine's own replica enters the gradient. R replicas
         cost R times the chains, a trajectory up to twice that.
-    centred : bool
-        Whether to take steps in the gauge above, where μ follows the data (a moving average of the
-        positive means); else the gradient is the plain one, and μ = 0.
-    offset_rate : float
-        How far μ moves towards each batch's mean.
+    centred, offset_rate : bool, float
+        Whether to take steps in the gauge above, where μ moves so far towards each batch's mean;
+        else the gradient is the plain one, and μ = 0.
     mean_field_steps : int
         Updates of both blocks in the positive phase; an RBM always takes one.
     posterior_sweeps : int
@@ -106,27 +103,23 @@ class ContrastiveGame(Game):
         what is observed, up to the sweeps' distance from equilibrium, at the price of noise.
     gain : mapping of str to float, optional
         Multiplies the field of a layer in both phases: 2 for the doubled input of layer-wise
-        pretraining (Salakhutdinov & Hinton 2009).
-    visible : str or sequence of str, optional
+        pretraining (Salakhutdinov & Hinton 2009). Not for tempered chains.
+    visible : sequence of str, optional
         The layers that a batch's values belong to, side by side in this order; the machine's first
         by default. A cell that the batch's mask calls missing is free.
     precision : {"float32", "bfloat16"}
         Of the chains' products and of all mean-field steps but the last; draws, statistics and
-        gradients are float32. For machines of bounded layers only.
-    betas : int or sequence of float, optional
-        The inverse temperatures of ``negative="tempered"``, from 0 to 1, or their number in even
-        steps (10 by default); :func:`~equilibria.inference.ladder.choose_betas` places them for a
-        trained machine.
-    replicas : int
-        Of ``negative="trajectory"``: at most so many earlier states are kept.
-    overlap : float
-        Of ``negative="trajectory"``: when the newest earlier state and the machine swap with a mean
-        probability below this, the machine is added (0.25 as published by Béreux et al.). It copies
-        one number from the device each update.
+        gradients are float32. For machines of bounded layers and plain chains only.
     sparsity : mapping of str to (target, cost), optional
         Hidden layer → the mean that its units are drawn to, and how strongly: its field is pushed
         by −cost · (running mean − target), which moves its bias and its weights from the layers
         before it (Salakhutdinov & Hinton 2009).
+    betas : int or sequence of float
+        The inverse temperatures of ``negative="tempered"``, or their number in even steps.
+    replicas, overlap : int, float
+        Of ``negative="trajectory"``: at most so many earlier states are kept, and the machine is
+        added when it swaps with the newest of them with a mean probability below ``overlap`` (as
+        published by Béreux et al.). It copies one number from the device each update.
 
     Examples
     --------
@@ -152,10 +145,10 @@ class ContrastiveGame(Game):
         mean_field_steps: int = 10,
         posterior_sweeps: int = 0,
         gain: Mapping[str, float] | None = None,
-        visible: str | Sequence[str] | None = None,
+        visible: Sequence[str] | None = None,
         precision: str = "float32",
         sparsity: Mapping[str, tuple[float, float]] | None = None,
-        betas: int | Iterable[float] | None = None,
+        betas: int | Iterable[float] = 10,
         replicas: int = 20,
         overlap: float = 0.25,
         stream: Stream | None = None,
@@ -163,41 +156,24 @@ class ContrastiveGame(Game):
         super().__init__()
         layers, stream = list(machine.layers), stream or Stream(0)
         self.machine, self.centred, self.gain = machine, centred, dict(gain or {})
-        self.visible = (visible,) if isinstance(visible, str) else tuple(visible or layers[:1])
-        self.negative = choice(*NEGATIVE)("negative", negative)
-        self.steps = whole(1)("steps", steps)
-        self.mean_field_steps = whole(1)("mean_field_steps", mean_field_steps)
-        self.posterior_sweeps = whole()("posterior_sweeps", posterior_sweeps)
-        self.offset_rate = number(0, 1)("offset_rate", offset_rate)
-        self.overlap, self.sparsity = number(0, 1)("overlap", overlap), dict(sparsity or {})
-        self.precision = choice(*PRECISIONS)("precision", precision)
-        layer = sequence(choice(*layers), least=0)
-        layer("visible", self.visible)
-        layer("gain", tuple(self.gain))
-        layer("sparsity", tuple(self.sparsity))
-        tempered, rough = negative in TEMPERED, PRECISIONS[precision] is not None
-        if rough and not all(machine.units(name).bounded for name in layers):
+        self.visible, self.sparsity = tuple(visible or layers[:1]), dict(sparsity or {})
+        self.negative, self.steps = choice(*NEGATIVE)("negative", negative), steps
+        self.mean_field_steps, self.posterior_sweeps = mean_field_steps, posterior_sweeps
+        self.offset_rate, self.overlap, self.dtype = offset_rate, overlap, PRECISIONS[precision]
+        if self.dtype is not None and not all(machine.units(name).bounded for name in layers):
             said = "continuous values would be rounded to three digits"
             raise ValueError(f"precision={precision!r}: {said}; leave it at 'float32'")
-        if (tempered and (gain or rough)) or (betas is not None and negative != "tempered"):
-            said = "swaps weigh exact energies without gain, and only 'tempered' has temperatures"
-            raise ValueError(f"{negative=}, {gain=}, {precision=}, {betas=}: {said}")
         self._rough: list[BoltzmannMachine] = []  # in a list: no part of the game's state
         if negative != "data":
             self.sharded = [f"chain_{name}" for name in layers]
-            first = gibbs.start(machine, whole(1)("chains", chains), stream.child("chains"))
-            for name, values in first.items():
+            for name, values in gibbs.start(machine, chains, stream.child("chains")).items():
                 self.register_buffer(f"chain_{name}", values)
-        self.betas: list[float] = []
-        self.snapshots = None
-        below = 0
+        self.betas, self.snapshots, below = list[float](), None, 0
         if negative == "tempered":
-            levels = ladder.temperatures(machine, 10 if betas is None else betas)
-            self.betas = [replica.beta for replica in levels]
-            below = len(levels) - 1
+            self.betas = [beta for _, beta in ladder.temperatures(machine, betas)]
+            below = len(self.betas) - 1
         elif negative == "trajectory":
-            self.snapshots = Snapshots(machine, whole(1)("replicas", replicas))
-            below = replicas + 1
+            self.snapshots, below = Snapshots(machine, replicas), replicas + 1
         if below:
             self.sharded = [*self.sharded, *(f"replica_{name}" for name in layers)]
             keys = [stream.child("replicas", i) for i in range(below)]
@@ -216,18 +192,14 @@ class ContrastiveGame(Game):
     @property
     def chains(self) -> dict[str, Tensor]:
         """The persistent chains' states by layer; empty where chains restart at the data."""
-        return {
-            name: getattr(self, f"chain_{name}") for name in self.machine.layers if self.sharded
-        }
+        names = self.machine.layers if self.sharded else ()
+        return {name: getattr(self, f"chain_{name}") for name in names}
 
     @property
     def replicas(self) -> dict[str, Tensor]:
         """The states of the replicas below the chains', by layer, (chains, replicas, size)."""
-        return {
-            name: getattr(self, f"replica_{name}")
-            for name in self.machine.layers
-            if self.negative in TEMPERED
-        }
+        names = self.machine.layers if self.negative in TEMPERED else ()
+        return {name: getattr(self, f"replica_{name}") for name in names}
 
     @property
     def last(self) -> int:
@@ -249,8 +221,7 @@ class ContrastiveGame(Game):
             if mask is None or bool(mask.all()):  # held whole, which is cheaper
                 held[name] = Held(values)
             else:
-                filled = torch.where(mask, values, torch.zeros_like(values))
-                held[name] = Held(filled, mask, units.per_variable(mask))
+                held[name] = Held(values.masked_fill(~mask, 0.0), mask, units.per_variable(mask))
         return held
 
     @torch.no_grad()
@@ -333,22 +304,19 @@ class ContrastiveGame(Game):
 
     def _rounded(self) -> BoltzmannMachine | None:
         """The machine as it is now with every parameter rounded to the chains' precision."""
-        machine, dtype = self.machine, PRECISIONS[self.precision]
-        if dtype is None:
+        machine = self.machine
+        if self.dtype is None:
             return None
         if not self._rough or self._rough[0].device != machine.device:
-            self._rough[:] = [copy.deepcopy(machine).to(dtype).requires_grad_(False)]
+            self._rough[:] = [copy.deepcopy(machine).to(self.dtype).requires_grad_(False)]
         rounded = self._rough[0].parameters()
         for parameter, precise in zip(rounded, machine.parameters(), strict=True):
             parameter.copy_(precise)
         return self._rough[0]
 
     def cost(self, player: str, drawn: Phases) -> Tensor:
-        positive, negative = (
-            self.machine.energy(drawn.positive),
-            self.machine.energy(drawn.negative),
-        )
-        return positive.mean() - negative.mean()
+        energy = self.machine.energy
+        return energy(drawn.positive).mean() - energy(drawn.negative).mean()
 
     @torch.no_grad()
     def gradient(self, player: str, drawn: Phases) -> list[Tensor]:
@@ -399,19 +367,16 @@ class ContrastiveGame(Game):
             getattr(self, f"activity_{name}").lerp_(drawn.means[name], ACTIVITY_RATE)
         if self.snapshots is not None and drawn.acceptance is not None:
             # here, where all processes have the same acceptance
-            acceptance, overlap = drawn.acceptance, self.overlap
-            states = self.replicas, self.chains
-            remember(self.snapshots, self.machine, *states, acceptance, overlap)
+            states, swaps = (self.replicas, self.chains), drawn.acceptance
+            remember(self.snapshots, self.machine, *states, swaps, self.overlap)
 
     @torch.no_grad()
     def measure(self, drawn: Phases) -> dict[str, Tensor]:
         """Numbers for the log.
 
         ``reconstruction``: squared error per variable of the visible mean given the hidden means;
-        ``contrast``: E(positive) − E(negative); ``mean_field_change``; ``dead_units``: the share of
-        hidden units whose mean is below 1 % or above 99 % of their range; of tempered chains
-        ``swap_acceptance``, the mean probability of a swap at the ladder's bottleneck; of a
-        trajectory ``snapshots``.
+        ``dead_units``: the share of hidden units whose mean is below 1 % or above 99 % of their
+        range; ``swap_acceptance``: the mean probability of a swap at a ladder's bottleneck.
         """
         machine, positive, errors = self.machine, drawn.positive, []
         for name in self.visible:
@@ -421,10 +386,8 @@ class ContrastiveGame(Game):
         for name in machine.layers:
             if name not in self.visible and (units := machine.units(name)).bounded:
                 hidden.append((drawn.means[name] - units.lowest) / (1 - units.lowest))
-        error, activity = (
-            torch.cat(errors, 1).mean(),
-            torch.cat(hidden or [torch.zeros(1, dtype=torch.float32)]),
-        )
+        error = torch.cat(errors, 1).mean()
+        activity = torch.cat(hidden or [error.new_zeros(1)])
         measured = {
             "reconstruction": error,
             "contrast": self.cost("machine", drawn),

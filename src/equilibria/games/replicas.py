@@ -31,9 +31,8 @@ def moves(
     a layer, and is changed in place. Returns the last replica's new state, the fields of its last
     move, and the mean probability of a swap for each pair of neighbours, (replicas − 1,).
     """
-    last = len(replicas) - 1
+    last, machine = len(replicas) - 1, replicas[-1].machine
     states: list[State] = [*({n: x[:, i] for n, x in below.items()} for i in range(last)), chains]
-    machine = replicas[-1].machine
     acceptance = torch.zeros(last, dtype=torch.float64, device=machine.device)
     for step in range(steps):
         moved = ladder.step(replicas, states, stream.child("sweep", step))
@@ -79,20 +78,8 @@ def remember(
 class Snapshots(nn.Module):
     """At most ``most`` earlier parameters of a machine, the oldest first.
 
-    Attributes
-    ----------
-    values : Tensor
-        A snapshot's parameters in a row, (most, number of parameters); the rows in use come first.
-    used : Tensor
-        How many are in use, 0-d int64.
-
-    Examples
-    --------
-    >>> machine = BoltzmannMachine.from_arrays([torch.ones(3, 2)], [torch.zeros(3), torch.zeros(2)])
-    >>> snapshots = Snapshots(machine, most=4)
-    >>> snapshots.add(machine)
-    >>> bool((snapshots.machines(machine)[0].weight["visible-hidden1"] == 1).all())
-    True
+    ``values`` (most, number of parameters) has a snapshot's parameters in a row, those in use
+    first; ``used`` says how many are, 0-d int64.
     """
 
     values: Tensor

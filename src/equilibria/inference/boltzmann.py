@@ -18,13 +18,83 @@ from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.units.columns import LABEL
 
-__all__ = ["BoltzmannModel", "Deep", "Restricted"]
+__all__ = ["BoltzmannModel", "Chains", "Deep", "Restricted"]
 
 SETTLING = 1000  # sweeps of the chains that reverse annealing starts from
 FRESH = 1000  # temperatures through which a chain is cooled that no training chain stands behind
 
 
-class BoltzmannModel(Model):
+class Chains(Model):
+    """A model with a Boltzmann machine in it and the persistent chains of that machine.
+
+    ``betas`` and ``chains`` are the temperatures and runs of annealing, where log Z is not
+    enumerated; ``tempered`` says whether the training's chains were, which makes them better
+    samples.
+    """
+
+    machine: Any
+
+    def __init__(self, machine: BoltzmannMachine, betas: int, chains: int, tempered: bool = False):
+        super().__init__()
+        self.betas, self.chains, self.tempered = betas, chains, tempered
+        self.chain = nn.Module()
+        for name in machine.layers:
+            self.chain.register_buffer(name, torch.zeros(0, machine.units(name).size).float())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.machine.dtype
+
+    def keep(self, chains: Mapping[str, Tensor]) -> None:
+        """Take over the training's persistent chains, from which samples go on."""
+        for name, values in chains.items():
+            setattr(self.chain, name, values.detach().clone())
+
+    def kept(self) -> dict[str, Tensor]:
+        """The persistent chains, (chains, size) each; empty where there are none."""
+        found = dict(self.chain.named_buffers())
+        return found if all(len(values) for values in found.values()) else {}
+
+    def states(self, n: int, stream: Stream) -> dict[str, Tensor]:
+        """First states of ``n`` independent chains of the machine.
+
+        Beyond the number of the training's chains, and where there are none, they are fresh ones,
+        cooled from the base rates.
+        """
+        parts = {name: values[:n] for name, values in self.kept().items()}
+        missing = n - len(next(iter(parts.values()), ()))
+        if not missing:
+            return parts
+        fresh = gibbs.anneal(self.machine, missing, FRESH, stream.child("fresh"))
+        return {name: torch.cat([parts[name], x]) if parts else x for name, x in fresh.items()}
+
+    def log_normaliser(
+        self,
+        stream: Stream,
+        progress: Progress | None = None,
+        betas: int | None = None,
+        chains: int | None = None,
+    ) -> Measure:
+        """log Z: enumerated where the smaller side can be, else by annealing from both sides.
+
+        Forward annealing starts at the base rates, reverse annealing at the training's chains after
+        another thousand sweeps; the larger estimate, by which rows are less likely, is the value.
+        Without persistent chains there is the forward side alone.
+        """
+        machine, chains = self.machine, chains or self.chains
+        how: dict[str, Any] = {"betas": betas or self.betas, "chains": chains}
+        how |= {"random_state": stream, "progress": progress}
+        if exact.enumerable(machine, max_states=partition.MAX_STATES):
+            return partition.log_partition(copy.deepcopy(machine).double(), **how)
+        if not self.kept():
+            return partition.log_partition(machine, **how)
+        start = self.states(chains, stream.child("samples"))
+        samples = gibbs.run(machine, start, SETTLING, stream.child("settling"))
+        how["source"] = "tempering" if self.tempered else "chains"
+        return partition.both_sides(machine, samples, ladder=False, **how)
+
+
+class BoltzmannModel(Chains):
     """A Boltzmann machine, its persistent chains, and which of its layers a row holds.
 
     Parameters
@@ -36,10 +106,8 @@ class BoltzmannModel(Model):
     grey : sequence of str
         Binary layers whose data were probabilities: samples of these are the means of the last
         sweep.
-    betas, chains : int
-        Temperatures and runs of annealing, where log Z is not enumerated.
-    tempered : bool
-        Whether the training's chains were tempered, which makes them better samples.
+    betas, chains, tempered
+        As in :class:`Chains`.
     """
 
     def __init__(
@@ -52,13 +120,8 @@ class BoltzmannModel(Model):
         chains: int = 100,
         tempered: bool = False,
     ):
-        super().__init__()
-        self.machine = machine
-        self.visible, self.grey = tuple(visible), tuple(grey)
-        self.betas, self.chains, self.tempered = betas, chains, tempered
-        self.chain = nn.Module()
-        for name in machine.layers:
-            self.chain.register_buffer(name, torch.zeros(0, machine.units(name).size).float())
+        super().__init__(machine, betas, chains, tempered)
+        self.machine, self.visible, self.grey = machine, tuple(visible), tuple(grey)
         if LABEL not in machine.layers:
             self.class_log_prob = None  # type: ignore[assignment]
 
@@ -71,23 +134,6 @@ class BoltzmannModel(Model):
     def hidden(self) -> list[str]:
         """The layers that no row holds."""
         return [name for name in self.machine.layers if name not in self.rows]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.machine.dtype
-
-    def keep(self, chains: Mapping[str, Tensor]) -> None:
-        """Take over the training's persistent chains, from which samples go on."""
-        for name in self.machine.layers:
-            if name in chains:
-                setattr(self.chain, name, chains[name].detach().clone())
-
-    def kept(self) -> dict[str, Tensor]:
-        """The persistent chains, (chains, size) each; empty where there are none."""
-        found = {name: getattr(self.chain, name) for name in self.machine.layers}
-        return found if all(len(values) for values in found.values()) else {}
-
-    # ------------------------------------------------------------ rows and layers
 
     def clamp(self, x: Tensor) -> dict[str, tuple[Tensor, Tensor] | Tensor]:
         """Encoded rows as a clamp: NaN cells, and a label of nothing else, are free."""
@@ -105,38 +151,21 @@ class BoltzmannModel(Model):
         """The layers of a row side by side."""
         return torch.cat([state[name] for name in self.rows], 1)
 
+    @torch.no_grad()
     def shown(self, state: Mapping[str, Tensor]) -> Tensor:
         """A state as rows; of layers whose data were grey, the means."""
-        means = {name: self._mean(name, state) for name in self.grey}
+        units, field = self.machine.units, self.machine.field
+        means = {name: units(name).mean(field(name, state)) for name in self.grey}
         return self.joined({**state, **means})
-
-    def _mean(self, name: str, state: Mapping[str, Tensor]) -> Tensor:
-        return self.machine.units(name).mean(self.machine.field(name, state))
-
-    # ------------------------------------------------------------ the contract
 
     @torch.no_grad()
     def sample(
         self, n: int, stream: Stream, given: Tensor | None = None, sweeps: int = 200
     ) -> Tensor:
-        """Block Gibbs sampling from the training's chains, ``sweeps`` sweeps each.
-
-        Rows beyond the number of chains, and all rows where there are none, start from fresh
-        chains, cooled from the base rates: every row is a chain of its own.
-        """
+        """Block Gibbs sampling, ``sweeps`` sweeps from :meth:`states`: each row its own chain."""
         clamp = {} if given is None else self.clamp(given.to(self.dtype))
         state = self.states(n, stream.child("first"))
         return self.shown(gibbs.run(self.machine, state, sweeps, stream.child("sweeps"), clamp))
-
-    def states(self, n: int, stream: Stream) -> dict[str, Tensor]:
-        """First states of ``n`` independent chains."""
-        kept = self.kept()
-        count = len(next(iter(kept.values()))) if kept else 0
-        parts = {name: values[:n] for name, values in kept.items()}
-        if n <= count:
-            return parts
-        fresh = gibbs.anneal(self.machine, n - count, FRESH, stream.child("fresh"))
-        return {name: torch.cat([parts[name], x]) if kept else x for name, x in fresh.items()}
 
     def complete(
         self, x: Tensor, observed: Tensor, stream: Stream, n: int = 1, sweeps: int = 200
@@ -149,10 +178,8 @@ class BoltzmannModel(Model):
 
     def means(self, x: Tensor, observed: Tensor, stream: Stream, sweeps: int = 200) -> Tensor:
         """E[x | observed] by Rao–Blackwellised averages over ten chains a row."""
-        found = conditional_means(
-            self.machine, self.clamp(x), sweeps=sweeps, chains=10, random_state=stream
-        )
-        return self.joined(found)
+        how: dict[str, Any] = {"sweeps": sweeps, "chains": 10, "random_state": stream}
+        return self.joined(conditional_means(self.machine, self.clamp(x), **how))
 
     def class_log_prob(self, x: Tensor, stream: Stream) -> Tensor:
         """log p(class | row): exact in a restricted machine, else by bounds or chains."""
@@ -163,32 +190,6 @@ class BoltzmannModel(Model):
         """Mean-field means of all hidden units given each row, layer after layer."""
         means = mean_field(self.machine, self.clamp(x), tolerance=1e-9).means
         return torch.cat([means[name] for name in self.hidden], 1)
-
-    def log_normaliser(
-        self,
-        stream: Stream,
-        progress: Progress | None = None,
-        betas: int | None = None,
-        chains: int | None = None,
-    ) -> Measure:
-        """log Z: enumerated where the smaller side can be, else by annealing from both sides.
-
-        Forward annealing starts at the base rates, reverse annealing at the training's chains after
-        another thousand sweeps; the larger estimate, by which likelihoods are smaller, is the
-        value. Without persistent chains there is the forward side alone.
-        """
-        betas, chains = betas or self.betas, chains or self.chains
-        how: dict[str, Any] = {"betas": betas, "chains": chains, "random_state": stream}
-        if exact.enumerable(self.machine, max_states=partition.MAX_STATES):
-            return partition.log_partition(_double(self.machine), progress=progress, **how)
-        if not self.kept():
-            return partition.log_partition(self.machine, progress=progress, **how)
-        start = self.states(chains, stream.child("samples"))
-        samples = gibbs.run(self.machine, start, SETTLING, stream.child("settling"))
-        source = "tempering" if self.tempered else "chains"
-        return partition.both_sides(
-            self.machine, samples, source=source, ladder=False, progress=progress, **how
-        )
 
     def describe(self) -> str:
         sizes = "-".join(str(self.machine.units(name).size) for name in self.machine.layers)
@@ -240,7 +241,3 @@ class Deep(BoltzmannModel):
     def log_prob_bound(self, x: Tensor, stream: Stream, samples: int = 1) -> Tensor:
         """Mean field's lower bound on log p(x) + log Z of each row, (rows,); nothing is drawn."""
         return evidence(self.machine, self.clamp(x), tolerance=1e-7).values
-
-
-def _double(machine: BoltzmannMachine) -> BoltzmannMachine:
-    return copy.deepcopy(machine).double()

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from equilibria.models.boltzmann import BoltzmannMachine
+if TYPE_CHECKING:
+    from equilibria.models.boltzmann import BoltzmannMachine
 
-__all__ = [
-    "Clamp",
-    "Held",
-    "by_completeness",
-    "count_of",
-    "observed",
-    "one_block",
-    "parse",
-    "take",
-]
+__all__ = ["Clamp", "Held", "by_completeness", "count_of", "observed", "one_block", "parse", "take"]
 
 Clamp = Mapping[str, Any]
 """layer → values (rows, size), or layer → (values, mask) with mask True for observed cells."""
@@ -46,10 +38,10 @@ class Held:
         """The same, with values of another type."""
         return dataclasses.replace(self, values=self.values.to(dtype))
 
-    def each(self, change: Any) -> Held:
-        """``change`` of every tensor that there is."""
+    def each(self, change: Callable[[Tensor], Tensor]) -> Held:
+        """The same after ``change`` of all three tensors."""
         parts = (self.values, self.mask, self.variables)
-        return Held(*(None if part is None else change(part) for part in parts))
+        return Held(*(part if part is None else change(part) for part in parts))  # type: ignore[arg-type]
 
 
 def parse(
@@ -60,55 +52,50 @@ def parse(
     This is the door for values from outside: an unknown layer, a wrong shape, a value that the
     layer cannot take and a half-observed categorical variable are refused.
     """
-    held: dict[str, Held] = {}
-    for name, given in (clamp or {}).items():
-        if isinstance(given, Held):
-            held[name] = given
-            continue
-        if name not in machine.layers:
-            layers = list(machine.layers)
-            raise ValueError(f"clamp: unknown layer {name!r}; the layers are {layers}")
-        here, units = f"clamp[{name!r}]", machine.units(name)
-        values, mask = given if isinstance(given, tuple) else (given, None)
-        values = torch.as_tensor(values, dtype=machine.dtype, device=machine.device)
-        if values.ndim != 2 or values.shape[1] != units.size or not len(values):
-            wanted = f"one or more rows, shape (rows, {units.size})"
-            raise ValueError(f"{here}: expected {wanted}, found {tuple(values.shape)}")
-        if mask is not None:
-            mask = torch.as_tensor(mask, dtype=torch.bool, device=machine.device)
-            if mask.shape != values.shape:
-                shapes = f"{tuple(mask.shape)}, the values {tuple(values.shape)}"
-                raise ValueError(f"{here}: the mask has shape {shapes}")
-            mask = None if bool(mask.all()) else mask
-        if mask is None:
-            units.check(values, here)
-            hold = Held(values)
-        else:
-            variables = units.per_variable(mask)
-            if not bool(torch.isfinite(values[mask]).all()):
-                raise ValueError(f"{here}: an observed cell is NaN or infinite; mask it")
-            # the free cells get a possible value, so that the observed ones are judged
-            typical = units.mean(torch.zeros_like(values))
-            units.check(torch.where(mask, values, typical), here)
-            values = torch.where(mask, values, torch.zeros_like(values))
-            hold = Held(values, mask, variables)
-        if rows is not None and len(values) != rows:
-            if len(values) != 1:
-                raise ValueError(
-                    f"{here}: expected {rows} rows (or one for all), found {len(values)}"
-                )
-            hold = hold.each(lambda part: part.expand(rows, -1))
-        held[name] = hold
-    counts = {name: len(hold.values) for name, hold in held.items()}
-    if len(set(counts.values())) > 1:
-        raise ValueError(f"clamp: every layer needs the same number of rows, found {counts}")
+    held = {name: _checked(machine, name, given) for name, given in (clamp or {}).items()}
+    if rows is not None:
+        held = {
+            name: h.each(lambda part: part.expand(rows, -1)) if len(h.values) == 1 else h
+            for name, h in held.items()
+        }
+    counts = {name: len(h.values) for name, h in held.items()}
+    if len({*counts.values()} | ({rows} if held and rows is not None else set())) > 1:
+        wanted = "the same number of rows" if rows is None else f"{rows} rows (or one for all)"
+        raise ValueError(f"clamp: every layer needs {wanted}, found {counts}")
     return held
+
+
+def _checked(machine: BoltzmannMachine, name: str, given: Any) -> Held:
+    if isinstance(given, Held):
+        return given
+    if name not in machine.layers:
+        layers = list(machine.layers)
+        raise ValueError(f"clamp: unknown layer {name!r}; the layers are {layers}")
+    here, units = f"clamp[{name!r}]", machine.units(name)
+    values, mask = given if isinstance(given, tuple) else (given, None)
+    values = torch.as_tensor(values, dtype=machine.dtype, device=machine.device)
+    if values.ndim != 2 or values.shape[1] != units.size or not len(values):
+        wanted = f"one or more rows, shape (rows, {units.size})"
+        raise ValueError(f"{here}: expected {wanted}, found {tuple(values.shape)}")
+    mask = None if mask is None else torch.as_tensor(mask, dtype=torch.bool, device=machine.device)
+    if mask is not None and mask.shape != values.shape:
+        shapes = f"{tuple(mask.shape)}, the values {tuple(values.shape)}"
+        raise ValueError(f"{here}: the mask has shape {shapes}")
+    if mask is None or bool(mask.all()):
+        units.check(values, here)
+        return Held(values)
+    variables = units.per_variable(mask)
+    if not bool(torch.isfinite(values[mask]).all()):
+        raise ValueError(f"{here}: an observed cell is NaN or infinite; mask it")
+    # the free cells get a possible value, so that the observed ones are judged
+    units.check(torch.where(mask, values, units.mean(torch.zeros_like(values))), here)
+    return Held(torch.where(mask, values, torch.zeros_like(values)), mask, variables)
 
 
 def observed(machine: BoltzmannMachine, clamp: Clamp) -> dict[str, Held]:
     """:func:`parse` for functions that need something to be observed, one row at least."""
     held = parse(machine, clamp)
-    if not count_of(held):
+    if not held:
         raise ValueError("clamp: nothing is observed; give at least one layer, in whole or in part")
     return held
 
@@ -120,10 +107,8 @@ def count_of(held: Mapping[str, Held]) -> int:
 
 def one_block(machine: BoltzmannMachine, held: Mapping[str, Held]) -> bool:
     """Whether one colour is wholly observed, so that one update of mean field is exact."""
-    return any(
-        all(name in held and held[name].mask is None for name in colour)
-        for colour in machine.colours
-    )
+    whole = {name for name, h in held.items() if h.mask is None}
+    return any(whole.issuperset(colour) for colour in machine.colours)
 
 
 def take(held: Mapping[str, Held], index: Tensor | slice) -> dict[str, Held]:
@@ -133,11 +118,10 @@ def take(held: Mapping[str, Held], index: Tensor | slice) -> dict[str, Held]:
 
 def by_completeness(held: Mapping[str, Held]) -> Iterator[tuple[Tensor, dict[str, Held]]]:
     """(places, clamp) of the rows in which no cell is missing, held whole, then of the others."""
-    gaps = [~h.mask.all(1) for h in held.values() if h.mask is not None]
-    if not gaps:
-        yield torch.arange(count_of(held)), dict(held)
-        return
-    gappy = torch.stack(gaps).any(0)
+    gappy = torch.zeros(count_of(held), dtype=torch.bool)
+    for h in held.values():
+        if h.mask is not None:
+            gappy |= ~h.mask.all(1).cpu()
     whole, others = (~gappy).nonzero().flatten(), gappy.nonzero().flatten()
     if len(whole):
         yield whole, {name: Held(h.values) for name, h in take(held, whole).items()}

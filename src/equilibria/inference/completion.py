@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,9 +20,10 @@ from equilibria.inference.clamp import (
     take,
 )
 from equilibria.inference.mean_field import bounds_of_states, mean_field
-from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import RandomState, Stream, as_stream
-from equilibria.units import Categorical
+
+if TYPE_CHECKING:
+    from equilibria.models.boltzmann import BoltzmannMachine
 
 __all__ = ["FEW_STATES", "Evidence", "class_log_prob", "conditional_means", "evidence"]
 
@@ -37,35 +38,27 @@ class Evidence(NamedTuple):
     """log Σ exp(−E) over what is free, row by row.
 
     ``values`` (rows,) in nats are the sum itself where ``exact`` (rows,) is True, else mean field's
-    lower bound; ``converged`` (rows,) tells whether mean field has, True where it is exact.
+    lower bound.
     """
 
     values: Tensor
     exact: Tensor
-    converged: Tensor
 
 
 @torch.no_grad()
 def evidence(
     machine: BoltzmannMachine, clamp: Clamp, *, tolerance: float = 1e-6, max_steps: int = 1000
 ) -> Evidence:
-    """log Σ exp(−E) of each row over what it leaves free.
+    """log Σ exp(−E) of each row over what it leaves free; ``tolerance`` of mean field.
 
     It is exact where what is free is of one colour (an RBM, complete rows), and where a layer with
     one categorical variable is free besides (its labels): the exact sums of the classes are added
     up. Else it is the mean-field bound. The value of a row does not depend on the rows beside it.
 
-    Parameters
-    ----------
-    machine : BoltzmannMachine
-        The model.
-    clamp : mapping
-        What is observed: layer → values, or layer → (values, mask).
-    tolerance, max_steps
-        Of mean field.
-
     Examples
     --------
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
+    >>> from equilibria.units import Categorical
     >>> machine = BoltzmannMachine(
     ...     {"visible": Categorical([4]), "hidden": Categorical([2]), "label": Categorical([3])},
     ...     [("visible", "hidden"), ("hidden", "label")])
@@ -75,22 +68,18 @@ def evidence(
     """
     held = observed(machine, clamp)
     values = torch.empty(count_of(held), dtype=machine.dtype, device=machine.device)
-    right = torch.ones(len(values), dtype=torch.bool)
-    converged = right.clone()
+    right, how = torch.ones(len(values), dtype=torch.bool), (tolerance, max_steps)
     for places, part in by_completeness(held):
         label = _label(machine, part)
         if label is not None:
-            values[places] = _by_class(machine, label, part, tolerance, max_steps).logsumexp(1)
+            values[places] = _by_class(machine, label, part, *how).logsumexp(1)
             continue
         found = [
-            mean_field(machine, rows, tolerance=tolerance, max_steps=max_steps)
-            for rows in _blocks(part)
+            mean_field(machine, rows, tolerance=tolerance, max_steps=max_steps).bound
+            for rows in _blocks(part, _ROWS)
         ]
-        values[places] = torch.cat([one.bound for one in found])
-        if not one_block(machine, part):
-            right[places.cpu()] = False
-            converged[places.cpu()] = torch.cat([one.converged for one in found])
-    return Evidence(values, right, converged)
+        values[places], right[places] = torch.cat(found), one_block(machine, part)
+    return Evidence(values, right)
 
 
 @torch.no_grad()
@@ -99,8 +88,6 @@ def class_log_prob(
     layer: str,
     clamp: Clamp,
     *,
-    tolerance: float = 1e-6,
-    max_steps: int = 1000,
     max_states: int = FEW_STATES,
     sweeps: int = 200,
     chains: int = 50,
@@ -126,8 +113,6 @@ def class_log_prob(
         A layer with one categorical variable, not clamped.
     clamp : mapping
         What is observed of the other layers: layer → values, or layer → (values, mask).
-    tolerance, max_steps
-        Of mean field.
     max_states : int
         For missing cells: the most states of a smaller all-discrete colour that are enumerated.
     sweeps, chains, random_state
@@ -135,6 +120,7 @@ def class_log_prob(
 
     Examples
     --------
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
     >>> from equilibria.units import Bernoulli, Categorical
     >>> machine = BoltzmannMachine(
     ...     {"visible": Bernoulli(4), "hidden": Bernoulli(3), "label": Categorical([2])},
@@ -150,14 +136,14 @@ def class_log_prob(
     small = exact.enumerable(machine, max_states=max_states)  # unclamped: all rows are judged alike
     for places, part in by_completeness(held):
         if all(h.mask is None for h in part.values()):
-            scores = _by_class(machine, layer, part, tolerance, max_steps)
+            scores = _by_class(machine, layer, part)
         elif small:
             states = (Held(state.expand(len(places), -1)) for state in _classes(machine, layer))
             sums = [exact.log_partition(machine, {**part, layer: x}, max_states) for x in states]
             scores = torch.stack([torch.as_tensor(one) for one in sums], 1)
         else:
-            options = {"sweeps": sweeps, "chains": chains, "alike": True}
-            means = conditional_means(machine, part, random_state=random_state, **options)
+            how: dict[str, Any] = {"sweeps": sweeps, "chains": chains, "alike": True}
+            means = conditional_means(machine, part, random_state=random_state, **how)
             found[places] = means[layer].log()
             continue
         found[places] = torch.log_softmax(scores, 1)
@@ -176,28 +162,14 @@ def conditional_means(
 ) -> dict[str, Tensor]:
     """E[x | observed] of every layer, (rows, size), by clamped block Gibbs chains.
 
-    The average over the second half of the sweeps is of conditional means rather than draws
-    (Rao–Blackwell), which makes the error smaller at no further product. Observed cells have their
-    values.
-
-    Parameters
-    ----------
-    machine : BoltzmannMachine
-        The model.
-    clamp : mapping
-        What is observed.
-    sweeps : int
-        Of each chain, 2 or more; the first half is dropped.
-    chains : int
-        For each row.
-    random_state : int, Stream or numpy generator
-        The same value gives the same means.
-    alike : bool
-        Whether the chains of every row have the same draws, so that the means of a row depend on
-        its own content alone; else on its place.
+    The average over the second half of the sweeps, of ``chains`` chains a row, is of conditional
+    means rather than draws (Rao–Blackwell), which makes the error smaller at no further product.
+    Observed cells have their values. With ``alike`` the chains of every row have the same draws, so
+    that the means of a row depend on its own content alone; else on its place.
 
     Examples
     --------
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
     >>> from equilibria.units import Bernoulli
     >>> machine = BoltzmannMachine.stack(Bernoulli(3), Bernoulli(2))
     >>> clamp = {"visible": (torch.ones(1, 3), torch.tensor([[True, False, True]]))}
@@ -207,9 +179,8 @@ def conditional_means(
     sweeps, chains = whole(2)("sweeps", sweeps), whole(1)("chains", chains)
     held, stream = observed(machine, clamp), as_stream(random_state).child("conditional means")
     block, parts = max(1, _CHAINS // chains), []
-    for first in range(0, count_of(held), block):
-        key = stream.cycle(chains) if alike else stream.child(first)
-        part = take(held, slice(first, first + block))
+    for i, part in enumerate(_blocks(held, block)):
+        key = stream.cycle(chains) if alike else stream.child(i * block)
         parts.append(_means(machine, part, sweeps, chains, key))
     return {name: torch.cat([part[name] for part in parts]) for name in machine.layers}
 
@@ -235,13 +206,13 @@ def _by_class(
     machine: BoltzmannMachine,
     layer: str,
     held: Mapping[str, Held],
-    tolerance: float,
-    max_steps: int,
+    tolerance: float = 1e-6,
+    max_steps: int = 1000,
 ) -> Tensor:
     """Mean field's bound with each class of ``layer`` clamped, (rows, classes)."""
-    states, options = _classes(machine, layer), {"tolerance": tolerance, "max_steps": max_steps}
-    parts = [bounds_of_states(machine, rows, layer, states, **options) for rows in _blocks(held)]
-    return torch.cat(parts)
+    states, blocks = _classes(machine, layer), _blocks(held, _ROWS)
+    how = (layer, states, tolerance, max_steps)
+    return torch.cat([bounds_of_states(machine, rows, *how) for rows in blocks])
 
 
 def _classes(machine: BoltzmannMachine, layer: str) -> Tensor:
@@ -253,13 +224,11 @@ def _label(machine: BoltzmannMachine, held: Mapping[str, Held]) -> str | None:
     """A free layer with one categorical variable whose classes, one by one, leave exact sums."""
     if one_block(machine, held):
         return None
-    free = (name for name in machine.layers if name not in held)
-    labels = (name for name in free if isinstance(machine.units(name), Categorical))
-    single = (name for name in labels if machine.units(name).variables == 1)
-    clamps = ((name, {**held, name: Held(machine.bias[name])}) for name in single)
+    units = {name: machine.units(name) for name in machine.layers if name not in held}
+    labels = (name for name, layer in units.items() if layer.variables == 1 < layer.size)
+    clamps = ((name, {**held, name: Held(machine.bias[name])}) for name in labels)
     return next((name for name, clamp in clamps if one_block(machine, clamp)), None)
 
 
-def _blocks(held: Mapping[str, Held]) -> Iterator[dict[str, Held]]:
-    rows = range(0, count_of(held), _ROWS)
-    return (take(held, slice(first, first + _ROWS)) for first in rows)
+def _blocks(held: Mapping[str, Held], size: int) -> Iterator[dict[str, Held]]:
+    return (take(held, slice(i, i + size)) for i in range(0, count_of(held), size))

@@ -8,15 +8,17 @@ closed form.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from equilibria.check import whole
 from equilibria.inference.clamp import Clamp, Held, parse
-from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import RandomState, Stream, as_stream
+
+if TYPE_CHECKING:
+    from equilibria.models.boltzmann import BoltzmannMachine, State
 
 __all__ = ["anneal", "block", "log_marginal", "run", "start", "sweep"]
 
@@ -49,6 +51,7 @@ def run(
 
     Examples
     --------
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
     >>> from equilibria.units import Bernoulli
     >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5), Bernoulli(4)).initialise(0)
     >>> state = run(machine, start(machine, rows=3), steps=10, clamp={"hidden2": torch.ones(3, 4)})
@@ -57,8 +60,8 @@ def run(
     """
     steps = whole()("steps", steps)
     values = machine.as_state(state)
-    held = parse(machine, clamp, rows=next(iter(values.values())).shape[0])
-    values.update({name: h.fill(values[name]) for name, h in held.items()})
+    held = parse(machine, clamp, rows=len(next(iter(values.values()))))
+    values |= {name: h.fill(values[name]) for name, h in held.items()}
     stream = as_stream(random_state)
     with torch.no_grad():
         for step in range(steps):
@@ -70,9 +73,7 @@ def start(
     machine: BoltzmannMachine, rows: int, random_state: RandomState = 0, clamp: Clamp | None = None
 ) -> dict[str, Tensor]:
     """A first state for ``rows`` chains: every layer drawn from its base rates, independently."""
-    stream = as_stream(random_state)
-    held = parse(machine, clamp, rows)
-    values = {}
+    stream, held, values = as_stream(random_state), parse(machine, clamp, rows), {}
     with torch.no_grad():
         for name in machine.layers:
             base = machine.base(name).expand(rows, -1)
@@ -90,20 +91,19 @@ def anneal(
 ) -> dict[str, Tensor]:
     """Independent fresh chains, cooled from the base rates (β = 0) to β = 1 in ``steps`` sweeps.
 
-    At a low β a chain crosses between the modes that it must choose from at β = 1, so the chains'
-    shares of the modes are about the model's own, the nearer the slower they are cooled. Chains
-    that are merely swept from :func:`start` stay in the mode whose basin they began in
-    (Kirkpatrick, Gelatt & Vecchi 1983; as a step of annealed importance sampling, Neal 2001).
+    At a low β chains still cross between modes, so their shares of the modes at β = 1 are about the
+    model's own, the nearer the slower they are cooled; chains merely swept from :func:`start` stay
+    in the mode that they began in (Kirkpatrick, Gelatt & Vecchi 1983).
 
     Examples
     --------
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
     >>> from equilibria.units import Bernoulli
     >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0)
     >>> anneal(machine, rows=3, steps=10)["visible"].shape
     torch.Size([3, 6])
     """
-    stream = as_stream(random_state)
-    held = parse(machine, clamp, rows)
+    stream, held = as_stream(random_state), parse(machine, clamp, rows)
     values = start(machine, rows, stream.child("first"), held)
     with torch.no_grad():
         for step in range(1, steps + 1):
@@ -185,7 +185,7 @@ def log_marginal(
             continue
         pull, own = field * units.signal(hold.values), -units.base_energy(hold.values)
         if hold.mask is not None and hold.variables is not None:
-            pull = torch.where(hold.mask, pull, torch.zeros_like(pull))
+            pull = pull.masked_fill(~hold.mask, 0.0)
             own = torch.where(hold.variables, own, units.log_partition(field))
         total = total + pull.sum(1, dtype=wide) + own.sum(1, dtype=wide)
     return total

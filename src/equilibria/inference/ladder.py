@@ -25,28 +25,26 @@ and parity.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from equilibria.check import number, optional, whole
+from equilibria.check import whole
 from equilibria.inference import gibbs
 from equilibria.inference.clamp import Clamp, Held, parse
-from equilibria.models.boltzmann import BoltzmannMachine, State, log_states
 from equilibria.random import RandomState, Stream, as_stream
+
+if TYPE_CHECKING:
+    from equilibria.models.boltzmann import BoltzmannMachine, State
 
 __all__ = [
     "Info",
     "Moved",
     "Replica",
-    "choose_betas",
     "exchange",
     "kept_colour",
     "run",
@@ -55,9 +53,6 @@ __all__ = [
     "temperatures",
     "trajectory",
 ]
-
-MAX_REPLICAS = 200
-_FIRST_REPLICAS = 16
 
 
 class Replica(NamedTuple):
@@ -79,7 +74,7 @@ class Moved(NamedTuple):
         belongs to the new state of the kept colour: its mean is the Rao–Blackwellised statistic.
     chance, accepted : Tensor
         For every pair of neighbours and every chain, (replicas − 1, chains): the probability of the
-        swap (float64) and whether it took place. NaN for pairs of a parity that was left out.
+        swap (float64) and whether it took place.
     """
 
     states: list[dict[str, Tensor]]
@@ -88,8 +83,7 @@ class Moved(NamedTuple):
     accepted: Tensor
 
 
-@dataclasses.dataclass(frozen=True)
-class Info:
+class Info(NamedTuple):
     """How well a ladder mixes.
 
     Attributes
@@ -111,8 +105,9 @@ def temperatures(machine: BoltzmannMachine, betas: int | Iterable[float] = 10) -
 
     Examples
     --------
-    >>> machine = BoltzmannMachine.from_arrays([np.ones((3, 2))], [np.zeros(3), np.zeros(2)])
-    >>> [beta for _, beta in temperatures(machine, 5)]
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
+    >>> from equilibria.units import Bernoulli
+    >>> [beta for _, beta in temperatures(BoltzmannMachine.stack(Bernoulli(3), Bernoulli(2)), 5)]
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     if not isinstance(betas, Iterable):
@@ -146,7 +141,7 @@ def run(
     Parameters
     ----------
     replicas : sequence of Replica
-        From :func:`temperatures` or :func:`trajectory`, or (machine, beta) pairs.
+        Two or more, from :func:`temperatures` or :func:`trajectory`.
     steps : int
         Number of moves; each is a Gibbs sweep of every replica with a swap of the even and one of
         the odd pairs in its middle.
@@ -157,8 +152,7 @@ def run(
     random_state : int, Stream or numpy generator
         The same value gives the same chains.
     clamp : mapping, optional
-        layer → values, or layer → (values, mask), the same for every replica, one row for each
-        chain.
+        As for :func:`equilibria.inference.gibbs.run`, the same for every replica.
     visit : callable, optional
         ``visit(step, states, fresh)`` after every move; ``fresh`` (chains,) tells whether the last
         replica's state has been at the first one since the start.
@@ -168,6 +162,8 @@ def run(
     All zeros and all ones have the same probability in this machine, and plain Gibbs sampling never
     finds its way from the one to the other:
 
+    >>> import numpy as np
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
     >>> machine = BoltzmannMachine.from_arrays(
     ...     [np.full((6, 4), 6.0)], [np.full(6, -12.0), np.full(4, -18.0)])
     >>> zeros = {"visible": torch.zeros(500, 6), "hidden1": torch.zeros(500, 4)}
@@ -177,29 +173,46 @@ def run(
     >>> 0.4 < float(states[-1]["visible"].mean()) < 0.6, int(info.round_trips.sum()) > 0
     (True, True)
     """
-    replicas, steps = _checked(replicas), whole()("steps", steps)
-    stream = as_stream(random_state)
+    stream, last = as_stream(random_state), replicas[-1].machine
     if states is None:
         values = start(replicas, whole(1)("chains", chains), stream.child("start"), clamp)
     else:
         pairs = zip(replicas, states, strict=True)
         values = [replica.machine.as_state(state) for replica, state in pairs]
-    rows = _rows(values)
-    held = parse(replicas[-1].machine, clamp, rows)
+    rows, device = len(next(iter(values[0].values()))), last.device
+    held = parse(last, clamp, rows)
     values = [{n: held[n].fill(x) if n in held else x for n, x in s.items()} for s in values]
-    device = replicas[0].machine.device
     total = torch.zeros(len(replicas) - 1, dtype=torch.float64, device=device)
-    travel = _Travel(len(replicas), rows, device)
+    # of a state 0: has not been at the first replica yet; 1: has; 2: went on from there to the last
+    stage = torch.zeros(len(replicas), rows, dtype=torch.int64, device=device)
+    trips = _mark_ends(stage)
     with torch.no_grad():
-        for count in range(steps):
+        for count in range(whole()("steps", steps)):
             moved = step(replicas, values, stream.child(count), held)
             values = moved.states
             total += moved.chance.mean(1)
-            travel.follow(moved.accepted)
+            for i in _pairs(moved.accepted):
+                stage[i : i + 2] = (
+                    stage[i : i + 2].flip(0).where(moved.accepted[i], stage[i : i + 2])
+                )
+            trips = trips + _mark_ends(stage)
             if visit is not None:
-                visit(count, values, travel.fresh)
+                visit(count, values, stage[-1] > 0)
     copies = [{name: x.clone() for name, x in state.items()} for state in values]
-    return copies, Info(total / max(steps, 1), travel.trips)
+    return copies, Info(total / max(steps, 1), trips)
+
+
+def _mark_ends(stage: Tensor) -> Tensor:
+    """Note in place what each state has reached; which of them are back at the first replica."""
+    back = (stage[0] == 2).to(torch.int64)
+    stage[0] = 1
+    stage[-1] = torch.where(stage[-1] == 1, 2, stage[-1])
+    return back
+
+
+def _pairs(of: Sequence[Any] | Tensor) -> list[int]:
+    """The lower ends of the pairs, even ones first."""
+    return [*range(0, len(of), 2), *range(1, len(of), 2)]
 
 
 def start(
@@ -210,10 +223,8 @@ def start(
 ) -> list[dict[str, Tensor]]:
     """First states of every replica, drawn from its base rates."""
     stream = as_stream(random_state)
-    return [
-        gibbs.start(replica.machine, chains, stream.child(i), clamp)
-        for i, replica in enumerate(replicas)
-    ]
+    machines = enumerate(replica.machine for replica in replicas)
+    return [gibbs.start(machine, chains, stream.child(i), clamp) for i, machine in machines]
 
 
 def step(
@@ -233,43 +244,31 @@ def step(
         key = stream.child("first", i)
         drawn, _ = gibbs.block(replica.machine, kept, state, key, held, replica.beta)
         middle.append({**state, **drawn})
-    return exchange(replicas, middle, stream, None, held)
+    return exchange(replicas, middle, stream, held)
 
 
 def exchange(
     replicas: Sequence[Replica],
     states: Sequence[State],
     stream: Stream,
-    parity: int | None = None,
     held: Mapping[str, Held] | None = None,
 ) -> Moved:
     """Neighbours swap their kept colour, chain by chain; then the summed colour is drawn.
 
-    The product of the replicas' distributions is invariant: with one colour summed out the swap is
-    a Metropolis step, and a draw of that colour given the other completes the state.
-
-    Parameters
-    ----------
-    replicas, states : sequence
-        A state for each replica, (chains, size) a layer. Row c of one swaps with row c of the next.
-    stream : Stream
-        This move's own randomness.
-    parity : {0, 1}, optional
-        Which pairs may swap: (0, 1), (2, 3), … or (1, 2), (3, 4), …; by default these after those.
-    held : mapping of str to Held, optional
-        A parsed clamp; the marginals are then conditional on what it observes.
+    Row c of a replica's state, (chains, size) a layer, swaps with row c of the next one's, the
+    pairs (0, 1), (2, 3), … before the others. The product of the replicas' distributions is
+    invariant: with one colour summed out (given what a parsed clamp ``held`` observes of it) the
+    swap is a Metropolis step, and a draw of that colour given the other completes the state.
     """
-    held = held or {}
-    at = [_Replica.of(replica, s, held) for replica, s in zip(replicas, states, strict=True)]
-    shape, device = (len(at) - 1, _rows(states)), at[0].log.device
-    chance = torch.full(shape, math.nan, dtype=torch.float64, device=device)
+    at = [Place(replica, s, held) for replica, s in zip(replicas, states, strict=True)]
+    shape, device = (len(at) - 1, len(at[0].log)), at[0].log.device
+    chance = torch.empty(shape, dtype=torch.float64, device=device)
     accepted = torch.zeros(shape, dtype=torch.bool, device=device)
     # rows are chains: a process with a share of them draws its own part
     uniform = stream.child("swap").uniform(shape[::-1], torch.float64, device)
-    for first in (0, 1) if parity is None else (parity,):
-        for i in range(first, len(at) - 1, 2):
-            chance[i], accepted[i] = at[i].swap(at[i + 1], uniform[:, i], held)
-    drawn = [one.draw(stream.child("second", i), held) for i, one in enumerate(at)]
+    for i in _pairs(accepted):
+        chance[i], accepted[i] = at[i].swap(at[i + 1], uniform[:, i])
+    drawn = [place.draw(stream.child("second", i)) for i, place in enumerate(at)]
     return Moved([state for state, _ in drawn], [f for _, f in drawn], chance, accepted)
 
 
@@ -278,196 +277,70 @@ def kept_colour(machine: BoltzmannMachine) -> int:
 
     A continuous layer is never kept if the other colour is discrete.
     """
-    return min((0, 1), key=lambda colour: (log_states(machine, colour), colour))
+
+    def size(colour: int) -> float:
+        states = [machine.units(name).states for name in machine.colours[colour]]
+        return math.inf if None in states else sum(math.log2(s) for s in states if s)
+
+    return int(size(1) < size(0))
 
 
-@dataclasses.dataclass
-class _Replica:
-    """A replica with its state.
+class Place:
+    """A replica with its state and what a clamp holds.
 
     ``kept`` has the layers of the kept colour, ``pull`` the input of the summed ones from their
     neighbours at β = 1, ``log`` the log marginal of the kept layers, (chains,), float64.
     """
 
-    replica: Replica
-    kept: dict[str, Tensor]
-    pull: dict[str, Tensor]
-    log: Tensor
-
-    @classmethod
-    def of(cls, replica: Replica, state: State, held: Mapping[str, Held]) -> _Replica:
-        machine, colour = replica.machine, kept_colour(replica.machine)
-        kept = {name: state[name] for name in machine.colours[colour]}
-        pull = {name: machine.pull(name, kept) for name in machine.colours[1 - colour]}
-        return cls.weighed(replica, kept, pull, held)
-
-    @classmethod
-    def weighed(
-        cls,
+    def __init__(
+        self,
         replica: Replica,
-        kept: dict[str, Tensor],
-        pull: dict[str, Tensor],
-        held: Mapping[str, Held],
-    ) -> _Replica:
+        state: State,
+        held: Mapping[str, Held] | None = None,
+        pull: dict[str, Tensor] | None = None,
+    ):
         machine, beta = replica
-        fields = {name: _field(replica, name, pull) for name in pull}
         colour = kept_colour(machine)
-        log = gibbs.log_marginal(machine, colour, kept, fields, beta, held)
-        return cls(replica, kept, pull, log)
+        self.replica, self.held = replica, held or {}
+        self.kept = {name: state[name] for name in machine.colours[colour]}
+        self.pull = pull or {n: machine.pull(n, self.kept) for n in machine.colours[1 - colour]}
+        fields = {name: self.field(name) for name in self.pull}
+        self.log = gibbs.log_marginal(machine, colour, self.kept, fields, beta, held)
 
-    def with_state_of(self, other: _Replica, held: Mapping[str, Held]) -> _Replica:
+    def field(self, name: str) -> Tensor:
+        machine, beta = self.replica
+        return torch.add(machine.bias_at(name, beta), self.pull[name], alpha=beta)
+
+    def with_state_of(self, other: Place) -> Place:
         """The other's state here. The same machine pulls alike, whatever its temperature."""
-        if self.replica.machine is other.replica.machine:
-            return self.weighed(self.replica, other.kept, other.pull, held)
-        return self.of(self.replica, other.kept, held)
+        same = self.replica.machine is other.replica.machine
+        return Place(self.replica, other.kept, self.held, other.pull if same else None)
 
-    def take(self, other: _Replica, where: Tensor) -> None:
+    def take(self, other: Place, where: Tensor) -> None:
         """The other's chains in the rows that ``where`` marks."""
         rows = where.unsqueeze(1)
         self.kept = {name: torch.where(rows, other.kept[name], x) for name, x in self.kept.items()}
         self.pull = {name: torch.where(rows, other.pull[name], x) for name, x in self.pull.items()}
         self.log = torch.where(where, other.log, self.log)
 
-    def swap(
-        self, above: _Replica, uniform: Tensor, held: Mapping[str, Held]
-    ) -> tuple[Tensor, Tensor]:
+    def swap(self, above: Place, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """One swap with the replica above, in place: (its probability, whether it took place)."""
-        here, there = self.with_state_of(above, held), above.with_state_of(self, held)
+        here, there = self.with_state_of(above), above.with_state_of(self)
         log_ratio = here.log + there.log - self.log - above.log
         accepted = uniform.log() < log_ratio  # log 0 = −∞ is not below −∞: no chance, no swap
         self.take(here, accepted)
         above.take(there, accepted)
         return log_ratio.clamp(max=0.0).exp(), accepted
 
-    def draw(
-        self, stream: Stream, held: Mapping[str, Held]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def draw(self, stream: Stream) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Draw the summed colour given the kept one: (the whole state, the fields)."""
         machine, state, fields = self.replica.machine, dict(self.kept), {}
         for name in self.pull:
-            hold = held.get(name)
+            hold = self.held.get(name)
             if hold is not None and hold.mask is None:
                 state[name] = hold.values
                 continue
-            fields[name] = _field(self.replica, name, self.pull)
+            fields[name] = self.field(name)
             x = machine.units(name).sample(fields[name], stream.child(name))
             state[name] = x if hold is None else hold.fill(x)
         return {name: state[name] for name in machine.layers}, fields
-
-
-def _field(replica: Replica, name: str, pull: State) -> Tensor:
-    bias = replica.machine.bias_at(name, replica.beta)
-    return torch.add(bias, pull[name], alpha=replica.beta)
-
-
-class _Travel:
-    """Follows each state up and down the ladder and counts its returns from last to first."""
-
-    def __init__(self, replicas: int, chains: int, device: torch.device):
-        # 0: has not been at the first replica yet; 1: has; 2: went on from there to the last
-        self.stage = torch.zeros(replicas, chains, dtype=torch.int64, device=device)
-        self.trips = torch.zeros(chains, dtype=torch.int64, device=device)
-        self.mark_ends()
-
-    @property
-    def fresh(self) -> Tensor:
-        """Whether the state of the last replica has been at the first, (chains,)."""
-        return self.stage[-1] > 0
-
-    def follow(self, accepted: Tensor) -> None:
-        """The swaps of one :func:`step`: the even pairs' took place before the odd ones'."""
-        for i in [*range(0, len(accepted), 2), *range(1, len(accepted), 2)]:
-            low, high = self.stage[i].clone(), self.stage[i + 1].clone()
-            self.stage[i] = torch.where(accepted[i], high, low)
-            self.stage[i + 1] = torch.where(accepted[i], low, high)
-        self.mark_ends()
-
-    def mark_ends(self) -> None:
-        self.trips += self.stage[0] == 2
-        self.stage[0] = 1
-        self.stage[-1] = torch.where(self.stage[-1] == 1, 2, self.stage[-1])
-
-
-def choose_betas(
-    machine: BoltzmannMachine,
-    replicas: int | None = None,
-    *,
-    acceptance: float = 0.5,
-    chains: int = 100,
-    steps: int = 200,
-    rounds: int = 6,
-    random_state: RandomState = 0,
-) -> list[float]:
-    """Inverse temperatures at which all pairs of neighbours swap about equally often.
-
-    The rejection rates add up along the ladder to a barrier Λ(β) that hardly depends on where the
-    replicas stand, so equal steps of Λ are refused equally often (Syed et al. 2022). Λ is measured
-    by running a ladder, the temperatures are moved, and so on, ``rounds`` times. Modes that no
-    chain has met do not count.
-
-    Parameters
-    ----------
-    machine : BoltzmannMachine
-        The model; its base rates are the first replica.
-    replicas : int, optional
-        Number of temperatures; by default as many as ``acceptance`` takes, at most 200.
-    acceptance : float
-        Mean probability of a swap to aim at where ``replicas`` is not given. At ½ a ladder carries
-        most states for its cost.
-    chains, steps, rounds : int
-        Ladders side by side, moves in each round (its first half is not counted), and rounds.
-    random_state : int, Stream or numpy generator
-        The same value gives the same temperatures.
-
-    Returns
-    -------
-    list of float
-        From 0.0 to 1.0, rising.
-
-    Examples
-    --------
-    >>> machine = BoltzmannMachine.from_arrays(
-    ...     [np.full((6, 4), 6.0)], [np.full(6, -12.0), np.full(4, -18.0)])
-    >>> betas = choose_betas(machine, replicas=6, steps=40, rounds=4)
-    >>> _, info = run(temperatures(machine, betas), steps=100)
-    >>> bool(info.acceptance.max() - info.acceptance.min() < 0.1)
-    True
-    """
-    replicas = optional(whole(2))("replicas", replicas)
-    number(0, 1 - 1e-9, above=True)("acceptance", acceptance)
-    half = (whole(1)("steps", steps) + 1) // 2
-    stream = as_stream(random_state)
-    betas = torch.linspace(0, 1, replicas or _FIRST_REPLICAS, dtype=torch.float64).tolist()
-    states = start(temperatures(machine, betas), chains, stream.child("start"))
-    for count in range(whole(1)("rounds", rounds)):
-        key, here = stream.child("round", count), temperatures(machine, betas)
-        states, _ = run(here, half, states=states, random_state=key.child("settle"))
-        states, info = run(here, half, states=states, random_state=key.child("count"))
-        before = np.array(betas)
-        # a barrier that rises everywhere can be inverted
-        refused = np.clip(1.0 - info.acceptance.cpu().numpy(), 1e-6, None)
-        barrier = np.concatenate([[0.0], np.cumsum(refused)])
-        wanted = max(math.ceil(barrier[-1] / (1 - acceptance)), 1) + 1
-        places = np.linspace(0.0, barrier[-1], replicas or min(wanted, MAX_REPLICAS))
-        betas = [0.0, *PchipInterpolator(barrier, before)(places)[1:-1].tolist(), 1.0]
-        states = [states[int(np.abs(before - beta).argmin())] for beta in betas]
-    return betas
-
-
-def _checked(replicas: Sequence[Replica]) -> list[Replica]:
-    """The replicas as such, two or more, of machines with the same layers."""
-    checked = [Replica(*replica) for replica in replicas]
-    if len(checked) < 2:
-        raise ValueError(f"replicas: {len(checked)} came; expected two or more")
-    first = checked[0].machine
-    for i, (machine, beta) in enumerate(checked):
-        number(0, 1)(f"replicas[{i}].beta", beta)
-        sizes = [{name: m.units(name).size for name in m.layers} for m in (first, machine)]
-        if sizes[0] != sizes[1] or machine.colours != first.colours:
-            said = f"has the layers {sizes[1]}, the first machine {sizes[0]}"
-            raise ValueError(f"replicas[{i}]: its machine {said}; all need the same")
-    return checked
-
-
-def _rows(states: Sequence[State]) -> int:
-    return len(next(iter(states[0].values())))

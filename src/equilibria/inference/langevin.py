@@ -33,7 +33,6 @@ __all__ = ["bounded", "langevin", "unbounded"]
 TARGET = 0.574
 """The acceptance at which Langevin moves go furthest in many columns (Roberts & Rosenthal 1998)."""
 
-_STEPS = (1e-4, 1.0)
 _EDGE = 1 - 2.0**-23
 
 
@@ -107,39 +106,32 @@ def langevin(
     (True, True)
     """
     size = number(0, 1, above=True)("step", step)
-    for name, value, least in (("n", n, 1), ("steps", steps, 1), ("burn_in", burn_in, 0)):
-        whole(least)(name, value)
+    steps, burn_in = whole(1)("steps", steps), whole(0)("burn_in", burn_in)
     walk = Walk(log_weight, noise(1, stream.child("shape")), continuous, uniform, n)
     tries = 0
     if not isinstance(start, Tensor):
         tries = n * whole(1)("start", start)
         with torch.no_grad():
             start = gather(noise, log_weight, n, stream.child("start"), start).kept
-    elif len(start) != n:
-        raise ValueError(f"start has {len(start)} rows for n={n} chains; give one row for each")
     point = walk.at(unbounded(start) if uniform else start)
-    history, taken, flips = [], 0.0, 0.0
+    history, rates = [], []
     moved = torch.zeros(n, dtype=torch.bool, device=start.device)
+    moves = bool(walk.moving.any())
     for t in range(burn_in + steps):
         key = stream.child("round", t)
         point, chance, take = walk.move(point, size, key.child("move"))
-        if t < burn_in:
-            size = size * math.exp((chance - TARGET) * (t + 1) ** -0.5)
-            size = min(max(size, _STEPS[0]), _STEPS[1])
         point, flipped = walk.flip(point, key.child("flip"))
-        if t >= burn_in:
+        if t < burn_in:
+            size = min(max(size * math.exp((chance - TARGET) * (t + 1) ** -0.5), 1e-4), 1.0)
+        else:
             history.append(point.log_weight)
             moved |= take | flipped
-            taken, flips = (
-                taken + float(take.double().mean()),
-                flips + float(flipped.double().mean()),
-            )
-    moves = bool(walk.moving.any())
+            rates.append(float((take if moves else flipped).double().mean()))
     tries += n * (1 + (burn_in + steps) * (moves + bool(len(walk.signs))))
-    accepted = (taken if moves else flips) / steps
     table, ess = torch.stack(history).cpu().numpy(), math.nan
     if len(table) >= 4 and bool((table > -math.inf).all()):
         ess = diagnostics.effective_sample_size(table) / n
+    accepted = sum(rates) / steps
     return Refined(walk.noise(point.u), "langevin", tries, accepted, ess, ~moved, step=size)
 
 
@@ -147,20 +139,12 @@ class Walk:
     """The two moves, each of which has p(z) · r(G(z)) as its invariant distribution."""
 
     def __init__(
-        self,
-        log_weight: LogWeight,
-        like: Tensor,
-        continuous: Tensor | None,
-        uniform: bool,
-        n: int,
+        self, log_weight: LogWeight, like: Tensor, continuous: Tensor | None, uniform: bool, n: int
     ):
         if like.ndim != 2:
-            shape = tuple(like.shape[1:])
-            raise ValueError(
-                f"noise: rows have shape {shape}; Langevin moves need one axis of columns"
-            )
-        columns = like.shape[1]
-        moving = torch.ones(columns, dtype=torch.bool) if continuous is None else continuous
+            found = f"rows have shape {tuple(like.shape[1:])}"
+            raise ValueError(f"noise: {found}; Langevin moves need one axis of columns")
+        moving = torch.ones(like.shape[1], dtype=torch.bool) if continuous is None else continuous
         self.moving, self.uniform = moving.to(like.device), uniform
         self.signs = (~self.moving).nonzero().flatten()
         self.log_weight, self.rows = log_weight, torch.arange(n, device=like.device)

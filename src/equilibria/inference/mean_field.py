@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from equilibria.inference.clamp import Clamp, Held, count_of, observed, one_block, take
-from equilibria.models.boltzmann import BoltzmannMachine, State
+
+if TYPE_CHECKING:
+    from equilibria.models.boltzmann import BoltzmannMachine, State
 
 __all__ = ["MeanField", "bounds_of_states", "mean_field", "update"]
 
@@ -32,18 +34,12 @@ class MeanField(NamedTuple):
         Every layer, (rows, size); observed cells hold their values.
     bound : Tensor
         L in nats, (rows,): a lower bound on log Σ exp(−E) over the free cells.
-    trace : Tensor
-        The bound after each step, (steps + 1, rows), from the starting point on.
-    steps : Tensor
-        Updates of both blocks that each row took, (rows,).
     converged : Tensor
         Whether the row's largest change fell below the tolerance, (rows,) bool.
     """
 
     means: dict[str, Tensor]
     bound: Tensor
-    trace: Tensor
-    steps: Tensor
     converged: Tensor
 
 
@@ -66,15 +62,15 @@ def mean_field(
 
     Examples
     --------
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
     >>> from equilibria.units import Bernoulli
     >>> units = Bernoulli(6), Bernoulli(5), Bernoulli(4)
     >>> machine = BoltzmannMachine.stack(*units).initialise(0, std=1.0)
     >>> q = mean_field(machine, {"visible": torch.ones(2, 6)})
-    >>> bool((q.trace.diff(dim=0) > -1e-5).all()), bool(q.converged.all())
-    (True, True)
+    >>> q.means["hidden1"].shape, bool(q.converged.all())
+    (torch.Size([2, 5]), True)
     """
-    held = observed(machine, clamp)
-    return _solved(_Problem.build(machine, held), tolerance, max_steps)
+    return _solved(_Problem.build(machine, observed(machine, clamp)), tolerance, max_steps)
 
 
 @torch.no_grad()
@@ -83,7 +79,6 @@ def bounds_of_states(
     held: Mapping[str, Held],
     layer: str,
     states: Tensor,
-    *,
     tolerance: float = 1e-6,
     max_steps: int = 1000,
 ) -> Tensor:
@@ -100,28 +95,29 @@ def _solved(problem: _Problem, tolerance: float, max_steps: int) -> MeanField:
     machine, rows = problem.machine, len(problem.constant)
     means = problem.start()
     fields = {name: machine.bias[name].expand(rows, -1) for name in problem.free}
+    result = {name: x.clone() for name, x in means.items()}
     bound = problem.bound(means, fields).clone()
-    result, trace = {name: x.clone() for name, x in means.items()}, [bound.clone()]
-    steps, converged = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, dtype=torch.bool)
+    converged = torch.zeros(rows, dtype=torch.bool)
     active = torch.arange(rows, device=machine.device)
+
+    def keep(which: Tensor) -> None:  # of the active rows
+        bound[active[which]] = problem.bound(means, fields)[which]
+        for name in result:
+            result[name][active[which]] = means[name][which]
+
     for _ in range(max_steps):
         means, fields, change = problem.step(means, fields)
-        done = change <= tolerance
-        bound[active] = problem.bound(means, fields)
-        trace.append(bound.clone())
-        steps[active.cpu()] += 1
-        if bool(done.any()):
-            converged[active[done].cpu()] = True
-            for name in result:
-                result[name][active[done]] = means[name][done]
-            left = ~done
-            active, problem = active[left], problem.rows(left)
-            means, fields = ({n: x[left] for n, x in part.items()} for part in (means, fields))
-            if not len(active):
-                break
-    for name in result:
-        result[name][active] = means[name]
-    return MeanField(result, bound, torch.stack(trace), steps, converged)
+        left = change > tolerance
+        if bool(left.all()):
+            continue
+        keep(~left)
+        converged[active[~left].cpu()] = True
+        active, problem = active[left], problem.rows(left)
+        means, fields = ({n: x[left] for n, x in part.items()} for part in (means, fields))
+        if not len(active):
+            break
+    keep(torch.ones_like(active, dtype=torch.bool))
+    return MeanField(result, bound, converged)
 
 
 def update(
@@ -159,7 +155,6 @@ class _Problem:
 
     machine: BoltzmannMachine
     held: Mapping[str, Held]
-    free: tuple[str, ...]
     static: Mapping[str, Tensor]
     constant: Tensor
     gain: Mapping[str, float]
@@ -174,16 +169,20 @@ class _Problem:
     ) -> _Problem:
         """``bound`` False leaves out what only :meth:`bound` needs: −E of the observed layers."""
         fixed = {name: h.values for name, h in held.items() if h.mask is None}
-        free, rows = tuple(name for name in machine.layers if name not in fixed), count_of(held)
+        rows, free = count_of(held), [name for name in machine.layers if name not in fixed]
         static = {name: machine.field(name, fixed, among=fixed).expand(rows, -1) for name in free}
         total = torch.zeros(rows, dtype=machine.dtype, device=machine.device)
-        for name, x in fixed.items() if bound else ():
-            units = machine.units(name)
-            total = total + units.signal(x) @ machine.bias[name] - units.base_energy(x).sum(1)
-        for a, b in machine.edges if bound else ():
-            if a in fixed and b in fixed:
-                total = total + _coupling(machine, a, b, fixed)
-        return cls(machine, held, free, static, total, gain or {})
+        if bound:
+            for name, x in fixed.items():
+                units = machine.units(name)
+                total = total + units.signal(x) @ machine.bias[name] - units.base_energy(x).sum(1)
+            total = _coupled(machine, fixed, fixed, total)
+        return cls(machine, held, static, total, gain or {})
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """The layers that are not wholly observed."""
+        return tuple(self.static)
 
     def rows(self, index: Tensor) -> _Problem:
         static = {name: field[index] for name, field in self.static.items()}
@@ -195,20 +194,17 @@ class _Problem:
         machine, x, static = self.machine, state.unsqueeze(0), dict(self.static)
         units, signal = machine.units(name), machine.units(name).signal(x)
         constant = self.constant + (static.pop(name) * signal).sum(1) - units.base_energy(x).sum(1)
-        for other, _ in machine.neighbours(name):
+        for other, weight in machine.neighbours(name):
             if other in static:
-                weight = next(w for beside, w in machine.neighbours(other) if beside == name)
-                static[other] = static[other] + signal @ weight
+                static[other] = static[other] + signal @ weight.T
         held = {**self.held, name: Held(x.expand(len(constant), -1))}
-        return dataclasses.replace(
-            self, held=held, free=tuple(static), static=static, constant=constant
-        )
+        return dataclasses.replace(self, held=held, static=static, constant=constant)
 
     def start(self) -> dict[str, Tensor]:
         """Observed cells at their values, free ones at the mean that their bias alone gives."""
         means = {name: h.values for name, h in self.held.items()}
-        for name in self.free:
-            bias = self.machine.bias[name].expand_as(self.static[name])
+        for name, static in self.static.items():
+            bias = self.machine.bias[name].expand_as(static)
             means[name] = self.fill(name, self.machine.units(name).mean(bias))
         return means
 
@@ -216,21 +212,19 @@ class _Problem:
         self, means: State, fields: State
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Both blocks once, ``colours[1]`` first: (means, fields, largest change of each row)."""
-        means, fields = dict(means), dict(fields)
-        changes = []
+        means, fields, changes = dict(means), dict(fields), [torch.zeros_like(self.constant)]
         for name in (*self.machine.colours[1], *self.machine.colours[0]):
-            if name in self.free:
+            if name in self.static:
                 fields[name] = self.field(name, means)
                 new = self.fill(name, self.machine.units(name).mean(fields[name]))
                 changes.append((new - means[name]).abs().amax(1))
                 means[name] = new
-        change = torch.stack(changes).amax(0) if changes else torch.zeros_like(self.constant)
-        return means, fields, change
+        return means, fields, torch.stack(changes).amax(0)
 
     def field(self, name: str, means: State) -> Tensor:
         field = self.static[name]
         for other, weight in self.machine.neighbours(name):
-            if other in self.free:
+            if other in self.static:
                 field = torch.addmm(field, self.machine.units(other).signal(means[other]), weight)
         return field * self.gain[name] if name in self.gain else field
 
@@ -242,24 +236,25 @@ class _Problem:
         fields and the edges between free layers.
         """
         total = self.constant
-        for name in self.free:
+        for name, static in self.static.items():
             units, field, x = self.machine.units(name), fields[name], means[name]
-            own, hold, missing = units.log_partition(field), self.held.get(name), field
+            own, hold = units.log_partition(field), self.held.get(name)
             if hold is not None and hold.mask is not None and hold.variables is not None:
                 own = torch.where(hold.variables, -units.base_energy(x), own)
-                missing = torch.where(hold.mask, torch.zeros_like(field), field)
-            coupled = ((self.static[name] - missing) * units.signal(x)).sum(1)
-            total = total + own.sum(1) + coupled
-        for a, b in self.machine.edges:
-            if a in self.free and b in self.free:
-                total = total + _coupling(self.machine, a, b, means)
-        return total
+                field = field.masked_fill(hold.mask, 0.0)
+            total = total + own.sum(1) + ((static - field) * units.signal(x)).sum(1)
+        return _coupled(self.machine, self.static, means, total)
 
     def fill(self, name: str, x: Tensor) -> Tensor:
         return self.held[name].fill(x) if name in self.held else x
 
 
-def _coupling(machine: BoltzmannMachine, a: str, b: str, values: State) -> Tensor:
-    """s_aᵀ W s_b of each row, (rows,)."""
-    pull = machine.units(a).signal(values[a]) @ machine.weight[f"{a}-{b}"]
-    return (pull * machine.units(b).signal(values[b])).sum(1)
+def _coupled(
+    machine: BoltzmannMachine, among: Mapping[str, Tensor], values: State, total: Tensor
+) -> Tensor:
+    """``total`` plus s_aᵀ W s_b of each row, over the edges among some layers, (rows,)."""
+    for a, b in machine.edges:
+        if a in among and b in among:
+            pull = machine.units(a).signal(values[a]) @ machine.weight[f"{a}-{b}"]
+            total = total + (pull * machine.units(b).signal(values[b])).sum(1)
+    return total

@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,9 +30,11 @@ from equilibria.check import choice, whole
 from equilibria.inference import exact, gibbs
 from equilibria.inference import ladder as exchanges
 from equilibria.inference.ladder import Replica, kept_colour
-from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream, as_stream
+
+if TYPE_CHECKING:
+    from equilibria.models.boltzmann import BoltzmannMachine, State
 
 __all__ = [
     "Betas",
@@ -51,12 +53,10 @@ __all__ = [
 Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[int, int], None]
 Betas = int | str | Iterable[float]
-"""A number of temperatures (:func:`schedule`), "adaptive" (:func:`adaptive_schedule`), or a list."""
+"""A number of temperatures (:func:`schedule`), "adaptive", or a list of them."""
 
 MAX_STATES = 2**16
 """The largest number of states for which log Z is enumerated: about a second's work."""
-WIDE = 1.0
-"""The sides of log Z may be so many nats apart without a warning, if their intervals meet."""
 SOURCES = {
     "chains": "They come from plain chains: if those miss a mode, this side is too small too.",
     "tempering": "They come from a tempering ladder.",
@@ -65,9 +65,6 @@ SOURCES = {
 """Where the samples of reverse annealing come from, with its note."""
 MISSED = "Modes that no chain has met are not in the interval."
 UNSTABLE = "a parameter may be infinite or a Gaussian layer unstable"
-_FEW_WEIGHTS = 0.1  # share of the samples below which the effective sample size is degenerate
-_FEW_DRAWS = 20  # effective sample size below which two replicas hardly overlap
-_FRESH = 0.9  # share of the last replica's draws that should have been at β = 0
 
 
 def log_partition(
@@ -82,6 +79,7 @@ def log_partition(
 
     Examples
     --------
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
     >>> from equilibria.units import Bernoulli
     >>> print(log_partition(BoltzmannMachine.stack(Bernoulli(3), Bernoulli(2))))
     log Z = 3.46574 (exact; exact enumeration)
@@ -89,10 +87,8 @@ def log_partition(
     if exact.enumerable(machine, max_states=max_states):
         value = float(exact.log_partition(machine, max_states=max_states))
         return Measure.exact("log Z", value, "exact enumeration")
-    found = forward_ais(
-        machine, betas=betas, chains=chains, random_state=random_state, progress=progress
-    )
-    return found.replace(name="log Z")
+    how: dict[str, Any] = {"betas": betas, "chains": chains, "progress": progress}
+    return forward_ais(machine, random_state=random_state, **how).replace(name="log Z")
 
 
 def both_sides(
@@ -126,6 +122,7 @@ def both_sides(
 
     Examples
     --------
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
     >>> from equilibria.units import Bernoulli
     >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=2.0)
     >>> z = both_sides(machine, betas=200, ladder={"betas": 5, "chains": 50, "sweeps": 100})
@@ -133,26 +130,23 @@ def both_sides(
     (['forward AIS', 'reverse AIS', 'ladder'], '')
     """
     if samples is None and ladder is False:
-        raise ValueError(
-            "samples: none came and ladder=False; give the model's samples or allow a ladder"
-        )
+        raise ValueError("samples=None with ladder=False: give the model's samples or a ladder")
     stream = as_stream(random_state)
-    steps = _temperatures(machine, betas, stream)
+    how: dict[str, Any] = {"betas": _temperatures(machine, betas, stream)}
+    how |= {"random_state": stream, "progress": progress}
     found = []
-    if ladder or (ladder is None and samples is None):
+    if ladder or samples is None:
         options = {"chains": chains, **(ladder if isinstance(ladder, Mapping) else {})}
-        key = stream.child("ladder")
-        levels = _temperatures(machine, options.pop("betas", 40), key, adaptive=True)
+        key, levels = stream.child("ladder"), options.pop("betas", 40)
+        if isinstance(levels, int):
+            levels = adaptive_schedule(machine, levels, random_state=key)
         replicas = exchanges.temperatures(machine, levels)
         draws = ladder_draws(replicas, random_state=key, **options)
         found = [bennett(replicas, draws)]
         if samples is None:
             samples, source = draws.samples, "tempering"
-    up = forward_ais(machine, betas=steps, chains=chains, random_state=stream, progress=progress)
-    down = reverse_ais(
-        machine, samples or {}, betas=steps, source=source, random_state=stream, progress=progress
-    )
-    return conservative(up, down, *found)
+    up = forward_ais(machine, chains=chains, **how)
+    return conservative(up, reverse_ais(machine, samples, source=source, **how), *found)
 
 
 def conservative(forward: Measure, reverse: Measure, *others: Measure) -> Measure:
@@ -177,7 +171,7 @@ def conservative(forward: Measure, reverse: Measure, *others: Measure) -> Measur
     largest = max(parts, key=lambda part: part.value)
     apart = largest.value - min(part.value for part in parts)
     sentences = [f"{part.name}: {part.warning}" for part in parts if part.warning]
-    if max(low) > min(high) or apart > WIDE:
+    if max(low) > min(high) or apart > 1.0:
         values = ", ".join(f"{part.name} {part.value:.2f}" for part in parts)
         cure = "use more temperatures."
         if reverse.value < forward.value:
@@ -186,13 +180,6 @@ def conservative(forward: Measure, reverse: Measure, *others: Measure) -> Measur
     method = f"the larger of {' and '.join(part.method for part in parts)}"
     said = {"method": method, "note": MISSED, "warning": " ".join(sentences)}
     return largest.replace(name="log Z", low=min(low), high=max(high), parts=parts, **said)
-
-
-def from_sides(data: Mapping[str, Any]) -> Measure:
-    """Both sides of log Z from the JSON of version 0.1.0: forward, reverse and perhaps ladder."""
-    names = {"forward": "forward AIS", "reverse": "reverse AIS", "ladder": "ladder"}
-    sides = [{**data[key], "name": name} for key, name in names.items() if data.get(key)]
-    return conservative(*(Measure.from_json(side) for side in sides))
 
 
 # ------------------------------------------------------------------ annealing
@@ -230,6 +217,7 @@ def forward_ais(
 
     Examples
     --------
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
     >>> from equilibria.units import Bernoulli
     >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=0.5)
     >>> z = forward_ais(machine, random_state=0)
@@ -239,7 +227,7 @@ def forward_ais(
     chains, parent = whole(2)("chains", chains), as_stream(random_state)
     steps, stream = _temperatures(machine, betas, parent), parent.child("annealing")
     logs = annealed(machine, steps, gibbs.start(machine, chains, stream), stream, progress)
-    method = f"AIS, {chains} chains, {_described(steps, betas)}"
+    method = f"AIS, {chains} chains, {len(steps) - 1} temperatures"
     note = "Forward AIS tends to underestimate log Z, which flatters the model."
     return from_weights(logs + base_log_partition(machine), method, note, name="forward AIS")
 
@@ -258,25 +246,15 @@ def reverse_ais(
 
     ``samples`` are states of every layer, (rows, size), two or more; ``source`` as in
     :func:`both_sides`, the rest as in :func:`forward_ais`.
-
-    Examples
-    --------
-    >>> from equilibria.units import Bernoulli
-    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=0.5)
-    >>> samples = gibbs.run(machine, gibbs.start(machine, rows=100), steps=100)
-    >>> abs(reverse_ais(machine, samples).value - forward_ais(machine).value) < 0.1
-    True
     """
     source, state = choice(*SOURCES)("source", source), machine.as_state(samples)
-    rows, parent = (
-        whole(2)("rows of samples", len(next(iter(state.values())))),
-        as_stream(random_state),
-    )
+    rows = whole(2)("rows of samples", len(next(iter(state.values()))))
+    parent = as_stream(random_state)
     steps, stream = _temperatures(machine, betas, parent), parent.child("reverse annealing")
-    logs = annealed(machine, steps[::-1], state, stream, progress)
-    method = f"reverse AIS, {rows} chains, {_described(steps, betas)}"
+    logs = annealed(machine, steps[::-1], state, stream, progress) - base_log_partition(machine)
+    method = f"reverse AIS, {rows} chains, {len(steps) - 1} temperatures"
     note = "Reverse AIS tends to overestimate log Z, if its samples really are the model's."
-    logs, note = logs - base_log_partition(machine), f"{note} {SOURCES[source]}"
+    note = f"{note} {SOURCES[source]}"
     return from_weights(logs, method, note, name="reverse AIS", sign=-1.0)
 
 
@@ -303,15 +281,14 @@ def annealed(
             {n: machine.bias_at(n, b) + b * x for n, x in pull.items()} for b in (before, after)
         ]
         part = gibbs.log_marginal(machine, kept, state, felt[1], after)
-        part = part - gibbs.log_marginal(machine, kept, state, felt[0], before)
-        total += part
+        total += (part := part - gibbs.log_marginal(machine, kept, state, felt[0], before))
         if trace is not None:
             trace.append(part)
         if step + 2 < len(betas):
             key = stream.child(step)
             for name, field in felt[1].items():
                 state[name] = machine.units(name).sample(field, key.child(name))
-            state.update(gibbs.block(machine, kept, state, key, beta=after)[0])
+            state |= gibbs.block(machine, kept, state, key, beta=after)[0]
         if progress is not None:
             progress(step + 1, len(betas) - 1)
     return total
@@ -365,6 +342,7 @@ def adaptive_schedule(
 
     Examples
     --------
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
     >>> from equilibria.units import Bernoulli
     >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=3.0)
     >>> betas = adaptive_schedule(machine, 100)
@@ -376,9 +354,7 @@ def adaptive_schedule(
     for turn in range(2):
         key, trace = stream.child(turn), []  # type: tuple[Stream, list[Tensor]]
         annealed(machine, betas, gibbs.start(machine, chains, key), key, trace=trace)
-        lengths = torch.stack(trace).std(1).cpu().numpy()
-        if not np.isfinite(lengths).all():
-            raise ValueError(f"machine: its annealed weights are not finite; {UNSTABLE}")
+        lengths = _finite(torch.stack(trace)).std(1).cpu().numpy()
         total, share = lengths.sum(), 0.1 if lengths.any() else 1.0
         rates = share * np.diff(betas) + (0.9 * lengths / total if total > 0 else 0.0)
         reached = np.concatenate([[0.0], np.cumsum(rates)])
@@ -388,28 +364,19 @@ def adaptive_schedule(
     return betas
 
 
-def _temperatures(
-    machine: BoltzmannMachine, betas: Betas, stream: Stream, adaptive: bool = False
-) -> list[float]:
-    """``betas`` as a list; with ``adaptive`` a number of steps is placed adaptively too."""
+def _temperatures(machine: BoltzmannMachine, betas: Betas, stream: Stream) -> list[float]:
     if isinstance(betas, str):
         choice("adaptive")("betas", betas)
         return adaptive_schedule(machine, random_state=stream)
     if not isinstance(betas, Iterable):
-        return (
-            adaptive_schedule(machine, betas, random_state=stream) if adaptive else schedule(betas)
-        )
-    steps = [float(beta) for beta in betas]
-    rising = all(a <= b for a, b in itertools.pairwise(steps))
-    if len(steps) < 2 or steps[0] != 0.0 or steps[-1] != 1.0 or not rising:
-        raise ValueError("betas: expected inverse temperatures that rise from 0 to 1")
-    return steps
+        return schedule(betas)
+    return [beta for _, beta in exchanges.temperatures(machine, betas)]
 
 
-def _described(steps: Sequence[float], betas: Betas) -> str:
-    even = list(steps) == schedule(len(steps) - 1)
-    kind = "adaptive " if isinstance(betas, str) else "" if even else "given "
-    return f"{len(steps) - 1} {kind}temperatures"
+def _finite(logs: Tensor) -> Tensor:
+    if not bool(torch.isfinite(logs).all()):
+        raise ValueError(f"machine: its annealed log weights or ratios are not finite; {UNSTABLE}")
+    return logs
 
 
 # ------------------------------------------------------------------ importance weights
@@ -430,11 +397,9 @@ def from_weights(
     >>> print(from_weights(np.array([0.0, 0.1, -0.1, 0.0]), "four weights"))
     log Z = 0.00249896 (95 % interval -0.131275 to 0.133545; n = 4, effectively 4; four weights)
     """
-    logs = log_weights.cpu().numpy() if isinstance(log_weights, Tensor) else log_weights
-    if not np.isfinite(logs).all():
-        raise ValueError(f"machine: its annealed weights are not finite; {UNSTABLE}")
+    logs = _finite(torch.as_tensor(log_weights)).cpu().numpy()
     value, *ends = (sign * end for end in interval(logs))
-    said = {"method": method, "note": note, "warning": warning(logs)}
+    said: dict[str, Any] = {"method": method, "note": note, "warning": warning(logs)}
     return Measure(name, value, min(ends), max(ends), n=len(logs), ess=effective(logs), **said)
 
 
@@ -444,8 +409,8 @@ def effective(log_weights: Array) -> float:
     return float(relative.sum() ** 2 / np.square(relative).sum())
 
 
-def interval(log_weights: Array, level: float = 0.95) -> tuple[float, float, float]:
-    r"""(log of the mean weight, lower end, upper end), in closed form.
+def interval(log_weights: Array) -> tuple[float, float, float]:
+    r"""(log of the mean weight, lower end, upper end) at 95 %, in closed form.
 
     Student's interval covers 80 % instead of 95 % of log-normal weights at σ = 2, so two
     corrections are made. With g the sample skewness, the pivot of the ends is Hall's monotone cubic
@@ -456,18 +421,13 @@ def interval(log_weights: Array, level: float = 0.95) -> tuple[float, float, flo
 
     .. math:: \bar\ell + \tfrac12 s_\ell^2 \pm t_{n-1} \sqrt{s_\ell^2 / n + s_\ell^4 / 2(n - 1)}.
 
-    The lower end is at least log((1 − level)/2) below the value: by Markov's inequality an average
-    of positive weights with mean Z exceeds a multiple c of Z with probability at most 1/c.
-
-    Examples
-    --------
-    >>> interval(np.zeros(10))
-    (0.0, 0.0, 0.0)
+    The lower end is at most log 40 below the value: by Markov's inequality an average of positive
+    weights with mean Z exceeds 40 Z with probability at most 1/40.
     """
     n, top = len(log_weights), log_weights.max()
     value = float(top + math.log(np.exp(log_weights - top).mean()))
     relative = np.exp(log_weights - value)
-    t = float(stats.t.ppf(0.5 + level / 2, n - 1))
+    t = float(stats.t.ppf(0.975, n - 1))
     low = high = 0.0
     if (deviation := float(relative.std(ddof=1))) >= 1e-12:
         slope = float(((relative - 1.0) ** 3).mean()) / deviation**3 / 3  # a third of the skewness
@@ -481,7 +441,7 @@ def interval(log_weights: Array, level: float = 0.95) -> tuple[float, float, flo
         centre = float(log_weights.mean()) + variance / 2 - value
         half = t * math.sqrt(variance / n + variance**2 / (2 * (n - 1)))
         low, high = min(low, centre - half), max(high, centre + half)
-    return value, value + max(low, -math.log(2 / (1 - level))), value + high
+    return value, value + max(low, -math.log(40)), value + high
 
 
 def pareto_shape(log_weights: Array) -> float:
@@ -490,12 +450,6 @@ def pareto_shape(log_weights: Array) -> float:
     The tail holds min(n/5, 3√n) weights; the fit is that of Zhang and Stephens (2009) with the weak
     prior of Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling".
     NaN where fewer than five weights are in the tail or they are all equal.
-
-    Examples
-    --------
-    >>> tail = np.log(stats.pareto(1.25).ppf((np.arange(4000) + 0.5) / 4000))  # k = 0.8
-    >>> round(pareto_shape(tail), 1)
-    0.8
     """
     n, ordered = len(log_weights), np.sort(log_weights)
     if (size := int(min(n / 5, 3 * math.sqrt(n)))) < 5:
@@ -520,7 +474,7 @@ def warning(log_weights: Array) -> str:
     k̂ of a hundred weights is known to about ± 0.3.
     """
     n, few = len(log_weights), effective(log_weights)
-    if few < _FEW_WEIGHTS * n or few < 3:
+    if few < 0.1 * n or few < 3:
         said, cure = f"Few chains carry the estimate ({few:.0f} of {n})", "temperatures"
     elif few < 0.5 * n and (shape := pareto_shape(log_weights)) > 0.7:
         said = f"The largest weights have a heavy tail (Pareto shape {shape:.2f})"
@@ -556,18 +510,13 @@ def ladder_draws(
     sweeps: int = 500,
     every: int = 5,
     random_state: RandomState = 0,
-    progress: Progress | None = None,
 ) -> Draws:
     """Sample a ladder for :func:`bennett`: every ``every``-th sweep after the first third.
 
     Where no ``states`` are given the chains of each replica start where annealing through the
     ladder brings them, with a sweep at each replica.
     """
-    chains, sweeps, every = (
-        whole(2)("chains", chains),
-        whole(1)("sweeps", sweeps),
-        whole(1)("every", every),
-    )
+    chains, sweeps = whole(2)("chains", chains), whole(1)("sweeps", sweeps)
     stream, found, fresh = as_stream(random_state), [], []
     if states is None:
         states = [gibbs.start(replicas[0].machine, chains, stream.child("start"))]
@@ -578,8 +527,6 @@ def ladder_draws(
         if step >= sweeps // 3 and (sweeps - 1 - step) % every == 0:
             found.append(log_ratios(replicas, now))
             fresh.append(been.cpu().numpy())
-        if progress is not None:
-            progress(step + 1, sweeps)
 
     last, _ = exchanges.run(replicas, sweeps, states=states, random_state=stream, visit=visit)
     up, down = (np.stack(part, 1) for part in zip(*found, strict=True))
@@ -589,26 +536,14 @@ def ladder_draws(
 @torch.no_grad()
 def log_ratios(replicas: Sequence[Replica], states: Sequence[State]) -> tuple[Array, Array]:
     """log f_{i+1}/f_i at the states of replica i and of replica i + 1, each (pairs, rows)."""
-    kept, up, down = kept_colour(replicas[0].machine), [], []
-    for i, state in enumerate(states):
-        pulls: dict[
-            int, dict[str, Tensor]
-        ] = {}  # one product for all replicas that share a machine
-        logs = {}
-        for j in range(max(i - 1, 0), min(i + 2, len(replicas))):
-            machine, beta = replicas[j]
-            if id(machine) not in pulls:
-                names = machine.colours[1 - kept]
-                pulls[id(machine)] = {name: machine.pull(name, state) for name in names}
-            pull = pulls[id(machine)]
-            fields = {name: machine.bias_at(name, beta) + beta * x for name, x in pull.items()}
-            logs[j] = gibbs.log_marginal(machine, kept, state, fields, beta).cpu().numpy()
-        up += [logs[i + 1] - logs[i]] if i + 1 in logs else []
-        down += [logs[i] - logs[i - 1]] if i else []
-    return np.stack(up), np.stack(down)
+    at = [exchanges.Place(replica, state) for replica, state in zip(replicas, states, strict=True)]
+    pairs = list(itertools.pairwise(at))
+    up = torch.stack([above.with_state_of(below).log - below.log for below, above in pairs])
+    down = torch.stack([above.log - below.with_state_of(above).log for below, above in pairs])
+    return up.cpu().numpy(), down.cpu().numpy()
 
 
-def bennett(replicas: Sequence[Replica], draws: Draws, level: float = 0.95) -> Measure:
+def bennett(replicas: Sequence[Replica], draws: Draws) -> Measure:
     """log Z of the last replica: :func:`bennett_ratio` summed along a ladder from β = 0.
 
     The interval is Student's over the chains, so it holds for draws that are correlated in time and
@@ -618,6 +553,7 @@ def bennett(replicas: Sequence[Replica], draws: Draws, level: float = 0.95) -> M
 
     Examples
     --------
+    >>> from equilibria.models.boltzmann import BoltzmannMachine
     >>> from equilibria.units import Bernoulli
     >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5)).initialise(0, std=2.0)
     >>> replicas = exchanges.temperatures(machine, 8)
@@ -625,50 +561,46 @@ def bennett(replicas: Sequence[Replica], draws: Draws, level: float = 0.95) -> M
     >>> z.low - 0.1 < exact.log_partition(machine) < z.high + 0.1
     True
     """
-    pairs = [bennett_ratio(up, down) for up, down in zip(draws.up, draws.down, strict=True)]
+    pairs = [bennett_ratio(*both) for both in zip(draws.up, draws.down, strict=True)]
     chains = draws.up.shape[2]
     value = base_log_partition(replicas[0].machine) + sum(pair.value for pair in pairs)
     together = _spread(np.sum([pair.influence for pair in pairs], axis=0))
     error = together if all(math.isfinite(pair.error) for pair in pairs) else math.inf
-    half = float(stats.t.ppf(0.5 + level / 2, chains - 1)) * error
-    worst = min(range(len(pairs)), key=lambda i: pairs[i].ess)
-    odd = max(range(len(pairs)), key=lambda i: abs(pairs[i].consistency))
+    half = float(stats.t.ppf(0.975, chains - 1)) * error
+    worst = int(np.argmin([pair.ess for pair in pairs]))
+    odd = int(np.argmax([abs(pair.consistency) for pair in pairs]))
     drift = np.sum([pair.drift for pair in pairs], axis=0)
     said, t = [], pairs[odd].consistency
-    if (few := pairs[worst].ess) < _FEW_DRAWS:
+    if (few := pairs[worst].ess) < 20:
         where = f"Replicas {worst} and {worst + 1} hardly overlap (effective sample size {few:.0f})"
         said.append(f"{where}: put one between them or draw more.")
     if abs(t) > stats.t.isf(0.5e-3 / len(pairs), chains - 1):
         where = f"The samples of replicas {odd} and {odd + 1} contradict each other (t = {t:.1f})"
         said.append(f"{where}: one of them is not in equilibrium, sweep longer.")
     if abs(moved := drift.sum()) > stats.t.isf(0.5e-3, chains - 1) * _spread(drift) > 0:
-        said.append(
-            f"log Z moved by {moved:.2f} nats between the halves of the draws: sweep longer."
-        )
-    if (share := float(draws.fresh.mean())) < _FRESH:
+        halves = "between the halves of the draws"
+        said.append(f"log Z moved by {moved:.2f} nats {halves}: sweep longer.")
+    if (share := float(draws.fresh.mean())) < 0.9:
         where = f"Only {100 * share:.0f} % of the last replica's draws have been at β = 0"
         said.append(f"{where}: sweep longer, or use fewer replicas.")
     method = f"Bennett's ratio, {len(replicas)} replicas, {chains} chains, {len(draws.fresh)} draws"
     note = "It needs equilibrium: modes that all replicas miss are not in its interval."
-    words = {"method": method, "note": note, "warning": " ".join(said)}
-    return Measure("ladder", value, value - half, value + half, level, ess=few, **words)
+    words: dict[str, Any] = {"method": method, "note": note, "warning": " ".join(said)}
+    return Measure("ladder", value, value - half, value + half, ess=few, **words)
 
 
 class Ratio(NamedTuple):
     """log Z of one replica minus that of the one below.
 
     ``error`` is its standard error, each chain being one observation however correlated its draws;
-    ``overlap`` is 1 for equal distributions and 0 for disjoint ones; ``ess`` is the number of
-    independent draws that would give this error at the largest distance at which replicas still
-    overlap; ``consistency`` is Student's t of the test that the log-odds rise with slope 1 in log
-    f_b/f_a, as they do in equilibrium. ``influence`` and ``drift`` (chains,) are each chain's part
-    of the value, and of the difference between the values of the later and the earlier half of the
-    draws.
+    ``ess`` is the number of independent draws that would give this error at the largest distance at
+    which replicas still overlap; ``consistency`` is Student's t of the test that the log-odds rise
+    with slope 1 in log f_b/f_a, as they do in equilibrium. ``influence`` and ``drift`` (chains,)
+    are each chain's part of the value, and of its change between the halves of the draws.
     """
 
     value: float
     error: float
-    overlap: float
     ess: float
     consistency: float
     influence: Array
@@ -676,38 +608,38 @@ class Ratio(NamedTuple):
 
 
 def bennett_ratio(up: Array, down: Array) -> Ratio:
-    """Bennett's ratio from log f_b/f_a at draws of a (``up``) and b (``down``).
+    """Bennett's ratio from log f_b/f_a at draws of a (``up``) and b (``down``), (draws, chains).
 
-    Both are (draws, chains). With p(x) = σ(log f_b/f_a − r + log n_b/n_a), the probability that x
-    came from b, r solves Σ_a p = Σ_b (1 − p).
+    With p(x) = σ(log f_b/f_a − r + log n_b/n_a), the probability that x came from b, r solves
+    Σ_a p = Σ_b (1 − p).
     """
-    if not (np.isfinite(up).all() and np.isfinite(down).all()):
-        raise ValueError(f"samples: the log-ratios are not finite there; {UNSTABLE}")
+    _finite(torch.as_tensor(up)), _finite(torch.as_tensor(down))
     offset = math.log(down.size / up.size)
     reach = abs(offset) + 40.0
 
+    def mistaken(r: float) -> tuple[Array, Array]:  # p of draws of a, 1 − p of draws of b
+        return special.expit(up - r + offset), special.expit(r - down - offset)
+
     def excess(r: float) -> float:
-        taken, missed = special.expit(up - r + offset), special.expit(r - down - offset)
-        return float(taken.sum() - missed.sum())
+        p, q = mistaken(r)
+        return float(p.sum() - q.sum())
 
     low, high = min(up.min(), down.min()) - reach, max(up.max(), down.max()) + reach
     value = float(optimize.brentq(excess, low, high, xtol=1e-12, rtol=1e-14))
-    p, q = special.expit(up - value + offset), special.expit(value - down - offset)
+    p, q = mistaken(value)
     weight_a, weight_b = p * (1 - p), q * (1 - q)
     information = float(weight_a.sum() + weight_b.sum())
-    harmonic = 1 / up.size + 1 / down.size
     if information < 1e-12:
-        return Ratio(value, math.inf, 0.0, 0.0, 0.0, *np.zeros((2, up.shape[1])))
+        return Ratio(value, math.inf, 0.0, 0.0, *np.zeros((2, up.shape[1])))
     influence = (p.sum(0) - q.sum(0)) / information
-    error = _spread(influence)
-    drift = (_later(p) - _later(q)) / information
+    error, drift = _spread(influence), (_later(p) - _later(q)) / information
     centre = float((weight_a * up).sum() + (weight_b * down).sum()) / information
     score = ((down - centre) * q).sum(0) - ((up - centre) * p).sum(0)
     # Where states that only one replica has shown decide, the spread is too small.
     told = float((weight_a * (up - centre) ** 2).sum() + (weight_b * (down - centre) ** 2).sum())
     t = float(score.sum()) / max(_spread(score), math.sqrt(told)) if told > 0 else 0.0
-    ess = 2 / (error**2 + harmonic)
-    return Ratio(value, error, information * harmonic, ess, t, influence, drift)
+    ess = 2 / (error**2 + 1 / up.size + 1 / down.size)
+    return Ratio(value, error, ess, t, influence, drift)
 
 
 def _later(x: Array) -> Array:

@@ -23,19 +23,15 @@ import dataclasses
 
 import numpy as np
 import torch
+from scipy import optimize, special
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from equilibria.check import choice
-from equilibria.inference.partition import bennett_ratio
 
 __all__ = ["HOW", "LinearRatio", "fit_ratio"]
 
 HOW = ("formula", "constant", "scale", "head")
-
-_WEAK = (
-    1e6  # 1/λ of the penalty on two parameters: it decides only where real and generated are apart
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,10 +52,10 @@ class LinearRatio:
         return phi.double() @ self.weights.to(phi.device) + self.bias
 
 
-def fit_ratio(real: np.ndarray, fake: np.ndarray, how: str, strength: float = 1.0) -> LinearRatio:
+def fit_ratio(real: np.ndarray, fake: np.ndarray, how: str) -> LinearRatio:
     """A reading from φ of real rows and of as many samples, ten or more of each, (n, k).
 
-    k is 1 but for "head", whose weights of standardised features have a penalty of 1/``strength``.
+    k is 1 but for "head", whose weights of standardised features have a unit penalty.
 
     Examples
     --------
@@ -77,16 +73,22 @@ def fit_ratio(real: np.ndarray, fake: np.ndarray, how: str, strength: float = 1.
         raise ValueError(f"real and fake have {counts}: expected as many of each, and 10 or more")
     table = np.concatenate([real, fake]).astype(np.float64)
     if not np.isfinite(table).all():
-        raise ValueError(
-            "the critic's answers are not finite; train it again with a penalty or a lower rate"
-        )
+        cure = "train it again with a penalty or a lower rate"
+        raise ValueError(f"the critic's answers are not finite; {cure}")
     if how == "constant":
-        up, down = table[len(real) :].T, table[: len(real)].T
-        return LinearRatio(how, one, -bennett_ratio(up, down).value)
+        up, down = table[: len(real)], table[len(real) :]
+        ends = table.min() - 40.0, table.max() + 40.0
+
+        def excess(b: float) -> float:  # of samples taken for rows over rows taken for samples
+            return float(special.expit(down - b).sum() - special.expit(b - up).sum())
+
+        root = optimize.brentq(excess, *ends, xtol=1e-12, rtol=1e-14)
+        return LinearRatio(how, one, -float(root))
     mean, std = table.mean(0), table.std(0)
     std[std < 1e-12] = 1.0
-    kept = {"max_iter": 2000, "tol": 1e-8, "random_state": 0}  # else numpy's own generator is asked
-    model = LogisticRegression(C=strength if how == "head" else _WEAK, **kept)
+    strength = 1.0 if how == "head" else 1e6  # it decides only where real and generated are apart
+    # without a seed numpy's own generator would be asked
+    model = LogisticRegression(C=strength, max_iter=2000, tol=1e-8, random_state=0)
     model.fit((table - mean) / std, np.repeat([1, 0], len(real)))
     weights = model.coef_[0] / std
     return LinearRatio(how, torch.from_numpy(weights), float(model.intercept_[0] - mean @ weights))

@@ -123,11 +123,6 @@ def acceptance(log_weight: Tensor, bound: float, shift: float = 0.0) -> Tensor:
 
     With γ = 0 it is q, and accepted draws follow p_g e^ℓ / Z exactly where M is a bound. It is
     σ(F̂) of Azadi et al., equation 8, without their ε.
-
-    Examples
-    --------
-    >>> acceptance(torch.tensor([0.0, math.log(0.5)]), bound=0.0)
-    tensor([1.0000, 0.5000])
     """
     q = (log_weight - bound).clamp(max=0.0).exp()
     return q / (q + (1 - q) * math.exp(shift)) if shift else q
@@ -167,8 +162,7 @@ def reject(
     >>> abs(float(found.noise.mean()) - 2 / 3) < 0.05, abs(found.acceptance - 0.5) < 0.05
     (True, True)
     """
-    for name, value in {"n": n, "tries": tries, "burn_in": burn_in}.items():
-        whole(1)(name, value)
+    tries, burn_in = whole(1)("tries", tries), whole(1)("burn_in", burn_in)
     optional(number(0, 1 - 1e-12, above=True))("quantile", quantile)
     first = noise(burn_in, stream.child("burn-in"))
     logs = weigh(log_weight, first, torch.arange(burn_in, device=first.device) % n)
@@ -187,8 +181,7 @@ def reject(
         z = noise(n, key.child("noise"))[pending]
         logs = weigh(log_weight, z, pending)
         pool.offer(pending, z, logs, key.child("key"))
-        chance = acceptance(logs, bound, shift)
-        take = _uniforms(n, key.child("accept"), z.device)[pending] < chance
+        take = _uniforms(n, key.child("accept"), z.device)[pending] < acceptance(logs, bound, shift)
         taken[pending[take]] = z[take]
         done, above = done + len(z), above + int((logs > bound).sum())
         accepted += int(take.sum())
@@ -218,9 +211,7 @@ def metropolis_hastings(
     >>> abs(float(found.noise.mean()) - 2 / 3) < 0.05, int(found.short.sum())
     (True, 0)
     """
-    whole(1)("n", n)
-    whole(1)("steps", steps)
-    z = noise(n, stream.child("start"))
+    steps, z = whole(1)("steps", steps), noise(n, stream.child("start"))
     rows = torch.arange(n, device=z.device)
     logs, seen = weigh(log_weight, z, rows), Candidates(z)
     seen.offer(rows, z, logs, stream.child("start", "key"))
@@ -253,9 +244,7 @@ def sir(
     >>> abs(float(found.noise.mean()) - 2 / 3) < 0.05, abs(found.ess - 75) < 3
     (True, True)
     """
-    whole(1)("n", n)
-    whole(1)("candidates", candidates)
-    pool = gather(noise, log_weight, n, stream, candidates)
+    pool = gather(noise, log_weight, n, stream, whole(1)("candidates", candidates))
     lost = pool.log_weight.isneginf()
     return Refined(pool.kept, "sir", n * candidates, math.nan, pool.ess, lost)
 
@@ -275,15 +264,10 @@ def gather(
 
 def weigh(log_weight: LogWeight, z: Tensor, rows: Tensor) -> Tensor:
     """The log-weights in float64, (k,); −∞ says that p_data is 0 there. NaN and +∞ are refused."""
-    logs = log_weight(z, rows)
-    if logs.shape != (len(z),):
-        said = f"gave shape {tuple(logs.shape)} for {len(z)} rows"
-        raise ValueError(f"log_weight {said}: expected ({len(z)},)")
-    logs = logs.double()
+    logs = log_weight(z, rows).double()
     if bool((logs.isnan() | logs.isposinf()).any()):
-        raise ValueError(
-            "log_weight gave NaN or +inf; train the critic with a penalty or a lower rate"
-        )
+        cure = "train the critic with a penalty or a lower rate"
+        raise ValueError(f"log_weight gave NaN or +inf; {cure}")
     return logs
 
 

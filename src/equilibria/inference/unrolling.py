@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,20 +18,12 @@ from equilibria.units import Bernoulli
 
 __all__ = ["Unrolled", "posterior_inputs", "stack_of", "unrolled"]
 
-BLOCK = 2000  # rows at a time
-
 
 class Unrolled(Model):
     """A classifier over encoded rows: the machine's posterior means, then the unrolled network.
 
-    Parameters
-    ----------
-    machine : BoltzmannMachine
-        Gives the appended means; it stays as it is, and is no part of the state.
-    network : UnrolledNetwork
-        What is trained.
-    steps : int
-        Mean-field updates behind the appended means.
+    ``machine`` stays as it is, and is no part of the state; ``network`` is trained; ``steps``
+    mean-field updates are behind the appended means.
     """
 
     def __init__(self, machine: BoltzmannMachine, network: UnrolledNetwork, steps: int):
@@ -59,17 +50,11 @@ class Unrolled(Model):
 def stack_of(machine: BoltzmannMachine) -> list[str]:
     """The layers of a machine that can be unrolled, from the visible one up."""
     names = list(machine.layers)
-    if list(machine.edges) != list(itertools.pairwise(names)):
-        raise ValueError(
-            "machine: expected a stack of layers, each joined to the next, found the edges "
-            f"{list(machine.edges)}"
-        )
-    other = [name for name in names[1:] if type(machine.units(name)) is not Bernoulli]
-    if other:
-        raise ValueError(
-            f"machine: fine-tuning unrolls binary hidden layers, and {', '.join(other)} has other "
-            "units; use Bernoulli ones"
-        )
+    binary = all(type(machine.units(name)) is Bernoulli for name in names[1:])
+    if list(machine.edges) != list(itertools.pairwise(names)) or not binary:
+        layers = {name: type(machine.units(name)).__name__ for name in names}
+        wanted = "a stack of layers, each joined to the next, the hidden ones Bernoulli"
+        raise ValueError(f"machine: expected {wanted}; found {layers}, edges {machine.edges}")
     return names
 
 
@@ -77,22 +62,14 @@ def stack_of(machine: BoltzmannMachine) -> list[str]:
 def posterior_inputs(
     machine: BoltzmannMachine, values: Tensor, steps: int, append: bool = True
 ) -> Tensor:
-    """[s(v), q², …, q^L]: visible signals, and mean-field means of the hidden layers above the
-    first.
+    """[s(v), q², …, q^L]: visible signals, and mean-field means of hidden layers but the first.
 
     All rows take ``steps`` updates of both sides, so that a row's input does not depend on the rows
     beside it. Without ``append`` the signals are all.
-
-    Examples
-    --------
-    >>> machine = BoltzmannMachine.stack(Bernoulli(6), Bernoulli(5), Bernoulli(4))
-    >>> posterior_inputs(machine, torch.ones(2, 6), steps=3).shape
-    torch.Size([2, 10])
     """
     visible, _, *above = stack_of(machine)
-    above = above if append else []
-    parts = []
-    for rows in values.split(BLOCK):
+    above, parts = above if append else [], []
+    for rows in values.split(2000):
         means = update(machine, {visible: Held(rows)}, steps)[0] if above else {}
         signal = machine.units(visible).signal(rows)
         parts.append(torch.cat([signal, *(means[name] for name in above)], 1))
@@ -105,7 +82,7 @@ def unrolled(
     """The network whose hidden layers are the machine's mean field where its input is a fixed point
     of it; the weights of the classes are drawn."""
     names = stack_of(machine)
-    sizes: Sequence[int] = [machine.units(name).size for name in names]
+    sizes = [machine.units(name).size for name in names]
     weights = [machine.weight[f"{a}-{b}"] for a, b in itertools.pairwise(names)]
     network = UnrolledNetwork(sizes, classes, append).to(machine.device, machine.dtype)
     return network.adopt(weights, [machine.bias[name] for name in names[1:]], stream)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from equilibria.random import RandomState, as_stream
 from equilibria.units import Bernoulli, Units
 
-__all__ = ["BoltzmannMachine", "State", "log_states", "stack_names"]
+__all__ = ["BoltzmannMachine", "State", "stack_names"]
 
 State = Mapping[str, Tensor]
 """Values of layers by name, each (rows, size)."""
@@ -270,12 +269,6 @@ def stack_names(units: Sequence[Units]) -> list[str]:
     if len(units) < 2:
         raise ValueError(f"units: a stack needs at least two layers, {len(units)} came")
     return ["visible", *(f"hidden{i}" for i in range(1, len(units)))]
-
-
-def log_states(machine: BoltzmannMachine, colour: int) -> float:
-    """log₂ of the number of states of one colour; infinite for a continuous layer."""
-    states = [machine.units(name).states for name in machine.colours[colour]]
-    return math.inf if None in states else sum(math.log2(s) for s in states if s)
 
 
 def _floating(array: Any) -> Tensor:

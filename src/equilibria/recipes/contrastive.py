@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from equilibria.inference import exact, gibbs
 from equilibria.inference.boltzmann import BoltzmannModel
 from equilibria.inference.completion import evidence
 from equilibria.inference.mean_field import update
-from equilibria.models.boltzmann import BoltzmannMachine
+from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import Stream
 from equilibria.solvers import Optimiser, Simultaneous
 from equilibria.training.stage import Average, Best, Stage
@@ -42,10 +43,9 @@ HIDDEN: Mapping[str, Callable[[int], Units]] = {
 """Type of hidden unit → the layer of so many."""
 NEGATIVE = {"pcd": "persistent", "cd": "data", **{name: name for name in TEMPERED}}
 """Method → where the negative phase's chains start."""
-GAP_STEPS = 10
-"""Mean-field steps of an RBM with missing cells: one step leaves those where h = 0 puts them."""
-FEATURE_STEPS = 10  # of mean field in pretraining, where missing cells make one step inexact
+MEAN_FIELD = 10  # steps where missing cells make one inexact: it leaves those where h = 0 puts them
 MONITORED = 500  # rows of either kind whose free energies are compared while training
+SHOWN = 64  # chains whose pictures are shown
 ENUMERABLE = 2**14
 """States of the smaller side up to which log Z is enumerated at every validation check."""
 
@@ -57,20 +57,12 @@ ENUMERABLE = 2**14
 class Graph:
     """The layers of a machine and how they are joined.
 
-    Attributes
-    ----------
-    visible : tuple of Layer
-        The table's layers, side by side in an encoded row.
-    hidden : tuple of int
-        Widths from the visible layers up.
-    kind : str
-        A key of ``HIDDEN``.
-    classes : int
-        Of the label layer, which is joined to the top; 0 for none.
-    modalities : bool
-        Whether each visible layer has hidden layers of its own below a common top (Srivastava &
-        Salakhutdinov 2012). A layer of one variable has none and is joined to the top: its bias
-        says all there is to say about one variable alone, so layers between would learn nothing.
+    ``visible`` are the table's layers, side by side in an encoded row; ``hidden`` the widths from
+    there up, of units of ``kind``; ``classes`` those of the label layer, which is joined to the
+    top. With ``modalities`` each visible layer has hidden layers of its own below a common top
+    (Srivastava & Salakhutdinov 2012). A layer of one variable has none and is joined to the top:
+    its bias says all there is to say about one variable alone, so layers between would learn
+    nothing.
     """
 
     visible: tuple[Any, ...]
@@ -146,20 +138,16 @@ def prepare(machine: BoltzmannMachine, rows: Rows) -> None:
     means = {}
     for layer in rows.table.layers:
         sums, n = found.total[layer.columns], found.counts[layer.columns]
-        empty = (n == 0).nonzero().flatten().tolist()
-        if empty:
-            raise ValueError(
-                f"X: {rows.table.column_name(layer.source[0])} has no observed value; leave it out"
-            )
+        if not bool(n.all()):
+            column = rows.table.column_name(layer.source[0])
+            raise ValueError(f"X: {column} has no observed value; leave it out")
         if layer.kind == "categorical":
             sizes = [len(group) for group in layer.categories or () for _ in group]
             means[layer.name] = (sums + 1) / (n + torch.tensor(sizes))
         elif layer.kind == "binary":
             means[layer.name] = (sums + 1) / (n + 2)
-        elif layer.kind == "spin":
-            means[layer.name] = sums / (n + 2)
         else:
-            means[layer.name] = sums / n
+            means[layer.name] = sums / (n + 2 if layer.kind == "spin" else n)
     if rows.codes is not None:
         classes, known = rows.table.classes, rows.codes[rows.codes >= 0]
         counts = torch.from_numpy(np.bincount(known, minlength=classes))
@@ -171,15 +159,12 @@ def prepare(machine: BoltzmannMachine, rows: Rows) -> None:
 
 
 def refuse_unaffordable(how: Any, size: int, widths: Sequence[int], name: str) -> None:
-    """Refuse widths and chains that memory cannot hold: weights with gradient, velocity and
-    average;
-    the units of all chains."""
+    """Refuse what memory cannot hold: weights (gradient, velocity, average) and chains."""
     joints = sum(a * b for a, b in itertools.pairwise((size, *widths)))
     affordable(name, getattr(how, name), 4.0 * joints)
     units = float(size + sum(widths))
     replicas = how.replicas if how.method in TEMPERED else 1
-    if how.chains is not None:
-        affordable("chains", how.chains, units * how.chains * replicas)
+    affordable("chains", how.chains, units * (how.chains or 0) * replicas)
     affordable("ais_chains", how.ais_chains, units * how.ais_chains)
 
 
@@ -189,16 +174,25 @@ def unbounded(table: Any) -> bool:
     return any(layer.kind in ("real", "positive") for layer in table.layers)
 
 
-def optimiser(how: Any, table: Any, rate: float, steps: int) -> Optimiser:
-    """Gradient steps whose rate falls linearly to zero; constant without ``steps``."""
+def optimiser(
+    how: Any, table: Any, rate: float, steps: int, pretraining: bool = False
+) -> Optimiser:
+    """Gradient steps whose rate falls linearly to zero; constant without ``steps``.
+
+    In pretraining momentum is at most ½ for the first tenth.
+    """
     momentum = how.momentum
     if momentum is None:
         momentum = 0.5 if unbounded(table) else 0.9
     spins = int(any(layer.kind == "spin" for layer in table.layers))
     spins += getattr(how, "hidden_type", "") == "spin"
     rate = rate * 0.25**spins  # a spin is a binary unit on twice the scale: four times too long
-    shared: dict[str, Any] = {"weight_decay": how.weight_decay, "steps": steps}
+    decay = how.pretrain_weight_decay if pretraining else how.weight_decay
+    shared: dict[str, Any] = {"weight_decay": decay, "steps": steps}
     shared["schedule"] = "linear" if steps else "constant"
+    if pretraining:
+        shared |= {"final_momentum": momentum, "momentum_steps": steps // 10}
+        return Optimiser("sgd", rate, momentum=min(0.5, momentum), **shared)
     if getattr(how, "optimiser", "sgd") == "adam":
         return Optimiser("adam", rate, betas=(momentum, 0.999), **shared)
     return Optimiser("sgd", rate, momentum=momentum, **shared)
@@ -224,11 +218,11 @@ def game_of(
         machine,
         chains=how.chains or how.batch_size,
         steps=how.k,
-        betas=replicas if how.method == "tempered" else None,
+        betas=replicas,
         replicas=replicas,
         negative=NEGATIVE[how.method],
         centred=how.centred,
-        mean_field_steps=getattr(how, "mean_field_steps", GAP_STEPS),
+        mean_field_steps=getattr(how, "mean_field_steps", MEAN_FIELD),
         posterior_sweeps=getattr(how, "posterior_sweeps", 0),
         precision=how.precision,
         sparsity=targets,
@@ -244,31 +238,36 @@ def whole_machine(
     model: BoltzmannModel, how: Any, rows: Rows, name: str, rate: float, steps: int
 ) -> Stage:
     """The stage in which all of a machine is trained, by Algorithm 20.1 or by CD."""
-    machine = model.machine
+    machine, table = model.machine, rows.table
     game = game_of(machine, how, rows.stream.child("chains"), model.rows, model.hidden)
-    average = Average(machine, how.average) if how.average else None
-    solver = Simultaneous(optimiser(how, rows.table, rate, steps))
-    stage = Stage(name, game, solver, rows.batches(name, how.batch_size), steps, average=average)
-    if rows.table.classes:
-        stage.view = Labels(rows.table.classes)
-    held = None
+    solver = Simultaneous(optimiser(how, table, rate, steps))
+    stage = Stage(name, game, solver, rows.batches(name, how.batch_size), steps)
+    stage.average = Average(machine, how.average) if how.average else None
+    stage.view = Labels(table.classes) if table.classes else None
+    clamps: tuple[Any, ...] = ()
     if rows.held is not None:
-        held = _observed(model, rows, held=True)
+        seen, unseen = (_observed(model, rows, held) for held in (False, True))
+        clamps = tuple(model.clamp(part.to(model.dtype)) for part in (seen, unseen))
         if exact.enumerable(machine, max_states=ENUMERABLE):
-            stage.best = Best(machine, _Score(model, held), "held_out_log_likelihood")
-    stage.monitor = _Monitor(model, game, rows, held)
-    stage.on_finish = _Keep(model, game)
+            score = functools.partial(_log_prob, model.clamp(unseen))
+            stage.best = Best(machine, score, "held_out_log_likelihood")
+    stage.monitor = ChainMonitor(game, *clamps).measure
+    if table.shape is not None and len(model.visible) == 1:
+
+        @torch.no_grad()
+        def pictures(stream: Stream) -> np.ndarray:
+            (name,), state = model.visible, shown(game, stream)
+            return table.pictures(machine.units(name).mean(machine.field(name, state)))
+
+        stage.pictures = pictures
+    stage.on_finish = lambda: model.keep(game.chains)
     return stage
 
 
-class _Keep:
-    """Hands the chains over to the model when training has ended."""
-
-    def __init__(self, model: BoltzmannModel, game: ContrastiveGame):
-        self.model, self.game = model, game
-
-    def __call__(self) -> None:
-        self.model.keep(self.game.chains)
+def shown(game: ContrastiveGame, stream: Stream) -> State:
+    """Some of a game's chains; fresh ones where training restarts them at the data."""
+    state, machine = {name: values[:SHOWN] for name, values in game.chains.items()}, game.machine
+    return state or gibbs.run(machine, gibbs.start(machine, SHOWN, stream), 200, stream)
 
 
 def _observed(model: BoltzmannModel, rows: Rows, held: bool) -> Tensor:
@@ -277,50 +276,17 @@ def _observed(model: BoltzmannModel, rows: Rows, held: bool) -> Tensor:
     values = batch.values.double()
     if batch.mask is not None:
         values = values.masked_fill(~batch.mask, torch.nan)
-    free = torch.full((len(values), rows.table.classes), torch.nan, dtype=values.dtype)
-    return torch.cat([values, free.to(values.device)], 1)
+    return torch.cat([values, values.new_full((len(values), rows.table.classes), torch.nan)], 1)
 
 
-class _Score:
-    """log p of held-out rows by a machine whose log Z can be enumerated, one number a row."""
-
-    def __init__(self, model: BoltzmannModel, values: Tensor):
-        self.model, self.values = model, values
-
-    def __call__(self, machine: Any) -> Tensor:
-        precise = copy.deepcopy(machine).double()
-        found = evidence(
-            precise, self.model.clamp(self.values), tolerance=1e-3, max_steps=50
-        ).values
-        return found - exact.log_partition(precise, max_states=ENUMERABLE)
+def _log_prob(clamp: Any, machine: Any) -> Tensor:
+    """log p of rows by a machine whose log Z can be enumerated, one number a row."""
+    precise = copy.deepcopy(machine).double()
+    found = evidence(precise, clamp, tolerance=1e-3, max_steps=50).values
+    return found - exact.log_partition(precise, max_states=ENUMERABLE)
 
 
-class _Monitor(ChainMonitor):
-    """Also draws the chains, where rows are pictures."""
-
-    def __init__(
-        self, model: BoltzmannModel, game: ContrastiveGame, rows: Rows, held: Tensor | None
-    ):
-        parts: tuple[Any, ...] = (None, None)
-        if held is not None:
-            seen = _observed(model, rows, held=False)
-            parts = tuple(model.clamp(part.to(model.dtype)) for part in (seen, held))
-        super().__init__(game, *parts)
-        self.model, self.contrast, self.table = model, game, rows.table
-
-    def pictures(self, stream: Stream) -> np.ndarray | None:
-        """The chains; fresh ones where training restarts them at the data."""
-        if self.table.shape is None or len(self.model.visible) != 1:
-            return None
-        machine, name = self.contrast.machine, self.model.visible[0]
-        state = {layer: values[:64] for layer, values in self.contrast.chains.items()}
-        if not state:
-            state = gibbs.run(machine, gibbs.start(machine, 64, stream), 200, stream)
-        with torch.no_grad():
-            means = machine.units(name).mean(machine.field(name, state))
-        return self.table.pictures(means)
-
-
+@torch.no_grad()
 def settle_game(game: ContrastiveGame, batch: Batch, stream: Stream, rank: int = 0) -> None:
     """Start a game's chains and centring offsets at the posterior of some data, where a pretrained
     machine should be.
@@ -328,23 +294,22 @@ def settle_game(game: ContrastiveGame, batch: Batch, stream: Stream, rank: int =
     Chain i starts at row i of the batch, over again if there are fewer. Of several processes with
     equal shares of the chains each says its ``rank``, and draws all rows: it keeps its own chains'.
     """
-    machine = game.machine
-    with torch.no_grad():
-        held = game.observed(batch)
-        means, fields, _ = update(machine, held, game.mean_field_steps)
-        for name in machine.layers:
-            if game.centred:
-                signal = machine.units(name).signal(means[name].mean(0, keepdim=True))
-                game.offset(name).copy_(signal.squeeze(0))
-            if game.chains:
-                drawn = means[name]
-                if name in fields:
-                    drawn = machine.units(name).sample(fields[name], stream.child(name))
-                drawn = held[name].fill(drawn) if name in held else drawn
-                chain = getattr(game, f"chain_{name}")
-                first = rank * len(chain)
-                places = torch.arange(first, first + len(chain), device=chain.device)
-                chain.copy_(drawn[places % len(drawn)])
+    machine, held = game.machine, game.observed(batch)
+    means, fields, _ = update(machine, held, game.mean_field_steps)
+    chains = game.chains
+    for name in machine.layers:
+        units = machine.units(name)
+        if game.centred:
+            signal = units.signal(means[name].mean(0, keepdim=True))
+            game.offset(name).copy_(signal.squeeze(0))
+        if chains:
+            drawn = means[name]
+            if name in fields:
+                drawn = units.sample(fields[name], stream.child(name))
+            drawn = held[name].fill(drawn) if name in held else drawn
+            count, device = len(chains[name]), chains[name].device
+            places = torch.arange(rank * count, (rank + 1) * count, device=device)
+            chains[name].copy_(drawn[places % len(drawn)])
 
 
 # ------------------------------------------------------------------ layer-wise pretraining
@@ -363,69 +328,49 @@ def pretraining(
     Hinton (2009), in which each side does half of the work; two, which become two halves of the top
     layer with the same weights, let the top do two thirds of it (Hinton & Salakhutdinov 2012).
     """
-    stack = _Stack(model.machine, graph, how.top_replication)
+    stack, classes = _Stack(model.machine, graph, how.top_replication), rows.table.classes
     stream, steps = rows.stream.child("pretraining"), how.pretrain_steps
-    rule = _pretraining_optimiser(how, rows.table)
-    games: list[ContrastiveGame] = []
-    stages = []
-    for i in range(len(stack.levels) - 1):
+    rate = how.pretrain_learning_rate
+    if rate is None:
+        rate = 0.01 if unbounded(rows.table) else 0.05
+    rule = optimiser(how, rows.table, rate, steps, pretraining=True)
+    games, stages = list[ContrastiveGame](), list[Stage]()
+    for i in range(len(stack.copies)):
+        kind: dict[str, Any] = {"gain": stack.gains(i), "visible": stack.below(i)}
         rbm = stack.restricted(i, stream)
-        gains, below = stack.gains(i), stack.below(i)
-        games.append(
-            ContrastiveGame(
-                rbm, negative="data", gain=gains, visible=below, precision=how.precision
-            )
-        )
+        games.append(ContrastiveGame(rbm, negative="data", precision=how.precision, **kind))
         name = f"pretrain {i + 1}"
         batches = rows.batches(name, how.batch_size)
-        last = i + 2 == len(stack.levels)
-        classes = rows.table.classes if last else 0
-        view = None
-        if i or classes or stack.levels[0] != graph.names:
-            view = _Features(stack, tuple(games[:i]), i, classes)
-        stages.append(Stage(name, games[i], Simultaneous(rule), batches, steps, view=view))
-    stages[-1].on_end = _PutTogether(stack, games, how, rows, joint)
+        stages.append(Stage(name, games[i], Simultaneous(rule), batches, steps))
+        label = classes if i + 1 == len(stack.copies) else 0
+        if i or label or stack.levels[0] != graph.names:
+            stages[i].view = functools.partial(_features, stack, tuple(games[:i]), i, label)
+
+    def put_together() -> None:
+        stack.compose([game.machine for game in games])
+        batch = rows.some(max(how.chains or how.batch_size, 100), "start rows")
+        batch = with_labels(batch, classes) if classes else batch
+        settle_game(joint.game, batch, rows.stream.child("settle"), rows.shard[0])  # type: ignore[arg-type]
+
+    stages[-1].on_end = put_together
     return stages
 
 
-class _PutTogether:
-    """Composes the machine of its pretrained RBMs and starts its chains at the data's posterior."""
-
-    def __init__(
-        self,
-        stack: _Stack,
-        games: Sequence[ContrastiveGame],
-        how: Any,
-        rows: Rows,
-        joint: Stage,
-    ):
-        self.stack, self.games, self.rows, self.joint = stack, games, rows, joint
-        self.count = max(how.chains or how.batch_size, 100)
-
-    def __call__(self) -> None:
-        self.stack.compose([game.machine for game in self.games])
-        batch = self.rows.some(self.count, "start rows")
-        if self.rows.table.classes:
-            batch = with_labels(batch, self.rows.table.classes)
-        game = self.joint.game
-        assert isinstance(game, ContrastiveGame)
-        settle_game(game, batch, self.rows.stream.child("settle"), self.rows.shard[0])
-
-
 class _Stack:
-    """The RBMs of neighbouring levels, and the whole machine that they become."""
+    """The RBMs of neighbouring levels, and the whole machine that they become.
+
+    RBM i stands for ``copies[i]`` replicas of itself: one, or for the topmost one so many as there
+    are equal parts of the top layer.
+    """
 
     def __init__(self, machine: BoltzmannMachine, graph: Graph, replication: int):
         self.machine, self.levels, self.visible = machine, graph.levels, graph.names
-        self.replication = replication
-
-    def _top(self, i: int) -> bool:
-        return i + 2 == len(self.levels)
+        self.copies = [*(1 for _ in self.levels[2:]), replication]
 
     def below(self, i: int) -> list[str]:
         """The layers that are visible to RBM i: level i, and for the topmost one the label."""
-        label = [LABEL] if self._top(i) and LABEL in self.machine.layers else []
-        return [*self.levels[i], *label]
+        top = i + 1 == len(self.copies) and LABEL in self.machine.layers
+        return [*self.levels[i], *([LABEL] if top else [])]
 
     def above(self, i: int) -> list[str]:
         """The layers that are hidden to RBM i: level i + 1 without what is visible there."""
@@ -434,22 +379,18 @@ class _Stack:
     def gains(self, i: int) -> dict[str, float]:
         """How often each layer of RBM i feels its input: once for each replica of what is above it,
         and a hidden layer once for what is below."""
-        driven = float(self.replication if self._top(i) else 1)
-        own = (*self.visible, LABEL)
+        driven, own = float(self.copies[i]), (*self.visible, LABEL)
         gains = {name: driven if name in own else 1.0 + driven for name in self.below(i)}
-        above = 1.0
-        if not self._top(i):
-            above = 1.0 + (self.replication if self._top(i + 1) else 1)
+        above = 1.0 + sum(self.copies[i + 1 : i + 2])
         return {**gains, **dict.fromkeys(self.above(i), above)}
 
     def restricted(self, i: int, stream: Stream) -> BoltzmannMachine:
         """RBM i, with the visible layers' base rates and biases where the machine has them."""
-        machine, below, above = self.machine, self.below(i), self.above(i)
-        parted = self.replication if self._top(i) else 1
-        layers = {name: machine.units(name) for name in below}
-        for name in above:
-            units = machine.units(name)
-            layers[name] = units if parted == 1 else type(units)(units.size // parted)
+        machine, below, parted = self.machine, self.below(i), self.copies[i]
+        layers = {name: machine.units(name) for name in (*below, *self.above(i))}
+        if parted > 1:
+            for name in self.above(i):
+                layers[name] = type(layers[name])(layers[name].size // parted)
         edges = [edge for edge in machine.edges if edge[0] in layers and edge[1] in layers]
         rbm = BoltzmannMachine(layers, edges).to(machine.device, machine.dtype)
         rbm.initialise(stream.child(below[0]))
@@ -459,73 +400,46 @@ class _Stack:
                 rbm.bias[name].copy_(machine.bias[name])
         return rbm
 
+    @torch.no_grad()
     def compose(self, machines: Sequence[BoltzmannMachine]) -> None:
         """Weights and biases of the whole machine; a hidden layer between two RBMs has the sum of
         their biases, each replica's counted."""
-        machine, levels = self.machine, self.levels
-        with torch.no_grad():
-            for bias in machine.bias.values():
-                bias.zero_()
-            for i, rbm in enumerate(machines):
-                parted = self.replication if self._top(i) else 1
-                for a, b in rbm.edges:
-                    repeats = tuple(parted if name in levels[i + 1] else 1 for name in (a, b))
-                    machine.weight[f"{a}-{b}"].copy_(rbm.weight[f"{a}-{b}"].repeat(repeats))
-                for name, bias in rbm.bias.items():
-                    whole = bias.repeat(parted) if name in levels[i + 1] else bias * parted
-                    machine.bias[name].add_(whole)
+        machine = self.machine
+        for bias in machine.bias.values():
+            bias.zero_()
+        for rbm, parted, above in zip(machines, self.copies, self.levels[1:], strict=True):
+            for a, b in rbm.edges:
+                repeats = tuple(parted if name in above else 1 for name in (a, b))
+                machine.weight[f"{a}-{b}"].copy_(rbm.weight[f"{a}-{b}"].repeat(repeats))
+            for name, bias in rbm.bias.items():
+                machine.bias[name].add_(bias.repeat(parted) if name in above else bias * parted)
 
 
-class _Features:
+@torch.no_grad()
+def _features(
+    stack: _Stack,
+    below: tuple[ContrastiveGame, ...],
+    level: int,
+    classes: int,
+    batch: Batch,
+    stream: Stream,
+) -> Batch:
     """A level's view of a batch: the means of hidden layers, bottom up, and visible layers as they
     are; the label beside them where it is learnt."""
+    sizes = [stack.machine.units(name).size for name in stack.visible]
+    mask = torch.ones_like(batch.values, dtype=torch.bool) if batch.mask is None else batch.mask
+    parts = zip(batch.values.split(sizes, 1), mask.split(sizes, 1), strict=True)
+    seen = dict(zip(stack.visible, parts, strict=True))
 
-    def __init__(self, stack: _Stack, below: tuple[ContrastiveGame, ...], level: int, classes: int):
-        self.stack, self.below, self.level, self.classes = stack, below, level, classes
+    def beside(names: Sequence[str]) -> Batch:
+        values, masks = (torch.cat(part, 1) for part in zip(*map(seen.get, names), strict=True))
+        known = None if batch.mask is None else masks
+        return Batch(values, known, batch.label, batch.condition)
 
-    def __call__(self, batch: Batch, stream: Stream) -> Batch:
-        machine, visible = self.stack.machine, self.stack.visible
-        sizes = [machine.units(name).size for name in visible]
-        masks = [None] * len(sizes) if batch.mask is None else batch.mask.split(sizes, 1)
-        seen = dict(
-            zip(visible, zip(batch.values.split(sizes, 1), masks, strict=True), strict=True)
-        )
-        with torch.no_grad():
-            for game in self.below:
-                held = game.observed(_beside(seen, game.visible))
-                means, _, _ = update(game.machine, held, FEATURE_STEPS, game.gain)
-                seen |= {name: (x, None) for name, x in means.items() if name not in held}
-        features = _beside(seen, self.stack.levels[self.level])
-        found = Batch(features.values, features.mask, batch.label, batch.condition)
-        return with_labels(found, self.classes) if self.classes else found
-
-
-def _beside(seen: Mapping[str, tuple[Tensor, Tensor | None]], names: Sequence[str]) -> Batch:
-    """Layers side by side as a batch."""
-    values, masks = zip(*(seen[name] for name in names), strict=True)
-    if all(mask is None for mask in masks):
-        return Batch(torch.cat(values, 1))
-    pairs = zip(values, masks, strict=True)
-    filled = [torch.ones_like(x, dtype=torch.bool) if mask is None else mask for x, mask in pairs]
-    return Batch(torch.cat(values, 1), torch.cat(filled, 1))
-
-
-def _pretraining_optimiser(how: Any, table: Any) -> Optimiser:
-    """Momentum is at most ½ for the first tenth."""
-    rate = how.pretrain_learning_rate
-    if rate is None:
-        rate = 0.01 if unbounded(table) else 0.05
-    whole = optimiser(how, table, rate, how.pretrain_steps)
-    momentum = how.momentum
-    if momentum is None:
-        momentum = 0.5 if unbounded(table) else 0.9
-    return Optimiser(
-        "sgd",
-        whole.rate,
-        momentum=min(0.5, momentum),
-        final_momentum=momentum,
-        momentum_steps=how.pretrain_steps // 10,
-        weight_decay=how.pretrain_weight_decay,
-        schedule="linear",
-        steps=how.pretrain_steps,
-    )
+    for game in below:
+        held = game.observed(beside(game.visible))
+        means, _, _ = update(game.machine, held, MEAN_FIELD, game.gain)
+        free = {name: x for name, x in means.items() if name not in held}
+        seen |= {name: (x, torch.ones_like(x, dtype=torch.bool)) for name, x in free.items()}
+    found = beside(stack.levels[level])
+    return with_labels(found, classes) if classes else found
