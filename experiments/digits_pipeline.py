@@ -27,6 +27,7 @@ from sklearn.preprocessing import minmax_scale
 from equilibria import RBM, BoltzmannMachine
 from equilibria.data import binarise
 from equilibria.evaluation import likelihood
+from equilibria.inference.boltzmann import Restricted
 from equilibria.random import Stream
 
 __all__ = ["MACHINES", "PARAMETERS", "accuracy", "log_likelihood", "nudged_digits"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start, too: the workers share few cores
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # for the processes that tests start, too: the workers share few cores
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import pytest
@@ -19,7 +21,9 @@ def data_folder() -> Path:
     """The folder of real data sets, from ``EQUILIBRIA_DATA``."""
     folder = os.environ.get("EQUILIBRIA_DATA")
     if not folder:
-        pytest.skip("EQUILIBRIA_DATA is not set: it names the folder of real data sets (mnist, fashion-mnist, …)")
+        pytest.skip(
+            "EQUILIBRIA_DATA is not set: it names the folder of real data sets (mnist, fashion-mnist, …)"
+        )
     path = Path(folder)
     if not path.is_dir():
         pytest.fail(f"EQUILIBRIA_DATA={folder!r} is not a folder: correct it or unset it")

@@ -99,7 +99,8 @@ def dotted(node: ast.AST, package: str = "") -> list[str]:
 
 
 def graph(found: dict[str, Module]) -> dict[str, dict[str, str]]:
-    """Module → what it imports of the package's modules, those inside functions included, and where."""
+    """Module → what it imports of the package's modules, those inside functions included, and
+    where."""
     edges: dict[str, dict[str, str]] = {name: {} for name in found}
     for name, module in found.items():
         parent = name if module.path.name == "__init__.py" else name.rpartition(".")[0]
@@ -160,7 +161,8 @@ def chains(edges: dict[str, dict[str, str]]) -> tuple[int, list[str]]:
 
 
 def loaded(edges: dict[str, dict[str, str]], start: str) -> set[str]:
-    """The modules that importing one loads, packages on the way included, by all that it may import."""
+    """The modules that importing one loads, packages on the way included, by all that it may
+    import."""
     seen: set[str] = set()
     waiting = [start]
     while waiting:

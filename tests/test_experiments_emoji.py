@@ -29,7 +29,13 @@ def table(experiment: ModuleType):
     names = ["cook m", "cook w", "cook m 1", "cook w 1", "judge m", "judge w", "person", "queen"]
     role = np.array(["COOK"] * 4 + ["JUDGE"] * 2 + ["COOK", "QUEEN"])
     rows = np.arange(8)[:, None] * np.array([[10, 1]])
-    return experiment.Emoji(rows, np.array(names), np.array([1, 2, 1, 2, 1, 2, 3, 2]), role, np.array([0, 0, 1, 1, 0, 0, 0, 0]))
+    return experiment.Emoji(
+        rows,
+        np.array(names),
+        np.array([1, 2, 1, 2, 1, 2, 3, 2]),
+        role,
+        np.array([0, 0, 1, 1, 0, 0, 0, 0]),
+    )
 
 
 def test_pairs_differ_in_gender_alone(experiment):

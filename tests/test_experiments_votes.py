@@ -26,7 +26,9 @@ def votes() -> ModuleType:
 
 
 def test_hidden_cells_are_among_those_that_are_there(votes):
-    values = votes.as_votes(np.array([["y", "n", None], ["n", None, "y"], ["y", "y", "n"]] * 10, dtype=object))
+    values = votes.as_votes(
+        np.array([["y", "n", None], ["n", None, "y"], ["y", "y", "n"]] * 10, dtype=object)
+    )
     left, cells = votes.hide(values, seed=0)
     assert len(cells[0]) == round(0.2 * 70)
     assert np.isnan(left[cells]).all()
@@ -34,15 +36,23 @@ def test_hidden_cells_are_among_those_that_are_there(votes):
     kept = ~np.isnan(left)
     assert kept.sum() == 70 - 14
     assert (left[kept] == values[kept]).all()
-    assert not np.array_equal(np.isnan(left), np.isnan(votes.hide(values, seed=votes.DEVELOPMENT)[0]))
+    assert not np.array_equal(
+        np.isnan(left), np.isnan(votes.hide(values, seed=votes.DEVELOPMENT)[0])
+    )
 
 
 def test_quality_and_shapes(votes):
     found = votes.quality(np.array([0.9, 0.2, 0.6]), np.array([1.0, 0.0, 0.0]))
     assert found["right"] == pytest.approx(2 / 3)
     assert found["log_loss"] == pytest.approx(-(math.log(0.9) + math.log(0.8) + math.log(0.4)) / 3)
-    assert votes.probabilities(np.array([-1.0, 0.5, 2.0]), ("clip", 0.1)).tolist() == [0.1, 0.5, 0.9]
-    assert votes.probabilities(np.array([0.0, 0.25, 2.0]), ("squeeze", 0.1)) == pytest.approx([0.1, 0.3, 0.9])
+    assert votes.probabilities(np.array([-1.0, 0.5, 2.0]), ("clip", 0.1)).tolist() == [
+        0.1,
+        0.5,
+        0.9,
+    ]
+    assert votes.probabilities(np.array([0.0, 0.25, 2.0]), ("squeeze", 0.1)) == pytest.approx(
+        [0.1, 0.3, 0.9]
+    )
 
 
 def test_paired_intervals_are_students(votes):
@@ -55,7 +65,8 @@ def test_paired_intervals_are_students(votes):
 
 
 def test_each_family_finds_a_column_that_is_another_ones_copy(votes):
-    """Three copies of a coin: whoever learns from the other columns has every cell whose row has another one left."""
+    """Three copies of a coin: whoever learns from the other columns has every cell whose row has
+    another one left."""
     values = np.repeat(np.arange(60).reshape(-1, 1) % 2, 3, axis=1).astype(float)
     left, cells = votes.hide(values, seed=3, share=0.1)
     settings = {
@@ -81,6 +92,10 @@ def test_votes_are_kept_among_those_that_are_there(votes):
 
 
 def test_settings_are_chosen_by_either_measure(votes):
-    tried = [{"family": "a", "right": 0.8, "log_loss": 0.5}, {"family": "a", "right": 0.7, "log_loss": 0.4}, {"family": "b", "right": 1}]
+    tried = [
+        {"family": "a", "right": 0.8, "log_loss": 0.5},
+        {"family": "a", "right": 0.7, "log_loss": 0.4},
+        {"family": "b", "right": 1},
+    ]
     assert votes.choose(tried, "a", "right") is tried[0]
     assert votes.choose(tried, "a", "log_loss") is tried[1]

@@ -112,7 +112,8 @@ def test_planted_faults_are_counted() -> None:
     assert len(house.chains(house.graph(house.modules(ring)))[1]) == 1
     faults = {
         "data/a.py": "class A:\n    def _own(self): pass\nclass B: pass",
-        "data/b.py": "from .a import A, B\nclass C(A, B):\n    def go(self):\n        self._own()\n",
+        "data/b.py": "from .a import A, B\nclass C(A, B):\n    def go(self):\n        "
+        "self._own()\n",
         "data/c.py": "def f(a):\n    if a._own:\n        raise ValueError\n",
     }
     found = house.modules(faults)
@@ -187,7 +188,8 @@ def test_a_docstring_names_its_table(owner: Any, parameter: str, table: Iterable
 
 
 def test_an_estimators_choices_are_those_of_its_checks() -> None:
-    """The docstring is made of the parameter table; a choice that prose names is one of the table's."""
+    """The docstring is made of the parameter table; a choice that prose names is one of the
+    table's."""
     words = {word for table in (PAYOFFS, PENALTIES, PRIORS, SCHEDULES) for word in table}
     seen = 0
     for cls in all_estimators().values():

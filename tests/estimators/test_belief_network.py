@@ -1,4 +1,5 @@
-"""DBN: its scores against enumeration, the greedy stages and where each begins, what the layers above add, and every kind of column."""
+"""DBN: its scores against enumeration, the greedy stages and where each begins, what the layers
+above add, and every kind of column."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from small import plan_of
 random = np.random.RandomState(0)
 KIND = random.uniform(size=(200, 1)) < 0.5
 PAIRS = ((random.uniform(size=(200, 6)) < 0.05) ^ ((np.arange(6) < 3) == KIND)).astype(np.uint8)
-"""Rows near 111000 or 000111: about −2.0 nats a row at best, −6 log 2 = −4.2 where columns are taken for fair coins of their own."""
+"""Rows near 111000 or 000111: about −2.0 nats a row at best, −6 log 2 = −4.2 where columns are
+taken for fair coins of their own."""
 GREYS = random.uniform(size=(60, 5))
 OPTIONS: dict[str, Any] = {
     "hidden": (5, 6),
@@ -87,7 +89,8 @@ def test_one_hidden_layer_is_an_rbm_and_its_score_no_bound():
 
 
 def test_it_learns_and_the_second_layer_adds_to_the_first():
-    """Exact log-likelihoods. Two hidden units with a short first training leave something to be learnt, which the second layer does."""
+    """Exact log-likelihoods. Two hidden units with a short first training leave something to be
+    learnt, which the second layer does."""
     options = {**OPTIONS, "steps": 200, "learning_rate": 0.1}
     v = torch.from_numpy(PAIRS.astype(float))
     scores = []
@@ -123,7 +126,8 @@ def test_each_stage_trains_a_pair_of_layers_on_draws_of_the_layer_below():
 
 
 def test_a_layer_begins_with_the_likelihood_that_was_reached():
-    """Hinton's transposed start has the log-likelihood of the layer below; spare hidden units, with weights of 0.01, change it little."""
+    """Hinton's transposed start has the log-likelihood of the layer below; spare hidden units, with
+    weights of 0.01, change it little."""
     for hidden, tolerance in (((5, 6), 1e-5), ((5, 9), 0.02)):
         model = small(hidden=hidden)
         network, stages = planned(model)
@@ -141,7 +145,8 @@ def test_a_layer_begins_with_the_likelihood_that_was_reached():
     ("options", "X"), [({"start": "random"}, PAIRS), ({"hidden": (5, 4)}, PAIRS), ({}, PAIRS - 0.5)]
 )
 def test_a_random_start_has_the_rates_of_the_features(options, X):
-    """Where it is asked for, and where the layer two below has more units than this one or is not binary."""
+    """Where it is asked for, and where the layer two below has more units than this one or is not
+    binary."""
     model = small(**options, weight_decay=0.0)
     network, stages = planned(model, X)
     Trainer(stages[:1], Stream(0), verbose=False).fit()
@@ -176,7 +181,8 @@ def test_partial_fit_moves_the_top_alone():
 
 
 def test_samples_are_those_of_the_network():
-    """A G-test over all states of the data at 1e-6; 3,000 rows of chains that start at the base rates."""
+    """A G-test over all states of the data at 1e-6; 3,000 rows of chains that start at the base
+    rates."""
     model = small(method="cd", steps=80).fit(PAIRS)
     assert model.chains_ == {}
     drawn = model.sample(3000, random_state=1)

@@ -37,9 +37,11 @@ def test_a_search_chooses_the_larger_log_likelihood():
 
 
 def test_rbm_takes_bernoulli_rbms_place():
-    """Half the rows and half the hidden units of experiments/digits_pipeline.py, two seeds: as accurate to a hundredth, and far likelier.
+    """Half the rows and half the hidden units of experiments/digits_pipeline.py, two seeds: as
+    accurate to a hundredth, and far likelier.
 
-    The accuracies lie so near that processors of two makes, which round products differently, disagree on which is the higher.
+    The accuracies lie so near that processors of two makes, which round products differently,
+    disagree on which is the higher.
     """
     script = _script("digits_pipeline")
     X, y = script.nudged_digits()

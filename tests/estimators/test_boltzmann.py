@@ -1,4 +1,5 @@
-"""RBM and DBM: scores against enumeration, samples in the data's own scale, and every kind of column."""
+"""RBM and DBM: scores against enumeration, samples in the data's own scale, and every kind of
+column."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ BITS = (random.uniform(size=(80, 6)) < np.array([0.1, 0.3, 0.5, 0.5, 0.7, 0.9]))
 GREYS = random.uniform(size=(60, 5))
 KIND = random.uniform(size=(200, 1)) < 0.5
 PAIRS = ((random.uniform(size=(200, 6)) < 0.05) ^ ((np.arange(6) < 3) == KIND)).astype(np.uint8)
-"""Rows near 111000 or 000111: about −2.0 nats a row at best, −6 log 2 = −4.2 where columns are taken for fair coins of their own."""
+"""Rows near 111000 or 000111: about −2.0 nats a row at best, −6 log 2 = −4.2 where columns are
+taken for fair coins of their own."""
 COINS = -6 * math.log(2)
 
 RBM_OPTIONS = {"n_components": 4, "n_iter": 5, "batch_size": 10, "chains": 10, "random_state": 0}
@@ -54,7 +56,8 @@ def parameters_of(model) -> torch.Tensor:
 
 
 def enumerated(model, X: np.ndarray) -> np.ndarray:
-    """log p(v) of a small stack of binary layers by summing exp(−E) over all hidden states, in numpy."""
+    """log p(v) of a small stack of binary layers by summing exp(−E) over all hidden states, in
+    numpy."""
     weights = [w.detach().double().numpy() for w in model.machine_.weight.values()]
     biases = [b.detach().double().numpy() for b in model.machine_.bias.values()]
     visible, hidden = all_states(len(biases[0])), [all_states(len(b)) for b in biases[1:]]
@@ -126,7 +129,8 @@ def test_samples_have_the_scale_and_type_of_the_data():
 
 
 def test_conditional_samples_follow_the_conditional():
-    """The share of a 1 in each free cell against enumeration: 500 independent chains, a two-sided binomial test."""
+    """The share of a 1 in each free cell against enumeration: 500 independent chains, a two-sided
+    binomial test."""
     model = small(RBM, n_iter=40, learning_rate=0.2).fit(BITS)
     given = np.array([1, np.nan, np.nan, 0, np.nan, np.nan])
     states = all_states(6)
@@ -196,7 +200,8 @@ def clusters(rows: int, seed: int) -> np.ndarray:
 
 
 def test_gaussian_columns_with_the_default_parameters():
-    """Standardised data, nothing tuned: finite, better than independent normal columns, and the data's mean and spread come back."""
+    """Standardised data, nothing tuned: finite, better than independent normal columns, and the
+    data's mean and spread come back."""
     train, test = (clusters(2000, seed) for seed in (1, 2))
     scale = train.std(0)
     train, test = (train - train.mean(0)) / scale, (test - train.mean(0)) / scale
@@ -276,7 +281,8 @@ def test_every_way_to_train_trains(kind, options):
 
 
 def test_a_dbm_learns_bars_and_stripes():
-    """Within half a nat of the best that can be, by enumeration: the settings of experiments/bars_and_stripes.py."""
+    """Within half a nat of the best that can be, by enumeration: the settings of
+    experiments/bars_and_stripes.py."""
     path = Path(__file__).parents[2] / "experiments" / "bars_and_stripes.py"
     spec = importlib.util.spec_from_file_location("bars", path)
     script = importlib.util.module_from_spec(spec)

@@ -1,4 +1,5 @@
-"""Fine-tuning: it starts at the machine's mean field, learns, resumes to the bit, and keeps scikit-learn's habits."""
+"""Fine-tuning: it starts at the machine's mean field, learns, resumes to the bit, and keeps scikit-
+learn's habits."""
 
 from __future__ import annotations
 
@@ -83,7 +84,8 @@ def test_the_first_network_is_mean_field_at_its_fixed_point(sizes: tuple[int, ..
 
 
 def test_the_first_network_of_a_trained_machine_is_its_transform(deep: DBM) -> None:
-    """In float32, ten steps: what training starts from is the posterior to 1e-6 where mean field has converged."""
+    """In float32, ten steps: what training starts from is the posterior to 1e-6 where mean field
+    has converged."""
     rows = DIGITS[:200]
     x = posterior_inputs(deep.machine_, deep.table_.encode(rows), steps=50)
     hidden = torch.cat(unrolled(deep.machine_, 10, Stream(0)).hidden(x), 1)
@@ -127,7 +129,8 @@ def test_what_is_no_stack_is_refused() -> None:
 
 
 def test_fine_tuning_learns_the_digits(deep: DBM) -> None:
-    """599 test digits: .970 when this was written, .942 for a logistic regression on the machine's own features."""
+    """599 test digits: .970 when this was written, .942 for a logistic regression on the machine's
+    own features."""
     from sklearn.linear_model import LogisticRegression
 
     train, test = ~TEST, TEST
@@ -167,7 +170,8 @@ def test_rows_without_a_label_take_no_part(small: DBM) -> None:
 
 
 def test_the_best_of_ten_networks_is_kept(small: DBM) -> None:
-    """With a rate this large the last network is not the best one; what is kept has the accuracy that was measured."""
+    """With a rate this large the last network is not the best one; what is kept has the accuracy
+    that was measured."""
     settings = {
         **SMALL,
         "steps": 120,

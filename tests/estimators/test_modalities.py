@@ -149,7 +149,8 @@ def test_a_run_with_modalities_is_resumed_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("binarise", ["resample", "fixed", "threshold"])
 def test_greys_of_one_modality_stand_beside_real_numbers_of_another(binarise):
-    """Only the greys are made binary; real columns and missing cells are as they were, and samples show greys."""
+    """Only the greys are made binary; real columns and missing cells are as they were, and samples
+    show greys."""
     stream = Stream(3)
     grey, real = (
         stream.child("grey").uniform((60, 3)).numpy() * 255,
@@ -229,7 +230,8 @@ def test_a_modality_of_several_kinds_is_refused():
 
 @pytest.mark.parametrize("kind", ["rbm", "dbm"])
 def test_digits_and_their_names(kind):
-    """Chance is .1: a name drawn without looking is right more than 110 times in 297 with probability far below 1e-6."""
+    """Chance is .1: a name drawn without looking is right more than 110 times in 297 with
+    probability far below 1e-6."""
     digits = load_digits()
     rows = np.column_stack([digits.data, digits.target])[Stream(0).permutation(1797).numpy()]
     about = {

@@ -30,7 +30,8 @@ def markov() -> NextState:
 
 
 def test_the_transition_matrix_is_learnt(markov):
-    """3,000 steps show each row of the matrix some 600 times or more: a frequency is off by .1 (4.9 standard errors, and what is left
+    """3,000 steps show each row of the matrix some 600 times or more: a frequency is off by .1 (4.9
+    standard errors, and what is left
     for the fit) with probability 1e-6; without coupling the worst entry would be off by .4."""
     assert np.abs(markov.predict_proba([[0], [1], [2]]) - TRANSITIONS).max() < 0.1
     assert markov.classes_.tolist() == [0, 1, 2]
@@ -48,7 +49,8 @@ def test_draws_are_from_the_predicted_law(markov):
 
 
 def test_forecasts_roll_on(markov):
-    """Two steps on, p² of the matrix: 500 futures, a χ² above 27.7 (2 degrees of freedom) has probability 1e-6."""
+    """Two steps on, p² of the matrix: 500 futures, a χ² above 27.7 (2 degrees of freedom) has
+    probability 1e-6."""
     p = markov.predict_proba([[0], [1], [2]])
     two = p[0] @ p
     futures = markov.forecast([[0]], 2, n=500, random_state=0, sweeps=100)
@@ -93,7 +95,8 @@ def test_binary_states_that_move(kind):
 
 
 def test_real_states_in_their_own_scale():
-    """x' = 3 − x/2 + noise: the mean of the next row is near the line; a machine that saw no past would say 2, which is .5 away."""
+    """x' = 3 − x/2 + noise: the mean of the next row is near the line; a machine that saw no past
+    would say 2, which is .5 away."""
     noise, x = Stream(0).normal((800,)).numpy(), [2.0]
     for e in noise:
         x.append(3 - 0.5 * x[-1] + 0.5 * e)
@@ -109,7 +112,8 @@ def test_real_states_in_their_own_scale():
 
 
 def test_sequences_stay_apart_and_all_states_are_known_to_both_layers():
-    """State 9 is the last of its sequence each time: it never is a past, and can still be asked about."""
+    """State 9 is the last of its sequence each time: it never is a past, and can still be asked
+    about."""
     rows, groups = np.tile([0, 1, 9], 40)[:, None], np.repeat(np.arange(40), 3)
     model = NextState(RBM(6, n_iter=100, **{**OPTIONS, "batch_size": 20})).fit(rows, groups=groups)
     assert model.predict_next([[0]], how="mode").tolist() == [[1]]
@@ -165,7 +169,8 @@ def test_too_short_a_past_is_refused():
 
 
 def jumps(steps: int) -> np.ndarray:
-    """x ← x / 2 ± 1, the sign a fair coin, and a little noise: a chain on an interval whose next state has two places."""
+    """x ← x / 2 ± 1, the sign a fair coin, and a little noise: a chain on an interval whose next
+    state has two places."""
     coins, noise, rows = (
         Stream(1).uniform((steps,)).numpy() < 0.5,
         Stream(2).normal((steps,)).numpy(),
@@ -191,7 +196,8 @@ def adversarial() -> NextState:
 
 @pytest.mark.parametrize("x", [-1.0, 0.0, 1.5])
 def test_a_gan_learns_the_next_state_of_a_markov_chain(adversarial, x):
-    """Both places of the next state, each in about half of 1,000 draws: one that forgot the past would be off by ½ or more."""
+    """Both places of the next state, each in about half of 1,000 draws: one that forgot the past
+    would be off by ½ or more."""
     drawn = adversarial.predict_next([[x]], n=1000)[:, 0] - x / 2
     assert 0.35 < (drawn > 0).mean() < 0.65
     assert abs(np.median(drawn[drawn > 0]) - 1) < 0.25

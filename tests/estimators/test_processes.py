@@ -60,7 +60,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_leave_the_model_of_one(name: str, folder: Path) -> None:
     """Parameters to the rounding of sums, chains whole, and both processes alike to the bit.
 
-    Adam makes a step of a gradient that is nothing but rounding: a few biases of a critic may differ.
+    Adam makes a step of a gradient that is nothing but rounding: a few biases of a critic may
+    differ.
     """
     one, two = fitted(name), equilibria.load(folder / name)
     ranks = [load_file(folder / f"{name}-{rank}.safetensors") for rank in range(2)]

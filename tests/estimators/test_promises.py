@@ -22,7 +22,8 @@ SMALL: dict[str, Any] = {"n_components": 4, "n_iter": 2, "chains": 10, "random_s
 
 
 def test_gibbs_called_again_and_again_is_a_chain() -> None:
-    """60 steps of a weak machine: a frozen map visits at most a handful of states, a chain on 2⁹ states nearly 60."""
+    """60 steps of a weak machine: a frozen map visits at most a handful of states, a chain on 2⁹
+    states nearly 60."""
     model = RBM(**SMALL).fit(BARS)
     v, seen = BARS[:1], set()
     for _ in range(60):
@@ -51,7 +52,8 @@ def test_partial_fit_finds_greys_in_a_later_batch() -> None:
 
 
 def test_a_loaded_network_knows_which_layers_were_grey(tmp_path: Path) -> None:
-    """The next batch may happen to be sharp: greys are binary by a draw all the same, in training and in scores."""
+    """The next batch may happen to be sharp: greys are binary by a draw all the same, in training
+    and in scores."""
     options = {"steps": 4, "batch_size": 4, "random_state": 0, "value_range": (0, 1)}
     for name, model in {
         "dbn": DBN((6, 9), **options),
@@ -97,7 +99,8 @@ def test_chains_of_plain_contrastive_divergence_can_be_looked_at(tmp_path: Path)
 
 
 def test_a_run_of_the_first_format_loads() -> None:
-    """The folder was written by 0.1.0; a later version that cannot read it has broken its users' models."""
+    """The folder was written by 0.1.0; a later version that cannot read it has broken its users'
+    models."""
     model = equilibria.load(Path(__file__).parent / "runs" / "rbm-0.1.0")
     X = bars_and_stripes(2)
     assert np.allclose(model.score(X), model.history_[-1]["score"], atol=1e-6)

@@ -19,7 +19,8 @@ from equilibria.training.stage import Best
 from equilibria.units import Bernoulli
 
 ROWS = np.random.RandomState(0).randint(0, 2, (24, 8)).astype(float)
-"""Nothing to be learnt but the rows themselves: the longer a machine trains, the worse it fits others."""
+"""Nothing to be learnt but the rows themselves: the longer a machine trains, the worse it fits
+others."""
 
 OPTIONS: dict[str, Any] = {
     "learning_rate": 0.5,
@@ -52,7 +53,8 @@ def checks(model: Any) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize(("make", "average"), [(rbm, 0.0), (dbm, 0.9)])
 def test_the_best_check_is_kept(make: Any, average: float) -> None:
-    """The kept machine's bound on the held-out rows, by an enumerated log Z, is the best of those that were logged."""
+    """The kept machine's bound on the held-out rows, by an enumerated log Z, is the best of those
+    that were logged."""
     model = make(average=average).fit(ROWS)
     logged = [row["held_out_log_likelihood"] for row in checks(model)]
     assert checks(model)[-1]["held_out_loss"] == pytest.approx(max(logged) - logged[-1])

@@ -1,4 +1,5 @@
-"""``make mutants``: plant every bug, run the check that must notice it, print a table; the exit code is 1 if one got through."""
+"""``make mutants``: plant every bug, run the check that must notice it, print a table; the exit
+code is 1 if one got through."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ class Mutant:
         count = source.count(self.old)
         if count != 1:
             raise LookupError(
-                f"mutant {self.name!r}: {self.target} has {self.old!r} {count} times, expected once; "
-                "bring tests/mutants up to date"
+                f"mutant {self.name!r}: {self.target} has {self.old!r} {count} times, expected "
+                "once; bring tests/mutants up to date"
             )
         source = source.replace(self.old, self.new)
         free = "".join(f"    {name} = None\n" for name in function.__code__.co_freevars)
@@ -476,7 +476,8 @@ MUTANTS = (
         "rows are scored by the flattering side",
         "estimators.estimator:Trained._log_z",
         "self.log_partition_.value",
-        "min((part.value for part in self.log_partition_.parts), default=self.log_partition_.value)",
+        "min((part.value for part in self.log_partition_.parts), "
+        "default=self.log_partition_.value)",
         "scores_by_the_worse_side()",
     ),
     Mutant(

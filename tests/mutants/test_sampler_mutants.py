@@ -1,4 +1,5 @@
-"""Each planted bug is noticed by the check that it names, which is one that the sampler's own tests run."""
+"""Each planted bug is noticed by the check that it names, which is one that the sampler's own tests
+run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which layers there are, how they are joined and what is pretrained together: names, edges, colours, levels."""
+"""Which layers there are, how they are joined and what is pretrained together: names, edges,
+colours, levels."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ class AdversarialGame(Game):
         return outputs, slopes
 
     def _passes(self, names: Iterable[str]) -> list[list[str]]:
-        """Places that may go through the critic together; those whose slope is wanted come first."""
+        """Places that may go through the critic together; those whose slope is wanted first."""
         if not self._row_wise:
             return [[name] for name in names]
         sloped = [name for name in names if name in self._sloped]
