@@ -22,7 +22,7 @@ def data_folder() -> Path:
     folder = os.environ.get("EQUILIBRIA_DATA")
     if not folder:
         pytest.skip(
-            "EQUILIBRIA_DATA is not set: it names the folder of real data sets (mnist, fashion-mnist, …)"
+            "EQUILIBRIA_DATA is not set: it names the folder of real data (mnist, fashion-mnist, …)"
         )
     path = Path(folder)
     if not path.is_dir():

@@ -88,7 +88,7 @@ def paired(
 
 
 def machine_of(shape: str, std: float = 1.0, seed: int = 0) -> BoltzmannMachine:
-    """A float64 machine with weights and biases from N(0, std²) and base rates other than its own."""
+    """A float64 machine, weights and biases from N(0, std²), base rates other than its own."""
     machine = copy.deepcopy(
         _SHAPES[shape]()
     ).double()  # a layer's own parameters are not shared between machines
@@ -341,7 +341,8 @@ def moments(
         listed = enumerate_states(machine, row)
         p, s = listed.probabilities, listed.signals
         result = {f"bias.{n}": p @ s[n] for n in machine.layers}
-        # No edge joins two continuous layers, so the product of one's state with the other's conditional mean is exact.
+        # No edge joins two continuous layers: one's state times the other's conditional mean is
+        # exact.
         result.update({f"weight.{a}-{b}": (p[:, None] * s[a]).T @ s[b] for a, b in machine.edges})
         result.update(
             {

@@ -36,7 +36,7 @@ def main() -> int:
         found = bool(caught(mutant))
         survivors += not found
         print(
-            f"{mutant.name:<{width}}  {'caught by ' + mutant.check if found else 'GOT THROUGH ' + mutant.check}"
+            f"{mutant.name:<{width}}  {'caught by' if found else 'GOT THROUGH'} {mutant.check}"
         )
     print(f"{len(MUTANTS)} planted, {len(MUTANTS) - survivors} caught")
     return int(survivors > 0)

@@ -1,4 +1,4 @@
-"""Layer-wise pretraining: which machines are trained, what they see, and how they are put together."""
+"""Layer-wise pretraining: which machines are trained, what they see, how they are put together."""
 
 from __future__ import annotations
 
