@@ -136,7 +136,7 @@ def test_fine_tuning_learns_the_digits(deep: DBM) -> None:
     train, test = ~TEST, TEST
     model = FineTunedClassifier(
         deep,
-        steps=20,
+        steps=1200,
         learning_rate=0.01,
         batch_size=20,
         input_dropout=0.1,
@@ -288,7 +288,7 @@ def test_bad_rows_and_labels_are_refused(small: DBM, tmp_path: Path) -> None:
     model = FineTunedClassifier(small, out=str(tmp_path / "run"), **SMALL)
     for rows, labels, sentence in (
         (X, None, "the target y is None"),
-        (X, Y[:5], "y: 5 labels came for 60 rows of X"),
+        (X, Y[:5], "y has 5 labels for 60 rows of X"),
         (X, np.zeros(60), "only one class"),
         (X[:, :5], Y, "X: 5 columns came, and the machine was trained on 6"),
         (X * 3, Y, "X: "),

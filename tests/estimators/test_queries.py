@@ -328,7 +328,6 @@ def test_kinds_survive_saving(tmp_path):
     model = RBM(
         n_components=3,
         n_iter=1,
-        kinds="mixed",
         kinds={"size": "real", 2: "categorical"},
         random_state=0,
     ).fit(frame)
