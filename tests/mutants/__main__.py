@@ -35,9 +35,7 @@ def main() -> int:
     for mutant in MUTANTS:
         found = bool(caught(mutant))
         survivors += not found
-        print(
-            f"{mutant.name:<{width}}  {'caught by' if found else 'GOT THROUGH'} {mutant.check}"
-        )
+        print(f"{mutant.name:<{width}}  {'caught by' if found else 'GOT THROUGH'} {mutant.check}")
     print(f"{len(MUTANTS)} planted, {len(MUTANTS) - survivors} caught")
     return int(survivors > 0)
 
