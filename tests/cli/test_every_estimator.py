@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import equilibria
-from equilibria import RBM, cli
+from equilibria import RBM
+from equilibria.cli.app import main
 from equilibria.cli.options import trainable
 from equilibria.data import load as load_data
 from equilibria.estimators import all_estimators
@@ -49,7 +50,7 @@ def words(cls: Any) -> list[str]:
 def command(capsys: pytest.CaptureFixture[str]) -> Any:
     def run(*given: object) -> tuple[int, str, str]:
         capsys.readouterr()
-        return cli.main([str(word) for word in given]), *capsys.readouterr()
+        return main([str(word) for word in given]), *capsys.readouterr()
 
     return run
 
@@ -113,8 +114,8 @@ def test_every_parameter_is_an_option_and_its_default_makes_the_way_through_it(
         assert shown == field.metadata["option"]
         assert not shown or field.metadata["doc"].split(";")[0][:30] in unwrapped
     caught: list[Any] = []
-    monkeypatch.setattr("equilibria.cli.commands._train", lambda model, *_: caught.append(model))
-    monkeypatch.setattr("equilibria.cli.commands._advise", lambda *_: None)
+    monkeypatch.setattr("equilibria.cli.app._train", lambda model, *_: caught.append(model))
+    monkeypatch.setattr("equilibria.cli.app._advise", lambda *_: None)
     assert command("train", name, "digits", "--out", "x")[0] == 0
     defaults = {field.name: field.default for field in parameters(ALL[name])}
     assert caught[0].get_params(deep=False) == {**defaults, "out": "x", "random_state": 0}
@@ -134,7 +135,7 @@ def test_an_estimator_that_the_command_line_has_never_seen_is_trained_and_report
 
     found = {**ALL, "mine": Mine}
     monkeypatch.setattr("equilibria.estimators.all_estimators", lambda: found)
-    monkeypatch.setattr("equilibria.cli.app.models.registered_commands", [])
+    monkeypatch.setattr("equilibria.cli.app.training.registered_commands", [])
     code, _, errors = command("train", "mine", "digits", *words(Mine), "--out", tmp_path / "run")
     assert code == 0, errors
     assert command("evaluate", tmp_path / "run")[0] == 0

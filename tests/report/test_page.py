@@ -123,12 +123,12 @@ def test_it_names_models_data_and_how_to_make_them_again(
 def test_the_command_it_gives_trains_the_same_model(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from equilibria import cli
+    from equilibria.cli.app import main
 
     words = Summary(runs["made"]).reproduction.splitlines()[1].split()
     assert words[0] == "equilibria"
     folder = tmp_path / "again"
-    assert cli.main([str(folder) if w == "NEW_FOLDER" else w for w in words[1:]]) == 0
+    assert main([str(folder) if w == "NEW_FOLDER" else w for w in words[1:]]) == 0
     model = "model.safetensors"
     assert (folder / model).read_bytes() == (runs["made"] / model).read_bytes()
 

@@ -202,11 +202,7 @@ def _legend(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _logged(
-    history: Sequence[Mapping[str, Any]],
-    title: str,
-    unit: str,
-    lines: Mapping[str, str],
-    note: str,
+    history: Sequence[Mapping[str, Any]], title: str, unit: str, lines: Mapping[str, str], note: str
 ) -> str:
     """A curve of measures that were logged, stage by stage."""
     stages, seen = _stages(history), []
