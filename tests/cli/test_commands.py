@@ -24,7 +24,7 @@ from equilibria.data import load, read_csv, read_npz
 from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import estimator, param
-from equilibria.report import assessment
+from equilibria.report.view import read
 from equilibria.training.origin import collect, run_data
 from equilibria.training.run import Run
 
@@ -369,7 +369,7 @@ def test_the_demo_trains_two_kinds_and_prints_the_report_last(
     assert page.count("<section") == 2
     assert names[0] == "dbm"
     for name in names:
-        results = assessment.read(tmp_path / "demo" / name)
+        results = read(Run.open(tmp_path / "demo" / name))
         assert sum(str(result) in text for result in results) >= 5
     assert console("demo", "--out", tmp_path / "demo")[0] == 2
 
@@ -527,7 +527,10 @@ def edit(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "truncated": (truncate_model, "model.safetensors"),
     "unfinished": (remove_model, "model.safetensors is missing"),
-    "no JSON": (lambda run: (run / "config.json").write_text('{"form'), "damaged: it is not JSON"),
+    "no JSON": (
+        lambda run: (run / "config.json").write_text('{"form'),
+        "is damaged, or cannot be read",
+    ),
     "incomplete": (lambda run: edit(run, lambda c: c.pop("params")), "(KeyError: 'params')"),
     "other model": (
         lambda run: edit(run, lambda c: c.update(model="vea")),

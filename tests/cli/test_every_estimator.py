@@ -16,7 +16,8 @@ from equilibria.cli.options import trainable
 from equilibria.data import load as load_data
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import parameters, spelled
-from equilibria.report import assessment
+from equilibria.report.view import CLASS_SHARE, read
+from equilibria.training.run import Run
 
 ALL = all_estimators()
 TINY: dict[str, Any] = {
@@ -84,9 +85,9 @@ def test_every_estimator_goes_from_a_fit_to_its_page(
     code, text, errors = command("evaluate", folder)
     if trainable(cls):
         assert code == 0, errors
-        measured = assessment.read(folder)
+        measured = read(Run.open(folder))
         assert len(measured) > 5
-        shown = [one for one in measured if not one.name.startswith(assessment.CLASS_SHARE)]
+        shown = [one for one in measured if not one.name.startswith(CLASS_SHARE)]
         assert text == "".join(f"{one}\n" for one in shown)
         assert ("log Z, nats" in text) == ("normaliser" in model.capabilities_)
     else:  # trained on an array, which a run cannot load again

@@ -325,7 +325,8 @@ def predict(
 
 def evaluate(run: RUN) -> None:
     """Measure a trained model against the rows that were held out."""
-    from equilibria.report.assessment import CLASS_SHARE, assess
+    from equilibria.report.assessment import assess
+    from equilibria.report.view import CLASS_SHARE
 
     for number in assess(run):
         if not number.name.startswith(CLASS_SHARE):  # the report draws them
@@ -414,7 +415,7 @@ def _target(out: str, suffixes: Sequence[str], overwrite: bool) -> Path:
 
 
 def _rows_for(estimator: Any, data: Any) -> Any:
-    from equilibria.report.assessment import rows_for
+    from equilibria.report.view import rows_for
 
     return rows_for(estimator, data)
 
