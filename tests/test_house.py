@@ -144,7 +144,7 @@ def test_help_imports_neither_torch_nor_sklearn() -> None:
         "import sys, atexit\n"
         "heavy = {'torch', 'sklearn', 'pandas'}\n"
         "atexit.register(lambda: print('HEAVY', sorted(heavy & set(sys.modules))))\n"
-        "from equilibria.cli import main\n"
+        "from equilibria.cli.app import main\n"
         "sys.argv = ['equilibria', '--help']\n"
         "sys.exit(main())\n"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from equilibria.cli import main
+from equilibria.cli.app import main
 
 __all__: list[str] = []
 

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from equilibria import RBM, cli, estimators
+from equilibria import RBM, estimators
 from equilibria.check import anything, choice, number, optional, sequence, whole
-from equilibria.cli import commands
+from equilibria.cli import app as commands
 from equilibria.cli.options import options
 from equilibria.data import load, read_csv, read_npz
 from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import estimator, param
-from equilibria.report import assessment
+from equilibria.report.view import read
 from equilibria.training.origin import collect, run_data
 from equilibria.training.run import Run
 
@@ -46,7 +46,7 @@ def console(capsys: pytest.CaptureFixture[str]) -> Console:
 
     def run(*words: object) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = cli.main([str(word) for word in words])
+        code = commands.main([str(word) for word in words])
         return code, *capsys.readouterr()
 
     return run
@@ -90,7 +90,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("made", "digits", *QUICK_MADE),
     ):
         given = ["train", *map(str, words), "--out", str(folder / words[0])]
-        assert cli.main(given) == 0
+        assert commands.main(given) == 0
     return folder
 
 
@@ -105,7 +105,7 @@ def table(home: Path) -> Path:
 def test_help_is_light() -> None:
     """What ``--help`` and ``train`` of nothing import decides how quickly they answer."""
     program = (
-        "import sys; from equilibria.cli import main; code = main(['--help'])\n"
+        "import sys; from equilibria.cli.app import main; code = main(['--help'])\n"
         "heavy = {'torch', 'sklearn', 'numpy', 'pandas', 'matplotlib', 'scipy'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules))); sys.exit(code)"
     )
@@ -326,20 +326,18 @@ def test_resume_goes_on_where_training_was_stopped(
     assert console("resume", copy) == (0, said, "")
 
 
-def test_models_are_listed_by_their_place_in_the_tree(console: Console) -> None:
+def test_models_are_listed_in_a_table(console: Console) -> None:
     code, text, _ = console("models")
     assert code == 0
-    leaf, found = "", {}
-    for line in text.splitlines()[:-1]:
-        if line.startswith("  "):
-            name, *words = line.split()
-            found[name] = (leaf, words[:4])
-        else:
-            leaf = line
+    head, *lines = text.splitlines()[:-2]
+    place, does = head.index("place in the taxonomy"), head.index("what it can do")
+    found = {line.split()[0]: (line[place:does].strip(), line[does:]) for line in lines}
     assert set(found) == set(all_estimators())
-    assert found["made"] == ("explicit density, tractable", ["sample", "score", "-", "-"])
-    assert found["rbm"][1] == ["sample", "score", "fill", "predict"]
+    assert found["made"] == ("explicit density, tractable", "sample, score")
+    assert found["rbm"][1] == "sample, score, fill, predict"
     assert found["dbm"][0] == "explicit density, variational bound"
+    assert found["next-state"] == ("built on a machine", "forecast")
+    assert found["fine-tuned"] == ("built on a machine", "predict")
 
 
 def test_data_are_listed(console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,7 +369,7 @@ def test_the_demo_trains_two_kinds_and_prints_the_report_last(
     assert page.count("<section") == 2
     assert names[0] == "dbm"
     for name in names:
-        results = assessment.read(tmp_path / "demo" / name)
+        results = read(Run.open(tmp_path / "demo" / name))
         assert sum(str(result) in text for result in results) >= 5
     assert console("demo", "--out", tmp_path / "demo")[0] == 2
 
@@ -416,7 +414,7 @@ RBM_ON_DIGITS = ("train", "rbm", "digits", "--out", "x")
         (("train", "rbm", "digist", "--out", "x"), "DATA='digist': neither a path nor a built-in"),
         (("train", "rbm", "none.csv", "--out", "x"), "DATA='none.csv': no such file or folder"),
         ((*RBM_ON_DIGITS, "--held-out", "0.5"), "--held-out=0.5: digits is a built-in set"),
-        ((*RBM_ON_DIGITS, "--label", "y"), "--label='y': names a column of a CSV file"),
+        ((*RBM_ON_DIGITS, "--label", "y"), "--label='y': names a column of a table"),
         (("score", "nowhere", "digits"), "RUN='nowhere' does not exist"),
         (("resume", "nowhere"), "RUN='nowhere' does not exist"),
         (("demo",), "missing option '--out'"),
@@ -529,7 +527,10 @@ def edit(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "truncated": (truncate_model, "model.safetensors"),
     "unfinished": (remove_model, "model.safetensors is missing"),
-    "no JSON": (lambda run: (run / "config.json").write_text('{"form'), "damaged: it is not JSON"),
+    "no JSON": (
+        lambda run: (run / "config.json").write_text('{"form'),
+        "is damaged, or cannot be read",
+    ),
     "incomplete": (lambda run: edit(run, lambda c: c.pop("params")), "(KeyError: 'params')"),
     "other model": (
         lambda run: edit(run, lambda c: c.update(model="vea")),

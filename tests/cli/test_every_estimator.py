@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 import equilibria
-from equilibria import RBM, cli
+from equilibria import RBM
+from equilibria.cli.app import main
 from equilibria.cli.options import trainable
 from equilibria.data import load as load_data
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import parameters, spelled
-from equilibria.report import assessment
+from equilibria.report.view import CLASS_SHARE, read
+from equilibria.training.run import Run
 
 ALL = all_estimators()
 TINY: dict[str, Any] = {
@@ -49,7 +51,7 @@ def words(cls: Any) -> list[str]:
 def command(capsys: pytest.CaptureFixture[str]) -> Any:
     def run(*given: object) -> tuple[int, str, str]:
         capsys.readouterr()
-        return cli.main([str(word) for word in given]), *capsys.readouterr()
+        return main([str(word) for word in given]), *capsys.readouterr()
 
     return run
 
@@ -83,9 +85,9 @@ def test_every_estimator_goes_from_a_fit_to_its_page(
     code, text, errors = command("evaluate", folder)
     if trainable(cls):
         assert code == 0, errors
-        measured = assessment.read(folder)
+        measured = read(Run.open(folder))
         assert len(measured) > 5
-        shown = [one for one in measured if not one.name.startswith(assessment.CLASS_SHARE)]
+        shown = [one for one in measured if not one.name.startswith(CLASS_SHARE)]
         assert text == "".join(f"{one}\n" for one in shown)
         assert ("log Z, nats" in text) == ("normaliser" in model.capabilities_)
     else:  # trained on an array, which a run cannot load again
@@ -113,8 +115,8 @@ def test_every_parameter_is_an_option_and_its_default_makes_the_way_through_it(
         assert shown == field.metadata["option"]
         assert not shown or field.metadata["doc"].split(";")[0][:30] in unwrapped
     caught: list[Any] = []
-    monkeypatch.setattr("equilibria.cli.commands._train", lambda model, *_: caught.append(model))
-    monkeypatch.setattr("equilibria.cli.commands._advise", lambda *_: None)
+    monkeypatch.setattr("equilibria.cli.app._train", lambda model, *_: caught.append(model))
+    monkeypatch.setattr("equilibria.cli.app._advise", lambda *_: None)
     assert command("train", name, "digits", "--out", "x")[0] == 0
     defaults = {field.name: field.default for field in parameters(ALL[name])}
     assert caught[0].get_params(deep=False) == {**defaults, "out": "x", "random_state": 0}
@@ -134,7 +136,7 @@ def test_an_estimator_that_the_command_line_has_never_seen_is_trained_and_report
 
     found = {**ALL, "mine": Mine}
     monkeypatch.setattr("equilibria.estimators.all_estimators", lambda: found)
-    monkeypatch.setattr("equilibria.cli.app.models.registered_commands", [])
+    monkeypatch.setattr("equilibria.cli.app.training.registered_commands", [])
     code, _, errors = command("train", "mine", "digits", *words(Mine), "--out", tmp_path / "run")
     assert code == 0, errors
     assert command("evaluate", tmp_path / "run")[0] == 0

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import equilibria
-from equilibria import cli
+from equilibria.cli.app import main
 
 
 def write(path: Path, rows: list[list[str]]) -> Path:
@@ -59,7 +59,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--held-out",
         "0.2",
     ]
-    assert cli.main([*map(str, words), *options]) == 0
+    assert main([*map(str, words), *options]) == 0
     return folder
 
 
@@ -73,7 +73,7 @@ def test_fill_keeps_what_is_there_and_leaves_no_gap(
 ) -> None:
     gaps = write(tmp_path / "gaps.csv", [["y", "", "red", ""], ["", "4.1", "", ""]])
     assert (
-        cli.main(
+        main(
             [
                 "fill",
                 str(home / "run"),
@@ -102,21 +102,17 @@ def test_one_row_is_enough_to_fill_in_score_and_predict(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row, label = str(write(tmp_path / "row.csv", [["y", "", "red", "left"]])), ["--label", "party"]
-    assert (
-        cli.main(["fill", str(home / "run"), row, *label, "--out", str(tmp_path / "full.csv")]) == 0
-    )
+    assert main(["fill", str(home / "run"), row, *label, "--out", str(tmp_path / "full.csv")]) == 0
     filled = read(tmp_path / "full.csv")[1]
     assert (filled[0], filled[2], filled[3]) == ("y", "red", "left")
     assert filled[1]
     assert (
-        cli.main(["predict", str(home / "run"), row, *label, "--out", str(tmp_path / "class.csv")])
-        == 0
+        main(["predict", str(home / "run"), row, *label, "--out", str(tmp_path / "class.csv")]) == 0
     )
     assert len(read(tmp_path / "class.csv")) == 2
     capsys.readouterr()
     assert (
-        cli.main(["score", str(home / "run"), row, *label, "--out", str(tmp_path / "score.csv")])
-        == 0
+        main(["score", str(home / "run"), row, *label, "--out", str(tmp_path / "score.csv")]) == 0
     )
     found = float(read(tmp_path / "score.csv")[1][0])
     said = capsys.readouterr().out
@@ -124,7 +120,7 @@ def test_one_row_is_enough_to_fill_in_score_and_predict(
     assert "1 row, whose spread is not known" in said
     assert "It is a lower bound" in said, "a cell is missing"
     assert (
-        cli.main(
+        main(
             [
                 "train",
                 "rbm",
@@ -173,19 +169,19 @@ def test_columns_are_known_by_name_and_cells_keep_their_spelling(
         "--n-iter",
         "2",
     ]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     gaps = table_of(
         tmp_path / "gaps.csv", "code,bit,kind,size", "1,,2,4.1", "2,1,,0.1"
     )  # the codes alone would be taken for numbers
-    assert cli.main(["fill", run, gaps, "--label", "kind", "--out", out]) == 0
+    assert main(["fill", run, gaps, "--label", "kind", "--out", out]) == 0
     header, first, second = read(Path(out))
     assert header == ["bit", "code", "size", "kind"]
     assert (first[1:], second[1:]) == (["1", "4.1", "2"], ["2", "0.1", ""])
     assert float(second[0]) == 1
     capsys.readouterr()
-    assert cli.main(["score", run, table_of(tmp_path / "one.csv", "bit,code,size", "1,2,0.1")]) == 0
+    assert main(["score", run, table_of(tmp_path / "one.csv", "bit,code,size", "1,2,0.1")]) == 0
     assert (
-        cli.main(
+        main(
             [
                 "fill",
                 run,
@@ -198,12 +194,10 @@ def test_columns_are_known_by_name_and_cells_keep_their_spelling(
     )
     assert "'weight'" in capsys.readouterr().err
     assert (
-        cli.main(["sample", run, "--class", "1", "-n", "3", "--out", str(tmp_path / "ones.csv")])
-        == 0
+        main(["sample", run, "--class", "1", "-n", "3", "--out", str(tmp_path / "ones.csv")]) == 0
     )
     assert (
-        cli.main(["sample", run, "--class", "3", "-n", "3", "--out", str(tmp_path / "threes.csv")])
-        != 0
+        main(["sample", run, "--class", "3", "-n", "3", "--out", str(tmp_path / "threes.csv")]) != 0
     )
     assert "its classes are 0, 1, 2" in capsys.readouterr().err
 
@@ -225,20 +219,18 @@ def test_a_gan_fills_in_the_columns_that_it_draws_given_others(
         "--hidden",
         "4",
     ]
-    assert cli.main([*words, "--condition", "vote,9"]) != 0
+    assert main([*words, "--condition", "vote,9"]) != 0
     assert "9" in capsys.readouterr().err
-    assert cli.main([*words, "--condition", "vote,party"]) == 0
+    assert main([*words, "--condition", "vote,party"]) == 0
     gaps = write(tmp_path / "gaps.csv", [["1", "", "", "2"], ["3", "", "", "0"]])
     assert (
-        cli.main(["fill", str(tmp_path / "gan"), str(gaps), "--out", str(tmp_path / "full.csv")])
-        == 0
+        main(["fill", str(tmp_path / "gan"), str(gaps), "--out", str(tmp_path / "full.csv")]) == 0
     )
     rows = read(tmp_path / "full.csv")[1:]
     assert [(float(row[0]), float(row[3])) for row in rows] == [(1, 2), (3, 0)]
     assert all(cell for row in rows for cell in row)
     assert (
-        cli.main(["fill", str(tmp_path / "gan"), str(table), "--out", str(tmp_path / "again.csv")])
-        != 0
+        main(["fill", str(tmp_path / "gan"), str(table), "--out", str(tmp_path / "again.csv")]) != 0
     )
     assert len(capsys.readouterr().err.splitlines()) == 1
 
@@ -249,18 +241,14 @@ def test_samples_of_one_class(
     model, drawn = equilibria.load(home / "run"), {}
     for name in ("left", "right"):
         out = str(tmp_path / f"{name}.csv")
-        assert (
-            cli.main(["sample", str(home / "run"), "--class", name, "-n", "20", "--out", out]) == 0
-        )
+        assert main(["sample", str(home / "run"), "--class", name, "-n", "20", "--out", out]) == 0
         assert f"all of the class {name}, are in" in capsys.readouterr().out
         drawn[name] = read(Path(out))[1:]
         rows = model.sample(20, y=name).to_numpy(dtype=object)
         assert drawn[name] == [[str(cell) for cell in row] for row in rows]
     assert drawn["left"] != drawn["right"]
     assert (
-        cli.main(
-            ["sample", str(home / "run"), "--class", "middle", "--out", str(tmp_path / "c.csv")]
-        )
+        main(["sample", str(home / "run"), "--class", "middle", "--out", str(tmp_path / "c.csv")])
         != 0
     )
     assert "--class=middle: " in (said := capsys.readouterr().err)
@@ -281,9 +269,7 @@ def test_a_class_is_refused_where_none_is_drawn(
         ("gan", "is not conditional on labels"),
     ):
         assert (
-            cli.main(
-                ["sample", str(tmp_path / run), "--class", "1", "--out", str(tmp_path / "c.csv")]
-            )
+            main(["sample", str(tmp_path / run), "--class", "1", "--out", str(tmp_path / "c.csv")])
             != 0
         )
         assert sentence in capsys.readouterr().err
@@ -300,7 +286,7 @@ def test_log_z_is_annealed_anew(tmp_path: Path, capsys: pytest.CaptureFixture[st
     said = {}
     for run in ("dbn", "cd", "small"):
         words = ["score", str(tmp_path / run), str(tmp_path / "rows.npy"), "--betas", "7"]
-        assert cli.main(words) == 0
+        assert main(words) == 0
         said[run] = capsys.readouterr().out
     assert "log Z in the run: log Z = " in said["dbn"]
     assert "reverse AIS, 100 chains, 7 temperatures" in said["dbn"]
@@ -309,7 +295,7 @@ def test_log_z_is_annealed_anew(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "It is exact, and needs no annealing." in said["small"]
     assert "7 temperatures" in equilibria.load(tmp_path / "cd").log_partition_.method, "it is kept"
     words = ["score", str(tmp_path / "cd"), str(tmp_path / "rows.npy"), "--betas", "0"]
-    assert cli.main(words) == 2
+    assert main(words) == 2
     assert "--betas=0: expected a whole number, 1 or more" in capsys.readouterr().err
 
 
@@ -323,19 +309,19 @@ def test_predict_writes_classes_with_their_probabilities(home: Path, tmp_path: P
         "--out",
         tmp_path / "classes.csv",
     ]
-    assert cli.main(list(map(str, words))) == 0
+    assert main(list(map(str, words))) == 0
     header, *rows = read(tmp_path / "classes.csv")
     assert header == ["class", "p(left)", "p(right)"]
     assert all(float(row[1]) + float(row[2]) == pytest.approx(1) for row in rows)
     truth = [row[-1] for row in read(home / "table.csv")[1:]]
     assert np.mean([row[0] == party for row, party in zip(rows, truth, strict=True)]) > 0.9
-    assert cli.main(["score", str(home / "run"), str(home / "table.csv"), "--label", "party"]) == 0
+    assert main(["score", str(home / "run"), str(home / "table.csv"), "--label", "party"]) == 0
 
 
 def test_rows_with_gaps_are_left_out_of_what_is_set_beside_samples(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["evaluate", str(home / "run")]) == 0
+    assert main(["evaluate", str(home / "run")]) == 0
     gaps = sum("" in row[:3] for row in read(home / "table.csv")[1:])
     said = re.search(
         r"(\d+) of 24 rows have gaps and are left out", capsys.readouterr().out.replace("\n", " ")
@@ -367,7 +353,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     message: str,
 ) -> None:
     places = {"run": home / "run", "table": home / "table.csv", "tmp": tmp_path}
-    assert cli.main([word.format(**places) for word in words]) == 2
+    assert main([word.format(**places) for word in words]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1
     assert message in errors[0]
@@ -383,7 +369,7 @@ def test_tables_keep_types_and_parquet_too(
     frame.index = pd.Index([f"r{i}" for i in range(len(frame))], name="row")
     frame.to_parquet(tmp_path / "table.parquet")
     words = ["fill", home / "run", tmp_path / "table.parquet", "--out", tmp_path / "full.parquet"]
-    assert cli.main(list(map(str, words))) == 0, capsys.readouterr().err
+    assert main(list(map(str, words))) == 0, capsys.readouterr().err
     full = pd.read_parquet(tmp_path / "full.parquet")
     assert list(full.columns) == list(frame.columns)
     assert full.index.equals(frame.index)
@@ -398,7 +384,7 @@ def test_columns_are_given_their_kinds_by_name(tmp_path: Path) -> None:
     rows = [f"{i % 3},{i / 7:.2f},{'ab'[i % 2]}" for i in range(40)]
     table = table_of(tmp_path / "table.csv", "code,size,word", *rows)
     words = ["train", "rbm", table, "--kinds", "code=real,word=categorical", "--n-iter", "1"]
-    assert cli.main([*words, "--out", str(tmp_path / "run")]) == 0
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
     kinds = {layer.kind: layer.source for layer in equilibria.load(tmp_path / "run").table_.layers}
     assert kinds["real"] == (0, 1)
     assert 2 in kinds["categorical"]

@@ -16,10 +16,17 @@ from equilibria import DBM, DBN, GAN, RBM, FineTunedClassifier
 from equilibria.data import load, write_csv
 from equilibria.errors import RunError
 from equilibria.numbers import Measure
-from equilibria.report.assessment import CLASS_SHARE, FILE, View, assess, read
+from equilibria.report.assessment import assess
+from equilibria.report.view import CLASS_SHARE, FILE, View
+from equilibria.report.view import read as read_run
 from equilibria.training.origin import collect
+from equilibria.training.run import Run
 
 Trained = Callable[..., Path]
+
+
+def read(folder: Path) -> list[Measure]:
+    return read_run(Run.open(folder))
 
 
 def by_name(results: list[Measure]) -> dict[str, Measure]:

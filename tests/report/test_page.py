@@ -20,6 +20,8 @@ from equilibria.models.model import Panel
 from equilibria.report import assessment, page, panels
 from equilibria.report.health import remarks
 from equilibria.report.summary import Summary
+from equilibria.report.view import FILE, read
+from equilibria.training.run import Run
 
 Trained = Callable[..., Path]
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -86,7 +88,7 @@ def test_it_says_what_is_known_of_each_run(
 ) -> None:
     content = page.write([runs[family]], tmp_path / "page.html").read_text(encoding="utf-8")
     model, reader = equilibria.load(runs[family]), Reader(content)
-    results = assessment.read(runs[family])
+    results = read(Run.open(runs[family]))
     for sentence in (*model.health_, *remarks(results), model.model_.describe()):
         assert html.escape(sentence) in content
     for result in results:
@@ -123,12 +125,12 @@ def test_it_names_models_data_and_how_to_make_them_again(
 def test_the_command_it_gives_trains_the_same_model(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from equilibria import cli
+    from equilibria.cli.app import main
 
     words = Summary(runs["made"]).reproduction.splitlines()[1].split()
     assert words[0] == "equilibria"
     folder = tmp_path / "again"
-    assert cli.main([str(folder) if w == "NEW_FOLDER" else w for w in words[1:]]) == 0
+    assert main([str(folder) if w == "NEW_FOLDER" else w for w in words[1:]]) == 0
     model = "model.safetensors"
     assert (folder / model).read_bytes() == (runs["made"] / model).read_bytes()
 
@@ -148,7 +150,7 @@ def test_a_run_without_evaluation_says_how_to_make_one(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
     copy = shutil.copytree(runs["gan"], tmp_path / "a run")
-    (copy / assessment.FILE).unlink()
+    (copy / FILE).unlink()
     text = Reader(page.write([copy]).read_text(encoding="utf-8")).text
     assert f"equilibria evaluate '{copy}'" in text
     assert "What was measured" not in text

@@ -1,5 +1,4 @@
-"""The command line. Nothing heavy is imported before a command needs it: ``--help`` is quick."""
+"""The command line: :mod:`~equilibria.cli.app`; options are made in :mod:`~equilibria.cli.options`.
 
-from equilibria.cli.app import main
-
-__all__ = ["main"]
+Nothing heavy is imported before a command needs it, so ``--help`` is quick.
+"""

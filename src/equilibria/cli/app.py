@@ -1,27 +1,528 @@
-"""The command ``equilibria``: its sub-commands, and how errors end it."""
+"""The command ``equilibria``: what each sub-command does, and how errors end it.
+
+What a model can do is asked of its capabilities.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import os
+import re
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from equilibria import __version__
-from equilibria.cli import commands
+from equilibria.cli.options import choice, comma_list, keyword, options, real, trainable, whole
 from equilibria.errors import DivergedError
 
 __all__ = ["main"]
 
-_PLAIN: dict[str, Any] = {
-    "add_completion": False,
-    "rich_markup_mode": None,
-    "pretty_exceptions_enable": False,
-    "context_settings": {"max_content_width": 100},
+
+def option(text: str, metavar: str, parser: Any = None, *names: str) -> Any:
+    """An option of a command."""
+    return typer.Option(*names, parser=parser, metavar=metavar, help=text)
+
+
+RUN = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
+RUNS = Annotated[list[str], typer.Argument(metavar="RUN", help="One run folder or more.")]
+SOURCE = Annotated[str, typer.Argument(metavar="DATA", help="A name (equilibria data), or a path.")]
+SIDES = comma_list(whole, (1, 2))
+SIZE = Annotated[Any, option("For a folder: side, or height,width.", "int[,int]", SIDES)]
+GREYS = choice("grey", "rgb")
+COLOUR = Annotated[Any, option("For a folder of pictures.", "grey|rgb", GREYS)]
+LABEL = Annotated[str | None, option("For a table: the labels, no part of the rows.", "column")]
+KEPT_BACK = "For a path: share of the rows to keep back for evaluation; 0.1 by default."
+HELD_OUT = Annotated[Any, option(KEPT_BACK, "number", real)]
+OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+TABLE = Annotated[str, option("A table as .csv, .parquet or .npz.", "FILE")]
+SCORES = Annotated[str | None, option("A table for the score of each row.", "FILE")]
+DRAWN = Annotated[str, option("Pictures as .png, or a table.", "FILE")]
+SEED = Annotated[Any, option("Of the draws; by default the model's own.", "int", whole)]
+COUNT = Annotated[Any, option("How many.", "int", whole, "-n")]
+COMPLETIONS = Annotated[Any, option("Completions of each row, in turn.", "int", whole, "-n")]
+WHOSE = "Whose samples, if it has --labels."
+CLASS = Annotated[str | None, option(WHOSE, "label", None, "--class")]
+BETAS = Annotated[Any, option("Anneal log Z anew through so many temperatures.", "int", whole)]
+FILLED = choice("draw", "mode", "mean")
+HOW = Annotated[Any, option("Draws, the most probable values, or means.", "draw|mode|mean", FILLED)]
+PAGE = Annotated[str | None, option("By default report.html in the first run.", "FILE.html")]
+FOLDER = Annotated[str, option("Where the runs and the report go.", "DIR")]
+TABLES = (".csv", ".parquet", ".npz")
+ABOUT = {"size": (SIZE, None), "colour": (COLOUR, "grey")}
+ABOUT |= {"label": (LABEL, None), "held_out": (HELD_OUT, None)}
+DEMO: dict[str, dict[str, Any]] = {
+    "dbm": {"hidden": (128, 64), "steps": 6000, "pretrain_steps": 2000, "ais_betas": 2000},
+    "gan": {"steps": 3000, "batch_size": 256},
 }
+"""Settings of the models that the demonstration trains."""
+DOES = {"sample": "sample", "score": "score", "complete": "fill", "classify": "predict"}
+DOES["forecast"] = "forecast"
+"""Capability → what the list of models calls it."""
+
+
+def say(sentence: object = "") -> None:
+    """Print a line, in the first process only; ``torchrun`` starts many."""
+    if os.environ.get("RANK", "0") == "0":
+        print(sentence, flush=True)
+
+
+# ---------------------------------------------------------------------- train and resume
+
+
+def register(group: typer.Typer) -> None:
+    """Give ``equilibria train`` a command for each model; this imports the models."""
+    from equilibria.estimators import all_estimators
+
+    if group.registered_commands:
+        return
+    for name, cls in all_estimators().items():
+        if trainable(cls):
+            made = group.command(name, help=_plain(cls), context_settings=WIDE)
+            made(_training_command(cls))
+
+
+def _plain(cls: Any) -> str:
+    """What a model's docstring says of it, without the marks of reStructuredText."""
+    text = re.split(r"\n\n(?:Parameters|Attributes|References)\n", inspect.getdoc(cls) or "")[0]
+    text = re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"\1", text)
+    return re.sub(r"\*([^*\n]+)\*", r"\1", text.replace("`", ""))
+
+
+def _training_command(cls: Any) -> Any:
+    """The command that trains one kind of model: a function whose signature typer reads."""
+    found = sorted(options(cls), key=lambda option: option.name != "out")
+
+    def command(source: str, **given: Any) -> None:
+        estimator = cls(**{option.name: given.pop(option.name) for option in found})
+        _train(estimator, source, given)
+        _advise(estimator, estimator.out)
+
+    about = [keyword(name, *hint) for name, hint in ABOUT.items()]
+    signature = inspect.Signature([keyword("source", SOURCE), *found, *about])
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    return command
+
+
+def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
+    from equilibria.training.origin import collect
+    from equilibria.training.run import Run
+
+    estimator.checked()
+    if os.environ.get("RANK", "0") == "0":
+        Run.refuse_taken(estimator.out, estimator.overwrite)
+    parts = collect(source, **{**about, "size": _side(about["size"])})
+    train, test = parts.train, parts.test
+    if estimator.labels and train.labels is None:
+        advice = "name their column with --label, or leave --labels out"
+        raise ValueError(f"labels=True: {source} has no labels; {advice}")
+    if len(train) < 2:
+        raise ValueError(f"source={source!r} has 1 row to train on; expected two or more")
+    if parts.whole is not None:  # an error then names the row of the file, not of a part of it
+        estimator.preview(parts.whole)
+    table = estimator.preview(train)
+    if parts.unseen:
+        with _about(source, "held-out rows must be like those to train on (see --held-out)"):
+            table.encode(test.frame(), allow_missing=estimator.missing)
+    held = f", {len(test):,} held out." if parts.unseen else "; none held out."
+    say(f"{train.name}: {len(train):,} rows to train on{held}")
+    say(table.describe())
+    with _processes():
+        estimator.fit(train)
+    _conclude(estimator, parts)
+
+
+def resume(run: RUN) -> None:
+    """Go on with a training that was stopped, bit for bit as if it had not been."""
+    from equilibria import estimators
+    from equilibria.training.origin import run_data
+    from equilibria.training.run import Run
+
+    folder = Run.open(run)
+    if (folder.path / "model.safetensors").exists():
+        say(f"The training of {run} has ended; there is nothing left to resume.")
+        return
+    parts = run_data(folder)
+    with _processes():
+        estimator = estimators.resume(folder, parts.train)
+    _conclude(estimator, parts)
+    _advise(estimator, run)
+
+
+def _conclude(estimator: Any, parts: Any) -> None:
+    """What came of a training."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if "normaliser" in estimator.capabilities_:
+        say(estimator.log_partition_)
+    if "score" in estimator.capabilities_:
+        rows = "held-out" if parts.unseen else "the training"
+        say(f"On {rows} rows: {estimator.log_likelihood(_rows_for(estimator, parts.test))}")
+    else:
+        say(f"A {type(estimator).__name__} {estimator.cannot('score')}.")
+    for sentence in estimator.health_:
+        say(sentence)
+
+
+def _advise(estimator: Any, run: str) -> None:
+    """What to do next."""
+    folder = shlex.quote(str(run))
+    say(f"The run is in {run}. What to do next:")
+    kind = "png" if estimator.table_.shape is not None else "csv"
+    if "sample" in estimator.capabilities_:
+        say(f"  equilibria sample {folder} -n 64 --out samples.{kind}")
+    say(f"  equilibria evaluate {folder}\n  equilibria report {folder}")
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[None]:
+    """Leave the other processes when training is over."""
+    from torch import distributed
+
+    def joined() -> bool:
+        return distributed.is_available() and distributed.is_initialized()
+
+    try:
+        yield
+        if joined():  # one that leaves while another's last message is under way may abort
+            distributed.barrier()
+    finally:
+        if joined():
+            distributed.destroy_process_group()
+
+
+# ---------------------------------------------------------------------- what a run is used for
+
+
+def sample(
+    run: RUN,
+    out: DRAWN,
+    n: COUNT = "64",
+    seed: SEED = None,
+    of: CLASS = None,
+    overwrite: OVERWRITE = False,
+) -> None:
+    """Draw samples from a trained model into a file."""
+    path = _target(out, (".png", *TABLES), overwrite)
+    estimator, _ = _model(run, "sample")
+    table, pictured = estimator.table_, path.suffix.lower() == ".png"
+    if pictured and table.shape is None:
+        advice = "write a table (.csv), or train with --picture-shape"
+        raise ValueError(f"out={out!r}: the rows of {run} are no pictures; {advice}")
+    wanted = {} if of is None else {"y": _class_called(of, estimator, run)}
+    rows = estimator.sample(n, random_state=seed, **wanted)
+    if pictured:
+        from equilibria.data.pictures import save_grid
+        from equilibria.report.charts import as_pictures
+
+        save_grid(path, as_pictures(table, rows), zoom=max(1, 56 // max(table.shape[:2])))
+    else:
+        _write(path, rows)
+    whose = "" if of is None else f", all of the class {of},"
+    say(f"{n} samples of {run}{whose} are in {path}.")
+
+
+def score(
+    run: RUN,
+    source: SOURCE,
+    out: SCORES = None,
+    overwrite: OVERWRITE = False,
+    betas: BETAS = None,
+    size: SIZE = None,
+    colour: COLOUR = "grey",
+    label: LABEL = None,
+) -> None:
+    """Score rows by their log-likelihood in nats; a name stands for its test split.
+
+    log Z is what the run has, worked out where it has none, or annealed anew with --betas; the run
+    keeps it.
+    """
+    path = None if out is None else _target(out, TABLES, overwrite)
+    estimator, data = _model_and_rows(run, source, "score", size, colour, label)
+    if betas is not None:
+        if betas < 1:
+            raise ValueError(f"betas={betas}: expected a whole number, 1 or more")
+        if "normaliser" not in estimator.capabilities_:
+            raise ValueError(f"betas={betas}: the model {estimator.cannot('normaliser')}")
+        known = estimator.log_partition_
+        say(f"log Z in the run: {known}")
+        exact = "It is exact, and needs no annealing."
+        say(exact if known.is_exact else estimator.anneal(betas=betas))
+    rows = _rows_for(estimator, data)
+    found = estimator.log_likelihood(rows)
+    bound = "bound" in found.name
+    lower = "a lower bound: the log-likelihood itself is at least as high, given log Z"
+    say(f"{found}\nIt is {lower if bound else 'no bound but the log-likelihood itself'}.")
+    if path is not None:
+        name = "bound on log-likelihood" if bound else "log-likelihood"
+        _write(path, {name: estimator.score_samples(rows)})
+        say(f"Scores: {_counted(len(data))} in {path}.")
+
+
+def fill(
+    run: RUN,
+    source: SOURCE,
+    out: TABLE,
+    n: COMPLETIONS = "1",
+    how: HOW = "draw",
+    seed: SEED = None,
+    overwrite: OVERWRITE = False,
+    label: LABEL = None,
+) -> None:
+    """Fill in the empty cells of a table, given the others; a name stands for its test split.
+
+    Columns keep their names and types. Labels take no part, and come back as the last column.
+    """
+    import pandas as pd
+
+    path = _target(out, TABLES, overwrite)
+    estimator, data = _model_and_rows(run, source, "complete", label=label)
+    filled = estimator.impute(_rows_for(estimator, data), n=n, how=how, random_state=seed)
+    names = data.columns or [f"x{i}" for i in range(estimator.table_.width)]
+    frames = [
+        part if isinstance(part, pd.DataFrame) else pd.DataFrame(part, columns=names)
+        for part in ([filled] if n == 1 else filled)
+    ]
+    label = (data.source or {}).get("label")
+    if data.labels is not None and label is not None:
+        labels = pd.Series(data.labels).convert_dtypes()  # whole numbers, where some are missing
+        frames = [frame.assign(**{label: labels.set_axis(frame.index)}) for frame in frames]
+    _write(path, pd.concat(frames) if n > 1 else frames[0])
+    say(f"{_counted(len(data), n)} in {path}.")
+
+
+def predict(
+    run: RUN,
+    source: SOURCE,
+    out: TABLE,
+    overwrite: OVERWRITE = False,
+    size: SIZE = None,
+    colour: COLOUR = "grey",
+    label: LABEL = None,
+) -> None:
+    """Predict the class of rows; a name stands for its test split.
+
+    Each row's class and the classes' probabilities are written.
+    """
+    path = _target(out, TABLES, overwrite)
+    estimator, data = _model_and_rows(run, source, "classify", size, colour, label)
+    chances = estimator.predict_proba(_rows_for(estimator, data))
+    names = [f"p({_called(label)})" for label in estimator.classes_.tolist()]
+    found = estimator.classes_[chances.argmax(1)]
+    _write(path, {"class": found, **dict(zip(names, chances.T, strict=True))})
+    say(f"Classes: {_counted(len(data))} in {path}.")
+    codes = None if data.labels is None else estimator.table_.labels.encode(data.labels)
+    if codes is not None and (codes >= 0).any():
+        right = 100 * float((chances.argmax(1) == codes)[codes >= 0].mean())
+        say(f"{right:.2f} % of the {(codes >= 0).sum()} whose class the data know are right.")
+
+
+def evaluate(run: RUN) -> None:
+    """Measure a trained model against the rows that were held out."""
+    from equilibria.report.assessment import assess
+    from equilibria.report.view import CLASS_SHARE
+
+    for number in assess(run):
+        if not number.name.startswith(CLASS_SHARE):  # the report draws them
+            say(number)
+
+
+def report(run: RUNS, out: PAGE = None) -> None:
+    """Write a page that shows what runs have learnt, and print its path."""
+    from equilibria.report import page
+
+    path = None if out is None else _target(out, (".html", ".htm"), overwrite=True)
+    say(page.write([Path(one) for one in run], path))
+
+
+# ---------------------------------------------------------------------- lists, demonstration
+
+
+def models() -> None:
+    """List the models with their place in the tree of generative models and what each can do."""
+    from equilibria.estimators import all_estimators
+    from equilibria.models.model import capabilities, taxonomy
+
+    rows = []
+    for name, cls in all_estimators().items():
+        own = trainable(cls)
+        can = capabilities(cls.model) if own else cls().capabilities_
+        does = ", ".join(verb for key, verb in DOES.items() if key in can)
+        rows.append((not own, taxonomy(cls.model) if own else "built on a machine", name, does))
+    say(f"{'estimator':12}{'place in the taxonomy':47}what it can do")
+    for _, place, name, does in sorted(rows):
+        say(f"{name:12}{place:47}{does}")
+    say("Classes are predicted by a model that was trained with --labels (a GAN with")
+    say("--semi-supervised too); a GAN fills in columns where --condition names the others.")
+
+
+def data() -> None:
+    """List the data sets that have a name."""
+    from equilibria.data.load import HASHES, find, names
+
+    for name, line in names().items():
+        where = "built in"
+        if any(key.startswith(f"{name}/") for key in HASHES):
+            folder = find(name)
+            where = "downloaded when first asked for" if folder is None else f"found in {folder}"
+        say(f"{name:14} {line}: {where}")
+    say("Anything else is a path: a folder of pictures, a .csv, .parquet, .npz, .npy or idx file.")
+
+
+def demo(out: FOLDER, overwrite: OVERWRITE = False) -> None:
+    """Train two kinds of model on small digits, and write a report on both; a minute or two."""
+    from equilibria.estimators import all_estimators
+    from equilibria.report import page
+
+    folders = [Path(out) / name for name in DEMO]
+    for (name, how), folder in zip(DEMO.items(), folders, strict=True):
+        cls = all_estimators()[name]
+        say(f"Training a {cls.__name__} into {folder} …")
+        estimator = cls(**how, out=str(folder), overwrite=overwrite, random_state=0)
+        _train(estimator, "digits", {key: default for key, (_, default) in ABOUT.items()})
+        evaluate(str(folder))
+    say(page.write(folders, Path(out) / "report.html"))
+
+
+COMMANDS = (resume, sample, score, fill, predict, evaluate, report, models, data, demo)
+
+
+# ---------------------------------------------------------------------- details
+
+
+def _target(out: str, suffixes: Sequence[str], overwrite: bool) -> Path:
+    """A file that may be written, with the folder it is to be in."""
+    path = Path(out)
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"out={out!r}: expected a name that ends in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise ValueError(f"out={out!r} is a folder: name a file")
+    if path.exists() and not overwrite:
+        advice = "choose another name, or replace it with --overwrite"
+        raise ValueError(f"out={out!r} is there already: {advice}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        advice = "choose a folder that you may write to"
+        raise ValueError(f"out={out!r} cannot be written ({error}): {advice}") from error
+    return path
+
+
+def _rows_for(estimator: Any, data: Any) -> Any:
+    from equilibria.report.view import rows_for
+
+    return rows_for(estimator, data)
+
+
+def _model(run: str, capability: str) -> tuple[Any, dict[str, Any]]:
+    """A trained model that can do this, and what its run says of the data it was trained on."""
+    from equilibria.estimators import load
+    from equilibria.training.run import Run
+
+    folder = Run.open(run)
+    estimator = load(folder)
+    if capability not in estimator.capabilities_:
+        other = "draws no samples: see equilibria predict"
+        cannot = other if capability == "sample" else estimator.cannot(capability)
+        raise ValueError(f"run={run!r}: a {type(estimator).__name__} {cannot}")
+    return estimator, folder.config.get("data") or {}
+
+
+def _model_and_rows(
+    run: str,
+    source: str,
+    capability: str,
+    size: Any = None,
+    colour: str = "grey",
+    label: str | None = None,
+) -> tuple[Any, Any]:
+    """A trained model and rows that it can take; of a set with a name, those of its test split."""
+    from equilibria.data.load import load, names
+
+    estimator, origin = _model(run, capability)
+    how: dict[str, Any] = {"size": _side(size), "colour": colour, "label": label}
+    if source in names():
+        how["split"] = "test"
+    elif Path(source).suffix.lower() == ".csv":
+        how["text"] = True
+    found = load(source, **how)
+    column = origin.get("label")  # the labels of the training are labels here too
+    if label is None and column is not None and column in (found.columns or ()):
+        found = load(source, **{**how, "label": column})
+    with _about(source, "give rows like those the model was trained on"):
+        gaps = estimator.missing or capability == "complete"
+        estimator.table_.encode(_rows_for(estimator, found), allow_missing=gaps)
+    return estimator, found
+
+
+@contextlib.contextmanager
+def _about(source: str, advice: str) -> Iterator[None]:
+    """Errors about rows of ``source``: what is advised on training is over."""
+    try:
+        yield
+    except ValueError as error:
+        said = str(error).partition(";")[0]
+        raise ValueError(f"source={source!r}: {said}; {advice}") from error
+
+
+def _called(label: Any) -> str:
+    """A class as it is written: one of numbers became a float where other labels were missing."""
+    return f"{label:g}" if isinstance(label, float) else str(label)
+
+
+def _class_called(name: str, estimator: Any, run: str) -> Any:
+    """The class that is written so."""
+    if estimator.table_.classes == 0:
+        advice = "leave --class out, or train a model with --labels"
+        raise ValueError(f"--class={name}: {run} draws no classes; {advice}")
+    classes = {_called(label): label for label in estimator.classes_.tolist()}
+    if name not in classes:
+        known = ", ".join(classes)
+        raise ValueError(f"--class={name}: {run} draws no such class; its classes are {known}")
+    return classes[name]
+
+
+def _side(size: tuple[int, ...] | None) -> Any:
+    return size[0] if size is not None and len(size) == 1 else size
+
+
+def _write(path: Path, rows: Any) -> None:
+    """A table in the format that the file's name asks for: names and types stay."""
+    import numpy as np
+    import pandas as pd
+
+    suffix, frame = path.suffix.lower(), pd.DataFrame(rows)
+    if isinstance(rows, np.ndarray):
+        frame.columns = [f"x{i}" for i in range(frame.shape[1])]
+    if suffix == ".npz":
+        values = rows if isinstance(rows, np.ndarray) else frame.to_numpy()
+        if values.dtype == object:
+            advice = "write .csv or .parquet; an .npz of text is read through pickle alone"
+            raise ValueError(f"out={str(path)!r}: the table holds text: {advice}")
+        np.savez_compressed(path, X=values)
+    elif suffix == ".parquet":
+        try:
+            frame.to_parquet(path)
+        except ImportError as error:
+            raise ValueError(f"out={str(path)!r}: needs pyarrow, or write .csv") from error
+    else:
+        from equilibria.data.load import write_csv
+
+        write_csv(path, frame)
+
+
+def _counted(rows: int, times: int = 1) -> str:
+    repeated = "" if times == 1 else f", {times} times,"
+    return f"{rows} row{'s' * (rows != 1)}{repeated} {'is' if rows * times == 1 else 'are'}"
+
+
+# ---------------------------------------------------------------------- the command itself
 
 
 class _Group(TyperGroup):
@@ -38,45 +539,41 @@ class _Group(TyperGroup):
             raise typer.Exit(128 + getattr(stopped, "signal", 2)) from stopped
 
 
-app = typer.Typer(cls=_Group, **_PLAIN)
-models = typer.Typer(**_PLAIN)
-app.add_typer(models, name="train", help="Train a model on data, into a run folder.")
-for command in commands.COMMANDS:
-    app.command(context_settings=_PLAIN["context_settings"])(command)
+WIDE = {"max_content_width": 100}
+_TYPER: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None}
+_TYPER |= {"pretty_exceptions_enable": False, "context_settings": WIDE}
+app = typer.Typer(cls=_Group, **_TYPER)
+training = typer.Typer(**_TYPER)
+app.add_typer(training, name="train", help="Train a model on data, into a run folder.")
+for command in COMMANDS:
+    app.command(context_settings=WIDE)(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code.
+    """Run the command line (by default of ``sys.argv``) and return its exit code.
 
     0 when all went well, 1 when training diverged, 2 for bad input of any kind (one sentence on
     standard error says what is wrong), 128 + signal when work was stopped by one. Any other
     exception is a bug and keeps its traceback.
 
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        What stands behind the command's name; by default ``sys.argv[1:]``.
-
-    Examples
-    --------
     >>> main(["--version"])
     equilibria 0.2.0
     0
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if words[0] == "train":
-        commands.register(models)
+        register(training)
     try:
         return int(app(words, prog_name="equilibria", standalone_mode=False) or 0)
     except typer.TyperException as error:
         text = error.format_message()
         path = "".join(f"{word} " for word in _command(words)[1])
         _complain(f"{text[0].lower()}{text[1:].rstrip('.')} (see equilibria {path}--help)")
-    except (ValueError, OSError) as error:
-        _complain(one_sentence(error, _spelling(words)))
-    except DivergedError as error:
-        _complain(one_sentence(error, _spelling(words)))
-        return 1
+    except (ValueError, OSError, DivergedError) as error:
+        known = _command(words)[0].params
+        spelled = {p.name: p.opts[0] if p.opts[0][0] == "-" else p.metavar or p.name for p in known}
+        _complain(one_sentence(error, spelled))
+        return 1 if isinstance(error, DivergedError) else 2
     return 2
 
 
@@ -92,13 +589,11 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+VERSION = typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+
+
 @app.callback()
-def describe(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print it and end."),
-    ] = False,
-) -> None:
+def describe(version: Annotated[bool, VERSION] = False) -> None:
     """Deep generative models trained to an equilibrium: Boltzmann machines, GANs and more."""
 
 
@@ -113,22 +608,12 @@ def _command(words: Sequence[str]) -> tuple[Any, list[str]]:
     return command, path
 
 
-def _spelling(words: Sequence[str]) -> dict[str, str]:
-    """How the command line spells what Python calls ``name``: ``--option`` or ARGUMENT."""
-    known = _command(words)[0].params
-    return {p.name: p.opts[0] if p.opts[0].startswith("-") else p.metavar or p.name for p in known}
-
-
 def one_sentence(error: BaseException, spelling: Mapping[str, str]) -> str:
     """The message of an error on one line, with arguments spelled as on the command line.
 
-    Examples
-    --------
     >>> one_sentence(ValueError("n_iter=0: expected 1 or more"), {"n_iter": "--n-iter"})
     '--n-iter=0: expected 1 or more'
     """
-    import re
-
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename} cannot be used: {error.strerror}"

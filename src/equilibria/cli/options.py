@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["choice", "comma_list", "keyword", "options", "real", "trainable", "whole", "word"]
+__all__ = ["choice", "comma_list", "keyword", "options", "real", "trainable", "whole"]
 
 DEFAULTS = {"random_state": 0}  # a run can be repeated without being asked for
-REQUIRED = ("out",)
 
 
 def trainable(cls: Any) -> bool:
@@ -23,7 +22,7 @@ def trainable(cls: Any) -> bool:
 
 
 def options(cls: Any) -> list[inspect.Parameter]:
-    """One typer option for each parameter of an estimator.
+    """One typer option for each parameter of an estimator; ``out`` must be given.
 
     >>> from equilibria import RBM
     >>> [option.name for option in options(RBM)][:3]
@@ -37,18 +36,14 @@ def options(cls: Any) -> list[inspect.Parameter]:
         default = DEFAULTS.get(field.name, field.default)
         if not field.metadata["option"]:
             continue
-        if check.kind is bool and not check.many:
-            found.append(keyword(field.name, Annotated[bool, typer.Option(help=text)], default))
-            continue
-        parser, metavar = _reader(check)
-        if field.name in REQUIRED:
-            about = typer.Option(help=text.partition(";")[0] + ".", parser=parser, metavar=metavar)
-            found.append(keyword(field.name, Annotated[Any, about]))
-            continue
-        shown = default is not None or bool(check.options)
-        about = typer.Option(help=text, parser=parser, metavar=metavar)
-        written = spelled(default) if shown else None
-        found.append(keyword(field.name, Annotated[Any, about], written))
+        kind: Any = bool if check.kind is bool and not check.many else Any
+        how: dict[str, Any] = {"help": text}
+        if kind is Any:
+            how["parser"], how["metavar"] = _reader(check)
+            default = spelled(default) if default is not None or check.options else None
+        if field.name == "out":
+            how["help"], default = text.partition(";")[0] + ".", inspect.Parameter.empty
+        found.append(keyword(field.name, Annotated[kind, typer.Option(**how)], default))
     return found
 
 
@@ -116,8 +111,6 @@ def anything(text: str) -> Any:
     >>> anything("real"), anything("age,3"), anything("r1=1,r2=0.5")
     ('real', ('age', 3), {'r1': 1, 'r2': 0.5})
     """
-    if str(text) == "none":
-        return None
     if "=" in str(text):
         pairs = [part.partition("=") for part in str(text).split(",")]
         if not all(name.strip() and entry.strip() for name, _, entry in pairs):
@@ -140,13 +133,11 @@ def _reader(check: Any) -> tuple[Callable[[str], Any], str]:
     if check.options:
         names = (*check.options, None) if check.optional else check.options
         return choice(*names), "|".join("none" if name is None else name for name in names)
-    if check.kind is object and not check.many:
-        return anything, "value"
     one, name = _READERS[check.kind]
     if check.many:
         one, name = comma_list(one), f"{name},{name},…"
-    return (_or_none(one) if check.optional else one), name
-
-
-def _or_none(one: Callable[[str], Any]) -> Callable[[str], Any]:
-    return lambda text: None if str(text) == "none" else one(text)
+    elif check.kind is object:
+        one, name = anything, "value"
+    if not check.optional and check.kind is not object:
+        return one, name
+    return lambda text: None if str(text) == "none" else one(text), name

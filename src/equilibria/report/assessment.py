@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from equilibria import check
-from equilibria.data import Data, binarise
-from equilibria.data.rows import fixed_draw
+from equilibria.data.load import Data
 from equilibria.errors import RunError
 from equilibria.estimators import load
 from equilibria.evaluation.coverage import Coverage
@@ -24,14 +21,13 @@ from equilibria.evaluation.quality import frechet, kernel, memorisation, prdc, t
 from equilibria.evaluation.statistics import wilson
 from equilibria.numbers import Measure
 from equilibria.random import Stream
+from equilibria.report.view import CLASS_SHARE, FILE, View, rows_for, some
 from equilibria.training import durable
 from equilibria.training.origin import Parts, run_data
 from equilibria.training.run import Run
 
-__all__ = ["CLASS_SHARE", "FILE", "View", "assess", "has_classes", "read", "rows_for", "some"]
+__all__ = ["assess"]
 
-FILE = "evaluation.json"
-CLASS_SHARE = "share of samples in class "
 HELD_OUT_ROWS = 2000
 TRAINING_ROWS = 20_000  # a copy of a training row is found only among the rows that are compared
 MODE_SAMPLES = 2500  # the published protocol
@@ -39,7 +35,7 @@ FEWEST = 40  # held-out rows, below which no distance is measured
 MOST_CLASSES = 100  # labels with more values are taken for numbers, not for classes
 
 
-def assess(run: str | Path | Run, *, samples: int = 1000) -> list[Measure]:
+def assess(run: str | Path, *, samples: int = 1000) -> list[Measure]:
     """Measure the model of a finished run, and write ``evaluation.json`` into its folder.
 
     A model with a density is scored on held-out rows and on as many training rows; one that
@@ -47,83 +43,25 @@ def assess(run: str | Path | Run, *, samples: int = 1000) -> list[Measure]:
     (where the density of the data is known), missing classes (where rows have labels) and copies of
     training rows, told from held-out rows by a classifier, and set beside them by Fréchet and
     kernel distances, precision, recall, density and coverage. At most 2,000 held-out and 20,000
-    training rows are used. The same run gives the same numbers; runs on the same data are measured
-    on the same rows.
-
-    Parameters
-    ----------
-    run : path or Run
-        The run folder.
-    samples : int
-        How many samples to draw, at least 4.
-
-    Raises
-    ------
-    equilibria.errors.RunError
-        When the folder is no finished run, does not say where its data came from, or cannot be
-        written.
+    training rows are used, and ``samples`` samples, at least 4. The same run gives the same
+    numbers; runs on the same data are measured on the same rows. A ``RunError`` says why a folder
+    cannot be evaluated.
     """
     samples = check.whole(4)("samples", samples)
-    folder = run if isinstance(run, Run) else Run.open(run)
+    folder = Run.open(run)
     case = Case(load(folder), run_data(folder))
     found = [*_likelihood(case), *_classified(case)]
     if "sample" in case.model.capabilities_:
         drawn = case.model.sample(samples, random_state=case.stream.child("samples"))
         found += [*_modes(case), *_of_samples(case, drawn)]
-    _write(folder.path / FILE, found)
-    return found
-
-
-def read(run: str | Path | Run) -> list[Measure]:
-    """What :func:`assess` wrote into a run folder; what version 0.1.0 wrote is read too."""
-    folder = run if isinstance(run, Run) else Run.open(run)
-    file = folder.path / FILE
-    how = f"equilibria evaluate {folder.path}"
+    file, entries = folder.path / FILE, [one.to_json() for one in found]
     try:
-        entries = json.loads(file.read_bytes())
-        return [Measure.from_json({k: v for k, v in one.items() if k != "type"}) for one in entries]
-    except FileNotFoundError as error:
-        where = f"run={str(folder.path)!r}"
-        raise RunError(f"{where} has not been evaluated yet: {how}") from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunError(f"{file} is damaged ({error!r}): make it anew with {how}") from error
-
-
-def _write(file: Path, found: list[Measure]) -> None:
-    text = json.dumps([one.to_json() for one in found], indent=1, allow_nan=False) + "\n"
-    try:
+        text = json.dumps(entries, indent=1, allow_nan=False) + "\n"
         durable.replace(file, text.encode())
     except OSError as error:
         advice = "free some space, or see that you may write there"
         raise RunError(f"{file} could not be written ({error}): {advice}") from error
-
-
-# ---------------------------------------------------------------------- rows
-
-
-def rows_for(model: Any, data: Data) -> Any:
-    """The rows of a data set as a model was given its own: a frame in its order, or an array."""
-    if data.columns is None or model.table_.names is None:
-        return data.array()
-    return model.table_.match(data.frame())
-
-
-def some(data: Data, most: int, stream: Stream) -> Data:
-    """A random choice of rows, in their order."""
-    if len(data) <= most:
-        return data
-    return data.rows(np.sort(stream.permutation(len(data))[:most].numpy()))
-
-
-def has_classes(data: Data) -> bool:
-    """Whether rows have labels, none missing, that are classes rather than numbers."""
-    labels = data.labels
-    if labels is None or labels.dtype.kind not in "biufU":
-        return False
-    if labels.dtype.kind == "f" and np.isnan(labels).any():
-        return False
-    counts = np.unique(labels, return_counts=True)[1]
-    return 2 <= len(counts) <= MOST_CLASSES and bool(counts.min() >= 2)
+    return found
 
 
 class Case:
@@ -137,82 +75,25 @@ class Case:
         self.more = some(parts.train, TRAINING_ROWS, self.stream.child("all training"))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class View:
-    """Rows and samples as numbers, in which like is compared with like.
-
-    A model of grey values is one of binary rows. Some draw binary rows: then all rows are made
-    binary by a draw. Some give means, which look like grey rows but are smoother than any: where
-    that would tell them apart (``sharp``), both are made binary.
-
-    Attributes
-    ----------
-    rows : callable
-        (rows, sharp) → encoded rows, float64.
-    samples : callable
-        The same for samples of the model.
-    note : str
-        Which of the cases it is.
-    """
-
-    rows: Callable[[Any, bool], np.ndarray]
-    samples: Callable[[Any, bool], np.ndarray]
-    note: str = ""
-
-    @classmethod
-    def of(cls, model: Any, drawn: Any) -> View:
-        """The view that suits a model and its samples."""
-        table, how = model.table_, model.settings_.binarise
-        if not table.grey or how is None:
-            plain = _encoder(model)
-            return cls(plain, plain)
-        grey = table.grey_columns
-        values = table.encode(drawn, torch.float64)
-        cells = values if grey is None else values[:, grey]
-        means = not bool(((cells == 0) | (cells == 1)).all())
-        stream = Stream(0).child("assessment", "binarise")
-
-        def rows(X: Any, sharp: bool) -> np.ndarray:
-            binary = sharp or not means
-            return fixed_draw(table, X, how if binary else None, model.stream).numpy()
-
-        def samples(X: Any, sharp: bool) -> np.ndarray:
-            encoded = table.encode(X, torch.float64)
-            if not means or not sharp:
-                return encoded.numpy()
-            kept = torch.zeros_like(encoded, dtype=torch.bool) if grey is None else ~grey
-            return encoded.where(kept, binarise(encoded, "resample", stream)).numpy()
-
-        if means:
-            return cls(rows, samples, "Samples are the model's means, beside grey rows.")
-        return cls(rows, samples, "Samples are binary, and rows were made so by a draw each.")
-
-
-def _encoder(model: Any) -> Callable[[Any, bool], np.ndarray]:
-    return lambda X, sharp: model.table_.encode(X, torch.float64).numpy()
-
-
-# ---------------------------------------------------------------------- what is measured
-
-
 def _likelihood(case: Case) -> list[Measure]:
     """log p of held-out rows and of training rows, the gap between them, and log Z."""
-    model, found = case.model, list[Measure]()
+    model, found, scores = case.model, list[Measure](), []
     if "score" not in model.capabilities_:
         return []
-    scores = {}
     for rows, what in ((case.held_out, "held-out rows"), (case.train, "training rows")):
         if len(rows) >= 2 and (case.unseen or what == "training rows"):
             X = rows_for(model, rows)
             one = model.log_likelihood(X)
             found.append(one.replace(name=f"{one.name} of {what}, nats"))
-            scores[what] = model.score_samples(X)
-    normalised = "normaliser" not in model.capabilities_
+            scores.append(model.score_samples(X))
+    kind = "variational free energy" if "bound" in model.capabilities_ else "free energy"
+    if "normaliser" not in model.capabilities_:
+        kind = "log-likelihood"
     if len(scores) == 2:
-        kind = "variational free energy" if "bound" in model.capabilities_ else "free energy"
-        kind = "log-likelihood" if normalised else kind
-        found.append(gap(scores["training rows"], scores["held-out rows"], f"{kind} gap, nats"))
-    return found if normalised else [*found, model.log_partition_.replace(name="log Z, nats")]
+        found.append(gap(scores[1], scores[0], f"{kind} gap, nats"))
+    if "normaliser" in model.capabilities_:
+        found.append(model.log_partition_.replace(name="log Z, nats"))
+    return found
 
 
 def _classified(case: Case) -> list[Measure]:
@@ -221,15 +102,14 @@ def _classified(case: Case) -> list[Measure]:
     if "classify" not in case.model.capabilities_ or labels is None:
         return []
     known = case.model.table_.labels.encode(labels)
-    found = case.model.predict_proba(rows_for(case.model, case.held_out)).argmax(1)
-    n, right = int((known >= 0).sum()), int(((found == known) & (known >= 0)).sum())
-    if not n:
+    right = case.model.predict_proba(rows_for(case.model, case.held_out)).argmax(1) == known
+    right = right[known >= 0]
+    if not len(right):
         return []
-    low, high = wilson(right, n)
     note = "" if case.unseen else "Nothing was held out: these are training rows."
-    return [
-        Measure("accuracy of predicted classes", right / n, low, high, n=n, ideal=1.0, note=note)
-    ]
+    ends = wilson(int(right.sum()), len(right))
+    how: dict[str, Any] = {"n": len(right), "ideal": 1.0, "note": note}
+    return [Measure("accuracy of predicted classes", float(right.mean()), *ends, **how)]
 
 
 def _modes(case: Case) -> list[Measure]:
@@ -245,39 +125,43 @@ def _of_samples(case: Case, drawn: Any) -> list[Measure]:
     """Samples beside rows: classes, a two-sample test, quality, copies."""
     view, model = View.of(case.model, drawn), case.model
     held, more = (_complete(view, model, data) for data in (case.held_out, case.more))
-    fake, sharp = view.samples(drawn, False), view.samples(drawn, True)
+    fake = view.samples(drawn, False)
     found = _coverage(case, held, more, fake)
     if len(held[0]) >= 4:
         notes = [view.note.replace("beside grey rows", "made binary like the rows")]
         if not case.unseen:
             notes.append("Nothing was held out, so copies of training rows pass for real.")
-        gaps = len(case.held_out) - len(held[0])
-        if gaps:
+        if gaps := len(case.held_out) - len(held[0]):
             notes.append(f"{gaps} of {len(case.held_out)} rows have gaps and are left out.")
-        test = two_sample(_complete(view, model, case.held_out, True)[0], sharp)
-        found.append(_noted(test, *notes))
+        real = _complete(view, model, case.held_out, True)[0]
+        found.append(_noted(two_sample(real, view.samples(drawn, True)), *notes))
     if not case.unseen or not min(len(held[0]), len(more[0])):
         return found
     for i, one in enumerate(_quality(model, more, held, fake)):
         found.append(one if i else _noted(one, view.note))
-    notes = []
-    if len(case.more) < len(case.parts.train):
-        counts = f"{len(case.more):,} of {len(case.parts.train):,}"
-        notes.append(f"Only {counts} training rows were compared.")
-    copies = memorisation(fake, more[0], held[0])
-    return [*found, *_listed(_noted(copies, *notes))]
+    few = f"Only {len(case.more):,} of {len(case.parts.train):,} training rows were compared."
+    few = few if len(case.more) < len(case.parts.train) else ""
+    return [*found, *_listed(_noted(memorisation(fake, more[0], held[0]), few))]
 
 
 Labelled = tuple[np.ndarray, np.ndarray | None]
 
 
 def _complete(view: View, model: Any, data: Data, sharp: bool = False) -> Labelled:
-    """Rows without a gap, encoded, and their labels."""
-    values = view.rows(rows_for(model, data), sharp)
+    """Rows without a gap, encoded, and their labels where these are classes."""
+    values, labels = view.rows(rows_for(model, data), sharp), data.labels
     whole = ~np.isnan(values).any(axis=1)
-    return values[whole], data.labels[whole] if has_classes(
-        data
-    ) and data.labels is not None else None
+    return values[whole], labels[whole] if labels is not None and _are_classes(labels) else None
+
+
+def _are_classes(labels: np.ndarray) -> bool:
+    """Whether labels, none missing, are classes rather than numbers."""
+    if labels.dtype.kind not in "biufU":
+        return False
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        return False
+    counts = np.unique(labels, return_counts=True)[1]
+    return 2 <= len(counts) <= MOST_CLASSES and bool(counts.min() >= 2)
 
 
 def _coverage(case: Case, held: Labelled, more: Labelled, fake: np.ndarray) -> list[Measure]:

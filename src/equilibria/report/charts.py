@@ -25,12 +25,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
-from equilibria.data import picture_grid
+from equilibria.data.pictures import picture_grid
 
 __all__ = ["as_pictures", "bars", "curve", "curves", "grid", "scatter", "signed", "strip", "tiles"]
 
 # told apart by colour-blind eyes, 3 : 1 against white and black
-BLUE, ORANGE, GREEN = COLOURS = "#2f7fc1", "#d2601a", "#3a8f52"
+COLOURS = "#2f7fc1", "#d2601a", "#3a8f52"
 INK = "#010203"  # stands for the page's text colour
 _WIDTH, _HEIGHT = 350, 220  # pixels
 _INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
@@ -55,38 +55,27 @@ COSTS = {"critic_cost": "critic", "generator_cost": "generator"}
 MONITORED = {"train_logit": "training", "held_out_logit": "held out", "sampled_logit": "samples"}
 CLUSTERS = {"classes": "in the data", "classes_found": "among samples"}
 LOGITS = {"real_logit": "real rows", "fake_logit": "generated rows"}
-KNOWN: tuple[tuple[str, str, dict[str, str], str], ...] = (
-    ("Reconstruction error", "squared error", {"reconstruction": ""}, "Not the likelihood."),
-    (
-        "Energy contrast",
-        "E(data) − E(chains), nats",
-        {"contrast": ""},
-        "It should settle, not fall.",
-    ),
-    ("Mean-field change", "probability", {"mean_field_change": ""}, "Small once it has settled."),
+KNOWN: tuple[tuple[str, str, str | dict[str, str], str], ...] = (
+    ("Reconstruction error", "squared error", "reconstruction", "Not the likelihood."),
+    ("Energy contrast", "E(data) − E(chains), nats", "contrast", "It should settle, not fall."),
+    ("Mean-field change", "probability", "mean_field_change", "Small once it has settled."),
     ("Free energy gap", "nats a row", GAP, "Above chance, the model overfits."),
-    ("Dead hidden units", "share of units", {"dead_units": ""}, "Always off or always on."),
-    ("Frozen chains", "share of chains", {"frozen_chains": ""}, "Those that no longer move."),
-    ("Autocorrelation time", "sweeps", {"autocorrelation_time": ""}, "Of the chains' energy."),
-    ("Agreement of the chains", "R̂ of the energy", {"r_hat": ""}, "1 where all chains agree."),
-    ("What the model pays", "cost, nats a row", {"model_cost": ""}, "Of each batch."),
+    ("Dead hidden units", "share of units", "dead_units", "Always off or always on."),
+    ("Frozen chains", "share of chains", "frozen_chains", "Those that no longer move."),
+    ("Autocorrelation time", "sweeps", "autocorrelation_time", "Of the chains' energy."),
+    ("Agreement of the chains", "R̂ of the energy", "r_hat", "1 where all chains agree."),
+    ("What the model pays", "cost, nats a row", "model_cost", "Of each batch."),
     ("Training and held-out rows", "cost, nats a row", FITS, "Where they part, it overfits."),
     ("What each player pays", "cost, nats", COSTS, "Level at an equilibrium; neither need fall."),
     ("The critic's logits", "mean logit, nats", LOGITS, "Above 0 it takes a row for real."),
-    (
-        "The critic's accuracy",
-        "share right",
-        {"accuracy": ""},
-        "At 0.5 (dotted) it can only guess.",
-    ),
+    ("The critic's accuracy", "share right", "accuracy", "At 0.5 (dotted) it can only guess."),
     ("Logits of the kinds of rows", "mean logit, nats", MONITORED, "Of the averaged generator."),
-    ("The critic's AUC", "area", {"critic_auc": ""}, "How often a real row is above a sample."),
-    ("Spread of the samples", "share of the data's", {"spread": ""}, "Near 0 it has collapsed."),
-    ("Kernel distance", "squared", {"kernel_distance": ""}, "Of samples and rows: 0 at best."),
+    ("The critic's AUC", "area", "critic_auc", "How often a real row is above a sample."),
+    ("Spread of the samples", "share of the data's", "spread", "Near 0 it has collapsed."),
+    ("Kernel distance", "squared", "kernel_distance", "Of samples and rows: 0 at best."),
     ("Clusters", "clusters", CLUSTERS, "Of the data, and those with a sample."),
 )
 """Title, unit, measures with their names in a key, and how to read it; others are drawn plainly."""
-_REFERENCE = {"accuracy": 0.5}
 _NO_MEASURE = ("step", "stage", "stage_step", "seconds", "kernel_distance_error", "logit_error")
 
 
@@ -107,17 +96,16 @@ def grid(title: str, figures: Sequence[str], note: str = "", kind: str = "grid")
 # ---------------------------------------------------------------------- pictures
 
 
-def as_pictures(table: Any, rows: Any, shape: Sequence[int] | None = None) -> np.ndarray:
+def as_pictures(table: Any, rows: Any) -> np.ndarray:
     """Rows in the data's own scale as pictures (n, height, width[, 3]) in [0, 1].
 
     White is the largest value that the data can have, where that is known, else the largest here.
     """
-    values = np.asarray(rows, dtype=np.float64)
-    layer = table.layers[0]
+    values, layer = np.asarray(rows, dtype=np.float64), table.layers[0]
     low = float(values.min()) if layer.low is None else layer.low
     high = float(values.max()) if layer.high is None else layer.high
     scaled = ((values - low) / ((high - low) or 1.0)).clip(0, 1)
-    return scaled.reshape(len(values), *(shape or table.shape))
+    return scaled.reshape(len(values), *table.shape)
 
 
 def tiles(pictures: np.ndarray, title: str, caption: str = "", columns: int = 8) -> str:
@@ -127,42 +115,29 @@ def tiles(pictures: np.ndarray, title: str, caption: str = "", columns: int = 8)
 
 
 def signed(values: np.ndarray, title: str, caption: str = "") -> str:
-    """Pictures (n, height, width) of numbers of both signs: blue below 0, white, red above.
-
-    Examples
-    --------
-    >>> signed(np.eye(4).reshape(4, 2, 2), "Weights").startswith("<figure><h4>Weights</h4><img ")
-    True
-    """
+    """Pictures (n, height, width) of numbers of both signs: blue below 0, white, red above."""
     scale = float(np.quantile(np.abs(values), 0.995)) or 1.0
     shade = (values / scale).clip(-1, 1) / 2 + 0.5
-    coloured = matplotlib.colormaps["RdBu_r"](shade)[..., :3]
     text = f"{caption} Red is positive, white 0, blue negative, to ±{scale:.2g}.".strip()
-    return tiles(coloured, title, text)
+    return tiles(matplotlib.colormaps["RdBu_r"](shade)[..., :3], title, text)
 
 
 def strip(files: Sequence[Path]) -> list[str]:
     """Sample pictures saved while training: the first, the middle and the last of their steps."""
-    steps = {}
-    for file in files:
-        if match := re.fullmatch(r"(.+)-(\d+)", file.stem):
-            steps[file] = int(match[2]), match[1].replace("-", " ")
-    ordered = sorted(steps, key=lambda file: steps[file])
-    chosen = dict.fromkeys(ordered[i] for i in (0, len(ordered) // 2, -1)) if ordered else {}
+    named = ((re.fullmatch(r"(.+)-(\d+)", file.stem), file) for file in files)
+    steps = sorted((int(match[2]), match[1], file) for match, file in named if match)
+    chosen = dict.fromkeys(steps[i] for i in (0, len(steps) // 2, -1)) if steps else {}
     found = []
-    for file in chosen:
-        step, stage = steps[file]
-        title = f"After {step:,} steps ({stage})"
+    for step, stage, file in chosen:
         with Image.open(file) as picture:
             image = _image(np.asarray(picture.convert("RGB")), f"Samples after {step:,} steps", 260)
-        found.append(framed(image, title))
+        found.append(framed(image, f"After {step:,} steps ({stage.replace('-', ' ')})"))
     return found
 
 
 def _image(pixels: np.ndarray, alt: str, width: int = 340) -> str:
     """An ``<img>`` with each pixel enlarged to a whole number of them, up to about ``width``."""
-    zoom = max(1, round(width / pixels.shape[1]))
-    buffer = io.BytesIO()
+    zoom, buffer = max(1, round(width / pixels.shape[1])), io.BytesIO()
     size = pixels.shape[1] * zoom, pixels.shape[0] * zoom
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
     picture.save(buffer, "PNG", optimize=True)
@@ -177,78 +152,75 @@ def _image(pixels: np.ndarray, alt: str, width: int = 340) -> str:
 def curves(history: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     """How to read the curves, and one for each measure in the rows of ``metrics.jsonl``.
 
-    Examples
-    --------
     >>> rows = [{"step": i, "stage": "play", "accuracy": 0.5} for i in (1, 2)]
     >>> curves(rows)[1][0].startswith("<figure><h4>The critic&#x27;s accuracy</h4><svg ")
     True
     """
-    known = {name for _, _, lines, _ in KNOWN for name in lines}
-    present = dict.fromkeys(name for row in history for name in row if name not in _NO_MEASURE)
-    rest = [
-        (name.replace("_", " ").capitalize(), "value", {name: ""}, "")
-        for name in present
-        if name not in known
+    known = [
+        (title, unit, {lines: ""} if isinstance(lines, str) else lines, note)
+        for title, unit, lines, note in KNOWN
     ]
-    panels = [panel for panel in KNOWN if any(name in present for name in panel[2])]
-    return _legend(history), [_logged(history, *panel) for panel in [*panels, *rest]]
-
-
-def _legend(history: Sequence[Mapping[str, Any]]) -> str:
-    stages = _stages(history)
+    told = {name for _, _, lines, _ in known for name in lines}
+    logged = dict.fromkeys(name for row in history for name in row if name not in _NO_MEASURE)
+    known += [
+        (name.replace("_", " ").capitalize(), "value", {name: ""}, "")
+        for name in logged
+        if name not in told
+    ]
+    stages: dict[str, tuple[int, int]] = {}
+    last = 0
+    for row in history:
+        name = str(row.get("stage"))
+        stages[name] = (stages[name][0] if name in stages else last, row["step"])
+        last = row["step"]
+    found = []
+    for title, unit, lines, note in known:
+        if lines := {name: label for name, label in lines.items() if name in logged}:
+            chart = _logged(history, stages, title, unit, list(lines))
+            found.append(framed(_keys(lines.values()) + chart, title, note))
     named = ", ".join(f"{a} {stage}" for a, stage in zip(ascii_uppercase, stages, strict=False))
     bold = "Where measurements are noisy, the bold line averages neighbouring ones."
-    return f"Stages: {named}. {bold}" if len(stages) > 1 else bold
+    return f"Stages: {named}. {bold}" if len(stages) > 1 else bold, found
 
 
 def _logged(
     history: Sequence[Mapping[str, Any]],
+    stages: Mapping[str, tuple[int, int]],
     title: str,
     unit: str,
-    lines: Mapping[str, str],
-    note: str,
+    names: Sequence[str],
 ) -> str:
-    """A curve of measures that were logged, stage by stage."""
-    stages, seen = _stages(history), []
-    lines = {name: label for name, label in lines.items() if any(name in row for row in history)}
-    with _drawing():
-        figure, axes = _axes(unit, "step (update of the parameters)")
-        for name, colour in zip(lines, COLOURS, strict=False):
+    """Curves of measures that were logged, stage by stage; every other stage is shaded, and each
+    headed with its letter, since names would not fit."""
+    seen = [np.zeros(0)]
+    with _drawing(unit, "step (update of the parameters)") as (figure, axes):
+        for name, colour in zip(names, COLOURS, strict=False):
             for stage in stages:
                 rows = [row for row in history if str(row.get("stage")) == stage and name in row]
-                points = np.array([(row["step"], row[name]) for row in rows], float)
-                points = points[np.isfinite(points).all(1)] if len(points) else points
-                if len(points):
-                    seen.append(points[:, 1])
-                    _line(axes, points, colour)
-            if name in _REFERENCE:
-                axes.axhline(_REFERENCE[name], color=INK, linestyle=":", linewidth=1.2)
-        _scale(axes, np.concatenate([*seen, []]) if seen else np.zeros(1))
-        _mark(axes, stages)
-        svg = _svg(figure, f"{title} over the steps of training")
-    return framed(_keys(lines.values()) + svg, title, note)
-
-
-def _stages(history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
-    """Stage → its first and last step."""
-    spans: dict[str, tuple[int, int]] = {}
-    last = 0
-    for row in history:
-        name = str(row.get("stage"))
-        spans[name] = (spans[name][0] if name in spans else last, row["step"])
-        last = row["step"]
-    return spans
+                points = np.array([(row["step"], row[name]) for row in rows], float).reshape(-1, 2)
+                points = points[np.isfinite(points).all(1)]
+                seen.append(points[:, 1])
+                _line(axes, points, colour)
+        if "accuracy" in names:
+            axes.axhline(0.5, color=INK, linestyle=":", linewidth=1.2)
+        _scale(axes, np.concatenate(seen))
+        place: dict[str, Any] = {"ha": "center", "va": "bottom"}
+        place["transform"] = axes.get_xaxis_transform()
+        letters = ascii_uppercase if len(stages) > 1 else ""
+        for i, (letter, (first, last)) in enumerate(zip(letters, stages.values(), strict=False)):
+            if i % 2 == 0:
+                axes.axvspan(first, last, facecolor=INK, alpha=0.07, linewidth=0)
+            axes.text((first + last) / 2, 1.02, letter, **place)
+        return _svg(figure, f"{title} over the steps of training")
 
 
 def _line(axes: Axes, points: np.ndarray, colour: str) -> None:
     """Measurements; many of them pale, under a bold mean of neighbours."""
-    steps, values = points.T
-    window = len(values) // 15 if len(values) >= 45 else 1
+    window = len(points) // 15 if len(points) >= 45 else 1
     width, alpha = (1.0, 0.4) if window > 1 else (1.6, 1.0)
-    axes.plot(steps, values, color=colour, linewidth=width, alpha=alpha)
+    axes.plot(*points.T, color=colour, linewidth=width, alpha=alpha)
     if window > 1:
-        mean = np.full(window, 1 / window)
-        smooth = (np.convolve(x, mean, "valid") for x in (steps, values))
+        smooth = (np.convolve(x, np.full(window, 1 / window), "valid") for x in points.T)
         axes.plot(*smooth, color=colour, linewidth=2)
 
 
@@ -256,6 +228,7 @@ def _scale(axes: Axes, values: np.ndarray) -> None:
     """Logarithmic where the values span more than a factor of 20."""
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    values = values if len(values) else np.zeros(1)
     if values.min() > 0 and np.quantile(values, 0.99) > 20 * np.quantile(values, 0.01):
         axes.set_yscale("log")
         wide = math.log10(values.max() / values.min()) > 2.5
@@ -268,44 +241,28 @@ def _scale(axes: Axes, values: np.ndarray) -> None:
         axes.set_ylim(min(values[0], 0.0) - 0.04, max(values[0], 1.0) + 0.04)
 
 
-def _mark(axes: Axes, stages: Mapping[str, tuple[int, int]]) -> None:
-    """Shade every other stage, and head each with its letter: names would not fit."""
-    if len(stages) < 2:
-        return
-    place: dict[str, Any] = {"ha": "center", "va": "bottom"}
-    for i, (first, last) in enumerate(list(stages.values())[: len(ascii_uppercase)]):
-        if i % 2 == 0:
-            axes.axvspan(first, last, facecolor=INK, alpha=0.07, linewidth=0)
-        middle, where = (first + last) / 2, axes.get_xaxis_transform()
-        axes.text(middle, 1.02, ascii_uppercase[i], transform=where, **place)
-
-
 # ---------------------------------------------------------------------- other charts
 
 
 def curve(title: str, values: Mapping[str, Any] | Sequence[float], caption: str = "") -> str:
     """Numbers in their order as a line; or several, by name."""
     named = values if isinstance(values, Mapping) else {"": values}
-    with _drawing():
-        figure, axes = _axes("value", "place")
+    with _drawing("value", "place") as (figure, axes):
         for numbers, colour in zip(named.values(), COLOURS, strict=False):
             axes.plot(np.asarray(numbers, dtype=float), color=colour, linewidth=1.6)
-        svg = _svg(figure, title)
-    return framed(_keys(named) + svg, title, caption)
+        return framed(_keys(named) + _svg(figure, title), title, caption)
 
 
 def scatter(real: np.ndarray, samples: np.ndarray, columns: Sequence[str]) -> str:
     """Samples of two columns over real rows."""
-    with _drawing():
-        figure, axes = _axes(columns[1], columns[0], height=_WIDTH)
-        for points, colour, size in ((real, BLUE, 9.0), (samples, ORANGE, 4.0)):
-            how: dict[str, Any] = {"alpha": 0.6, "linewidths": 0, "rasterized": True}
+    how: dict[str, Any] = {"alpha": 0.6, "linewidths": 0, "rasterized": True}
+    with _drawing(columns[1], columns[0], _WIDTH) as (figure, axes):
+        for points, colour, size in ((real, COLOURS[0], 9.0), (samples, COLOURS[1], 4.0)):
             axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, **how)
         axes.set_aspect("equal", adjustable="datalim")
         alt = f"Scatter plot of {len(samples)} samples over {len(real)} real points"
-        svg = _svg(figure, alt)
-    keys = _keys((f"{len(real):,} real points", f"{len(samples):,} samples"))
-    return framed(keys + svg, "Samples over real points")
+        keys = _keys((f"{len(real):,} real points", f"{len(samples):,} samples"))
+        return framed(keys + _svg(figure, alt), "Samples over real points")
 
 
 def bars(
@@ -321,39 +278,20 @@ def bars(
     lying = len(named) > 12 or max(map(len, named)) > 4
     places, width = np.arange(len(named)), 0.8 / count
     height = max(_HEIGHT, 26 * len(named) + 60) if lying else _HEIGHT
-    with _drawing():
-        figure, axes = _axes("" if lying else unit, unit if lying else "", height=height)
+    with _drawing("" if lying else unit, unit if lying else "", height) as (figure, axes):
         axes.grid(visible=False, axis="y" if lying else "x")
         for i, colour in zip(range(count), COLOURS, strict=False):
-            lengths, shifted = (
-                [value[i] for value in named.values()],
-                places + (i + 0.5) * width - 0.4,
-            )
+            lengths = [value[i] for value in named.values()]
+            shifted = places + (i + 0.5) * width - 0.4
             (axes.barh if lying else axes.bar)(shifted, lengths, width, color=colour)
         (axes.set_yticks if lying else axes.set_xticks)(places, list(named), parse_math=False)
         if lying:
             axes.invert_yaxis()
-        told = "; ".join(
-            f"{name}: " + ", ".join(f"{number:.3g}" for number in value)
-            for name, value in named.items()
-        )
-        svg = _svg(
-            figure, f"{title}, {unit}{f' ({chr(44).join(series)})' if series else ''}. {told}"
-        )
+        numbers = (", ".join(f"{number:.3g}" for number in value) for value in named.values())
+        told = "; ".join(f"{name}: {said}" for name, said in zip(named, numbers, strict=True))
+        of = f" ({','.join(series)})" if series else ""
+        svg = _svg(figure, f"{title}, {unit}{of}. {told}")
     return framed(_keys(series) + svg, title, caption)
-
-
-def _axes(ylabel: str, xlabel: str, height: int = _HEIGHT) -> tuple[Figure, Axes]:
-    size = (_WIDTH / 72, height / 72)  # an SVG has 72 units an inch
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    axes.set_xlabel(_short(xlabel), parse_math=False)
-    axes.set_ylabel(_short(ylabel), parse_math=False)
-    return figure, axes
-
-
-def _short(text: str, most: int = 40) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _keys(labels: Iterable[str]) -> str:
@@ -366,11 +304,18 @@ def _keys(labels: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
-def _drawing() -> Iterator[None]:
-    """The style of charts; a letter that the font lacks is the reader's browser's to draw."""
+def _drawing(ylabel: str, xlabel: str, height: int = _HEIGHT) -> Iterator[tuple[Figure, Axes]]:
+    """A chart in the page's style; a letter that the font lacks is the reader's browser's to draw.
+
+    An SVG has 72 units an inch.
+    """
     with warnings.catch_warnings(), matplotlib.rc_context(_STYLE):
         warnings.filterwarnings("ignore", message="Glyph")
-        yield
+        figure = Figure(figsize=(_WIDTH / 72, height / 72), layout="constrained")
+        axes = figure.subplots()
+        for set_label, text in ((axes.set_xlabel, xlabel), (axes.set_ylabel, ylabel)):
+            set_label(text if len(text) <= 40 else text[:39] + "…", parse_math=False)
+        yield figure, axes
 
 
 def _svg(figure: Figure, alt: str) -> str:
@@ -384,8 +329,6 @@ def _svg(figure: Figure, alt: str) -> str:
     svg = re.sub(r'<g id="[^"]*"', "<g", svg).replace(INK, "currentColor")
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert box is not None
-    head = (
-        f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {box[1]} {box[2]}" '
-        f'style="max-width:{1.3 * float(box[1]):.0f}px">'
-    )
+    head = f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {box[1]} {box[2]}" '
+    head += f'style="max-width:{1.3 * float(box[1]):.0f}px">'
     return head + svg[svg.index(">") + 1 :]

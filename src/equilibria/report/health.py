@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,31 +17,13 @@ def _short(m: Measure) -> bool:
 
 
 def _blind(m: Measure) -> bool:
-    """Whether a classifier sees no difference."""
+    """Whether a classifier sees no significant difference."""
     return m.low is not None and m.low <= 0.5
 
 
 _C2ST, _GAP, _COPIES = "C2ST accuracy", " gap, nats", "among the nearest real rows"
-_APART = (
-    "{value:.0%} of samples and real rows are told apart by a random forest, where 50 % would be "
-    "chance"
-)
-_OVERFITS = (
-    "It fits training rows better than held-out ones, by {value:.2f} nats a row: it overfits to "
-    "that degree."
-)
-_FITS = (
-    "It fits training rows no better than held-out ones, beyond what chance may give: no sign of "
-    "overfitting."
-)
-_FALSE = (
-    "Only {value:.0%} of the samples have a real row near them, where a perfect sampler reaches "
-    "{ideal:.0%}: samples are not like the data."
-)
-_MISSED = (
-    "Only {value:.0%} of the real rows have a sample near them, where a perfect sampler reaches "
-    "{ideal:.0%}: parts of the data are missing among the samples."
-)
+_APART = "{value:.0%} of samples and real rows are told apart by a random forest, where 50 % would "
+_APART += "be chance"
 ROWS: tuple[tuple[str, Callable[[Measure], bool], str], ...] = (
     (
         " found",
@@ -48,9 +31,19 @@ ROWS: tuple[tuple[str, Callable[[Measure], bool], str], ...] = (
         "The samples miss {missed:.0f} of {all} {what}.",
     ),
     (" found", lambda m: m.value == m.ideal, "All {ideal:.0f} {what} are found among the samples."),
-    (_GAP, lambda m: m.chance is not None and m.value > m.chance, _OVERFITS),
-    (_GAP, lambda m: m.chance is not None and m.value <= m.chance, _FITS),
-    (_C2ST, _blind, f"{_APART}: it sees no difference."),
+    (
+        _GAP,
+        lambda m: m.chance is not None and m.value > m.chance,
+        "It fits training rows better than held-out ones, by {value:.2f} nats a row: it overfits "
+        "to that degree.",
+    ),
+    (
+        _GAP,
+        lambda m: m.chance is not None and m.value <= m.chance,
+        "It fits training rows no better than held-out ones, beyond what chance may give: no sign "
+        "of overfitting.",
+    ),
+    (_C2ST, _blind, f"{_APART}: no significant difference, but {{unseen}}."),
     (_C2ST, lambda m: not _blind(m) and m.value <= 0.75, f"{_APART}."),
     (
         _C2ST,
@@ -59,8 +52,18 @@ ROWS: tuple[tuple[str, Callable[[Measure], bool], str], ...] = (
     ),
     (_COPIES, lambda m: bool(m.warning), "{warning}"),
     (_COPIES, lambda m: bool(m.note) and not m.warning, "{note}"),
-    ("precision", _short, _FALSE),
-    ("coverage", _short, _MISSED),
+    (
+        "precision",
+        _short,
+        "Only {value:.0%} of the samples have a real row near them, where a perfect sampler "
+        "reaches {ideal:.0%}: samples are not like the data.",
+    ),
+    (
+        "coverage",
+        _short,
+        "Only {value:.0%} of the real rows have a sample near them, where a perfect sampler "
+        "reaches {ideal:.0%}: parts of the data are missing among the samples.",
+    ),
     ("predicted classes", lambda m: True, "It names the class of {value:.1%} of the rows rightly."),
 )
 """How a measure's name ends, when the sentence is said, and the sentence."""
@@ -69,8 +72,6 @@ ROWS: tuple[tuple[str, Callable[[Measure], bool], str], ...] = (
 def remarks(results: Sequence[Measure]) -> list[str]:
     """What the numbers say about trust, as sentences.
 
-    Examples
-    --------
     >>> remarks([Measure("classes found", 8, n=1000, ideal=10)])
     ['The samples miss 2 of 10 classes.']
     """
@@ -78,11 +79,18 @@ def remarks(results: Sequence[Measure]) -> list[str]:
     for measure in results:
         for ending, when, sentence in ROWS:
             if measure.name.endswith(ending) and when(measure):
+                ideal = measure.ideal or 0
                 said: dict[str, Any] = {"what": measure.name.removesuffix(ending)}
-                said |= {
-                    "all": f"{measure.ideal or 0:.0f}",
-                    "missed": (measure.ideal or 0) - measure.value,
-                }
+                said |= {"all": f"{ideal:.0f}", "missed": ideal - measure.value}
+                said["unseen"] = _unseen(measure)
                 text = sentence.format(**vars(measure), **said)
                 found.append(text.replace("%", " %").replace("  %", " %"))
     return found
+
+
+def _unseen(measure: Measure) -> str:
+    """What a two-sample test of so many rows would not have seen, as its note says."""
+    seen = re.search(r"accuracy of ([\d.]+) or more", measure.note)
+    if seen is None:
+        return "a small difference would not have been seen"
+    return f"a difference below {float(seen[1]):.1%} would not have been seen"

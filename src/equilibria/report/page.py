@@ -10,10 +10,10 @@ from pathlib import Path
 
 from equilibria.errors import RunError
 from equilibria.numbers import Measure
-from equilibria.report import panels
-from equilibria.report.assessment import CLASS_SHARE
+from equilibria.report import charts, panels
 from equilibria.report.health import remarks
 from equilibria.report.summary import Summary
+from equilibria.report.view import CLASS_SHARE
 from equilibria.training import durable
 
 __all__ = ["write"]
@@ -67,21 +67,11 @@ code{font-size:.92em}
 
 
 def write(runs: Sequence[str | Path], out: str | Path | None = None) -> Path:
-    """Write the page about some finished runs, and return its path.
+    """Write the page about finished runs, in their order, and return its path.
 
-    It needs no other file, no network and no JavaScript, and the same runs give the same page.
-
-    Parameters
-    ----------
-    runs : sequence of path
-        Run folders, in the order to show them.
-    out : path, optional
-        The file to write, by default ``report.html`` in the folder of the first run.
-
-    Raises
-    ------
-    equilibria.errors.RunError
-        When a folder is no finished run or is damaged, or the page cannot be written.
+    ``out`` is by default ``report.html`` in the folder of the first run. The page needs no other
+    file, no network and no JavaScript, and the same runs give the same page. A ``RunError`` says
+    which folder is no finished run or is damaged, or that the page cannot be written.
     """
     if isinstance(runs, str | Path) or not runs:
         raise ValueError(f"runs={runs!r}: expected a list of one run folder or more")
@@ -100,29 +90,29 @@ def write(runs: Sequence[str | Path], out: str | Path | None = None) -> Path:
 def _page(found: Sequence[Summary]) -> str:
     alone = len(found) == 1
     title = escape(found[0].title if alone else f"{len(found)} trained models")
-    titles = [escape(one.title) for one in found]
-    links = "".join(f'<li><a href="#run-{i}">{name}</a></li>' for i, name in enumerate(titles, 1))
-    nav = "" if alone else f"<nav><ul>{links}</ul></nav>"
-    sections = "".join(_section(one, i, alone) for i, one in enumerate(found, 1))
+    nav, sections = "", ""
+    for i, one in enumerate(found, 1):
+        name = escape(one.title)
+        nav += f'<li><a href="#run-{i}">{name}</a></li>'
+        note, curves = charts.curves(one.history)
+        parts = [
+            "" if alone else f"<h2>{name}</h2>",
+            f"<p>{escape(one.sentences)}</p>",
+            _trust(one),
+            panels.pictures(one),
+            _numbers(one),
+            charts.grid("How it was trained", curves, note),
+            _again(one),
+        ]
+        content = "\n".join(filter(None, parts))
+        sections += f'<section id="run-{i}">{content}</section>\n'
+    nav = "" if alone else f"<nav><ul>{nav}</ul></nav>"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<main>\n"
         f"<h1>{title}</h1>\n{nav}{sections}</main>\n</body>\n</html>\n"
     )
-
-
-def _section(summary: Summary, number: int, alone: bool) -> str:
-    parts = [
-        "" if alone else f"<h2>{escape(summary.title)}</h2>",
-        f"<p>{escape(summary.sentences)}</p>",
-        _trust(summary),
-        panels.pictures(summary),
-        _numbers(summary),
-        panels.curves(summary),
-        _again(summary),
-    ]
-    return f'<section id="run-{number}">' + "\n".join(filter(None, parts)) + "</section>\n"
 
 
 def _trust(summary: Summary) -> str:

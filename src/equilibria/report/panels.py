@@ -1,24 +1,26 @@
-"""What is to be looked at rather than read: samples beside data, inside the model, over time."""
+"""What is to be looked at rather than read: samples beside data, and inside the model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from equilibria.data import Data
 from equilibria.data.columns import missing_cells
 from equilibria.evaluation.statistics import nearest_row
 from equilibria.models.model import Panel
 from equilibria.random import Stream
 from equilibria.report import charts
-from equilibria.report.assessment import CLASS_SHARE, View, rows_for, some
-from equilibria.report.summary import Summary
+from equilibria.report.view import CLASS_SHARE, View, rows_for, some
 
-__all__ = ["curves", "pictures"]
+if TYPE_CHECKING:
+    from equilibria.data.load import Data
+    from equilibria.report.summary import Summary
+
+__all__ = ["pictures"]
 
 _PICTURES, _NEAREST, _ROWS, _COLUMNS = 64, 16, 2000, 30
 _CHAINS, _STEPS = 8, 8
@@ -27,13 +29,16 @@ _CHAINS, _STEPS = 8, 8
 def pictures(summary: Summary) -> str:
     """Everything of a run that is to be looked at, except its curves."""
     model, columns, panels = summary.model, "", list[str]()
+    table = model.table_
     if "sample" in model.capabilities_:
         real = None if summary.parts is None else _some(summary.parts.test, _ROWS)
-        drawn = model.sample(_PICTURES if model.table_.shape else _ROWS)
-        if model.table_.shape is not None:
-            panels = [*_samples(summary, drawn, real), *_nearest(summary, drawn)]
-        elif real is not None and model.table_.width == 2 and not model.table_.text:
-            panels = [_cloud(summary, drawn, real)]
+        drawn = model.sample(_PICTURES if table.shape else _ROWS)
+        if table.shape is not None:
+            panels = [*_samples(summary, drawn), *_nearest(summary, drawn)]
+        elif real is not None and table.width == 2 and not table.text:
+            names = real.columns or ("first column", "second column")
+            rows = np.asarray(rows_for(model, real), dtype=float)
+            panels = [charts.scatter(rows, np.asarray(drawn, dtype=float), names)]
         elif real is not None:
             columns = _columns(model, drawn, real)
     inside = [_drawn(model, panel) for panel in _inside(summary)]
@@ -46,12 +51,6 @@ def pictures(summary: Summary) -> str:
     )
 
 
-def curves(summary: Summary) -> str:
-    """How the measures went while it trained."""
-    note, panels = charts.curves(summary.history)
-    return charts.grid("How it was trained", panels, note)
-
-
 def _some(data: Data, most: int) -> Data:
     """The same random rows for every model of the same data."""
     return some(data, most, Stream(0).child("report"))
@@ -60,16 +59,16 @@ def _some(data: Data, most: int) -> Data:
 # ---------------------------------------------------------------------- samples
 
 
-def _samples(summary: Summary, drawn: Any, real: Data | None) -> Iterator[str]:
-    table = summary.model.table_
-    note = View.of(summary.model, drawn).note.partition(",")[0].rstrip(".")
+def _samples(summary: Summary, drawn: Any) -> Iterator[str]:
+    model, parts = summary.model, summary.parts
+    note = View.of(model, drawn).note.partition(",")[0].rstrip(".")
     caption = f"Not selected. {note}." if note else "Not selected."
-    yield charts.tiles(charts.as_pictures(table, drawn), "Samples of the model", caption)
-    if real is not None and summary.parts is not None:
-        shown = charts.as_pictures(table, rows_for(summary.model, _some(real, _PICTURES)))
+    yield charts.tiles(charts.as_pictures(model.table_, drawn), "Samples of the model", caption)
+    if parts is not None:
+        rows = rows_for(model, _some(_some(parts.test, _ROWS), _PICTURES))
         unseen = "The model was trained on these: nothing was held out."
-        unseen = "Never shown to the model." if summary.parts.unseen else unseen
-        yield charts.tiles(shown, "Real examples", unseen)
+        unseen = "Never shown to the model." if parts.unseen else unseen
+        yield charts.tiles(charts.as_pictures(model.table_, rows), "Real examples", unseen)
 
 
 def _nearest(summary: Summary, drawn: Any) -> Iterator[str]:
@@ -77,14 +76,13 @@ def _nearest(summary: Summary, drawn: Any) -> Iterator[str]:
     if summary.parts is None:
         return
     model, train = summary.model, _some(summary.parts.train, 10 * _ROWS)
-    chosen = drawn.iloc[:_NEAREST] if hasattr(drawn, "iloc") else drawn[:_NEAREST]
     rows, view = rows_for(model, train), View.of(model, drawn)
     seen = view.rows(rows, False)
     whole = np.flatnonzero(~np.isnan(seen).any(1))
     if not len(whole):
         return
-    places = whole[nearest_row(view.samples(chosen, False), seen[whole])[0]]
-    near = rows.iloc[places] if hasattr(rows, "iloc") else rows[places]
+    chosen = _rows(drawn, slice(_NEAREST))
+    near = _rows(rows, whole[nearest_row(view.samples(chosen, False), seen[whole])[0]])
     both = [charts.as_pictures(model.table_, part) for part in (chosen, near)]
     half = _NEAREST // 2
     order = [part[i : i + half] for i in (0, half) for part in both]
@@ -92,22 +90,18 @@ def _nearest(summary: Summary, drawn: Any) -> Iterator[str]:
     yield charts.tiles(np.concatenate(order), "Nearest training rows", caption, columns=half)
 
 
-def _cloud(summary: Summary, drawn: Any, real: Data) -> str:
-    names = real.columns or ("first column", "second column")
-    rows = np.asarray(rows_for(summary.model, real), dtype=float)
-    return charts.scatter(rows, np.asarray(drawn, dtype=float), names)
+def _rows(table: Any, places: Any) -> Any:
+    return table.iloc[places] if hasattr(table, "iloc") else table[places]
 
 
 def _columns(model: Any, drawn: Any, real: Data) -> str:
     """Mean and standard deviation of each column, of real rows and of samples."""
     both = [np.asarray(rows, dtype=object) for rows in (rows_for(model, real), drawn)]
     names = model.table_.names or real.columns or range(model.table_.width)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(str(name))}</th>'
-        + "".join(f"<td>{_spread(table[:, i])}</td>" for table in both)
-        + "</tr>"
-        for i, name in enumerate(names[:_COLUMNS])
-    )
+    rows = ""
+    for i, name in enumerate(names[:_COLUMNS]):
+        cells = "".join(f"<td>{_spread(table[:, i])}</td>" for table in both)
+        rows += f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>'
     hidden = len(names) - _COLUMNS
     more = f"<p>{hidden} more columns are not shown.</p>" if hidden > 0 else ""
     head = "<thead><tr><th>Column</th><th>Real rows</th><th>Samples</th></tr></thead>"
@@ -147,9 +141,8 @@ def _inside(summary: Summary) -> Iterator[Panel]:
     """What the model has to show, and its Markov chain from real rows where it is one."""
     model = summary.model
     yield from model.model_.panels(model.table_)
-    if summary.parts is None:
-        return
-    if "chain" in model.capabilities_ and model.table_.shape is not None:
+    pictured = "chain" in model.capabilities_ and model.table_.shape is not None
+    if summary.parts is not None and pictured:
         rows = rows_for(model, _some(summary.parts.test, _CHAINS))
         states = [model.table_.encode(rows).nan_to_num(0.0).to(model.device)]
         stream = Stream(0).child("report", "chain")
@@ -162,12 +155,11 @@ def _inside(summary: Summary) -> Iterator[Panel]:
 
 
 def _drawn(model: Any, panel: Panel) -> str:
-    if panel.kind == "bars":
-        return charts.bars(panel.title, panel.values, panel.note)
-    if panel.kind == "curve":
-        return charts.curve(panel.title, panel.values, panel.note)
-    values = torch.as_tensor(panel.values).detach().cpu()[:, : model.table_.size]
+    title, kind, values, note = panel
+    if kind in ("bars", "curve"):
+        return (charts.bars if kind == "bars" else charts.curve)(title, values, note)
+    values = torch.as_tensor(values).detach().cpu()[:, : model.table_.size]
     if bool((values < 0).any()):
         shown = values.double().numpy().reshape(len(values), *model.table_.shape)
-        return charts.signed(shown if shown.ndim == 3 else shown.mean(-1), panel.title, panel.note)
-    return charts.tiles(model.table_.pictures(values), panel.title, panel.note)
+        return charts.signed(shown if shown.ndim == 3 else shown.mean(-1), title, note)
+    return charts.tiles(model.table_.pictures(values), title, note)

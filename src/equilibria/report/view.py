@@ -1,0 +1,95 @@
+"""What the evaluation of a run and its page share: rows and samples side by side, and the file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from equilibria.data.batches import binarise
+from equilibria.data.load import Data
+from equilibria.data.rows import fixed_draw
+from equilibria.errors import RunError
+from equilibria.numbers import Measure
+from equilibria.random import Stream
+from equilibria.training.run import Run
+
+__all__ = ["CLASS_SHARE", "FILE", "View", "read", "rows_for", "some"]
+
+FILE = "evaluation.json"
+CLASS_SHARE = "share of samples in class "
+
+
+def read(run: Run) -> list[Measure]:
+    """What :func:`~equilibria.report.assessment.assess` wrote into a run folder, by this version or
+    by 0.1.0."""
+    file, how = run.path / FILE, f"equilibria evaluate {run.path}"
+    try:
+        entries = json.loads(file.read_bytes())
+        return [Measure.from_json({k: v for k, v in one.items() if k != "type"}) for one in entries]
+    except FileNotFoundError as error:
+        where = f"run={str(run.path)!r}"
+        raise RunError(f"{where} has not been evaluated yet: {how}") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"{file} is damaged ({error!r}): make it anew with {how}") from error
+
+
+def rows_for(model: Any, data: Data) -> Any:
+    """The rows of a data set as a model was given its own: a frame in its order, or an array."""
+    if data.columns is None or model.table_.names is None:
+        return data.array()
+    return model.table_.match(data.frame())
+
+
+def some(data: Data, most: int, stream: Stream) -> Data:
+    """A random choice of rows, in their order."""
+    if len(data) <= most:
+        return data
+    return data.rows(np.sort(stream.permutation(len(data))[:most].numpy()))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class View:
+    """Rows and samples as encoded numbers, (rows, sharp) → float64, in which like is compared with
+    like; ``note`` says how.
+
+    A model of grey values is one of binary rows. Some draw binary rows: then all rows are made
+    binary by a draw. Some give means, which look like grey rows but are smoother than any: where
+    that would tell them apart (``sharp``), both are made binary.
+    """
+
+    rows: Callable[[Any, bool], np.ndarray]
+    samples: Callable[[Any, bool], np.ndarray]
+    note: str = ""
+
+    @classmethod
+    def of(cls, model: Any, drawn: Any) -> View:
+        """The view that suits a model and its samples."""
+        table, how, grey = model.table_, model.settings_.binarise, model.table_.grey_columns
+
+        def plain(X: Any, sharp: bool) -> np.ndarray:
+            return table.encode(X, torch.float64).numpy()
+
+        if not table.grey or how is None:
+            return cls(plain, plain)
+        cells = torch.from_numpy(plain(drawn, False))
+        cells = cells if grey is None else cells[:, grey]
+        means = not bool(((cells == 0) | (cells == 1)).all())
+        stream = Stream(0).child("assessment", "binarise")
+
+        def rows(X: Any, sharp: bool) -> np.ndarray:
+            return fixed_draw(table, X, how if sharp or not means else None, model.stream).numpy()
+
+        def samples(X: Any, sharp: bool) -> np.ndarray:
+            encoded = torch.from_numpy(plain(X, sharp))
+            kept = torch.zeros_like(encoded, dtype=torch.bool) if grey is None else ~grey
+            return encoded.where(kept, binarise(encoded, "resample", stream)).numpy()
+
+        if means:
+            smooth = "Samples are the model's means, beside grey rows."
+            return cls(rows, lambda X, sharp: (samples if sharp else plain)(X, sharp), smooth)
+        return cls(rows, plain, "Samples are binary, and rows were made so by a draw each.")
