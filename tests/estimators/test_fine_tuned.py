@@ -291,7 +291,7 @@ def test_bad_rows_and_labels_are_refused(small: DBM, tmp_path: Path) -> None:
         (X, Y[:5], "y has 5 labels for 60 rows of X"),
         (X, np.zeros(60), "only one class"),
         (X[:, :5], Y, "X: 5 columns came, and the machine was trained on 6"),
-        (X * 3, Y, "X: "),
+        (X * 3, Y, "outside"),
         (np.where(X > 0, np.nan, X), Y, "NaN"),
     ):
         with pytest.raises(ValueError, match=sentence):

@@ -539,8 +539,8 @@ MUTANTS = (
     Mutant(
         "an autoregressive variable hears itself",
         "models.made:MADE.__init__",
-        "(above[:, None] > below) if last",
-        "(above[:, None] >= below) if last",
+        "rank[owner][:, None] > degrees[-1]",
+        "rank[owner][:, None] >= degrees[-1]",
         "density_sums_to_one(made)",
     ),
     Mutant(

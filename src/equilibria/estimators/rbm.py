@@ -118,7 +118,8 @@ class RBM(Undirected):
                 LABEL in machine.layers
             ):  # drawn first: then the hidden units are drawn given v alone
                 chances = class_log_prob(machine, LABEL, state)
-                state[LABEL] = machine.units(LABEL).sample(chances, stream.child("label"))
+                drawn_label = machine.units(LABEL).sample(chances, stream.child("label"))
+                state[LABEL] = drawn_label.to(machine.dtype)
             hidden, _ = gibbs.block(machine, 1, state, stream.child("hidden"))
             drawn, _ = gibbs.block(machine, 0, hidden, stream.child("visible"))
         joined = torch.cat([drawn[name] for name in self.model_.visible], 1)
