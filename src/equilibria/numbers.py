@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Measure", "migrate"]
+import numpy as np
+
+__all__ = ["Measure", "effective", "migrate"]
 
 _FLOATS = ("value", "low", "high", "level", "chance", "ideal", "ess")
 
@@ -167,3 +169,13 @@ def migrate(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def effective(log_weights: np.ndarray) -> float:
+    """(Σw)² / Σw²: the number of equal weights with the same variance of the mean.
+
+    >>> effective(np.zeros(4))
+    4.0
+    """
+    relative = np.exp(log_weights - log_weights.max())
+    return float(relative.sum() ** 2 / np.square(relative).sum())

@@ -14,7 +14,7 @@ from scipy import stats
 
 from equilibria.inference import exact, gibbs, partition
 from equilibria.models.boltzmann import BoltzmannMachine
-from equilibria.numbers import Measure
+from equilibria.numbers import Measure, effective
 from equilibria.random import Stream
 from equilibria.units import Bernoulli, Categorical, Gaussian, Rectified, Spin
 from exact import log_partition, machine_of
@@ -351,7 +351,7 @@ def test_the_estimate_of_an_inverse() -> None:
     logs = np.random.default_rng(3).normal(0, 1, 200)
     plain, inverse = partition.from_weights(logs, ""), partition.from_weights(logs, "", sign=-1.0)
     assert (inverse.value, inverse.low, inverse.high) == (-plain.value, -plain.high, -plain.low)
-    assert plain.ess == inverse.ess == pytest.approx(partition.effective(logs))
+    assert plain.ess == inverse.ess == pytest.approx(effective(logs))
 
 
 # ------------------------------------------------------------------ log Z as a user asks for it

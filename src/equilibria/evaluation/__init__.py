@@ -6,17 +6,12 @@ from equilibria.evaluation.calibration import (
     jensen_shannon,
     reliability,
 )
+from equilibria.evaluation.chains import ChainMonitor, free_energy_gap, mixing
 from equilibria.evaluation.coverage import Coverage
 from equilibria.evaluation.features import PIXELS, Features, network_features
 from equilibria.evaluation.likelihood import bound
 from equilibria.evaluation.modes import modes
-from equilibria.evaluation.monitor import (
-    ChainMonitor,
-    GameMonitor,
-    cluster_coverage,
-    free_energy_gap,
-    mixing,
-)
+from equilibria.evaluation.monitor import GameMonitor, cluster_coverage
 from equilibria.evaluation.parzen import parzen
 from equilibria.evaluation.quality import frechet, kernel, memorisation, prdc, two_sample
 from equilibria.inference.partition import both_sides, log_partition

@@ -11,9 +11,8 @@ from scipy import special, stats
 
 from equilibria import check
 from equilibria.evaluation.statistics import as_rows
-from equilibria.inference.partition import effective
 from equilibria.inference.ratio import fit_ratio
-from equilibria.numbers import Measure
+from equilibria.numbers import Measure, effective
 from equilibria.random import RandomState, as_stream
 
 __all__ = ["Calibration", "calibration", "jensen_shannon", "reliability"]

@@ -30,7 +30,7 @@ from equilibria.check import choice, whole
 from equilibria.inference import exact, gibbs
 from equilibria.inference import ladder as exchanges
 from equilibria.inference.ladder import Replica, kept_colour
-from equilibria.numbers import Measure
+from equilibria.numbers import Measure, effective
 from equilibria.random import RandomState, Stream, as_stream
 
 if TYPE_CHECKING:
@@ -401,12 +401,6 @@ def from_weights(
     value, *ends = (sign * end for end in interval(logs))
     said: dict[str, Any] = {"method": method, "note": note, "warning": warning(logs)}
     return Measure(name, value, min(ends), max(ends), n=len(logs), ess=effective(logs), **said)
-
-
-def effective(log_weights: Array) -> float:
-    """(Σw)² / Σw²: the number of equal weights with the same variance of the mean."""
-    relative = np.exp(log_weights - log_weights.max())
-    return float(relative.sum() ** 2 / np.square(relative).sum())
 
 
 def interval(log_weights: Array) -> tuple[float, float, float]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from equilibria.check import affordable
 from equilibria.data.batches import Batch
 from equilibria.data.rows import Labels, Rows, with_labels
-from equilibria.evaluation.monitor import ChainMonitor
+from equilibria.evaluation.chains import ChainMonitor
 from equilibria.games.contrastive import TEMPERED, ContrastiveGame
 from equilibria.inference import exact, gibbs
 from equilibria.inference.boltzmann import BoltzmannModel

@@ -10,7 +10,7 @@ import torch
 
 from equilibria.data.batches import Batch
 from equilibria.data.rows import Rows
-from equilibria.evaluation.monitor import ChainMonitor
+from equilibria.evaluation.chains import ChainMonitor
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference.belief import Belief
 from equilibria.models.boltzmann import BoltzmannMachine
