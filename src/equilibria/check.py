@@ -179,6 +179,8 @@ def device() -> Check:
     def accept(value: Any) -> str | None:
         import torch
 
+        if not isinstance(value, str | torch.device):
+            return None
         try:
             torch.zeros(1, device=value).item()
         except (RuntimeError, AssertionError, TypeError):

@@ -99,7 +99,7 @@ def test_scikit_learns_checks_pass(name: str) -> None:
         results = check_estimator(model.set_params(random_state=None), on_fail=None)
     assert {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"} == {}
     assert {r["check_name"] for r in results if r["status"] == "skipped"} <= NOT_RUN
-    assert sum(r["status"] == "passed" for r in results) >= 40
+    assert sum(r["status"] == "passed" for r in results) >= 35
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -109,17 +109,15 @@ class RBM(Undirected):
                 "v: a Gibbs step starts from complete rows; fill the missing cells first, by impute"
             )
         stream, machine = as_stream(random_state).child("gibbs"), self.machine_
-        blank = torch.full((len(values), self.table_.classes), torch.nan, dtype=values.dtype)
+        blank = torch.full((len(values), self.table_.classes), torch.nan, dtype=machine.dtype)
         state: dict[str, Any] = self.model_.clamp(
             torch.cat([values.to(machine.dtype), blank], 1).to(machine.device)
         )
         with torch.no_grad():
-            if (
-                LABEL in machine.layers
-            ):  # drawn first: then the hidden units are drawn given v alone
-                chances = class_log_prob(machine, LABEL, state)
-                drawn_label = machine.units(LABEL).sample(chances, stream.child("label"))
-                state[LABEL] = drawn_label.to(machine.dtype)
+            if LABEL in machine.layers:
+                # the label is drawn first, so that hidden units are drawn given v alone
+                chances = class_log_prob(machine, LABEL, state).to(machine.dtype)
+                state[LABEL] = machine.units(LABEL).sample(chances, stream.child("label"))
             hidden, _ = gibbs.block(machine, 1, state, stream.child("hidden"))
             drawn, _ = gibbs.block(machine, 0, hidden, stream.child("visible"))
         joined = torch.cat([drawn[name] for name in self.model_.visible], 1)
