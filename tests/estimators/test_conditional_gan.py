@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from equilibria import GAN, Table, load
-from equilibria.data.given import Given
+from equilibria.models.adversarial import Given
 from equilibria.random import Stream
 
 random = np.random.RandomState(0)
@@ -181,7 +181,7 @@ def test_a_pile_of_pictures_is_drawn_given_those_above() -> None:
     model = GAN(**options, condition=range(128), picture_shape=(24, 8), value_range=(0, 1))
     model.fit(frames)
     assert model.network_ == "dcgan"
-    assert model.generator_.network.given.planes == 2
+    assert model.generator_.network.planes == 2
     given = np.concatenate([frames[0, :128], np.full(64, np.nan)])
     rows = model.sample(4, given=given)
     assert (rows[:, :128] == frames[0, :128]).all()

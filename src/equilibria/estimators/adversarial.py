@@ -170,10 +170,8 @@ class Adversarial(Estimator):
 
     def check(self) -> None:
         if self.batch_size is not None and self.packing > self.batch_size:
-            raise ValueError(
-                f"packing={self.packing!r}: expected at most batch_size={self.batch_size!r}, the "
-                "rows that packs are made of"
-            )
+            rows = f"batch_size={self.batch_size!r}, the rows that packs are made of"
+            raise ValueError(f"packing={self.packing!r}: expected at most {rows}")
 
     @classmethod
     def kept_of(cls, config: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,25 +49,11 @@ class Critic:
     the ratio of the raw one. A critic that was not trained to its best, or is sure of its training
     rows alone, gives a ratio that is off; held-out rows show it.
 
-    Parameters
-    ----------
-    model : Adversarial
-        Its critic, generator and the ratio that was fitted.
-    how : SimpleNamespace
-        Every parameter of the training, presets filled in.
-    judged : callable
-        (X, y) → encoded rows as the critic sees them, and their conditions.
-    stream : Stream
-        The model's seed.
+    ``how`` are all parameters of the training, presets filled in; ``judged`` is (X, y) → encoded
+    rows as the critic sees them, and their conditions; ``stream`` is the model's seed.
     """
 
-    def __init__(
-        self,
-        model: Adversarial,
-        how: SimpleNamespace,
-        judged: Callable[[Any, Any], Judged],
-        stream: Stream,
-    ):
+    def __init__(self, model: Adversarial, how: Any, judged: Callable[..., Judged], stream: Stream):
         self.model, self.how, self.judged, self.stream = model, how, judged, stream
 
     @property
@@ -80,10 +65,9 @@ class Critic:
     def ratio(self) -> LinearRatio | None:
         """How log p_data/p_g is read off the critic, where that was fitted."""
         kept: Any = self.model.ratio
-        how, weights = kept.how, kept.weights
-        if not len(how):
+        if not len(kept.how):
             return None
-        return LinearRatio(HOW[int(how)], weights[:-1].cpu(), float(weights[-1]))
+        return LinearRatio(HOW[int(kept.how)], kept.weights[:-1].cpu(), float(kept.weights[-1]))
 
     @settled()
     def log_ratio(self, X: Any, y: Any = None) -> np.ndarray:
@@ -155,10 +139,9 @@ class Critic:
         if method == "langevin":
             uniform = generator.prior == "uniform"
             options = {"continuous": generator.continuous, "uniform": uniform, **options}
+        stream = stream.child(method)
         with still(generator, self.network):
-            report = REFINEMENTS[method](
-                generator.noise, log_weight, n, stream.child(method), **options
-            )
+            report = REFINEMENTS[method](generator.noise, log_weight, n, stream, **options)
             with torch.no_grad():
                 drawn = torch.cat([generator(*one) for one in parts(report.noise, condition)])
         return self.model.given.joined(drawn, held), report
@@ -191,8 +174,7 @@ class Critic:
     ) -> Tensor:
         """What a reading is linear in, ``(n, k)``."""
         if reading.on_features:
-            features: Tensor = critic.features(x, condition)
-            return features
+            return critic.features(x, condition)
         formula = find_payoff(self.how.loss).log_ratio
         if formula is None:
             raise ValueError(f"loss={self.how.loss!r} has no formula for the ratio; use how='head'")

@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from equilibria.check import Check, choice, flag, optional, sequence, whole
-from equilibria.data.given import Given
 from equilibria.data.rows import Rows, fixed_draw
 from equilibria.data.table import Table
 from equilibria.estimators.adversarial import Adversarial
@@ -33,6 +32,9 @@ _CANNOT = {
     "condition=, the columns that will be given",
     "classify": "predicts no classes: construct it with labels=True and semi_supervised=True",
 }
+
+
+_BY_NO_CLASS = "this GAN is not conditional on labels"
 
 
 def _column(value: Any) -> Any:
@@ -58,13 +60,9 @@ class GAN(Adversarial):
         Answers log_ratio, fit_ratio, jsd, calibration and features; ``critic_.network`` is the
         module.
     network_ : str
-        What the players are made of.
-    presets_ : dict
-        The presets of this kind of network, of the version that trained it.
+        What the players are made of; ``presets_`` are its presets, of the version that trained it.
     resolved_ : SimpleNamespace
         Every parameter of the training, presets filled in.
-    table_, history_, health_
-        As in every estimator.
 
     References
     ----------
@@ -107,14 +105,11 @@ class GAN(Adversarial):
     def check(self) -> None:
         super().check()
         if self.semi_supervised and not self.labels:
-            raise ValueError(
-                "semi_supervised=True: the classes are those of y; set labels=True too"
-            )
+            classes = "the classes are those of y; set labels=True too"
+            raise ValueError(f"semi_supervised=True: {classes}")
         if self.semi_supervised and self.packing > 1:
-            raise ValueError(
-                f"packing={self.packing!r} with semi_supervised=True: a pack has no class of its "
-                "own; use one of the two"
-            )
+            own = "a pack has no class of its own; use one of the two"
+            raise ValueError(f"packing={self.packing!r} with semi_supervised=True: {own}")
 
     def column_kinds(self) -> Any:
         if not isinstance(self.kinds, str) or self.kinds != "auto":
@@ -123,7 +118,7 @@ class GAN(Adversarial):
         return "picture" if known else "real"
 
     def build(self, table: Table, stream: Stream) -> Plan:
-        known, shape = vars(self), Given.of(table, self.condition).shape
+        known, shape = vars(self), adversarial.Given.of(table, self.condition).shape
         self.network_ = known.get("network_") or choose(self.network, shape)
         self.presets_ = {**presets([self.network_], shape), **known.get("presets_", {})}
         model, pair = conditional(self, self.network_, self.presets_, table, stream)
@@ -131,11 +126,9 @@ class GAN(Adversarial):
         return Plan(model, play(model, [pair], HELD), self.fit_held)
 
     def migrated_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        none = {
-            "condition_codes": torch.zeros(0, dtype=torch.int64),
-            "conditions": torch.zeros(0, 0),
-        }
-        none["ratio.how"], none["ratio.weights"] = none["condition_codes"], torch.zeros(0).double()
+        blank, codes = torch.zeros(0), torch.zeros(0, dtype=torch.int64)
+        none = {"condition_codes": codes, "conditions": blank.reshape(0, 0)}
+        none |= {"ratio.how": codes, "ratio.weights": blank.double()}
         return {**none, **super().migrated_tensors(tensors)}
 
     def fit_held(self, rows: Rows) -> None:
@@ -174,15 +167,15 @@ class GAN(Adversarial):
         n : int
             Number of rows.
         y : label, or array of shape (n,), optional
-            Of which class the rows are to be, of a model with ``labels=True``; by default (and
-            where it is missing) classes are drawn by their shares in the training rows.
+            Of which class the rows are to be; by default (and where it is missing) classes are
+            drawn by their shares in the training rows.
         given : array-like or frame of shape (d,) or (n, d), optional
             The columns ``condition``, which are held, NaN elsewhere; by default those of training
             rows (some 2,000 are kept with the model), of the class that is drawn.
         refine : {None, "reject", "mh", "sir", "langevin"}
             How the critic's ratio refines the samples; :meth:`refined` also says how it went.
         random_state : int, numpy generator or None
-            None uses the seed of ``fit``, so a fitted model gives the same samples each time.
+            None uses the seed of ``fit``.
         """
         if refine is not None:
             return self.refined(n, refine, y, given, random_state=random_state)[0]
@@ -214,10 +207,7 @@ class GAN(Adversarial):
 
     def held_cells(self, rows: Any, y: Any, n: int) -> Tensor | None:
         if y is not None and self.settings_.semi_supervised:
-            raise ValueError(
-                f"y={y!r:.60}: this GAN is not conditional on labels, which its critic predicts; "
-                "leave y out"
-            )
+            raise ValueError(f"y={y!r:.60}: {_BY_NO_CLASS}, which its critic predicts; leave y out")
         return super().held_cells(rows, y, n)
 
     def _back(self, drawn: Tensor, given: Any) -> Any:
@@ -251,17 +241,13 @@ class GAN(Adversarial):
         if self.model_.by_class:
             found = None if y is None else self.codes(self.table_, y, len(values))
             if found is None or (found < 0).any():
-                raise ValueError(
-                    "y: this GAN's critic judges a row together with its label; give the label of "
-                    "each row as y"
-                )
+                judges = "this GAN's critic judges a row together with its label"
+                raise ValueError(f"y: {judges}; give the label of each row as y")
             codes = torch.from_numpy(found).to(self.device)
         elif y is not None:
-            raise ValueError(f"y={y!r:.60}: this GAN is not conditional on labels; leave y out")
+            raise ValueError(f"y={y!r:.60}: {_BY_NO_CLASS}; leave y out")
         if bool(values.isnan().any()):
-            raise ValueError(
-                "X: cells are missing, and the critic judges whole rows; leave them out"
-            )
+            raise ValueError("X: cells are missing, and the critic judges whole rows")
         return self.model_.shown(values.to(self.device), codes)
 
     # ------------------------------------------------------------ codes
@@ -338,10 +324,11 @@ class GAN(Adversarial):
         half-way.
         """
         check_is_fitted(self)
-        first, last = (
-            self._noise(name, np.reshape(code, (1, -1)))[0] for name, code in (("a", a), ("b", b))
+        ends = (
+            self._noise(name, np.reshape(code, (1, -1)))[0]
+            for name, code in zip("ab", (a, b), strict=True)
         )
-        path = inversion.interpolate(first, last, whole(2)("n", n), self.generator_)
+        path = inversion.interpolate(*ends, whole(2)("n", n), self.generator_)
         return path.cpu().numpy()
 
     @settled()
@@ -353,10 +340,8 @@ class GAN(Adversarial):
         """
         labels, places = np.unique(np.asarray(y), return_inverse=True)
         if len(labels) != 2 or len(places) != len(X):
-            raise ValueError(
-                f"y has {len(places)} labels for {len(X)} rows of X, with the values "
-                f"{labels.tolist()[:5]}: expected one each, and two different ones"
-            )
+            found = f"{len(places)} labels for {len(X)} rows of X, with the values {labels.tolist()[:5]}"
+            raise ValueError(f"y has {found}: expected one each, and two different ones")
         codes = torch.from_numpy(self.encode(X, **options, return_residuals=False))
         return inversion.directions(codes, torch.from_numpy(places)).numpy()
 
@@ -364,8 +349,6 @@ class GAN(Adversarial):
         values, width = np.asarray(codes), self.generator_.latent_dim
         good = values.ndim == 2 and values.shape[1] == width and values.dtype.kind in "fiu"
         if not good or not np.isfinite(values).all():
-            raise ValueError(
-                f"{name} has shape {values.shape} of {values.dtype}: expected finite numbers, (n, "
-                f"{width})"
-            )
+            found, expected = f"{values.shape} of {values.dtype}", f"finite numbers, (n, {width})"
+            raise ValueError(f"{name} has shape {found}: expected {expected}")
         return torch.as_tensor(values).to(next(self.generator_.parameters()))

@@ -11,10 +11,10 @@ from equilibria.data.table import Table
 from equilibria.estimators.adversarial import Adversarial
 from equilibria.estimators.estimator import Plan
 from equilibria.estimators.params import estimator, param
-from equilibria.models import adversarial
-from equilibria.models.pyramid import LaplacianPyramid, PyramidGenerator
+from equilibria.models.pyramid import LaplacianPyramid, Pyramid, PyramidGenerator
 from equilibria.random import Stream
-from equilibria.recipes.adversarial import choose_levels, play, presets, pyramid
+from equilibria.recipes.adversarial import play, presets
+from equilibria.recipes.pyramid import choose_levels, pyramid
 
 __all__ = ["LAPGAN"]
 
@@ -31,13 +31,11 @@ class LAPGAN(Adversarial):
     ----------
     model_ : Pyramid
         The trained model; ``generator_`` is its sampler, ``critics_`` are those of each level, the
-        coarsest first.
+        coarsest first, ``pyramid_`` has the sizes of the levels.
     networks_ : list of str
-        What the players of each level are made of, the finest first.
-    presets_ : dict
-        The presets of these kinds of networks, of the version that trained them.
-    pyramid_ : LaplacianPyramid
-        The sizes of the levels.
+        What the players of each level are made of, the finest first; ``presets_`` are their
+        presets, of the version that trained them.
+
     References
     ----------
     Denton, Chintala, Szlam & Fergus 2015, "Deep generative image models using a Laplacian pyramid
@@ -55,7 +53,7 @@ class LAPGAN(Adversarial):
     """
 
     name = "lapgan"
-    model = adversarial.Pyramid
+    model = Pyramid
     takes = frozenset({"picture"})
     kept = ("networks_", "presets_")
 
@@ -71,10 +69,8 @@ class LAPGAN(Adversarial):
 
     def build(self, table: Table, stream: Stream) -> Plan:
         if table.shape is None:  # a folder of pictures brings its shape with it
-            raise ValueError(
-                "picture_shape=None: a pyramid is of pictures; give (height, width), or (height, "
-                "width, 3) for colours"
-            )
+            expected = "(height, width), or (height, width, 3) for colours"
+            raise ValueError(f"picture_shape=None: a pyramid is of pictures; give {expected}")
         known = vars(self)
         networks = known.get("networks_") or choose_levels(self.network, table.shape, self.levels)
         self.networks_ = list(networks)

@@ -1,36 +1,109 @@
 """Trained generators with their critics as models over encoded rows.
 
-:class:`Adversarial` is one pair: the drawn columns of a row given its other columns and its class,
-where these are given. :class:`Pyramid` is one pair for each level of a Laplacian pyramid.
+:class:`Adversarial` draws some columns of a row given its other columns and its class, where these
+are given; :class:`Given` says which.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from equilibria.data.batches import Batch
-from equilibria.data.given import Given
 from equilibria.models.generator import Generator
 from equilibria.models.model import Model
-from equilibria.models.pyramid import PyramidGenerator
 from equilibria.random import Stream
 
-__all__ = ["Adversarial", "Implicit", "Pyramid"]
+if TYPE_CHECKING:
+    from equilibria.data.table import Table
+
+__all__ = ["Adversarial", "Given", "Implicit"]
 
 MEANS = 200  # draws that a conditional mean is the mean of
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Encoded columns in two parts: those that are given, and those that are drawn given them.
+
+    ``given`` and ``drawn`` are places in an encoded row, ascending; ``shape`` is of the drawn part,
+    where it is a picture, and the given part is ``planes`` pictures of that shape, or none.
+    """
+
+    given: tuple[int, ...]
+    drawn: tuple[int, ...]
+    shape: tuple[int, ...] | None
+    planes: int = 0
+
+    @classmethod
+    def of(cls, table: Table, columns: Any) -> Given:
+        """The parts of a table's rows; ``columns`` are numbers or names, None where none is given.
+
+        A row that is a tall picture may be given from the top: it is then a pile of pictures, of
+        which the last is drawn, if the given part is as high as it, twice as high and so on.
+
+        >>> from equilibria.data.table import Table
+        >>> how = {"kinds": "picture", "value_range": (0, 1), "picture_shape": (9, 3)}
+        >>> parts = Given.of(Table.fit([[0.0] * 27] * 2, **how), range(18))
+        >>> parts.shape, parts.planes
+        ((3, 3), 2)
+        """
+        if columns is None:
+            return cls((), tuple(range(table.size)), table.shape)
+        order = [place for layer in table.layers for place in layer.source]
+        names = list(table.names or ())
+        for column in columns:
+            if column not in (names if isinstance(column, str) else range(table.width)):
+                known = f"names, or numbers from 0 to {table.width - 1}"
+                raise ValueError(f"condition: there is no column {column!r}; expected {known}")
+        places = [names.index(one) if isinstance(one, str) else int(one) for one in columns]
+        given = tuple(sorted(order.index(place) for place in places if place in order))
+        drawn = tuple(place for place in range(table.size) if place not in set(given))
+        if len(set(given)) < len(columns) or not given or not drawn:
+            raise ValueError(
+                f"condition={columns!r:.60}: expected some of the {table.size} columns that vary, "
+                "each once, and some left to be drawn"
+            )
+        planes, rest = divmod(len(given), len(drawn))
+        if table.shape is not None and given == tuple(range(len(given))) and not rest:
+            one = (table.shape[0] // (planes + 1), *table.shape[1:])
+            if math.prod(one) == len(drawn):
+                return cls(given, drawn, one, planes)
+        return cls(given, drawn, None)
+
+    def parts(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoded rows as (drawn, given)."""
+        return rows[:, _index(self.drawn)], rows[:, _index(self.given)]
+
+    def joined(self, drawn: Tensor, given: Tensor | None) -> Tensor:
+        """The inverse of :meth:`parts`."""
+        if given is None or not self.given:
+            return drawn
+        rows = drawn.new_empty(len(drawn), len(self.drawn) + len(self.given))
+        rows[:, _index(self.drawn)], rows[:, _index(self.given)] = drawn, given.to(drawn)
+        return rows
+
+
+def _index(places: tuple[int, ...]) -> slice | list[int]:
+    """Places as a slice where they are one, which takes no copy."""
+    first = places[0] if places else 0
+    run = slice(first, first + len(places))
+    return run if places == tuple(range(run.start, run.stop)) else list(places)
 
 
 class Implicit(Model):
     """Base of models that are sampled through a generator, perhaps by class.
 
     There are ``classes`` label columns behind those of the table; ``by_class`` says whether rows
-    are drawn, and judged, by class.
+    are drawn, and judged, by class, ``conditional`` whether columns are drawn given others.
     """
 
     class_shares: Tensor
+    conditional = False
 
     def __init__(self, classes: int = 0, by_class: bool = False):
         super().__init__()
@@ -42,15 +115,7 @@ class Implicit(Model):
         if codes is not None:
             codes = torch.as_tensor(codes)
             counts = torch.bincount(codes[codes >= 0], minlength=self.classes).double()
-            self.class_shares = (counts / counts.sum()).to(self.class_shares.device)
-
-    @property
-    def conditional(self) -> bool:
-        """Whether columns are drawn given others."""
-        return False
-
-    def note_conditions(self, rows: Tensor, codes: Tensor | None) -> None:
-        """Keep the given columns of training rows; nothing here."""
+            self.class_shares = (counts / counts.sum()).to(self.device)
 
     def drawn_classes(self, n: int, given: Tensor | None, stream: Stream) -> Tensor | None:
         """Class numbers of ``n`` rows, on the CPU: as ``given`` says, else drawn by their shares.
@@ -77,18 +142,17 @@ class Implicit(Model):
         """What to hold of ``n`` rows of ``width`` columns so that each class comes as often."""
         if not self.by_class:
             return None
-        codes = torch.arange(n) * self.classes // n
-        return torch.cat(
-            [torch.full((n, width), torch.nan, dtype=torch.float32), self.one_hot(codes)], 1
-        )
+        free = torch.full((n, width), torch.nan, dtype=torch.float32)
+        return torch.cat([free, self.one_hot(torch.arange(n) * self.classes // n)], 1)
 
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
+    def described(self, what: str, generator: nn.Module, critic: nn.Module) -> str:
+        """A sentence with the sizes of the players."""
+        own, its = (sum(p.numel() for p in one.parameters()) for one in (generator, critic))
+        return f"{what} {own:,} parameters, trained against {its:,} of critics."
 
 
 class Adversarial(Implicit):
@@ -111,24 +175,16 @@ class Adversarial(Implicit):
     ):
         super().__init__(classes, by_class)
         self.generator, self.critic, self.given = generator, critic, given
+        self.conditional, self.size = bool(given.given), len(given.given) + len(given.drawn)
         self.register_buffer("conditions", torch.zeros(0, len(given.given)).float())
         self.register_buffer("condition_codes", torch.zeros(0, dtype=torch.int64))
         self.ratio = nn.Module()
         self.ratio.register_buffer("how", torch.zeros(0, dtype=torch.int64))
         self.ratio.register_buffer("weights", torch.zeros(0, dtype=torch.float64))
-        if not given.given:
+        if not self.conditional:
             self.complete = self.means = None  # type: ignore[method-assign, assignment]
         if not classes or by_class:
             self.class_log_prob = None  # type: ignore[method-assign, assignment]
-
-    @property
-    def conditional(self) -> bool:
-        return bool(self.given.given)
-
-    @property
-    def size(self) -> int:
-        """Columns of an encoded row without the label's."""
-        return len(self.given.given) + len(self.given.drawn)
 
     def note_conditions(self, rows: Tensor, codes: Tensor | None) -> None:
         """Keep the given columns of training rows, and their classes where rows are drawn by
@@ -157,25 +213,22 @@ class Adversarial(Implicit):
     ) -> tuple[Tensor | None, Tensor | None]:
         """What ``n`` samples are conditioned on: all of it, and the part that stands in a row."""
         codes = self.drawn_classes(n, given, stream)
-        held = self._held(n, given, codes, stream, name)
+        held = self._held(n, given, codes, stream, name) if self.conditional else None
         label = None if codes is None else self.one_hot(codes).to(self.device)
         parts = [part for part in (held, label) if part is not None]
         return (torch.cat(parts, 1) if parts else None), held
 
     def _held(
         self, n: int, given: Tensor | None, codes: Tensor | None, stream: Stream, name: str
-    ) -> Tensor | None:
-        if not self.given.given:
-            return None
+    ) -> Tensor:
+        """Given columns, (n, columns); of training rows where none are given."""
         if given is None or bool(given[:, : self.size].isnan().all()):
             places = self._kept_places(n, codes, stream.child("conditions"))
             return self.conditions[places.to(self.device)]
         drawn, held = self.given.parts(given[:, : self.size])
         if bool(held.isnan().any()) or not bool(drawn.isnan().all()):
-            raise ValueError(
-                f"{name}: expected numbers in the columns that condition= names, and NaN in all "
-                "others"
-            )
+            expected = "numbers in the columns that condition= names, and NaN in all others"
+            raise ValueError(f"{name}: expected {expected}")
         return held.to(self.conditions)
 
     def _kept_places(self, n: int, codes: Tensor | None, stream: Stream) -> Tensor:
@@ -195,36 +248,29 @@ class Adversarial(Implicit):
     def sample(self, n: int, stream: Stream, given: Tensor | None = None) -> Tensor:
         """Draw ``n`` rows, (n, size); ``given`` holds condition columns, or the label's, or
         both."""
-        return self.sample_of(self.generator, n, stream, given)
+        return self._sample(self.generator, n, stream, given)
 
-    def sample_of(
-        self,
-        generator: Generator,
-        n: int,
-        stream: Stream,
-        given: Tensor | None = None,
-        name: str = "given",
+    def _sample(
+        self, generator: Generator, n: int, stream: Stream, given: Any, name: str = "given"
     ) -> Tensor:
-        """The same with another generator in the place of the model's: its average, say."""
         condition, held = self.condition(n, given, stream, name)
         return self.given.joined(generator.sample(n, stream, condition), held)
 
     def portraits(self, generator: Generator, n: int, stream: Stream) -> Tensor:
-        """Rows by another generator, each class as often."""
-        return self.sample_of(generator, n, stream, self.one_of_each(n, self.size))
+        """Rows by another generator, its average say, each class as often."""
+        return self._sample(generator, n, stream, self.one_of_each(n, self.size))
 
     def complete(self, x: Tensor, observed: Tensor, stream: Stream, n: int = 1) -> Tensor:
         """Draws of the drawn columns given the others, (n, rows, size)."""
         streams = (stream.child(i).child("sample") for i in range(n))
-        draws = [self.sample_of(self.generator, len(x), one, x, "X") for one in streams]
-        return torch.stack(draws)
+        return torch.stack([self._sample(self.generator, len(x), s, x, "X") for s in streams])
 
     def means(self, x: Tensor, observed: Tensor, stream: Stream) -> Tensor:
         """Means of the drawn columns given the others, (rows, size): of 200 draws, one by one."""
         total: Any = 0.0
         for i in range(MEANS):
             one = stream.child(i).child("sample")
-            total = total + self.sample_of(self.generator, len(x), one, x, "X").double()
+            total = total + self._sample(self.generator, len(x), one, x, "X").double()
         return total / MEANS
 
     def features(self, x: Tensor) -> Tensor:
@@ -246,45 +292,4 @@ class Adversarial(Implicit):
         return self.critic(*self.shown(x, None)).log_softmax(1)
 
     def describe(self) -> str:
-        return _described("A generator of", self.generator, self.critic)
-
-
-class Pyramid(Implicit):
-    """Generators and critics of the levels of a Laplacian pyramid, the coarsest first."""
-
-    def __init__(self, generator: PyramidGenerator, critics: nn.ModuleList, classes: int):
-        super().__init__(classes, bool(classes))
-        self.generator, self.critics = generator, critics
-
-    def sample(self, n: int, stream: Stream, given: Tensor | None = None) -> Tensor:
-        """Draw ``n`` pictures coarse to fine, (n, size); ``given`` holds the label's columns."""
-        return self.generator.sample(n, stream, self.condition(n, given, stream))
-
-    def condition(self, n: int, given: Tensor | None, stream: Stream) -> Tensor | None:
-        """The label's columns of ``n`` rows; None where there are none."""
-        codes = self.drawn_classes(n, given, stream)
-        return None if codes is None else self.one_hot(codes).to(self.device)
-
-    def view(self, level: int, batch: Batch, stream: Stream) -> Batch:
-        """A level's details, and as their condition the doubled coarser picture and the class."""
-        values, coarse = self.generator.pyramid.at(batch.values, level)
-        parts = [] if coarse is None else [coarse]
-        if batch.label is not None and self.by_class:
-            parts.append(self.one_hot(batch.label))
-        return Batch(values, None, None, torch.cat(parts, 1) if parts else None)
-
-    def portraits(self, level: int, generator: Generator, n: int, stream: Stream) -> Tensor:
-        """Pictures of the levels so far, with another generator in the place of this level's."""
-        levels: list[Any] = list(self.generator.generators)
-        levels[self.generator.pyramid.levels - level] = generator
-        condition = self.condition(n, self.one_of_each(n, 0), stream)
-        return PyramidGenerator(levels, self.generator.pyramid).sample(n, stream, condition, level)
-
-    def describe(self) -> str:
-        levels = len(self.critics)
-        return _described(f"A pyramid of {levels} generators of", self.generator, self.critics)
-
-
-def _described(what: str, generator: nn.Module, critic: nn.Module) -> str:
-    own, its = (sum(p.numel() for p in one.parameters()) for one in (generator, critic))
-    return f"{what} {own:,} parameters, trained against {its:,} of critics."
+        return self.described("A generator of", self.generator, self.critic)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from equilibria.data.batches import Batch
+from equilibria.models.adversarial import Implicit
 from equilibria.models.generator import Generator
 from equilibria.networks.pictures import to_planes, to_rows
 from equilibria.random import Stream
 
-__all__ = ["DetailCritic", "DetailNetwork", "LaplacianPyramid", "PyramidGenerator"]
+__all__ = ["DetailCritic", "DetailNetwork", "LaplacianPyramid", "Pyramid", "PyramidGenerator"]
 
 
 class LaplacianPyramid:
@@ -148,3 +150,39 @@ class PyramidGenerator(nn.Module):
             given = coarse if condition is None else torch.cat([coarse, condition], 1)
             x = coarse + generator.sample(n, draw, given)
         return x.clamp(-1, 1)
+
+
+class Pyramid(Implicit):
+    """Generators and critics of the levels of a Laplacian pyramid, the coarsest first."""
+
+    def __init__(self, generator: PyramidGenerator, critics: nn.ModuleList, classes: int):
+        super().__init__(classes, bool(classes))
+        self.generator, self.critics = generator, critics
+
+    def sample(self, n: int, stream: Stream, given: Tensor | None = None) -> Tensor:
+        """Draw ``n`` pictures coarse to fine, (n, size); ``given`` holds the label's columns."""
+        return self.generator.sample(n, stream, self.condition(n, given, stream))
+
+    def condition(self, n: int, given: Tensor | None, stream: Stream) -> Tensor | None:
+        """The label's columns of ``n`` rows; None where there are none."""
+        codes = self.drawn_classes(n, given, stream)
+        return None if codes is None else self.one_hot(codes).to(self.device)
+
+    def view(self, level: int, batch: Batch, stream: Stream) -> Batch:
+        """A level's details, and as their condition the doubled coarser picture and the class."""
+        values, coarse = self.generator.pyramid.at(batch.values, level)
+        parts = [] if coarse is None else [coarse]
+        if batch.label is not None and self.by_class:
+            parts.append(self.one_hot(batch.label))
+        return Batch(values, None, None, torch.cat(parts, 1) if parts else None)
+
+    def portraits(self, level: int, generator: Generator, n: int, stream: Stream) -> Tensor:
+        """Pictures of the levels so far, with another generator in the place of this level's."""
+        levels: list[Any] = list(self.generator.generators)
+        levels[self.generator.pyramid.levels - level] = generator
+        condition = self.condition(n, self.one_of_each(n, 0), stream)
+        return PyramidGenerator(levels, self.generator.pyramid).sample(n, stream, condition, level)
+
+    def describe(self) -> str:
+        what = f"A pyramid of {len(self.critics)} generators of"
+        return self.described(what, self.generator, self.critics)

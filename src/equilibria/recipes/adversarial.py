@@ -1,5 +1,6 @@
 """How generators are trained against critics: presets, players, stages and what is monitored.
- Settings (``how``) are the parameters of :class:`~equilibria.GAN`, by their names; what a user
+
+Settings (``how``) are the parameters of :class:`~equilibria.GAN`, by their names; what a user
 leaves None is a preset.
 """
 
@@ -7,42 +8,35 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from equilibria.data.batches import Batch, Batches
-from equilibria.data.given import Given
 from equilibria.data.rows import Rows
 from equilibria.evaluation.monitor import GameMonitor
 from equilibria.games.adversarial import AdversarialGame
-from equilibria.models.adversarial import Adversarial, Implicit, Pyramid
+from equilibria.models.adversarial import Adversarial, Given, Implicit
 from equilibria.models.generator import Generator, evaluating
-from equilibria.models.pyramid import (
-    DetailCritic,
-    DetailNetwork,
-    LaplacianPyramid,
-    PyramidGenerator,
-)
-from equilibria.networks import (
-    MLP,
-    DCGANCritic,
-    DCGANGenerator,
-    Fourier,
-    Packed,
-    ResidualCritic,
-    ResidualGenerator,
-)
+from equilibria.networks.convolutional import DCGANCritic, DCGANGenerator
+from equilibria.networks.fourier import Fourier
+from equilibria.networks.mlp import MLP
 from equilibria.networks.normalisation import batch_norms, reestimate
+from equilibria.networks.packing import Packed
 from equilibria.networks.pictures import halvings
+from equilibria.networks.residual import ResidualCritic, ResidualGenerator
 from equilibria.random import Stream
-from equilibria.solvers import SOLVERS, Alternating, Optimiser, Solver
+from equilibria.solvers import SOLVERS
+from equilibria.solvers.gradient_play import Alternating
+from equilibria.solvers.optimiser import Optimiser
 from equilibria.training.stage import Average, Stage
+
+if TYPE_CHECKING:
+    from equilibria.data.table import Table
+    from equilibria.solvers.solver import Solver
 
 __all__ = ["NETWORKS", "NORMALISED", "PRESETS", "Pair", "play", "presets", "settle"]
 
@@ -168,14 +162,6 @@ def choose(network: str, shape: Sequence[int] | None) -> str:
     return network
 
 
-def choose_levels(network: str, shape: Sequence[int], levels: int | None) -> list[str]:
-    """The networks of a pyramid's levels, the finest first."""
-    choose(network, shape)
-    wanted, sides = ("dcgan", SMALLEST) if network == "auto" else (network, 1)
-    sizes = [size[:2] for size in LaplacianPyramid(shape, levels).shapes]
-    return [wanted if halvings(*size) and min(size) >= sides else "mlp" for size in sizes]
-
-
 def settle(how: Any, known: Mapping[str, Mapping[str, Any]], players: Players) -> SimpleNamespace:
     """Every parameter of these players' training: what the user said, else the preset."""
     preset = dict(known[players.network])
@@ -186,12 +172,12 @@ def settle(how: Any, known: Mapping[str, Mapping[str, Any]], players: Players) -
         frequency = float(how.max_frequency)
     if frequency:
         preset |= known["fourier"]
-    said = {name: getattr(how, name, None) for name in preset}
-    found = {name: preset[name] if value is None else value for name, value in said.items()}
-    rate, paced = how.critic_learning_rate, found["critic_pace"] * found["learning_rate"]
-    found["critic_learning_rate"] = paced if rate is None else rate
-    others = {field.name: getattr(how, field.name) for field in dataclasses.fields(how)}
-    return SimpleNamespace(**{**others, **found, "max_frequency": frequency})
+    given = {field.name: getattr(how, field.name) for field in dataclasses.fields(how)}
+    said = {name: value for name, value in given.items() if value is not None}
+    found = {**given, **preset, **said, "max_frequency": frequency}
+    if how.critic_learning_rate is None:
+        found["critic_learning_rate"] = found["critic_pace"] * found["learning_rate"]
+    return SimpleNamespace(**found)
 
 
 # ------------------------------------------------------------------ players
@@ -265,11 +251,8 @@ class Pair:
     classes: int | None = None
 
 
-# ------------------------------------------------------------------ models of these players
-
-
 def conditional(
-    how: Any, network: str, known: Mapping[str, Any], table: Any, stream: Stream
+    how: Any, network: str, known: Mapping[str, Any], table: Table, stream: Stream
 ) -> tuple[Adversarial, Pair]:
     """The model of a GAN, and the pair that plays."""
     given = Given.of(table, how.condition)
@@ -280,39 +263,11 @@ def conditional(
     parts = (given.shape, numbers, given.planes, output, logits or 1)
     players = Players(network, len(given.drawn), *parts)
     settings = settle(how, known, players)
-    generator, critic = build(players, settings, stream.child("weights"))
-    its = packed(critic, how.packing)
-    model = Adversarial(generator, its, given, table.classes, by_class)
     settings.shape = table.shape
-    return model, Pair(
-        "play", generator, critic, settings, model.view, model.portraits, classes=logits
-    )
-
-
-def pyramid(
-    how: Any, networks: Sequence[str], known: Mapping[str, Any], table: Any, stream: Stream
-) -> tuple[Pyramid, list[Pair]]:
-    """The model of a LAPGAN, and its pairs from the coarsest; ``networks`` are from the finest."""
-    halves, built = LaplacianPyramid(table.shape, how.levels), []
-    for level in range(halves.levels, -1, -1):
-        shape, planes = halves.shapes[level], int(level < halves.levels)
-        parts = (math.prod(shape), shape, table.classes, planes, "tanh")
-        players = Players(networks[level], *parts)
-        settings = settle(how, known, players)
-        generator, critic = build(players, settings, stream.child("weights", level))
-        if planes:
-            generator.network = DetailNetwork(generator.network, halves, level)
-            critic = DetailCritic(critic, players.size, players.condition)
-        built.append((level, generator, critic, settings))
-    whole = PyramidGenerator([generator for _, generator, *_ in built], halves)
-    critics = nn.ModuleList(packed(critic, how.packing) for _, _, critic, _ in built)
-    model, pairs = Pyramid(whole, critics, table.classes), []
-    for level, generator, critic, settings in built:
-        shape = settings.shape = halves.shapes[level]
-        name, (view, draw) = f"{shape[0]}x{shape[1]}", (model.view, model.portraits)
-        at = (functools.partial(view, level), functools.partial(draw, level))
-        pairs.append(Pair(name, generator, critic, settings, *at, ("data", name)))
-    return model, pairs
+    generator, critic = build(players, settings, stream.child("weights"))
+    model = Adversarial(generator, packed(critic, how.packing), given, table.classes, by_class)
+    plays = (generator, critic, settings, model.view, model.portraits)
+    return model, Pair("play", *plays, classes=logits)
 
 
 # ------------------------------------------------------------------ stages
@@ -329,7 +284,7 @@ class play:  # noqa: N801 - a recipe is called like a function
         self.model, self.pairs, self.least = model, pairs, least
 
     def __call__(self, rows: Rows) -> list[Stage]:
-        model = self.model
+        model: Any = self.model
         if rows.held is not None and len(rows.held) < self.least:
             raise ValueError(
                 f"validation_fraction: {len(rows.held)} rows would be kept from training; the "
@@ -378,9 +333,9 @@ def packs(rows: Rows, how: SimpleNamespace, key: tuple[str, ...]) -> Batches:
             f"packing={how.packing!r}: a batch has {size} rows, which do not make one pack; use "
             "fewer, or more rows"
         )
-    stream, size = rows.stream.child(*key), size - size % how.packing
-    shared: dict[str, Any] = {"shard": rows.shard, "device": rows.device}
-    return Batches(rows.values, size, stream, labels=rows.codes, encode=rows.table.encode, **shared)
+    shared: dict[str, Any] = {"labels": rows.codes, "encode": rows.table.encode}
+    shared |= {"shard": rows.shard, "device": rows.device}
+    return Batches(rows.values, size - size % how.packing, rows.stream.child(*key), **shared)
 
 
 def solver_of(how: SimpleNamespace) -> Solver:
@@ -393,9 +348,9 @@ def solver_of(how: SimpleNamespace) -> Solver:
         "critic": Optimiser("adam", how.critic_learning_rate, **shared, steps=turns * steps),
         "generator": Optimiser("adam", how.learning_rate, **shared, steps=steps),
     }
-    if how.solver == "alternating":
-        return Alternating(rules, k=how.critic_steps)
-    return SOLVERS[how.solver](rules)
+    return (
+        Alternating(rules, k=turns) if how.solver == "alternating" else SOLVERS[how.solver](rules)
+    )
 
 
 class Watch:
@@ -449,14 +404,11 @@ class Watch:
         twin = copy.deepcopy(self.pair.generator)
         if self.average is not None:
             twin.load_state_dict({**twin.state_dict(), **self.average.values})
-        return self._reestimated(twin).eval()
+        reestimate(twin, self._inputs(twin))
+        return twin.eval()
 
     def end(self) -> None:
-        self._reestimated(self.pair.generator)
-
-    def _reestimated(self, generator: Generator) -> Generator:
-        reestimate(generator, self._inputs(generator) if batch_norms(generator) else ())
-        return generator
+        reestimate(self.pair.generator, self._inputs(self.pair.generator))
 
     def _inputs(self, generator: Generator) -> Iterator[tuple[Tensor, Tensor | None]]:
         """What a generator is given in training: noise, and conditions from the data."""
