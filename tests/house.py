@@ -50,7 +50,7 @@ class Module(NamedTuple):
 
 
 def modules(sources: dict[str, str] | None = None) -> dict[str, Module]:
-    """Every module by its dotted name; ``sources`` are put in the place of files, or beside them."""
+    """Every module by its dotted name; ``sources`` stand for files, or beside them."""
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
     texts |= {PACKAGE / place: text for place, text in (sources or {}).items()}
     found = {}
@@ -82,7 +82,7 @@ def executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def dotted(node: ast.AST, package: str = "") -> list[str]:
-    """The dotted names that a statement or a call imports; ``package`` is what one dot stands for."""
+    """The dotted names that a statement or call imports; ``package`` is what one dot stands for."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):

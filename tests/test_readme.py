@@ -82,7 +82,8 @@ def commands(page: Path) -> list[tuple[str, list[str]]]:
 def help_text(*path: str) -> tuple[int, str]:
     """Exit code and text of ``equilibria <path> --help``, on a wide terminal without colours."""
     program = (
-        "import sys; from equilibria.cli.app import main; sys.argv[0] = 'equilibria'; sys.exit(main())"
+        "import sys; from equilibria.cli.app import main; sys.argv[0] = 'equilibria'; "
+        "sys.exit(main())"
     )
     environment = {**os.environ, "COLUMNS": "400", "TERM": "dumb", "NO_COLOR": "1"}
     done = subprocess.run(

@@ -57,7 +57,7 @@ def states(columns: int) -> torch.Tensor:
 
 
 def test_scores_are_a_lower_bound_near_the_enumerated_one():
-    """Averaged over 1,000 draws; 4.9 of the enumerated standard errors, a false alarm in a million."""
+    """Over 1,000 draws; 4.9 of the enumerated standard errors, a false alarm in a million."""
     model = small(
         hidden=(5, 4, 3), start="random", steps=50, learning_rate=0.5, bound_samples=1000
     ).fit(PAIRS)

@@ -228,7 +228,7 @@ def test_gaussian_columns_in_their_own_units():
     assert np.isfinite(model.score_samples(data)).all()
 
 
-# ---------------------------------------------------------------- further training, and other ways to train
+# ------------------------------------------ further training, and other ways to train
 
 
 @pytest.mark.parametrize("kind", [RBM, DBM])

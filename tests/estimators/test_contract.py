@@ -48,7 +48,7 @@ from small import (
 FRAMES = [name for name in NAMES if ESTIMATORS[name].takes != {"picture"}]
 LABELLED = [name for name in NAMES if ESTIMATORS[name].labelled]
 NOT_RUN = {"check_array_api_input"}
-"""Checks that scikit-learn itself leaves out: they need SCIPY_ARRAY_API before scipy is imported."""
+"""Checks that scikit-learn leaves out: they need SCIPY_ARRAY_API before scipy is imported."""
 METHODS = {
     "sample": "sample",
     "score_samples": "score",
@@ -409,7 +409,7 @@ def test_every_parameter_is_documented_and_checked_at_its_default(name: str) -> 
         assert text in cls.__doc__
         assert field.metadata["check"](field.name, field.default) == field.default
         assert field.metadata["doc"].endswith((".", "?", ")"))
-    assert list(inspect.signature(cls).parameters)[0] == parameters(cls)[0].name
+    assert next(iter(inspect.signature(cls).parameters)) == parameters(cls)[0].name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -449,7 +449,7 @@ def test_global_state_is_neither_read_nor_moved(name: str) -> None:
         return [
             *plain,
             torch.get_rng_state().tolist(),
-            repr(np.random.get_state()),
+            repr(np.random.get_state()),  # noqa: NPY002  the global one is what is meant
             random.getstate(),
         ]
 
@@ -486,7 +486,7 @@ def test_samples_follow_their_random_state_and_their_options(name: str) -> None:
     for n in (0, -1, 1.5, True, "3", 10**13):
         with pytest.raises(ValueError, match=f"^n={n!r}"):
             model.sample(n)
-    with pytest.raises(ValueError, match="^y='odd'.* learnt no labels"):
+    with pytest.raises(ValueError, match=r"^y='odd'.* learnt no labels"):
         model.sample(2, y="odd")
     with pytest.raises(ValueError, match="random_state"):
         model.sample(2, random_state="x")
@@ -595,7 +595,7 @@ def test_given_cells_come_back_as_they_were(name: str) -> None:
         with pytest.raises(ValueError, match=message):
             model.impute(rows, **options)
     for given in ([1.0, 0.0], [5.0] * 16, [np.inf] * 16):
-        with pytest.raises(ValueError, match="^given"):
+        with pytest.raises(ValueError, match=r"^given"):
             model.sample(3, given=given)
 
 
@@ -603,7 +603,7 @@ def test_given_cells_come_back_as_they_were(name: str) -> None:
     "name", sorted(set(with_capability("sample")) - set(with_capability("complete")))
 )
 def test_cells_cannot_be_given_to_a_model_that_cannot_complete(name: str) -> None:
-    with pytest.raises(ValueError, match="^given: .*cannot fill cells in given others"):
+    with pytest.raises(ValueError, match=r"^given: .*cannot fill cells in given others"):
         fitted(name).sample(2, given=np.full(16, np.nan))
 
 
@@ -639,7 +639,7 @@ def test_labels_are_learnt_or_refused(name: str) -> None:
         assert model.sample(2, y=["odd", "even"]).shape == (2, 16)
         with pytest.raises(ValueError, match="'none', which is not among the classes"):
             model.sample(2, y="none")
-        with pytest.raises(ValueError, match="^y: expected one label, or 3 of them, found 2"):
+        with pytest.raises(ValueError, match=r"^y: expected one label, or 3 of them, found 2"):
             model.sample(3, y=["odd", "even"])
 
 
@@ -647,7 +647,7 @@ def test_labels_are_learnt_or_refused(name: str) -> None:
 def test_labels_cannot_be_asked_of_a_model_that_learns_none(name: str) -> None:
     model = small(ESTIMATORS[name])
     if "labels" in model.get_params(deep=False):
-        with pytest.raises(ValueError, match="^labels=True: .* learns no labels"):
+        with pytest.raises(ValueError, match=r"^labels=True: .* learns no labels"):
             model.set_params(labels=True).fit(BITS, LABELS)
     assert not hasattr(model, "predict")
 
@@ -689,14 +689,14 @@ def test_a_frame_comes_back_with_names_types_and_index(name: str, tmp_path: Path
                 ),
             )
             assert (by_name["c2"][0], by_name["c0"][0]) == (1, 0)
-            with pytest.raises(ValueError, match="given .*'nothing'"):
+            with pytest.raises(ValueError, match=r"given .*'nothing'"):
                 one.sample(1, given=pd.DataFrame({"nothing": [1.0]}))
         for ask in ("score_samples", "predict_proba", "transform"):
             if hasattr(one, ask):
                 getattr(one, ask)(frame)
                 with pytest.raises(ValueError, match="feature names should match"):
                     getattr(one, ask)(frame.iloc[:, ::-1])
-                with pytest.raises(ValueError, match="15 features|feature names"):
+                with pytest.raises(ValueError, match=r"15 features|feature names"):
                     getattr(one, ask)(frame.iloc[:, 1:])
 
 
@@ -713,7 +713,7 @@ def test_missing_cells_are_learnt_around_or_refused_by_column(name: str) -> None
     with pytest.raises(ValueError, match="NaN"):
         model.fit(gaps, LABELS)
     if name in FRAMES:
-        with pytest.raises(ValueError, match="^X: column 'c.' has missing cells"):
+        with pytest.raises(ValueError, match=r"^X: column 'c.' has missing cells"):
             model.fit(frame_of(gaps), LABELS)
 
 

@@ -51,7 +51,7 @@ def test_bounds_of_all_rows_sum_to_less_than_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXACT)
 def test_samples_have_the_shares_of_the_density(name: str) -> None:
-    """χ² over 64 states, those expected fewer than five times together; a false alarm in a million."""
+    """χ² over 64 states, rare ones (below five) together; a false alarm in a million."""
     model = fitted(name)
     n, p = 4000, np.exp(model.score_samples(table_of(6)))
     drawn = model.sample(n, random_state=1)

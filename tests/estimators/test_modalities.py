@@ -213,7 +213,8 @@ def test_a_modality_of_several_kinds_is_refused():
     modalities = {"picture": range(6), "rest": [6, 7]}
     with pytest.raises(
         ValueError,
-        match=r"modalities\['rest'\] has columns of several kinds: column 6 is categorical, column 7 is real",
+        match=r"modalities\['rest'\] has columns of several kinds: column 6 is categorical, "
+        "column 7 is real",
     ):
         rbm(modalities=modalities).fit(rows)
     assert (

@@ -1,4 +1,5 @@
-"""What a fitted machine can be asked: labels, completions, mixed tables; against machines small enough to be exact."""
+"""What a fitted machine can be asked: labels, completions, mixed tables; against machines small
+enough to be exact."""
 
 from __future__ import annotations
 
@@ -153,7 +154,8 @@ def pairs() -> RBM:
 
 
 def test_completions_are_drawn_from_the_conditional(pairs):
-    """2,000 completions of one row against the enumerated conditional: a χ² above 30.7 (3 degrees of freedom) has probability 1e-6."""
+    """2,000 completions of one row against the enumerated conditional: a χ² above 30.7 (3 degrees
+    of freedom) has probability 1e-6."""
     given = np.array([[1.0, np.nan, np.nan, 0.0]])
     drawn = pairs.impute(given, n=2000, random_state=1)[:, 0, 1:3]
     options = torch.tensor([[1.0, a, b, 0.0] for a in (0, 1) for b in (0, 1)], dtype=torch.float64)
@@ -186,9 +188,11 @@ def test_training_takes_missing_cells():
 
 
 def test_mean_field_over_missing_cells_converges_in_training():
-    """Cells are copies of one coin, so a machine needs only that the missing ones follow those that are there.
+    """Cells are copies of one coin, so a machine needs only that the missing ones follow those that
+    are there.
 
-    After one step the means still move by .9 (they come from h = 0), and complete rows get −1.6 nats in place of −log 2 and −1.0 here.
+    After one step the means still move by .9 (they come from h = 0), and complete rows get −1.6
+    nats in place of −log 2 and −1.0 here.
     """
     rows = np.repeat(np.array([[0.0], [1.0]]), 100, axis=0) * np.ones(4)
     rows[np.random.RandomState(1).uniform(size=rows.shape) < 0.4] = np.nan
@@ -289,7 +293,8 @@ def test_rectified_columns_stay_positive():
 
 
 def test_a_missing_real_cell_has_no_density():
-    """Columns that are independent: the score of a row is the sum of its observed columns' densities, in the data's own scale."""
+    """Columns that are independent: the score of a row is the sum of its observed columns'
+    densities, in the data's own scale."""
     rows = np.random.RandomState(0).normal(size=(200, 2)) * [1000.0, 1.0]
     model = RBM(n_components=1, n_iter=1, learning_rate=1e-9, random_state=0).fit(rows)
     both, first, second, none = model.score_samples(
@@ -309,7 +314,8 @@ def test_labels_can_be_turned_off_again():
 
 
 def test_a_gibbs_step_with_a_label_layer_keeps_the_models_law(classifier):
-    """From exact draws, one step gives exact draws again: each pattern's share within 4.9 standard errors (1e-6 for each of 64)."""
+    """From exact draws, one step gives exact draws again: each pattern's share within 4.9 standard
+    errors (1e-6 for each of 64)."""
     patterns = torch.tensor([[(i >> j) & 1 for j in range(6)] for i in range(64)]).double()
     p = (
         exact.log_prob(copy.deepcopy(classifier.machine_).double(), {"visible": patterns})

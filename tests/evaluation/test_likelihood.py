@@ -18,8 +18,8 @@ from torch import Tensor
 import belief
 from belief import NETWORKS, network_of, visible_of
 from equilibria.data import bars_and_stripes
-from equilibria.evaluation.likelihood import bound, row_bounds
 from equilibria.evaluation.chains import free_energy_gap
+from equilibria.evaluation.likelihood import bound, row_bounds
 from equilibria.inference import exact, partition
 from equilibria.inference.belief import Belief
 from equilibria.inference.boltzmann import BoltzmannModel, Deep, Restricted
