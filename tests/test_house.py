@@ -50,15 +50,15 @@ def figures() -> dict[str, int]:
 
 
 LIMITS = {
-    "longest chain of imports": 16,  # goal: 15
+    "longest chain of imports": 15,
     "cycles": 0,
     "files loaded by an estimator": 72,  # goal: 60
     "private names on other objects": 0,
     "private names of self from other files": 2,  # torch's own
     "classes with two bases of ours": 0,
-    "lines over 100 characters": 4,  # goal: 0
+    "lines over 100 characters": 3,  # goal: 0
     "if … raise": 250,  # goal: 200
-    "lines": 22_600,  # goal: 17,000
+    "lines": 22_400,  # goal: 17,000
 }
 """What a figure is today, where it is above its goal: it may only fall."""
 
