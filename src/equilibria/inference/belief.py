@@ -46,6 +46,8 @@ class Belief(Chains):
     ):
         super().__init__(network.top, betas, chains)
         self.network, self.grey, self.importance = network, grey, importance
+        lacking = "log_prob_bound" if network.exact else "log_prob"
+        setattr(self, lacking, None)  # one hidden layer has an exact density, more have a bound
 
     @property
     def machine(self) -> BoltzmannMachine:
@@ -64,11 +66,9 @@ class Belief(Chains):
         """The variational lower bound on log p(x) + log Z, (rows,), importance-weighted if asked.
 
         The draws of the hidden layers are keyed by the row's content: a row has the same bound in
-        any company. With one hidden layer nothing is drawn, and it is log p(x) + log Z itself.
+        any company. With one hidden layer there is nothing to draw: see :meth:`log_prob`.
         """
         network, draws = self.network, samples * self.importance
-        if network.exact:
-            return network.log_weights(x, 1, stream).squeeze(1)
         contents = (row.numpy().tobytes() for row in x.double().cpu())
         keys = [hashlib.blake2b(content, digest_size=8).hexdigest() for content in contents]
         parts, size = [], max(1, DRAWS // draws)
@@ -77,6 +77,10 @@ class Belief(Chains):
             weights = network.log_weights(x[part], draws, stream, keys[part])
             parts.append(tightened(weights, self.importance).double().mean(1))
         return torch.cat(parts)
+
+    def log_prob(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """log p(x) + log Z of each row, (rows,), of a network of one hidden layer."""
+        return self.network.log_weights(x, 1, Stream(0)).squeeze(1)
 
     def features(self, x: Tensor) -> Tensor:
         """Recognition means of all hidden units, each given the means of the layer below."""
