@@ -10,13 +10,8 @@ import pytest
 from scipy import linalg, stats
 
 from equilibria.evaluation.features import Features
-from equilibria.evaluation.quality import (
-    frechet,
-    frechet_distance,
-    gaussian,
-    kernel,
-    kernel_estimate,
-)
+from equilibria.evaluation.quality import frechet, frechet_distance, kernel
+from equilibria.evaluation.statistics import gaussian, kernel_estimate
 from equilibria.random import Stream
 
 Z = float(stats.norm.ppf(1 - 0.5e-6))

@@ -21,7 +21,7 @@ from equilibria.evaluation import (
     prdc,
     two_sample,
 )
-from equilibria.evaluation.quality import gaussian, kernel_estimate
+from equilibria.evaluation.statistics import gaussian, kernel_estimate
 
 OFFSET = np.array([1.7e9, -3e4])  # columns far apart
 RNG = np.random.default_rng(0)

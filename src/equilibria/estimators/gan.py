@@ -340,8 +340,9 @@ class GAN(Adversarial):
         """
         labels, places = np.unique(np.asarray(y), return_inverse=True)
         if len(labels) != 2 or len(places) != len(X):
-            found = f"{len(places)} labels for {len(X)} rows of X, of values {labels.tolist()[:5]}"
-            raise ValueError(f"y has {found}: expected one each, and two different ones")
+            found = f"y has {len(places)} labels for {len(X)} rows of X, with the values"
+            expected = "expected one each, and two different ones"
+            raise ValueError(f"{found} {labels.tolist()[:5]}: {expected}")
         codes = torch.from_numpy(self.encode(X, **options, return_residuals=False))
         return inversion.directions(codes, torch.from_numpy(places)).numpy()
 

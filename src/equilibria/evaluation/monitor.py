@@ -1,4 +1,4 @@
-"""Monitors: what is measured of a model while it is trained, as numbers for the log.
+"""What is measured of an adversarial game while it is played, as numbers for the log.
 
 A monitor is an object with ``measure(stream) -> dict[str, float]``. It holds models and rows, moves
 no parameter, and is cheap enough for ten validation checks in a run.
@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +21,8 @@ from torch import Tensor
 from equilibria import check
 from equilibria.data.batches import Batch
 from equilibria.evaluation.coverage import Coverage
-from equilibria.evaluation.quality import gaussian, kernel_estimate
-from equilibria.evaluation.statistics import as_rows
+from equilibria.evaluation.statistics import as_rows, gaussian, kernel_estimate
 from equilibria.random import RandomState, Stream, as_stream
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["GameMonitor", "cluster_coverage"]
 
