@@ -167,8 +167,7 @@ class GAN(Adversarial):
         n : int
             Number of rows.
         y : label, or array of shape (n,), optional
-            Of which class the rows are to be; by default (and where it is missing) classes are
-            drawn by their shares in the training rows.
+            Their classes; by default, and where missing, drawn by their shares in training.
         given : array-like or frame of shape (d,) or (n, d), optional
             The columns ``condition``, which are held, NaN elsewhere; by default those of training
             rows (some 2,000 are kept with the model), of the class that is drawn.
@@ -269,8 +268,7 @@ class GAN(Adversarial):
         Parameters
         ----------
         X, y
-            Rows, and their labels where rows are drawn by class. Columns ``condition`` are as in
-            ``X``.
+            Rows, and their labels where rows are drawn by class; columns ``condition`` as in X.
         return_residuals : bool
             Whether to return ‖G(z) − x‖² too, in the model's scale (columns standardised; pictures
             in [−1, 1]): it is large where the generator cannot make the row.
@@ -324,11 +322,8 @@ class GAN(Adversarial):
         half-way.
         """
         check_is_fitted(self)
-        ends = (
-            self._noise(name, np.reshape(code, (1, -1)))[0]
-            for name, code in zip("ab", (a, b), strict=True)
-        )
-        path = inversion.interpolate(*ends, whole(2)("n", n), self.generator_)
+        first, last = self._noise("a", np.atleast_2d(a))[0], self._noise("b", np.atleast_2d(b))[0]
+        path = inversion.interpolate(first, last, whole(2)("n", n), self.generator_)
         return path.cpu().numpy()
 
     @settled()

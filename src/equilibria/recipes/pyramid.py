@@ -52,8 +52,9 @@ def pyramid(
     whole = PyramidGenerator([generator for _, generator, *_ in built], halves)
     critics = nn.ModuleList(packed(critic, how.packing) for _, _, critic, _ in built)
     model, pairs = Pyramid(whole, critics, table.classes), []
-    for level, *players_and_how in built:
+    for level, generator, critic, settings in built:
         name = "x".join(map(str, halves.shapes[level][:2]))
-        at = (functools.partial(one, level) for one in (model.view, model.portraits))
-        pairs.append(Pair(name, *players_and_how, *at, ("data", name)))
+        view = functools.partial(model.view, level)
+        draw = functools.partial(model.portraits, level)
+        pairs.append(Pair(name, generator, critic, settings, view, draw, ("data", name)))
     return model, pairs
