@@ -42,7 +42,6 @@ INSIDE = (
     "networks.normalisation",
     "networks.pictures",
     "networks.piecewise",
-    "networks.precision",
     "recipes",
     "report",
     "training",

@@ -167,12 +167,6 @@ def migrate(data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def effective(log_weights: np.ndarray) -> float:
-    """(Σw)² / Σw²: the number of equal weights with the same variance of the mean."""
-    relative = np.exp(log_weights - log_weights.max())
-    return float(relative.sum() ** 2 / np.square(relative).sum())
-
-
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 

@@ -14,7 +14,7 @@ from equilibria.estimators.params import estimator, param
 from equilibria.games.payoffs import PAYOFFS
 from equilibria.games.penalties import PENALTIES
 from equilibria.models.generator import PRIORS
-from equilibria.networks.precision import PRECISIONS
+from equilibria.networks.mlp import PRECISIONS
 from equilibria.recipes.adversarial import NETWORKS
 from equilibria.solvers import SOLVERS
 from equilibria.solvers.optimiser import SCHEDULES

@@ -19,7 +19,7 @@ from equilibria.estimators.params import estimator, param
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference.boltzmann import BoltzmannModel
 from equilibria.models.boltzmann import BoltzmannMachine
-from equilibria.networks.precision import PRECISIONS
+from equilibria.networks.mlp import PRECISIONS
 from equilibria.numbers import Measure
 from equilibria.random import Stream, as_seed
 from equilibria.recipes.contrastive import HIDDEN, NEGATIVE, Graph, game_of, optimiser, unbounded

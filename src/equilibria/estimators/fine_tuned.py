@@ -17,7 +17,7 @@ from equilibria.estimators import load
 from equilibria.estimators.estimator import Plan, Trained
 from equilibria.estimators.params import estimator, param, parameters
 from equilibria.inference.unrolling import Unrolled, stack_of, unrolled
-from equilibria.networks.precision import PRECISIONS
+from equilibria.networks.mlp import PRECISIONS
 from equilibria.random import Stream
 from equilibria.recipes.fine_tuning import fine_tuning
 from equilibria.solvers.optimiser import SCHEDULES

@@ -23,7 +23,7 @@ from equilibria.inference import gibbs, ladder
 from equilibria.inference.clamp import Held, one_block
 from equilibria.inference.mean_field import update
 from equilibria.models.boltzmann import BoltzmannMachine, State
-from equilibria.networks.precision import PRECISIONS
+from equilibria.networks.mlp import PRECISIONS
 from equilibria.random import Stream
 
 __all__ = ["NEGATIVE", "TEMPERED", "ContrastiveGame", "Phases"]

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from equilibria.data.batches import Batch
 from equilibria.games.game import Game
-from equilibria.networks.precision import PRECISIONS, products
+from equilibria.networks.mlp import PRECISIONS, products
 from equilibria.random import Stream
 
 __all__ = ["MISSING", "SupervisedGame", "class_cost", "class_errors"]

@@ -1,7 +1,8 @@
-"""Fully connected networks."""
+"""Fully connected networks, and the type in which matrix products are worked out."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -11,10 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from equilibria.check import choice, optional, widths
-from equilibria.networks.precision import PRECISIONS, products
 from equilibria.random import Stream
 
-__all__ = ["ACTIVATIONS", "LEAK", "MLP", "OUTPUTS", "leaky_relu"]
+__all__ = ["ACTIVATIONS", "LEAK", "MLP", "OUTPUTS", "PRECISIONS", "leaky_relu", "products"]
+
+PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
+"""Name → the type of the matrix products, where it is not the parameters' own."""
+
+
+def products(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Within it matrix products and convolutions are worked out in ``precision``."""
+    dtype = PRECISIONS[precision]
+    return torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
+
 
 LEAK = 0.2
 """Slope of the leaky rectifier below zero."""

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from equilibria.check import choice, optional, whole
-from equilibria.networks.mlp import leaky_relu
+from equilibria.networks.mlp import PRECISIONS, leaky_relu, products
 from equilibria.networks.normalisation import BatchNorm
-from equilibria.networks.precision import PRECISIONS, products
 from equilibria.random import Stream
 
 __all__ = ["PictureCritic", "PictureGenerator", "halvings", "joined", "to_planes", "to_rows"]
