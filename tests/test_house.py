@@ -55,7 +55,7 @@ LIMITS = {
     "private names on other objects": 0,
     "private names of self from other files": 2,  # torch's own
     "classes with two bases of ours": 0,
-    "lines over 100 characters": 3,  # goal: 0
+    "lines over 100 characters": 0,
     "if … raise": 250,  # goal: 200
     "lines": 22_400,  # goal: 17,000
 }

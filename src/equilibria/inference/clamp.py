@@ -40,8 +40,8 @@ class Held:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Held:
         """The same after ``change`` of all three tensors."""
-        parts = (self.values, self.mask, self.variables)
-        return Held(*(part if part is None else change(part) for part in parts))  # type: ignore[arg-type]
+        mask, variables = (x if x is None else change(x) for x in (self.mask, self.variables))
+        return Held(change(self.values), mask, variables)
 
 
 def parse(

@@ -8,7 +8,7 @@ the row at all.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -154,9 +154,10 @@ def _best(
     others = (good.sum((1, 2)) - 1).clamp(min=1)
     apart = ((u - winner[:, None]).square() * good).sum((1, 2)) / (d * others)
     if polish:  # the rows share L-BFGS's step length
-        better, how = winner.clone().requires_grad_(True), {"line_search_fn": "strong_wolfe"}
-        how |= {"max_iter": polish, "tolerance_grad": 1e-10, "tolerance_change": 1e-14}  # type: ignore[dict-item]
-        torch.optim.LBFGS([better], **how).step(lambda: slope(better))  # type: ignore[arg-type]
+        better = winner.clone().requires_grad_(True)
+        how: Any = {"line_search_fn": "strong_wolfe", "max_iter": polish}
+        how |= {"tolerance_grad": 1e-10, "tolerance_change": 1e-14}
+        torch.optim.LBFGS([better], **how).step(lambda: slope(better))
         with torch.no_grad():
             winner = better.where((costs(better) < costs(winner))[:, None], winner)
     with torch.no_grad():

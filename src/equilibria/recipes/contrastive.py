@@ -350,7 +350,8 @@ def pretraining(
         stack.compose([game.machine for game in games])
         batch = rows.some(max(how.chains or how.batch_size, 100), "start rows")
         batch = with_labels(batch, classes) if classes else batch
-        settle_game(joint.game, batch, rows.stream.child("settle"), rows.shard[0])  # type: ignore[arg-type]
+        whole: Any = joint.game
+        settle_game(whole, batch, rows.stream.child("settle"), rows.shard[0])
 
     stages[-1].on_end = put_together
     return stages
