@@ -157,13 +157,15 @@ def resume(run: RUN) -> None:
 
 def _conclude(estimator: Any, parts: Any) -> None:
     """What came of a training."""
+    from equilibria.report.view import rows_for
+
     if os.environ.get("RANK", "0") != "0":
         return
     if "normaliser" in estimator.capabilities_:
         say(estimator.log_partition_)
     if "score" in estimator.capabilities_:
         rows = "held-out" if parts.unseen else "the training"
-        say(f"On {rows} rows: {estimator.log_likelihood(_rows_for(estimator, parts.test))}")
+        say(f"On {rows} rows: {estimator.log_likelihood(rows_for(estimator, parts.test))}")
     else:
         say(f"A {type(estimator).__name__} {estimator.cannot('score')}.")
     for sentence in estimator.health_:
@@ -244,7 +246,7 @@ def score(
     keeps it.
     """
     path = None if out is None else _target(out, TABLES, overwrite)
-    estimator, data = _model_and_rows(run, source, "score", size, colour, label)
+    estimator, rows, data = _model_and_rows(run, source, "score", size, colour, label)
     if betas is not None:
         if betas < 1:
             raise ValueError(f"betas={betas}: expected a whole number, 1 or more")
@@ -254,7 +256,6 @@ def score(
         say(f"log Z in the run: {known}")
         exact = "It is exact, and needs no annealing."
         say(exact if known.is_exact else estimator.anneal(betas=betas))
-    rows = _rows_for(estimator, data)
     found = estimator.log_likelihood(rows)
     bound = "bound" in found.name
     lower = "a lower bound: the log-likelihood itself is at least as high, given log Z"
@@ -282,8 +283,8 @@ def fill(
     import pandas as pd
 
     path = _target(out, TABLES, overwrite)
-    estimator, data = _model_and_rows(run, source, "complete", label=label)
-    filled = estimator.impute(_rows_for(estimator, data), n=n, how=how, random_state=seed)
+    estimator, rows, data = _model_and_rows(run, source, "complete", label=label)
+    filled = estimator.impute(rows, n=n, how=how, random_state=seed)
     names = data.columns or [f"x{i}" for i in range(estimator.table_.width)]
     frames = [
         part if isinstance(part, pd.DataFrame) else pd.DataFrame(part, columns=names)
@@ -311,8 +312,8 @@ def predict(
     Each row's class and the classes' probabilities are written.
     """
     path = _target(out, TABLES, overwrite)
-    estimator, data = _model_and_rows(run, source, "classify", size, colour, label)
-    chances = estimator.predict_proba(_rows_for(estimator, data))
+    estimator, rows, data = _model_and_rows(run, source, "classify", size, colour, label)
+    chances = estimator.predict_proba(rows)
     names = [f"p({_called(label)})" for label in estimator.classes_.tolist()]
     found = estimator.classes_[chances.argmax(1)]
     _write(path, {"class": found, **dict(zip(names, chances.T, strict=True))})
@@ -414,12 +415,6 @@ def _target(out: str, suffixes: Sequence[str], overwrite: bool) -> Path:
     return path
 
 
-def _rows_for(estimator: Any, data: Any) -> Any:
-    from equilibria.report.view import rows_for
-
-    return rows_for(estimator, data)
-
-
 def _model(run: str, capability: str) -> tuple[Any, dict[str, Any]]:
     """A trained model that can do this, and what its run says of the data it was trained on."""
     from equilibria.estimators import load
@@ -441,9 +436,11 @@ def _model_and_rows(
     size: Any = None,
     colour: str = "grey",
     label: str | None = None,
-) -> tuple[Any, Any]:
-    """A trained model and rows that it can take; of a set with a name, those of its test split."""
+) -> tuple[Any, Any, Any]:
+    """A trained model, rows that it can take (of a set with a name those of its test split), and
+    the data that they are of."""
     from equilibria.data.load import load, names
+    from equilibria.report.view import rows_for
 
     estimator, origin = _model(run, capability)
     how: dict[str, Any] = {"size": _side(size), "colour": colour, "label": label}
@@ -456,9 +453,9 @@ def _model_and_rows(
     if label is None and column is not None and column in (found.columns or ()):
         found = load(source, **{**how, "label": column})
     with _about(source, "give rows like those the model was trained on"):
-        gaps = estimator.missing or capability == "complete"
-        estimator.table_.encode(_rows_for(estimator, found), allow_missing=gaps)
-    return estimator, found
+        rows, gaps = rows_for(estimator, found), estimator.missing or capability == "complete"
+        estimator.table_.encode(rows, allow_missing=gaps)
+    return estimator, rows, found
 
 
 @contextlib.contextmanager

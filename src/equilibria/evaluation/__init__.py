@@ -1,11 +1,6 @@
 """Evaluation: numbers that say whether to trust a model, each a :class:`~equilibria.Measure`."""
 
-from equilibria.evaluation.calibration import (
-    Calibration,
-    calibration,
-    jensen_shannon,
-    reliability,
-)
+from equilibria.evaluation.calibration import Calibration, calibration, jensen_shannon, reliability
 from equilibria.evaluation.chains import ChainMonitor, free_energy_gap, mixing
 from equilibria.evaluation.coverage import Coverage
 from equilibria.evaluation.features import PIXELS, Features, network_features

@@ -30,7 +30,6 @@ from equilibria.networks.pictures import halvings
 from equilibria.networks.residual import ResidualCritic, ResidualGenerator
 from equilibria.random import Stream
 from equilibria.solvers import SOLVERS
-from equilibria.solvers.gradient_play import Alternating
 from equilibria.solvers.optimiser import Optimiser
 from equilibria.training.stage import Average, Stage
 
@@ -286,18 +285,17 @@ class play:  # noqa: N801 - a recipe is called like a function
     def __call__(self, rows: Rows) -> list[Stage]:
         model: Any = self.model
         if rows.held is not None and len(rows.held) < self.least:
-            raise ValueError(
-                f"validation_fraction: {len(rows.held)} rows would be kept from training; the "
-                f"density ratio is fitted to {self.least} or more"
-            )
+            found = f"{len(rows.held)} rows would be kept from training"
+            least = f"the density ratio is fitted to {self.least} or more"
+            raise ValueError(f"validation_fraction: {found}; {least}")
         codes = [part for part in (rows.codes, rows.held_codes) if part is not None]
         missing = sum(int((part < 0).sum()) for part in codes)
         if model.by_class and missing:
-            raise ValueError(
-                f"y: {missing} of {sum(map(len, codes))} labels are missing, and each row goes "
-                "with its own; leave those rows out, or take GAN(semi_supervised=True), which "
-                "needs only some"
+            found = f"{missing} of {sum(map(len, codes))} labels are missing, and each row goes"
+            advice = (
+                "leave those rows out, or take GAN(semi_supervised=True), which needs only some"
             )
+            raise ValueError(f"y: {found} with its own; {advice}")
         model.note_shares(rows.codes)
         if model.conditional:
             kept = rows.some(KEPT, "conditions")
@@ -309,10 +307,9 @@ class play:  # noqa: N801 - a recipe is called like a function
         made that of the average."""
         how, generator = pair.how, pair.generator
         if rows.shard[1] > 1 and (batch_norms(generator) or batch_norms(pair.critic)):
-            raise ValueError(
-                f"normalisation={how.normalisation!r}: batch norm would see each process's share "
-                "of a batch by itself; use normalisation=None, or one process"
-            )
+            share = "batch norm would see each process's share of a batch by itself"
+            advice = "use normalisation=None, or one process"
+            raise ValueError(f"normalisation={how.normalisation!r}: {share}; {advice}")
         costs: dict[str, Any] = {"penalties": how.penalties, "instance_noise": how.instance_noise}
         costs |= {"fade": (how.penalty_annealing, how.steps), "packing": how.packing}
         game = AdversarialGame(generator, pair.critic, how.loss, classes=pair.classes, **costs)
@@ -329,10 +326,8 @@ def packs(rows: Rows, how: SimpleNamespace, key: tuple[str, ...]) -> Batches:
     """Batches that packs divide."""
     size = min(how.batch_size, len(rows))
     if size < how.packing:
-        raise ValueError(
-            f"packing={how.packing!r}: a batch has {size} rows, which do not make one pack; use "
-            "fewer, or more rows"
-        )
+        found = f"a batch has {size} rows, which do not make one pack"
+        raise ValueError(f"packing={how.packing!r}: {found}; use fewer, or more rows")
     shared: dict[str, Any] = {"labels": rows.codes, "encode": rows.table.encode}
     shared |= {"shard": rows.shard, "device": rows.device}
     return Batches(rows.values, size - size % how.packing, rows.stream.child(*key), **shared)
@@ -348,9 +343,8 @@ def solver_of(how: SimpleNamespace) -> Solver:
         "critic": Optimiser("adam", how.critic_learning_rate, **shared, steps=turns * steps),
         "generator": Optimiser("adam", how.learning_rate, **shared, steps=steps),
     }
-    return (
-        Alternating(rules, k=turns) if how.solver == "alternating" else SOLVERS[how.solver](rules)
-    )
+    solver: Any = SOLVERS[how.solver]
+    return solver(rules, k=turns) if how.solver == "alternating" else solver(rules)
 
 
 class Watch:
@@ -358,12 +352,7 @@ class Watch:
     with now; and its end."""
 
     def __init__(
-        self,
-        pair: Pair,
-        game: AdversarialGame,
-        average: Average | None,
-        batches: Batches,
-        rows: Rows,
+        self, pair: Pair, game: AdversarialGame, average: Any, batches: Batches, rows: Rows
     ):
         self.pair, self.game, self.average = pair, game, average
         self.batches, self.stream, self.table = batches, rows.stream, rows.table
