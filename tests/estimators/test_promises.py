@@ -98,6 +98,20 @@ def test_chains_of_plain_contrastive_divergence_can_be_looked_at(tmp_path: Path)
     assert list((tmp_path / "run" / "samples").glob("*.png"))
 
 
+def test_a_sequence_s_run_of_the_first_format_loads() -> None:
+    """0.1.0 saved the machine of the windows; the numbers are those that it gave."""
+    model = equilibria.load(Path(__file__).parent / "runs" / "next-state-0.1.0")
+    found = model.predict_proba([[0], [1], [2]])
+    expected = [
+        [0.03363499, 0.92831397, 0.03805105],
+        [0.05529337, 0.04220759, 0.90249904],
+        [0.88849854, 0.03964676, 0.07185471],
+    ]
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    assert model.lag == 1
+    assert model.forecast([[0]], 3).shape == (3, 1)
+
+
 def test_a_run_of_the_first_format_loads() -> None:
     """The folder was written by 0.1.0; a later version that cannot read it has broken its users'
     models."""

@@ -140,7 +140,7 @@ class Contrastive(Estimator):
 
     def first_batch(self, X: Any, y: Any) -> Rows:
         """The rows of a first batch; the model is built from them."""
-        X, y, _ = self.opened(X, y)
+        X, y, _ = self.informed(X).opened(X, y)
         X = self.validated(X, reset=True)
         table = self.tabulate(X, y)
         self.seed_ = as_seed(self.random_state)
@@ -159,13 +159,13 @@ class Contrastive(Estimator):
         X = self.validated(X)
         table, settings = self.table_, self.settings_
         rows = Rows(table, X, self.codes(table, y, len(X)), self.stream, device=settings.device)
-        self.table_ = table.with_grey(sorted({*table.grey, *rows.statistics.grey}))
-        return dataclasses.replace(rows, table=self.table_)
+        grey = sorted({*table.grey, *rows.statistics.grey})
+        return dataclasses.replace(rows, table=table.with_grey(grey))
 
     def update(self, rows: Rows) -> None:
         """One step of the last stage's game."""
         game, solver = self.__dict__.get("_online") or self._revived()
-        binarise = self.settings_.binarise if self.table_.grey else None
+        binarise = self.settings_.binarise if rows.table.grey else None
         stream = self.stream.child("partial", self.n_steps_)
         batch = batch_of(dataclasses.replace(rows, binarise=binarise), stream.child("binarise"))
         batch = self.last_view(self.model_, batch, stream.child("seen"))
@@ -181,6 +181,8 @@ class Contrastive(Estimator):
                 "values far from the rest in the data."
             )
         self.model_.keep(game.chains)
+        self.table_, grey = rows.table, self.model_.grey
+        self.model_.grey = type(grey)(rows.table.grey)  # names of layers, or whether there are any
         self.n_steps_ += 1
         self.forget()
 

@@ -27,7 +27,7 @@ from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.table import Table
 from equilibria.errors import RunError
 from equilibria.estimators import all_estimators
-from equilibria.estimators.migrate import migrated
+from equilibria.estimators.migrate import migrated, renamed
 from equilibria.estimators.params import estimator, param, parameters
 from equilibria.evaluation import likelihood
 from equilibria.models.model import Model, capabilities
@@ -144,8 +144,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     validation_fraction: float = param(
         0.0,
-        "Share of the rows that is kept from training: by these training is monitored, the best "
-        "kept, ratios fitted.",
+        "Share of the rows that is kept from training: by these training is monitored, ratios "
+        "are fitted, and the best state is kept where a score without log Z can tell which.",
         number(0, 0.9),
     )
     verbose: int = param(
@@ -172,13 +172,19 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Refuse parameters that do not go together; each by itself has been checked."""
 
     @classmethod
+    def params_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a run of version 0.1.0."""
+        return renamed(cls, config["params"])
+
+    @classmethod
     def kept_of(cls, config: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
         """The attributes in ``kept`` of a run of version 0.1.0."""
         return {}
 
     def column_kinds(self) -> Any:
-        """What :meth:`Table.fit` is told of the columns."""
-        return self.kinds
+        """What :meth:`Table.fit` is told of the columns: of a known range they are binary."""
+        ranged = self.value_range is not None and getattr(self, "modalities", None) is None
+        return "binary" if ranged and self.kinds == "auto" else self.kinds
 
     # ------------------------------------------------------------ training
 
@@ -212,7 +218,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Train this very estimator, whose parameters have been checked."""
         if self.out is not None and processes(self.device).writes:
             Run.refuse_taken(self.out, self.overwrite)
-        X, y, origin = self.opened(X, y)
+        X, y, origin = self.informed(X).opened(X, y)
         X = self.validated(X, reset=True)
         table = self.tabulate(X, y)
         return self.train(table, X, self.codes(table, y, len(X)), origin)
@@ -254,17 +260,22 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def previewed(self, X: Any, y: Any) -> Table:
         """The same of this very estimator, whose parameters have been checked."""
-        X, y, _ = self.opened(X, y)
+        X, y, _ = self.informed(X).opened(X, y)
         return self.tabulate(self.validated(X, reset=True), y)
 
+    def informed(self, X: Any) -> Any:
+        """This estimator, with range and picture shape of a ``Data`` unless it has its own."""
+        if hasattr(X, "digest"):  # a Data, whose module an array need not load
+            if self.value_range is None and X.low is not None:
+                self.value_range = (X.low, X.high)
+            if self.picture_shape is None:
+                self.picture_shape = X.shape
+        return self
+
     def opened(self, X: Any, y: Any) -> tuple[Any, Any, Any]:
-        """Rows, labels and origin; a ``Data`` brings them, with range and picture shape."""
+        """Rows, labels and origin; a ``Data`` brings them."""
         if not hasattr(X, "digest"):
             return X, y, None
-        if self.value_range is None and X.low is not None:
-            self.value_range = (X.low, X.high)
-        if self.picture_shape is None:
-            self.picture_shape = X.shape
         return X.frame(), (X.labels if y is None else y), X.origin
 
     def validated(self, X: Any, reset: bool = False, gaps: bool | None = None) -> Any:
@@ -370,9 +381,14 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def adopt(self, fitted: Any) -> Any:
         """Take over what a copy has learnt; parameters stay as the user gave them."""
         own = {field.name for field in parameters(self)}
-        for name in [name for name in vars(self) if name not in own and name.endswith("_")]:
+
+        def learnt_by(one: Any) -> dict[str, Any]:
+            names = [name for name in vars(one) if name.endswith("_") or name == "_online"]
+            return {name: vars(one)[name] for name in names if name not in own}
+
+        for name in learnt_by(self):
             delattr(self, name)
-        learnt = {k: v for k, v in vars(fitted).items() if k not in own and k.endswith("_")}
+        learnt = learnt_by(fitted)
         self.__dict__.update(learnt, _settings=fitted)
         return self
 
@@ -646,6 +662,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def forget(self) -> None:
         """Drop what was worked out from parameters that have changed."""
         self.numbers_ = {}
+        self.__dict__.pop("run_", None)  # its folder has the model as it was
         _PRECISE.pop(self.model_, None)
 
     def _log_z(self) -> float:
@@ -676,7 +693,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if hasattr(given, "to_frame") and given.ndim == 1:  # a row of a frame
             given = given.to_frame().T
         if not hasattr(given, "iloc"):
-            given = np.asarray(given)
+            given = np.asarray(given, dtype=object if _keeps_cells([given]) else None)
             given = np.broadcast_to(given, (n, len(given))) if given.ndim == 1 else given
         elif len(given) == 1:
             given = given.iloc[[0] * n]
@@ -901,6 +918,8 @@ def plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, tuple | list | range):
         return [plain(entry) for entry in value]
+    if isinstance(value, slice):
+        return {"slice": [value.start, value.stop, value.step]}
     if isinstance(value, Mapping):  # in pairs, since JSON knows no keys but text
         return {"pairs": [[plain(key), plain(entry)] for key, entry in value.items()]}
     if isinstance(value, Trained):
@@ -916,6 +935,8 @@ def from_plain(value: Any) -> Any:
     if isinstance(value, dict) and "estimator" in value:
         own = {name: from_plain(entry) for name, entry in value["params"].items()}
         return all_estimators()[value["estimator"]](**own)
+    if isinstance(value, dict) and "slice" in value:
+        return slice(*value["slice"])
     if isinstance(value, dict):
         return {from_plain(key): from_plain(entry) for key, entry in value["pairs"]}
     return value

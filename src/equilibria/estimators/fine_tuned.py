@@ -18,7 +18,7 @@ from equilibria.estimators.estimator import Plan, Trained
 from equilibria.estimators.params import estimator, param, parameters
 from equilibria.inference.unrolling import Unrolled, stack_of, unrolled
 from equilibria.networks.mlp import PRECISIONS
-from equilibria.random import Stream
+from equilibria.random import Stream, as_seed
 from equilibria.recipes.fine_tuning import fine_tuning
 from equilibria.solvers.optimiser import SCHEDULES
 from equilibria.training.run import Run
@@ -143,8 +143,12 @@ class FineTunedClassifier(ClassifierMixin, Trained):
         self.pretrained_ = source_of(self.machine, self.device)
         if not self.pretrained_.__sklearn_is_fitted__():
             source = clone(self.pretrained_)
+            for name in ("value_range", "picture_shape"):  # of a Data
+                if getattr(source, name) is None:
+                    source.set_params(**{name: getattr(self, name)})
             if source.random_state is None:
-                stream = Stream(int(self.random_state or 0)).child(self.name, "machine")
+                self.random_state = as_seed(self.random_state)
+                stream = Stream(self.random_state).child(self.name, "machine")
                 source.set_params(random_state=stream.integer() >> 32)
             self.pretrained_ = source.fit(X)
         table = self.pretrained_.table_
@@ -198,6 +202,7 @@ class FineTunedClassifier(ClassifierMixin, Trained):
     def write_beside(self, run: Run) -> None:
         if not (run.path / MACHINE / "model.json").exists():
             self.pretrained_.save(run.path / MACHINE)
+            run.update_config(beside=[MACHINE])
 
     def migrated_tensors(self, tensors: dict[str, Any]) -> dict[str, Any]:
         own = {f"machine.{k}": v for k, v in self.pretrained_.machine_.state_dict().items()}

@@ -37,6 +37,7 @@ class MADE(Estimator):
 
     name = "made"
     model = made.MADE
+    labelled = False
     takes = frozenset({"binary", "categorical", "real", "spin"})
 
     hidden: tuple[int, ...] = param(

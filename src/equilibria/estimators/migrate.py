@@ -12,7 +12,7 @@ from equilibria.estimators.params import parameters
 from equilibria.numbers import Measure
 from equilibria.training.run import Run
 
-__all__ = ["migrated"]
+__all__ = ["migrated", "renamed"]
 
 
 def migrated(cls: Any, run: Run) -> dict[str, Any]:
@@ -43,13 +43,13 @@ def migrated(cls: Any, run: Run) -> dict[str, Any]:
     log_z = metadata.get("log_partition")
     if log_z is not None:
         whole = Measure.from_json(log_z).replace(parts=tuple(map(Measure.from_json, parts)))
-        config["numbers"] = {"log_partition": whole.to_json()}
-    params = _params(cls, config["params"])
+        config["numbers"] = {"log_partition": whole.to_json(), **config.get("numbers", {})}
+    params = cls.params_of(config)
     config["kept"] = cls.kept_of(config, metadata)
     return {**config, "params": params, "table": table.to_json()}
 
 
-def _params(cls: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+def renamed(cls: Any, params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters by their present names; those that are no more are left out."""
     known, found = {field.name for field in parameters(cls)}, dict[str, Any]()
     for old, value in params.items():

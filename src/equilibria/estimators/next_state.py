@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from torch import Tensor
 from equilibria.check import anything, choice, whole
 from equilibria.data.table import Table
 from equilibria.data.windows import window_table, windows
+from equilibria.estimators import all_estimators
 from equilibria.estimators.estimator import Plan, Trained, settled
-from equilibria.estimators.params import estimator, param
+from equilibria.estimators.migrate import renamed
+from equilibria.estimators.params import estimator, param, parameters
 from equilibria.estimators.rbm import RBM
 from equilibria.inference.boltzmann import Restricted
 from equilibria.inference.completion import class_log_prob
@@ -120,11 +123,11 @@ class NextState(Trained):
                 "machine: kinds='mixed': a state's columns must be of one kind; say which"
             )
         twin.machine = clone(machine).checked()
-        for name in ("random_state", "out"):
-            if getattr(twin, name) is None:
-                setattr(twin, name, getattr(twin.machine, name))
-        twin.overwrite = twin.overwrite or twin.machine.overwrite
+        for field in parameters(Trained):  # device, verbose, validation_fraction, overwrite
+            if getattr(twin, field.name) == field.default:
+                setattr(twin, field.name, getattr(twin.machine, field.name))
         twin.machine.set_params(random_state=None, out=None, overwrite=False)
+        twin.binarise = twin.machine.binarise
         return twin
 
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> Any:
@@ -147,7 +150,8 @@ class NextState(Trained):
 
     def learn(self, X: Any, groups: Any = None) -> Any:
         """Train this very estimator on the windows of a sequence."""
-        X = self.validated(X, reset=True)
+        self.machine.informed(X)
+        X = self.validated(self.opened(X, None)[0], reset=True)
         rows = windows(X, self.lag, groups)
         machine = self.machine
         if hasattr(machine, "condition"):
@@ -171,8 +175,27 @@ class NextState(Trained):
     def build(self, table: Table, stream: Stream) -> Plan:
         return self.machine.build(table, stream)
 
+    @classmethod
+    def params_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Version 0.1.0 saved the machine alone, as a run of its own."""
+        own = renamed(all_estimators()[config["model"]], config["params"])
+        past, future = config["schema"]["parts"]
+        own = {**own, "random_state": None, "kinds": future["kind"], "out": None}
+        machine = {"estimator": config["model"], "params": own}
+        return {"machine": machine, "lag": past["width"] // future["width"]}
+
+    @classmethod
+    def kept_of(cls, config: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+        future = config["schema"]["parts"][1]
+        width, types = future["width"], config["schema"].get("dtypes") or []
+        row = {**config["schema"], "width": width, "dtypes": types[:width] or None}
+        row |= {"columns": future.get("columns"), "parts": [{**future, "source": [*range(width)]}]}
+        return {"row_json_": json.dumps(Table.from_json(row).to_json())}
+
     def attach(self, run: Run) -> None:
-        """Rows, not windows, are what the estimator is given."""
+        """Rows, not windows, are what the estimator is given; greys become binary as the machine
+        says."""
+        self.binarise = self.machine.binarise
         self.n_features_in_ = self.row_.width
         if self.row_.names is not None:
             self.feature_names_in_ = np.array(self.row_.names, dtype=object)

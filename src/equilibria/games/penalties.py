@@ -41,7 +41,9 @@ def distance_to_one(slopes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Penalty:
-    """Where the slope is taken, a row of ``PLACES``, and slopes ``(n, …)`` → penalties ``(n,)``.
+    """Slopes ``(n, …)`` → penalties ``(n,)``, and where the slope is taken.
+
+    at : {"real", "fake", "mixed"}
 
     >>> PENALTIES["r1"].of(torch.tensor([[3.0, 4.0]]))
     tensor([12.5000])

@@ -163,8 +163,10 @@ def refuse_unaffordable(how: Any, size: int, widths: Sequence[int], name: str) -
     joints = sum(a * b for a, b in itertools.pairwise((size, *widths)))
     affordable(name, getattr(how, name), 4.0 * joints)
     units = float(size + sum(widths))
-    replicas = how.replicas if how.method in TEMPERED else 1
-    affordable("chains", how.chains, units * (how.chains or 0) * replicas)
+    chains = how.chains or how.batch_size
+    if how.method in TEMPERED:
+        affordable("replicas", how.replicas, units * chains * how.replicas)
+    affordable("chains", how.chains, units * chains)
     affordable("ais_chains", how.ais_chains, units * how.ais_chains)
 
 

@@ -12,7 +12,7 @@ from equilibria.games.likelihood import Likelihood
 from equilibria.models.model import Model
 from equilibria.random import Stream
 from equilibria.solvers import Optimiser, Simultaneous
-from equilibria.training.stage import Average, Stage
+from equilibria.training.stage import Average, Best, Stage
 
 __all__ = ["maximum_likelihood"]
 
@@ -45,6 +45,10 @@ def maximum_likelihood(
                 found = {name: model.objective(batch, stream) for name, batch in some.items()}
             return {f"{name}_objective": float(x.double().mean()) for name, x in found.items()}
 
+        if "held_out" in some:
+            held, key = some["held_out"], rows.stream.child("best")
+            best = Best(model, lambda state: -state.objective(held, key), "held_out_score")
+            stage.best = best
         stage.monitor = monitor
         return [stage]
 

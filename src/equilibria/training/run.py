@@ -43,7 +43,6 @@ _FOLDERS = ("checkpoints", "samples")
 _OWN: tuple[str, ...] = (_METRICS, _MODEL, _RECORD, "evaluation.json", "report.html")
 _OWN += ("checkpoints/step-*[0-9]", *(f"checkpoints/{name}" for name in _LEFT))
 _OWN += (f"samples/*-{'[0-9]' * 9}.png",)
-_MACHINE = "machine"  # a run within a run: the model that a fine-tuned one began from
 
 
 class Checkpoint(NamedTuple):
@@ -145,9 +144,11 @@ class Run:
         """Delete what a run writes, but the lock, which is held, and the configuration, by which
         the folder is still a run if we die here; name the rest."""
         own, folders = list(_OWN), list(_FOLDERS)
-        if (self.path / _MACHINE / _CONFIG).is_file():
-            own += [f"{_MACHINE}/{name}" for name in (*_OWN, _CONFIG, _LOCK)]
-            folders += [*(f"{_MACHINE}/{name}" for name in _FOLDERS), _MACHINE]
+        for part in Run.open(self.path).config.get("beside", ()):  # runs within the run
+            with contextlib.suppress(RunError):
+                Run.open(self.path / part)
+                own += [f"{part}/{name}" for name in (*_OWN, _CONFIG, _LOCK)]
+                folders += [*(f"{part}/{name}" for name in _FOLDERS), part]
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(self.lock())
