@@ -57,14 +57,14 @@ class Adversarial(Estimator):
 
     hidden: tuple[int, ...] | None = param(
         None,
-        "Widths of the hidden layers of both networks, where they are perceptrons; by default "
+        "Widths of the hidden layers of both networks, where they are MLPs; by default "
         "three of 512 for pictures of at least 16 pixels a side, else three of 128.",
         optional(widths()),
         positional=True,
     )
     network: str = param(
         "auto",
-        "What the players are made of. Auto takes perceptrons, for pictures with a side above 64 "
+        "What the players are made of. Auto takes MLPs, for pictures with a side above 64 "
         "and sides that are multiples of 4 deep convolutional networks; for a level of a pyramid "
         "these from 16 pixels a side.",
         choice("auto", *NETWORKS),
@@ -82,7 +82,7 @@ class Adversarial(Estimator):
     penalties: Any = param(
         None,
         "On the critic's slope, with their weights. By default R1 and R2, of weight 3 for "
-        "perceptrons, of 1 for networks of pictures.",
+        "MLPs, of 1 for networks of pictures.",
         optional(_PENALTIES),
     )
     penalty_annealing: float | None = param(
@@ -111,8 +111,8 @@ class Adversarial(Estimator):
     )
     prior: str | None = param(
         None,
-        "Law of the noise; mixed is half normal columns and half fair coins, so that separate "
-        "modes need no bridge between them. By default mixed for perceptrons of tables and small "
+        "Distribution of the noise; mixed is half normal, half Rademacher columns, so that "
+        "separate modes need no bridge between them. By default mixed for MLPs of tables and small "
         "pictures, else normal.",
         optional(choice(*PRIORS)),
     )
@@ -122,7 +122,7 @@ class Adversarial(Estimator):
     )
     learning_rate: float | None = param(
         None,
-        "Adam's rate of the generator; by default .001 for perceptrons and a pyramid's dcgans, "
+        "Adam's rate of the generator; by default .001 for MLPs and a pyramid's dcgans, "
         ".002 for other dcgans and .0002 for residual networks.",
         optional(number(0, above=True)),
     )
@@ -144,20 +144,20 @@ class Adversarial(Estimator):
     )
     batch_size: int | None = param(
         None,
-        "Rows in a batch (all rows, where there are fewer); by default 512 for perceptrons, for "
+        "Rows in a batch (all rows, where there are fewer); by default 512 for MLPs, for "
         "those of pictures from 16 pixels a side 64, else 100.",
         optional(whole(1)),
     )
     steps: int | None = param(
         None,
-        "Rounds, of each level in a pyramid; by default 8,000 for perceptrons of tables and small "
+        "Steps, of each level in a pyramid; by default 8,000 for MLPs of tables and small "
         "pictures, else 20,000.",
         optional(whole(1)),
     )
     average: float | None = param(
         None,
         "Decay of the generator's averaged weights, which samples come from; 0 turns averaging "
-        "off. By default .999, but .99 for perceptrons of tables and small pictures, whose "
+        "off. By default .999, but .99 for MLPs of tables and small pictures, whose "
         "widths a longer memory would narrow.",
         optional(number(0, 0.999999)),
     )

@@ -318,8 +318,8 @@ class GAN(Adversarial):
     def interpolate(self, a: Any, b: Any, n: int = 8) -> np.ndarray:
         """``n`` codes on the way from one code to another, both included, ``(n, latent_dim)``.
 
-        Normal noise is followed along the great circle, uniform noise along the line, coins change
-        half-way.
+        Normal noise is followed along the great circle, uniform noise along the line, Rademacher
+        columns change half-way.
         """
         check_is_fitted(self)
         first, last = self._noise("a", np.atleast_2d(a))[0], self._noise("b", np.atleast_2d(b))[0]

@@ -26,10 +26,10 @@ class BeliefNetwork(nn.Module):
     .. math:: p(v, h^1, \dots, h^L)
               = p(v \mid h^1) \, p(h^1 \mid h^2) \cdots p(h^{L-2} \mid h^{L-1}) \, p(h^{L-1}, h^L)
 
-    Each p(· | ·) is the law of a layer's Units under the field of the layer above. The posterior
-    over the hidden layers is approximated from below, Q(h | v) = Q(h¹ | v) Q(h² | h¹) ⋯, each
-    factor the law of a layer under the field of the layer below, through the same weights
-    transposed. With one hidden layer the network is the machine itself, and nothing is
+    Each p(· | ·) is the distribution of a layer's Units under the field of the layer above. The
+    posterior over the hidden layers is approximated from below, Q(h | v) = Q(h¹ | v) Q(h² | h¹) ⋯,
+    each factor the distribution of a layer under the field of the layer below, through the same
+    weights transposed. With one hidden layer the network is the machine itself, and nothing is
     approximated.
 
     Parameters

@@ -57,7 +57,8 @@ class Model(nn.Module):
     ``objective``         (batch, stream) → (n,) what training minimises, of each row; by default
                           minus one of the two above
     ``log_normaliser``    (stream, progress=None) → :class:`~equilibria.numbers.Measure` of log Z
-    ``transition``        (x, stream) → (n, d) one step of a Markov chain whose law is the model's
+    ``transition``        (x, stream) → (n, d) one step of a Markov chain whose distribution
+                          is the model's
     ``complete``          (x, observed, stream, n) → (n, rows, d) draws of the missing cells
     ``means``             (x, observed, stream) → (rows, d) conditional means of the missing cells
     ``class_log_prob``    (x, stream) → (rows, classes) log p(class | row)

@@ -46,8 +46,8 @@ NORMALISED: Mapping[str | None, tuple[str | None, str | None]] = {
     None: (None, None),
 }
 """Which of a dcgan's players have batch norm: name → (the generator's, the critic's)."""
-SMALLEST = 16  # side of the pictures from which perceptrons are wide
-LARGEST = 64  # side up to which perceptrons are the default: they were far ahead of convolutions
+SMALLEST = 16  # side of the pictures from which MLPs are wide
+LARGEST = 64  # side up to which MLPs are the default: they were far ahead of convolutions
 FEW = 8  # columns; in more, Fourier features of random directions are noise
 FEATURES = 64  # directions of the critic's Fourier features
 KEPT = 2000  # conditions that are kept with the model
@@ -100,7 +100,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fourier": {"critic_pace": 3.0, "penalty_annealing": 3e-5},
 }
 """How each kind of network is trained where the parameters say nothing else: changes of ``every``.
- ``critic_pace`` is the critic's rate over the generator's. The perceptrons' settings are what won
+ ``critic_pace`` is the critic's rate over the generator's. The MLPs' settings are what won
 on the ring and the grid (experiments/ring_and_grid.py). ``mlp, pictures`` is of sides from 16
 pixels on: modes of pictures are joined, so ±1 noise would gain nothing, and inverting one could not
 move it. ``fourier`` is of critics with Fourier features: a fast critic that ends up sharp gives
@@ -184,12 +184,12 @@ def settle(how: Any, known: Mapping[str, Mapping[str, Any]], players: Players) -
 
 def build(players: Players, how: SimpleNamespace, stream: Stream) -> tuple[Generator, nn.Module]:
     """A generator, and the critic of one pack."""
-    networks = perceptrons if players.network == "mlp" else of_pictures
+    networks = mlps if players.network == "mlp" else of_pictures
     network, critic = networks(players, how, stream.child("generator"), stream.child("critic"))
     return Generator(network, how.latent_dim, how.prior), critic
 
 
-def perceptrons(
+def mlps(
     players: Players, how: SimpleNamespace, generator: Stream, critic: Stream
 ) -> tuple[nn.Module, nn.Module]:
     """A generator and a critic of plain layers; the critic may see Fourier features."""

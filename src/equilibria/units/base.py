@@ -78,7 +78,7 @@ class Units(nn.Module, abc.ABC):
         For a parameter θ it is the mean over rows of E[∂/∂θ (base_energy(x) − field · signal(x))]
         with the field held: all of ∂E/∂θ, and it may be taken at the neighbours' means. In the
         cells that are ``free`` (True for all of them) x is the mean under ``field``, and the
-        expectation runs over their law.
+        expectation runs over their distribution.
         """
         return {}
 
