@@ -595,8 +595,8 @@ MUTANTS = (
     Mutant(
         "chains of a pretrained machine start anywhere",
         "recipes.contrastive:pretraining",
-        "settle_game(joint.game, ",
-        "(lambda *given: None)(joint.game, ",
+        "settle_game(whole, ",
+        "(lambda *given: None)(whole, ",
         "chains_start_at_the_data()",
     ),
 )

@@ -135,6 +135,8 @@ def test_overwriting_deletes_what_a_run_writes_and_names_the_rest(tmp_path, run)
         (run.path / name).write_text("a run's")
     run.save_checkpoint({}, 5)
     Run.create(run.path / "machine", {}).save_model({"w": torch.ones(1)}, {})
+    Run.create(run.path / "theirs", {})
+    run.update_config(beside=["machine"])
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "data").write_text("mine")
     (run.path / "data").symlink_to(tmp_path / "elsewhere")
@@ -143,13 +145,13 @@ def test_overwriting_deletes_what_a_run_writes_and_names_the_rest(tmp_path, run)
         (run.path / name).parent.mkdir(exist_ok=True)
         (run.path / name).write_text("mine")
     (tmp_path / "link").symlink_to(run.path)
-    named = "checkpoints, data, notes, samples, thesis.tex belong to no run and were left"
+    named = "checkpoints, data, notes, samples, theirs, thesis.tex belong to no run and were left"
     with pytest.warns(UserWarning, match=named):
         Run.create(tmp_path / "link", {"model": "gan"}, overwrite=True)
     assert (tmp_path / "elsewhere" / "data").read_text() == "mine"
     assert Run.open(run.path).config["model"] == "gan"
     left = set(contents(run.path)) - {"config.json", "lock"}
-    assert left == set(mine)
+    assert left == {*mine, "theirs/config.json"}
 
 
 def test_an_unwritable_place_is_named(tmp_path, monkeypatch):

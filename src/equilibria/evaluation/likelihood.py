@@ -17,6 +17,7 @@ from scipy import stats
 from torch import Tensor
 
 from equilibria.check import whole
+from equilibria.models.model import capabilities
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, as_stream
 
@@ -63,8 +64,9 @@ def row_bounds(
     filled = x.nan_to_num(nan=-math.inf)  # as a NaN is equal to none
     rows, place, counts = torch.unique(filled, dim=0, return_inverse=True, return_counts=True)
     rows = rows.masked_fill(rows.isneginf(), math.nan)
-    if exact := hasattr(model, "log_prob"):
-        exact = not bool(x.isnan().any()) or not hasattr(model, "log_normaliser")
+    can, exact = capabilities(model), False
+    if "bound" not in can:
+        exact = "normaliser" not in can or not bool(x.isnan().any())
         drawn = model.log_prob(rows)[:, None]
     else:
         keys = [stream.child(i) for i in range(samples)]
@@ -117,7 +119,7 @@ def bound(
     >>> print(bound(Restricted(machine.double(), ["visible"]), torch.eye(4).double()))
     mean log-likelihood = -2.77259 (exact; n = 4; 4 rows, log Z by exact enumeration)
     """
-    if log_z is None and hasattr(model, "log_normaliser"):
+    if log_z is None and "normaliser" in capabilities(model):
         log_z = model.log_normaliser(as_stream(how.get("random_state", 0)).child("log Z"))
     return mean_of(row_bounds(model, x, **how), log_z or Measure.exact("log Z", 0, ""), log_volume)
 

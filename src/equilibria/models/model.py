@@ -93,10 +93,11 @@ class Model(nn.Module):
         """What training minimises, (n,): minus the log-density, or minus its bound."""
         x = batch if isinstance(batch, Tensor) else batch.values
         model: Any = self  # which of the two it has is what it is
-        if hasattr(model, "log_prob"):
-            return -model.log_prob(x)
-        if hasattr(model, "log_prob_bound"):
+        can = capabilities(model)
+        if "bound" in can:
             return -model.log_prob_bound(x, stream)
+        if "score" in can:
+            return -model.log_prob(x)
         raise NotImplementedError(f"{type(self).__name__} has no log_prob, bound or objective")
 
     def describe(self) -> str:

@@ -146,7 +146,7 @@ class Run:
         own, folders = list(_OWN), list(_FOLDERS)
         for part in Run.open(self.path).config.get("beside", ()):  # runs within the run
             with contextlib.suppress(RunError):
-                Run.open(self.path / part)
+                Run.open(self.path / part)  # a folder of that name that is no run stays
                 own += [f"{part}/{name}" for name in (*_OWN, _CONFIG, _LOCK)]
                 folders += [*(f"{part}/{name}" for name in _FOLDERS), part]
         with contextlib.ExitStack() as stack:
