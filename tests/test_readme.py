@@ -3,13 +3,13 @@ options, every link leads somewhere, and the API reference is what the sources s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
-import os
+import io
 import re
 import shlex
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -17,6 +17,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+
+from equilibria.cli import app
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted(
@@ -81,21 +83,21 @@ def commands(page: Path) -> list[tuple[str, list[str]]]:
 @functools.cache
 def help_text(*path: str) -> tuple[int, str]:
     """Exit code and text of ``equilibria <path> --help``, on a wide terminal without colours."""
-    program = (
-        "import sys; from equilibria.cli.app import main; sys.argv[0] = 'equilibria'; "
-        "sys.exit(main())"
-    )
-    environment = {**os.environ, "COLUMNS": "400", "TERM": "dumb", "NO_COLOR": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program, *path, "--help"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT / "src",
-        env=environment,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+    plain = {"COLUMNS": "400", "TERM": "dumb", "NO_COLOR": "1"}
+    said, code = io.StringIO(), 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+    ):
+        for name, value in plain.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["equilibria", *path, "--help"])
+        try:
+            code = app.main() or 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return code, said.getvalue()
 
 
 def faults(arguments: list[str]) -> list[str]:
