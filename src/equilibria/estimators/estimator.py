@@ -503,7 +503,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         scores, volume = self._log_prob(values), self._log_volume(values)
         normalised = "normaliser" not in self.capabilities_
         gaps = bool(values[:, : self.table_.size].isnan().any())
-        exact = "bound" not in self.capabilities_ and (normalised or not gaps)
+        exact = likelihood.is_exact(self.capabilities_, gaps)
         log_z = Measure.exact("log Z", 0.0, "") if normalised else self.log_partition_
         found = likelihood.RowBounds(scores, exact, np.zeros(len(scores)))
         return likelihood.mean_of(found, log_z, volume)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,12 @@ class RowBounds:
     draws: str = ""
 
 
+def is_exact(can: Collection[str], gaps: bool) -> bool:
+    """Whether scores are log p(x) + log Z itself, of a model that ``can`` so much; ``gaps`` says
+    whether cells are missing, which an unnormalised model sums over by a bound."""
+    return "bound" not in can and ("normaliser" not in can or not gaps)
+
+
 @torch.no_grad()
 def row_bounds(
     model: Any, x: Tensor, *, samples: int = 10, random_state: RandomState = 0
@@ -64,9 +71,8 @@ def row_bounds(
     filled = x.nan_to_num(nan=-math.inf)  # as a NaN is equal to none
     rows, place, counts = torch.unique(filled, dim=0, return_inverse=True, return_counts=True)
     rows = rows.masked_fill(rows.isneginf(), math.nan)
-    can, exact = capabilities(model), False
+    can = capabilities(model)
     if "bound" not in can:
-        exact = "normaliser" not in can or not bool(x.isnan().any())
         drawn = model.log_prob(rows)[:, None]
     else:
         keys = [stream.child(i) for i in range(samples)]
@@ -80,6 +86,7 @@ def row_bounds(
     error = math.sqrt(float((counts.square() * variance).sum())) / len(place)
     said = f"{samples} draws each" if many else ""
     values, variances = drawn.mean(1)[place].numpy(), variance[place].numpy()
+    exact = is_exact(can, bool(x.isnan().any()))
     return RowBounds(values, exact, variances, error, said)
 
 

@@ -93,10 +93,9 @@ class Model(nn.Module):
         """What training minimises, (n,): minus the log-density, or minus its bound."""
         x = batch if isinstance(batch, Tensor) else batch.values
         model: Any = self  # which of the two it has is what it is
-        can = capabilities(model)
-        if "bound" in can:
+        if getattr(model, "log_prob_bound", None) is not None:
             return -model.log_prob_bound(x, stream)
-        if "score" in can:
+        if getattr(model, "log_prob", None) is not None:
             return -model.log_prob(x)
         raise NotImplementedError(f"{type(self).__name__} has no log_prob, bound or objective")
 
