@@ -28,6 +28,8 @@ from equilibria.estimators.params import parameters
 from equilibria.inference import mean_field, partition
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
+from equilibria.solvers.optimiser import Optimiser
+from equilibria.solvers.solver import Solver
 from equilibria.training.run import Run
 from equilibria.training.trainer import Trainer
 from small import ESTIMATORS, NAMES, plan_of, small, table_of, with_capability
@@ -381,6 +383,18 @@ def settled_chains_anneal_down() -> None:
     assert abs(after[0] - after[1]) < 3
 
 
+def updates_heed_strides() -> None:
+    """A gradient that lies channels-last moves each weight of a contiguous kernel by its own entry:
+    the step of descent is −rate · gradient, to 1e-6."""
+    kernel = nn.Parameter(torch.zeros(6, 5, 3, 3))
+    game: Any = mock.Mock(players=("one",), parameters_of=lambda player: [kernel])
+    solver = Solver(Optimiser("sgd", 0.5))
+    solver.bind(game)
+    gradient = Stream(0).normal(kernel.shape).contiguous(memory_format=torch.channels_last)
+    solver.move("one", [gradient])
+    assert torch.allclose(kernel, -0.5 * gradient, atol=1e-6)
+
+
 def annealing_adds_up_in_double_precision() -> None:
     """3,000 small steps of a machine of 4,000 nats whose units are independent, so that log Z is
     known.
@@ -422,6 +436,7 @@ WIRING: dict[str, Callable[[], None]] = {
     **_called(chains_start_at_the_data, ()),
     **_called(scores_by_the_worse_side, ()),
     **_called(settled_chains_anneal_down, ()),
+    **_called(updates_heed_strides, ()),
     **_called(annealing_adds_up_in_double_precision, ()),
 }
 """Every check by name."""

@@ -459,6 +459,13 @@ MUTANTS = (
         "turns_of_a_round()",
     ),
     Mutant(
+        "gradients are paired with weights as flat memory",
+        "solvers.solver:_laid_out",
+        "if tensor.shape != parameter.shape or tensor.stride() == parameter.stride():",
+        "if True:",
+        "updates_heed_strides()",
+    ),
+    Mutant(
         "a classifier's average is ignored",
         "recipes.fine_tuning:fine_tuning",
         "if how.average else None",

@@ -15,7 +15,7 @@ from equilibria.games.payoffs import PAYOFFS
 from equilibria.games.penalties import PENALTIES
 from equilibria.models.generator import PRIORS
 from equilibria.networks.mlp import PRECISIONS
-from equilibria.recipes.adversarial import NETWORKS
+from equilibria.recipes.adversarial import NETWORKS, NORMALISED
 from equilibria.solvers import SOLVERS
 from equilibria.solvers.optimiser import SCHEDULES
 
@@ -69,12 +69,22 @@ class Adversarial(Estimator):
         "these from 16 pixels a side.",
         choice("auto", *NETWORKS),
     )
-    channels: int = param(64, "Of the finest feature maps of a network of pictures.", whole(1))
+    channels: int | None = param(
+        None,
+        "Of the finest feature maps of a network of pictures; by default 16 on a CPU, 64 else.",
+        optional(whole(1)),
+    )
+    dense: int | None = param(
+        None,
+        "Units of the dense layers of a network of pictures, the critic's last and the "
+        "generator's first; 0 for none, by default 256.",
+        optional(whole(0)),
+    )
     normalisation: str | None = param(
-        "generator",
-        "Which players of a dcgan have batch norm. A critic with it sees a batch rather than a "
-        "row.",
-        optional(choice("generator", "both")),
+        None,
+        "Which networks of pictures have batch norm, by default both. A critic with it sees a "
+        "batch rather than a row.",
+        optional(choice(*NORMALISED)),
     )
     loss: str | None = param(
         None, "What each player pays, by default relativistic.", optional(choice(*PAYOFFS))
@@ -167,6 +177,13 @@ class Adversarial(Estimator):
         "float32.",
         choice(*PRECISIONS),
     )
+
+    @classmethod
+    def params_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().params_of(config)
+        if "normalisation" in found:  # 0.1.0 wrote None for no normalisation
+            found["normalisation"] = found["normalisation"] or "none"
+        return found
 
     def check(self) -> None:
         if self.batch_size is not None and self.packing > self.batch_size:

@@ -20,6 +20,7 @@ from equilibria.inference.ratio import HOW, LinearRatio, fit_ratio
 from equilibria.inference.refine import Refined, metropolis_hastings, reject, sir
 from equilibria.models.adversarial import Adversarial
 from equilibria.models.generator import evaluating
+from equilibria.networks.normalisation import batch_norms
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream, as_stream
 from equilibria.solvers.solver import frozen
@@ -153,7 +154,9 @@ class Critic:
         """The reading that is right for the best critic of this game."""
         payoff, how = find_payoff(self.how.loss), self.how
         left = how.penalty_annealing * max(how.penalties.values(), default=0.0)
-        if payoff.log_ratio is None or left > ANNEALED or how.packing > 1 or how.instance_noise:
+        biased = left > ANNEALED or how.packing > 1 or how.instance_noise
+        # with batch norm it judged a row by those beside it
+        if payoff.log_ratio is None or biased or batch_norms(self.network):
             return "head"
         return "constant" if payoff.constant else "formula"
 
@@ -165,7 +168,7 @@ class Critic:
             return fit_ratio(np.empty((0, 1)), np.empty((0, 1)), "formula")
         raise ValueError(
             f"loss={self.how.loss!r}: this critic gives no ratio as it is (nor under penalties, "
-            "packing or instance noise); fit one on held-out rows: "
+            "packing, batch norm or instance noise); fit one on held-out rows: "
             "critic_.fit_ratio(X_held_out), or validation_fraction=0.1 before fit"
         )
 

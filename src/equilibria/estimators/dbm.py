@@ -54,6 +54,7 @@ class DBM(Undirected):
     name = "dbm"
     model = Deep
     rate = 0.005
+    lengths = ("steps", "pretrain_steps")
 
     hidden: tuple[int, ...] = param(
         (500, 1000),

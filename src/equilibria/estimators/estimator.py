@@ -34,6 +34,7 @@ from equilibria.models.model import Model, capabilities
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream, as_seed, as_stream
 from equilibria.training import health
+from equilibria.training.budget import share_within
 from equilibria.training.distributed import Processes, processes
 from equilibria.training.progress import Work
 from equilibria.training.run import Run
@@ -42,6 +43,7 @@ from equilibria.training.trainer import Trainer
 
 __all__ = ["Estimator", "Plan", "Recipe", "Trained"]
 
+TRIAL = 1000  # the length of the training whose updates are timed, where the user gives none
 CHUNK = 2000  # rows that are scored at a time
 Recipe = Callable[[Rows], list[Stage]]
 """How a model is trained: rows → stages. What it takes from the data (base rates, conditions) it
@@ -127,6 +129,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Whether cells of training rows may be missing."""
     labelled: ClassVar[bool] = True
     """Whether labels may be learnt beside the columns."""
+    lengths: ClassVar[tuple[str, ...]] = ("steps",)
+    """Parameters that a budget in minutes gives, in the ratio that they have without it."""
     kept: ClassVar[tuple[str, ...]] = ()
     """Attributes that a run keeps beside the parameters and has back before ``build``."""
 
@@ -170,6 +174,14 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def check(self) -> None:
         """Refuse parameters that do not go together; each by itself has been checked."""
+
+    def refuse_two_lengths(self) -> None:
+        """Refuse a length beside a budget in minutes, which gives it."""
+        name = self.lengths[0]
+        default = {field.name: field.default for field in parameters(self)}.get(name)
+        if getattr(self, "minutes", None) is not None and getattr(self, name) != default:
+            found = f"it gives {name}, and {name}={getattr(self, name)!r} came too"
+            raise ValueError(f"minutes={self.minutes!r}: {found}; give one of the two")
 
     @classmethod
     def params_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,6 +241,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             f.name: f.metadata["check"](f.name, getattr(self, f.name)) for f in parameters(self)
         }
         twin = type(self)(**good)
+        twin.refuse_two_lengths()
         if twin.labels and not self.labelled:
             raise ValueError(f"labels=True: a {type(self).__name__} learns no labels; leave it out")
         twin.check()
@@ -340,6 +353,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         binarise = self.binarise if table.grey else None
         rows = dataclasses.replace(rows, table=table, binarise=binarise)
         self.table_, self.numbers_ = table, {}
+        minutes = getattr(self, "minutes", None)
+        if minutes is not None and not resume:
+            self._take_minutes(minutes, rows, group)
         plan = self.build(self.table_, self.stream)
         plan.model.to(self.device)
         stages = plan.recipe(rows)
@@ -358,6 +374,24 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 self.write(run)
         self.__dict__["run_"] = run
         return self
+
+    def _take_minutes(self, minutes: float, rows: Rows, group: Processes) -> None:
+        """Set the lengths of a training of so many minutes, by the updates of one thrown away."""
+        whole = {name: getattr(self, name) for name in self.lengths}
+        whole = {name: TRIAL if length is None else length for name, length in whole.items()}
+
+        def lengths(share: float) -> dict[str, int]:
+            return {name: max(1, round(share * n)) if n else n for name, n in whole.items()}
+
+        def stages_of(share: float) -> list[Stage]:
+            twin = copy.copy(self)
+            vars(twin).update(lengths(share))
+            plan = twin.build(self.table_, self.stream)
+            plan.model.to(self.device)
+            return plan.recipe(rows)
+
+        found = lengths(share_within(minutes, stages_of))
+        vars(self).update({name: group.agree(length) for name, length in found.items()})
 
     def _split(self, table: Table, X: Any, codes: np.ndarray | None, group: Processes) -> Rows:
         """Training rows, and those of ``validation_fraction``."""
@@ -807,8 +841,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def handed_over(self) -> Any:
         """The model in an estimator of its own, whose parameters the user may change."""
-        names = [field.name for field in parameters(self)]
-        return type(self)(**{name: getattr(self, name) for name in names}).adopt(self)
+        given = {field.name: getattr(self, field.name) for field in parameters(self)}
+        if given.get("minutes") is not None:  # they have become this length, and may again
+            given = {k: v for k, v in given.items() if k not in self.lengths}
+        return type(self)(**given).adopt(self)
 
     @classmethod
     def configured(cls, run: Run, device: str | None = None) -> Any:
@@ -898,6 +934,12 @@ class Estimator(Trained):
     labels: bool = param(False, "Whether y is learnt too, beside the columns.", flag())
     missing_label: Any = param(
         None, "What stands for a missing label beside NaN and None.", check.anything("a label")
+    )
+    minutes: float | None = param(
+        None,
+        "A budget in place of a number of steps (RBM: of passes; DBM: of both stages), found once "
+        "by timing the first updates, and kept with the run. log Z is not counted.",
+        optional(number(0, above=True)),
     )
     binarise: Any = param(
         "resample",

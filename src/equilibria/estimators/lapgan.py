@@ -74,7 +74,7 @@ class LAPGAN(Adversarial):
         known = vars(self)
         networks = known.get("networks_") or choose_levels(self.network, table.shape, self.levels)
         self.networks_ = list(networks)
-        rows = presets(self.networks_, table.shape, pyramid=True)
+        rows = presets(self.networks_, table.shape, self.device, pyramid=True)
         self.presets_ = {**rows, **known.get("presets_", {})}
         model, pairs = pyramid(self, self.networks_, self.presets_, table, stream)
         return Plan(model, play(model, pairs))

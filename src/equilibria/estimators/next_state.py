@@ -111,6 +111,11 @@ class NextState(Trained):
                 f"machine={machine!r}: expected an RBM, a DBM or a GAN, which can draw the future "
                 "given the past"
             )
+        if getattr(machine, "minutes", None) is not None:
+            raise ValueError(
+                f"machine: minutes={machine.minutes!r} is of a model that is trained by itself; "
+                f"give it {machine.lengths[0]}"
+            )
         given = hasattr(machine, "condition")
         for name in ("labels", "condition") if given else ("labels", "picture_shape", "modalities"):
             if getattr(machine, name, None) not in (None, False):

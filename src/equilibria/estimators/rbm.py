@@ -61,6 +61,7 @@ class RBM(Undirected):
 
     name = "rbm"
     model = Restricted
+    lengths = ("n_iter",)
 
     n_components: int = param(256, "Hidden units.", whole(1), positional=True)
     n_iter: int = param(10, "Passes over the data.", whole(1))

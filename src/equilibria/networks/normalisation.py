@@ -1,4 +1,4 @@
-"""Batch norm's running statistics, re-estimated for a network's final weights."""
+"""Batch norm, and its running statistics re-estimated for a network's final weights."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BatchNorm", "batch_norms", "reestimate"]
+from equilibria.check import choice, optional
+
+__all__ = ["BatchNorm", "batch_norms", "normaliser", "reestimate"]
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+
+
+def normaliser(name: str | None, width: int, maps: bool = True) -> nn.Module:
+    """Batch norm of so many maps, or of so many columns; the identity for None."""
+    if optional(choice("batch"))("normalisation", name) is None:
+        return nn.Identity()
+    return (nn.BatchNorm2d if maps else nn.BatchNorm1d)(width, dtype=torch.float32)
 
 
 def batch_norms(network: nn.Module) -> list[BatchNorm]:

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from equilibria.check import choice, optional, whole
 from equilibria.networks.mlp import PRECISIONS, leaky_relu, products
-from equilibria.networks.normalisation import BatchNorm
+from equilibria.networks.normalisation import BatchNorm, normaliser
 from equilibria.random import Stream
 
 __all__ = ["PictureCritic", "PictureGenerator", "halvings", "joined", "to_planes", "to_rows"]
@@ -65,6 +65,7 @@ class PictureNetwork(nn.Module):
         condition: int,
         planes: int,
         packing: int,
+        normalisation: str | None,
         precision: str,
     ):
         super().__init__()
@@ -79,6 +80,7 @@ class PictureNetwork(nn.Module):
         self.base = (self.shape[0] >> levels, self.shape[1] >> levels)
         self.widths = [whole(1)("channels", channels) * min(2**i, 8) for i in range(levels)]
         self.columns, self.planes, self.packing = condition, planes, packing
+        self.normalisation = optional(choice("batch"))("normalisation", normalisation)
         self.precision = choice(*PRECISIONS)("precision", precision)
 
     def given(self, condition: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,6 +98,14 @@ class PictureNetwork(nn.Module):
         parts = found.to(next(self.parameters()).dtype).reshape(len(found), self.packing, width)
         pictures, numbers = parts.split([pixels, self.columns], 2)
         return to_planes(pictures, self.shape, self.packing * self.planes), numbers.flatten(1)
+
+    def widen(self, inputs: int, units: int, normalised: bool = True) -> None:
+        """Make the dense layer, of ``units`` or none; its rectifier is the caller's."""
+        self.hidden = None
+        if whole()("hidden", units):
+            self.hidden = nn.utils.skip_init(nn.Linear, inputs, units, dtype=torch.float32)
+            name = self.normalisation if normalised else None
+            self.hidden_norm = normaliser(name, units, maps=False)
 
     @torch.no_grad()
     def initialise(self, stream: Stream, deviation: Deviation) -> None:
@@ -132,13 +142,18 @@ class PictureCritic(PictureNetwork):
     packing : int
         Pictures that it sees side by side, each with its condition.
     hidden : int, optional
-        Units of the hidden layer; by default 256 where the last maps have a side above 4, else 0.
+        Units of the dense layer, 0 for none; by default, as in 0.1.0, 256 without batch norm where
+        the last maps have a side above 4, else none.
+    normalisation : {"batch", None}
+        Behind the dense layer, and where the kind of network says. A critic with batch norm judges
+        a batch rather than a row.
     precision : {"float32", "bfloat16"}
         Type of the convolutions; rows in and logits out keep their own.
     """
 
     # build(input channels, settings of the kind) makes the layers and gives the size of the last
-    # maps and the deviation of initial weights; maps(planes) runs them.
+    # maps and the deviation of initial weights; maps(planes) runs them. flat says whether a dense
+    # layer was asked for, which takes the last maps as they are.
     build: Callable[..., tuple[int, Deviation]]
     maps: Callable[[Tensor], Tensor]
 
@@ -152,19 +167,19 @@ class PictureCritic(PictureNetwork):
         outputs: int = 1,
         packing: int = 1,
         hidden: int | None = None,
+        normalisation: str | None = "batch",
         precision: str = "float32",
         stream: Stream,
         **kind: Any,
     ):
-        super().__init__(shape, channels, condition, planes, packing, precision)
+        super().__init__(shape, channels, condition, planes, packing, normalisation, precision)
         inputs = packing * ((1 + planes) * self.colours + condition)
+        self.flat = bool(hidden)
         width, deviation = self.build(inputs, **kind)
-        if hidden is None:
-            hidden = 256 if max(self.base) > 4 else 0
-        self.hidden = (
-            nn.utils.skip_init(nn.Linear, width, hidden, dtype=torch.float32) if hidden else None
-        )
-        self.top = nn.utils.skip_init(nn.Linear, hidden or width, outputs, dtype=torch.float32)
+        former = 256 if max(self.base) > 4 else 0
+        self.widen(width, former if hidden is None else hidden, normalised=hidden is not None)
+        width = width if self.hidden is None else self.hidden.out_features
+        self.top = nn.utils.skip_init(nn.Linear, width, outputs, dtype=torch.float32)
         self.initialise(stream, deviation)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -182,7 +197,7 @@ class PictureCritic(PictureNetwork):
         with products(self.precision, x.device):
             features = self.maps(planes)
             if self.hidden is not None:
-                features = leaky_relu(self.hidden(features))
+                features = leaky_relu(self.hidden_norm(self.hidden(features)))
         return features.to(x.dtype)
 
 
@@ -191,10 +206,12 @@ class PictureGenerator(PictureNetwork):
 
     Parameters
     ----------
-    shape, channels, precision
+    shape, channels, normalisation, precision
         As in :class:`PictureCritic`.
     latent_dim : int
         Columns of the noise.
+    hidden : int
+        Units of the dense layer between the noise and the first maps, 0 for none.
     condition, planes : int
         Plain numbers in the condition, which stand beside the noise, and pictures, which stand
         before them; each convolution sees these, shrunk, beside its maps.
@@ -215,14 +232,18 @@ class PictureGenerator(PictureNetwork):
         *,
         condition: int = 0,
         planes: int = 0,
+        hidden: int = 0,
         output: str | None = "tanh",
+        normalisation: str | None = "batch",
         precision: str = "float32",
         stream: Stream,
         **kind: Any,
     ):
-        super().__init__(shape, channels, condition, planes, 1, precision)
+        super().__init__(shape, channels, condition, planes, 1, normalisation, precision)
         self.output = optional(choice("tanh", "sigmoid"))("output", output)
-        deviation = self.build(latent_dim + condition, planes * self.colours, stream, **kind)
+        self.widen(latent_dim + condition, hidden)
+        inputs = latent_dim + condition if self.hidden is None else self.hidden.out_features
+        deviation = self.build(inputs, planes * self.colours, stream, **kind)
         self.initialise(stream, deviation)
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -230,6 +251,8 @@ class PictureGenerator(PictureNetwork):
         pictures, numbers = self.given(condition, z)
         heard = torch.cat([z, numbers], 1) if self.columns else z
         with products(self.precision, z.device):
+            if self.hidden is not None:
+                heard = functional.relu(self.hidden_norm(self.hidden(heard)))
             planes = self.draw(heard, pictures if self.planes else None)
         return to_rows(planes).to(z.dtype)
 

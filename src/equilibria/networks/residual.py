@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from equilibria.check import whole
 from equilibria.networks.mlp import LEAK, OUTPUTS, leaky_relu
+from equilibria.networks.normalisation import normaliser
 from equilibria.networks.pictures import Deviation, PictureCritic, PictureGenerator, joined
 from equilibria.random import Stream
 
@@ -38,15 +39,16 @@ class Block(nn.Module):
 
 
 class ResidualGenerator(PictureGenerator):
-    """A learned small map scaled channel by channel by the noise, then blocks at each size.
+    """Small maps made of the noise, then blocks at each size; sizes are doubled bilinearly.
 
-    Sizes are doubled bilinearly. Nothing is normalised: the last convolution of each block begins
-    at 0 and the others are scaled down by the number of blocks, so that the network's output keeps
-    its size at first however deep it is (Huang, Gokaslan, Kuleshov & Tompkin 2024, "The GAN is
-    dead; long live the GAN! A modern GAN baseline"; Zhang, Dauphin & Ma 2019, "Fixup
-    initialization"). Beside the parameters of ``PictureGenerator`` it has ``blocks``, residual
-    blocks at each size; at the picture's own, where they would take three quarters of the time,
-    there is one convolution.
+    The small maps come from dense layers, normalised as ``normalisation`` says; without ``hidden``
+    they are one learnt map that the noise scales channel by channel. Blocks are not normalised:
+    the last convolution of each begins at 0 and the others are scaled down by the number of blocks,
+    so that the output keeps its size at first however deep the network is (Huang, Gokaslan,
+    Kuleshov & Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN baseline"; Zhang,
+    Dauphin & Ma 2019, "Fixup initialization"). Beside the parameters of ``PictureGenerator`` it has
+    ``blocks``, residual blocks at each size; at the picture's own, where they would take three
+    quarters of the time, there is one convolution.
 
     >>> network = ResidualGenerator((8, 8), latent_dim=5, channels=4, stream=Stream(0))
     >>> network(torch.zeros(2, 5)).shape
@@ -55,8 +57,13 @@ class ResidualGenerator(PictureGenerator):
 
     def build(self, inputs: int, beside: int, stream: Stream, blocks: int = 1) -> Deviation:
         widths = list(reversed(self.widths))  # from the base up
-        self.map = nn.Parameter(stream.child("map").normal((widths[0], *self.base)))
-        self.first = nn.utils.skip_init(nn.Linear, inputs, widths[0], dtype=torch.float32)
+        small = widths[0]
+        if self.hidden is None:
+            self.map = nn.Parameter(stream.child("map").normal((small, *self.base)))
+        else:
+            small *= math.prod(self.base)
+            self.norm = normaliser(self.normalisation, widths[0])
+        self.first = nn.utils.skip_init(nn.Linear, inputs, small, dtype=torch.float32)
         changes = pairwise([widths[0], *widths])
         self.enter = nn.ModuleList(_conv(a + beside, b, 1) for a, b in changes)
         self.blocks = _blocks(widths, blocks)
@@ -64,7 +71,11 @@ class ResidualGenerator(PictureGenerator):
         return _deviation(self)
 
     def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
-        h = self.map * self.first(z)[:, :, None, None]
+        h = self.first(z)
+        if self.hidden is None:
+            h = self.map * h[:, :, None, None]
+        else:
+            h = functional.relu(self.norm(h.unflatten(1, (self.widths[-1], *self.base))))
         h = h.contiguous(memory_format=torch.channels_last)
         for enter, blocks in zip(self.enter, self.blocks, strict=True):
             h = blocks(enter(joined(h, beside)))
@@ -73,10 +84,11 @@ class ResidualGenerator(PictureGenerator):
 
 
 class ResidualCritic(PictureCritic):
-    """A convolution, then blocks at each size; each map is weighed pixel by pixel at last.
+    """A convolution, then blocks at each size, then dense layers.
 
-    Sizes are halved by means of four pixels. It is meant for a payoff of pairs with R1 and R2
-    (``payoff="relativistic"``), which holds it back where normalisation would.
+    Sizes are halved by means of four pixels. ``normalisation`` stands behind the dense layer; blocks
+    have none. Without ``hidden`` each last map is weighed pixel by pixel, as in R3GAN, whose payoff
+    of pairs with R1 and R2 (``payoff="relativistic"``) then holds the critic back.
 
     Beside the parameters of ``PictureCritic`` it has ``blocks``, residual blocks at each size.
 
@@ -89,6 +101,8 @@ class ResidualCritic(PictureCritic):
         self.first = _conv(inputs, widths[0], 3)
         self.enter = nn.ModuleList(_conv(a, b, 1) for a, b in pairwise([widths[0], *widths]))
         self.blocks = _blocks(widths, blocks)
+        if self.flat:
+            return deep * math.prod(self.base), _deviation(self)
         self.weigh = nn.utils.skip_init(
             nn.Conv2d, deep, deep, self.base, groups=deep, bias=False, dtype=torch.float32
         )
@@ -98,7 +112,7 @@ class ResidualCritic(PictureCritic):
         h = leaky_relu(self.first(planes))
         for enter, blocks in zip(self.enter, self.blocks, strict=True):
             h = blocks(enter(functional.avg_pool2d(h, 2)))
-        return self.weigh(h).flatten(1)
+        return (leaky_relu(h) if self.flat else self.weigh(h)).flatten(1)
 
 
 def _blocks(widths: list[int], count: int) -> nn.ModuleList:

@@ -21,7 +21,7 @@ from equilibria.evaluation.monitor import GameMonitor
 from equilibria.games.adversarial import AdversarialGame
 from equilibria.models.adversarial import Adversarial, Given, Implicit
 from equilibria.models.generator import Generator, evaluating
-from equilibria.networks.convolutional import DCGANCritic, DCGANGenerator
+from equilibria.networks.convolutional import DCGANCritic, DCGANGenerator, DetailGenerator
 from equilibria.networks.fourier import Fourier
 from equilibria.networks.mlp import MLP
 from equilibria.networks.normalisation import batch_norms, reestimate
@@ -39,13 +39,18 @@ if TYPE_CHECKING:
 
 __all__ = ["NETWORKS", "NORMALISED", "PRESETS", "Pair", "play", "presets", "settle"]
 
-NETWORKS = ("mlp", "dcgan", "residual")
+PICTURES: Mapping[str, tuple[Any, Any]] = {
+    "dcgan": (DCGANGenerator, DCGANCritic),
+    "residual": (ResidualGenerator, ResidualCritic),
+}
+"""Name of a network of pictures → its generator and its critic."""
+NETWORKS = ("mlp", *PICTURES)
 NORMALISED: Mapping[str | None, tuple[str | None, str | None]] = {
     "generator": ("batch", None),
     "both": ("batch", "batch"),
-    None: (None, None),
+    "none": (None, None),
 }
-"""Which of a dcgan's players have batch norm: name → (the generator's, the critic's)."""
+"""Which networks of pictures have batch norm: name → (the generator's, the critic's)."""
 SMALLEST = 16  # side of the pictures from which MLPs are wide
 LARGEST = 64  # side up to which MLPs are the default: they were far ahead of convolutions
 FEW = 8  # columns; in more, Fourier features of random directions are noise
@@ -94,9 +99,18 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "steps": 20000,
         "average": 0.999,
     },
-    "dcgan": {"learning_rate": 2e-3, "schedule": "linear", "critic_pace": 0.25},
-    "dcgan, pyramid": {"learning_rate": 1e-3, "critic_pace": 1.0},
-    "residual": {"learning_rate": 2e-4, "betas": (0.0, 0.99)},
+    "pictures": {
+        "loss": "non-saturating",
+        "penalties": {},
+        "learning_rate": 1e-3,
+        "critic_pace": 0.2,
+        "batch_size": 64,
+        "normalisation": "both",
+        "dense": 256,
+        "channels": 16,
+    },
+    "pictures, accelerator": {"channels": 64},
+    "detail": {"noise_planes": 4},
     "fourier": {"critic_pace": 3.0, "penalty_annealing": 3e-5},
 }
 """How each kind of network is trained where the parameters say nothing else: changes of ``every``.
@@ -109,7 +123,10 @@ In a pyramid a critic that is slower than its generator stops telling details ap
 
 
 def presets(
-    networks: Iterable[str], shape: Sequence[int] | None, pyramid: bool = False
+    networks: Iterable[str],
+    shape: Sequence[int] | None,
+    device: str = "cpu",
+    pyramid: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """The presets of these kinds of networks, whole, and those of ``fourier``; a run keeps them."""
     found = {"fourier": dict(PRESETS["fourier"])}
@@ -117,8 +134,9 @@ def presets(
         rows = ["every", network]
         if network == "mlp" and shape is not None and min(shape[:2]) >= SMALLEST:
             rows.append("mlp, pictures")
-        if pyramid:
-            rows.append(f"{network}, pyramid")
+        if network in PICTURES:
+            rows += ["pictures"] + ["pictures, accelerator"] * (device != "cpu")
+            rows += ["detail"] * pyramid
         found[network] = {k: v for row in rows for k, v in PRESETS.get(row, {}).items()}
     return found
 
@@ -212,17 +230,16 @@ def of_pictures(
     shape, channels = players.shape, how.channels
     assert shape is not None
     shared: dict[str, Any] = {"condition": players.numbers, "planes": players.planes}
-    shared["precision"] = how.precision
-    ours: dict[str, Any] = {**shared, "output": players.output, "stream": generator}
-    its = {**shared, "outputs": players.classes, "packing": how.packing, "stream": critic}
-    if players.network == "residual":
-        network = ResidualGenerator(shape, how.latent_dim, channels, **ours)
-        return network, ResidualCritic(shape, channels, **its)
+    shared["precision"], dense = how.precision, getattr(how, "dense", None)  # none in 0.1.0
     norms = NORMALISED[how.normalisation]
-    return (
-        DCGANGenerator(shape, how.latent_dim, channels, normalisation=norms[0], **ours),
-        DCGANCritic(shape, channels, normalisation=norms[1], **its),
-    )
+    ours: dict[str, Any] = {**shared, "output": players.output, "stream": generator}
+    ours |= {"normalisation": norms[0], "hidden": dense or 0}
+    its = {**shared, "outputs": players.classes, "packing": how.packing, "stream": critic}
+    its |= {"normalisation": norms[1], "hidden": dense}
+    generator_of, critic_of = PICTURES[players.network]
+    if players.planes and getattr(how, "noise_planes", 0):
+        generator_of, ours["hidden"], ours["noise"] = DetailGenerator, 0, how.noise_planes
+    return generator_of(shape, how.latent_dim, channels, **ours), critic_of(shape, channels, **its)
 
 
 def packed(critic: nn.Module, packing: int) -> nn.Module:
@@ -308,13 +325,19 @@ class play:  # noqa: N801 - a recipe is called like a function
         how, generator = pair.how, pair.generator
         if rows.shard[1] > 1 and (batch_norms(generator) or batch_norms(pair.critic)):
             share = "batch norm would see each process's share of a batch by itself"
-            advice = "use normalisation=None, or one process"
+            advice = "use normalisation='none', or one process"
             raise ValueError(f"normalisation={how.normalisation!r}: {share}; {advice}")
         costs: dict[str, Any] = {"penalties": how.penalties, "instance_noise": how.instance_noise}
         costs |= {"fade": (how.penalty_annealing, how.steps), "packing": how.packing}
         game = AdversarialGame(generator, pair.critic, how.loss, classes=pair.classes, **costs)
         average = Average(generator, how.average) if how.average else None
         batches = packs(rows, how, pair.key)
+        if batch_norms(pair.critic) and batches.batch_size < 2 * how.packing:
+            found = f"batches of {batches.batch_size} rows, in packs of {how.packing}"
+            raise ValueError(
+                f"batch_size: {found}: batch norm in the critic needs two packs at least; give it "
+                "more rows, or take normalisation='generator'"
+            )
         watch = Watch(pair, game, average, batches, rows)
         stage = Stage(pair.name, game, solver_of(how), batches, how.steps, view=pair.view)
         stage.average, stage.on_end, stage.pictures = average, watch.end, watch.pictures

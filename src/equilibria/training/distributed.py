@@ -36,12 +36,11 @@ class Processes:
         """Average tensors over processes in place: one all-reduce, whatever their number."""
         if self.world == 1 or not tensors:
             return
-        # Each is flattened in the order of its own memory, as a channels-last gradient lies.
-        laid = [x.permute(sorted(range(x.dim()), key=x.stride, reverse=True)) for x in tensors]
-        flat = torch.cat([x.reshape(-1) for x in laid])
+        # Entry by entry, row-major: another process may hold the same tensor in another layout.
+        flat = torch.cat([x.reshape(-1) for x in tensors])
         dist.all_reduce(flat)
-        parts = (flat / self.world).split([x.numel() for x in laid])
-        for x, part in zip(laid, parts, strict=True):
+        parts = (flat / self.world).split([x.numel() for x in tensors])
+        for x, part in zip(tensors, parts, strict=True):
             x.copy_(part.view(x.shape))
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:

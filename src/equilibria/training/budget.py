@@ -1,0 +1,58 @@
+"""A budget in minutes as a length of training: the first updates of a trial are timed, once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from equilibria.random import Stream
+from equilibria.training.stage import Stage
+from equilibria.training.trainer import CHECKS_PER_STAGE
+
+__all__ = ["seconds_per_step", "share_within"]
+
+TIMED = 0.03  # share of the budget that a trial may take
+FEWEST = 6  # updates of a stage that are timed at least, the first of them left out
+CLOCK: Callable[[], float] = time.monotonic
+
+
+def seconds_per_step(stage: Stage, seconds: float) -> tuple[float, float]:
+    """Seconds that one step of a stage takes, and those that all of its validation checks take.
+
+    Steps are played for about so many ``seconds``, at least six; the state of the stage is spent.
+    """
+    key = Stream(0).child("budget", stage.name)
+    stage.solver.bind(stage.game)
+    marks, began = [CLOCK()], CLOCK()
+    while len(marks) < FEWEST + 1 or (marks[-1] - began < seconds and len(marks) <= stage.steps):
+        own = key.child(len(marks))
+        stage.solver.step(stage.game, stage.source(own), own, measure=False)
+        if stage.average is not None:
+            stage.average.update()
+        marks.append(CLOCK())
+    taken = sorted(b - a for a, b in zip(marks[1:], marks[2:], strict=False))
+    kept = taken[: math.ceil(0.9 * len(taken))]  # a pause of the machine is no step
+    began = CLOCK()
+    stage.measure(key.child("monitor"))
+    stage.show(key.child("pictures"))
+    return sum(kept) / len(kept), CHECKS_PER_STAGE * (CLOCK() - began)
+
+
+def share_within(minutes: float, stages_of: Callable[[float], Sequence[Stage]]) -> float:
+    """The share of a training's length that takes about so many minutes; it may be above 1.
+
+    ``stages_of`` makes the stages of a training of some share of its length, whose steps are a
+    straight line in it. A ``ValueError`` says where there is no time for one step of each.
+    """
+    stages = list(stages_of(1.0))
+    times = [seconds_per_step(stage, TIMED * 60 * minutes / len(stages)) for stage in stages]
+    left = 60 * (1 - TIMED) * minutes - sum(checks for _, checks in times)
+    whole = sum(stage.steps * one for stage, (one, _) in zip(stages, times, strict=True))
+    if left < sum(one for one, _ in times):
+        least = (60 * minutes - left + sum(one for one, _ in times)) / 60
+        raise ValueError(
+            f"minutes={minutes!r}: one step of these rows and its checks take about {least:.2g} "
+            "minutes; give it more, or make the model smaller"
+        )
+    return left / whole
