@@ -385,13 +385,13 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         def stages_of(share: float) -> list[Stage]:
             twin = copy.copy(self)
-            vars(twin).update(lengths(share))
+            twin.__dict__.update(lengths(share))
             plan = twin.build(self.table_, self.stream)
             plan.model.to(self.device)
             return plan.recipe(rows)
 
         found = lengths(share_within(minutes, stages_of))
-        vars(self).update({name: group.agree(length) for name, length in found.items()})
+        self.__dict__.update({name: group.agree(length) for name, length in found.items()})
 
     def _split(self, table: Table, X: Any, codes: np.ndarray | None, group: Processes) -> Rows:
         """Training rows, and those of ``validation_fraction``."""

@@ -120,7 +120,8 @@ class GAN(Adversarial):
     def build(self, table: Table, stream: Stream) -> Plan:
         known, shape = vars(self), adversarial.Given.of(table, self.condition).shape
         self.network_ = known.get("network_") or choose(self.network, shape)
-        self.presets_ = {**presets([self.network_], shape, self.device), **known.get("presets_", {})}
+        rows = presets([self.network_], shape, self.device)
+        self.presets_ = {**rows, **known.get("presets_", {})}
         model, pair = conditional(self, self.network_, self.presets_, table, stream)
         self.resolved_ = pair.how
         return Plan(model, play(model, [pair], HELD), self.fit_held)

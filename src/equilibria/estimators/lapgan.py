@@ -60,7 +60,7 @@ class LAPGAN(Adversarial):
     levels: int | None = param(
         None,
         "How often pictures are halved: by default as long as both sides are even and the "
-        "shorter one is above 8, but at least once.",
+        "shorter one is above 16, but at least once.",
         optional(whole(1)),
     )
 

@@ -19,6 +19,11 @@ from equilibria.random import Stream
 __all__ = ["DetailCritic", "DetailNetwork", "LaplacianPyramid", "Pyramid", "PyramidGenerator"]
 
 
+COARSEST = 16
+"""Shorter side from which pictures are not halved unasked: a generator of less has little to learn
+from, and what it leaves out no finer level brings back."""
+
+
 class LaplacianPyramid:
     """A picture x₀, halved to x₁, x₂, …, x_K, as x_K and the details h_k = x_k − up(x_{k+1}).
 
@@ -28,11 +33,11 @@ class LaplacianPyramid:
 
     Pictures are flattened rows, ``shape`` is (h, w) or (h, w, 3), and ``shapes`` those of x₀, …,
     x_K. There are ``levels`` halvings, by default as long as both sides are even and the shorter
-    one is above 8, but at least one.
+    one is above 16, but at least one.
 
     >>> pyramid = LaplacianPyramid((28, 28))
     >>> pyramid.shapes
-    [(28, 28), (14, 14), (7, 7)]
+    [(28, 28), (14, 14)]
     >>> detail, coarse = pyramid.at(Stream(0).uniform((5, 784)), 1)
     >>> detail.shape, coarse.shape
     (torch.Size([5, 196]), torch.Size([5, 196]))
@@ -43,7 +48,7 @@ class LaplacianPyramid:
         while self.levels < (levels or math.inf):
             height, width, *colours = self.shapes[-1]
             odd = height % 2 or width % 2
-            if levels is None and self.levels and (odd or min(height, width) <= 8):
+            if levels is None and self.levels and (odd or min(height, width) <= COARSEST):
                 break
             if odd:
                 raise ValueError(

@@ -82,8 +82,8 @@ class DCGANCritic(PictureCritic):
 class DetailGenerator(PictureGenerator):
     """The finer picture of a coarser one: convolutions at half size, then one transposed.
 
-    The condition's pictures, shrunk to half the size, stand beside ``noise`` planes, a linear map of
-    the noise and of the condition's numbers. Two convolutions of 3 × 3 follow, ``normalisation``
+    The condition's pictures, shrunk to half the size, stand beside ``noise`` planes, a linear map
+    of the noise and of the condition's numbers. Two convolutions of 3 × 3 follow, ``normalisation``
     behind each, both of twice the ``channels``. It is for a level of a Laplacian pyramid, whose
     coarser picture is its condition.
 
@@ -93,8 +93,9 @@ class DetailGenerator(PictureGenerator):
     """
 
     def build(self, inputs: int, beside: int, stream: Stream, noise: int = 4) -> Deviation:
-        self.half = (noise, self.shape[0] // 2, self.shape[1] // 2)
-        self.first = nn.utils.skip_init(nn.Linear, inputs, math.prod(self.half), dtype=torch.float32)
+        self.noise = (noise, self.shape[0] // 2, self.shape[1] // 2)
+        size = math.prod(self.noise)
+        self.first = nn.utils.skip_init(nn.Linear, inputs, size, dtype=torch.float32)
         wide = 2 * self.widths[0]
         same: Any = {"padding": 1, "dtype": torch.float32}
         self.steps = nn.ModuleList(
@@ -105,7 +106,7 @@ class DetailGenerator(PictureGenerator):
         return _he(bool(self.normalisation))
 
     def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
-        h = joined(self.first(z).unflatten(1, self.half), beside)
+        h = joined(self.first(z).unflatten(1, self.noise), beside)
         h = h.contiguous(memory_format=torch.channels_last)
         for norm, step in zip(self.norms, self.steps, strict=True):
             h = functional.relu(norm(step(h)))

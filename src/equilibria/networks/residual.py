@@ -86,9 +86,9 @@ class ResidualGenerator(PictureGenerator):
 class ResidualCritic(PictureCritic):
     """A convolution, then blocks at each size, then dense layers.
 
-    Sizes are halved by means of four pixels. ``normalisation`` stands behind the dense layer; blocks
-    have none. Without ``hidden`` each last map is weighed pixel by pixel, as in R3GAN, whose payoff
-    of pairs with R1 and R2 (``payoff="relativistic"``) then holds the critic back.
+    Sizes are halved by means of four pixels. ``normalisation`` stands behind the dense layer;
+    blocks have none. Without ``hidden`` each last map is weighed pixel by pixel, as in R3GAN, whose
+    payoff of pairs with R1 and R2 (``payoff="relativistic"``) then holds the critic back.
 
     Beside the parameters of ``PictureCritic`` it has ``blocks``, residual blocks at each size.
 

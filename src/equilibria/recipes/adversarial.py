@@ -45,7 +45,7 @@ PICTURES: Mapping[str, tuple[Any, Any]] = {
 }
 """Name of a network of pictures → its generator and its critic."""
 NETWORKS = ("mlp", *PICTURES)
-NORMALISED: Mapping[str | None, tuple[str | None, str | None]] = {
+NORMALISED: Mapping[str, tuple[str | None, str | None]] = {
     "generator": ("batch", None),
     "both": ("batch", "batch"),
     "none": (None, None),
@@ -110,7 +110,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "channels": 16,
     },
     "pictures, accelerator": {"channels": 64},
-    "detail": {"noise_planes": 4},
+    "pyramid": {"coarsest": 2},
+    "pictures, pyramid": {"noise_planes": 4},
     "fourier": {"critic_pace": 3.0, "penalty_annealing": 3e-5},
 }
 """How each kind of network is trained where the parameters say nothing else: changes of ``every``.
@@ -131,13 +132,19 @@ def presets(
     """The presets of these kinds of networks, whole, and those of ``fourier``; a run keeps them."""
     found = {"fourier": dict(PRESETS["fourier"])}
     for network in networks:
-        rows = ["every", network]
-        if network == "mlp" and shape is not None and min(shape[:2]) >= SMALLEST:
-            rows.append("mlp, pictures")
-        if network in PICTURES:
-            rows += ["pictures"] + ["pictures, accelerator"] * (device != "cpu")
-            rows += ["detail"] * pyramid
-        found[network] = {k: v for row in rows for k, v in PRESETS.get(row, {}).items()}
+        pictured = network in PICTURES
+        wide = network == "mlp" and shape is not None and min(shape[:2]) >= SMALLEST
+        rows = {
+            "every": True,
+            network: True,
+            "mlp, pictures": wide,
+            "pictures": pictured,
+            "pictures, accelerator": pictured and device != "cpu",
+            "pyramid": pyramid,
+            "pictures, pyramid": pictured and pyramid,
+        }
+        chosen = [PRESETS.get(row, {}) for row, holds in rows.items() if holds]
+        found[network] = {name: value for row in chosen for name, value in row.items()}
     return found
 
 

@@ -37,13 +37,15 @@ def pyramid(
 ) -> tuple[Pyramid, list[Pair]]:
     """The model of a LAPGAN, and its pairs from the coarsest; ``networks`` are from the finest."""
     assert table.shape is not None
-    halves, built = LaplacianPyramid(table.shape, how.levels), []
+    halves, built = LaplacianPyramid(table.shape, len(networks) - 1), []
     for level in range(halves.levels, -1, -1):
         shape, planes = halves.shapes[level], int(level < halves.levels)
         parts = (math.prod(shape), shape, table.classes, planes, "tanh")
         players = Players(networks[level], *parts)
         settings = settle(how, known, players)
         settings.shape = shape
+        if not planes:
+            settings.steps *= getattr(settings, "coarsest", 1)
         generator, critic = build(players, settings, stream.child("weights", level))
         if planes:
             generator.network = DetailNetwork(generator.network, halves, level)

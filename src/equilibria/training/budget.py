@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from equilibria.random import Stream
 from equilibria.training.stage import Stage
@@ -24,15 +24,15 @@ def seconds_per_step(stage: Stage, seconds: float) -> tuple[float, float]:
     """
     key = Stream(0).child("budget", stage.name)
     stage.solver.bind(stage.game)
-    marks, began = [CLOCK()], CLOCK()
-    while len(marks) < FEWEST + 1 or (marks[-1] - began < seconds and len(marks) <= stage.steps):
+    marks, began = list[float](), CLOCK()  # the first step, which warms up, ends at the first mark
+    while len(marks) < FEWEST or (marks[-1] - began < seconds and len(marks) < stage.steps):
         own = key.child(len(marks))
         stage.solver.step(stage.game, stage.source(own), own, measure=False)
         if stage.average is not None:
             stage.average.update()
         marks.append(CLOCK())
-    taken = sorted(b - a for a, b in zip(marks[1:], marks[2:], strict=False))
-    kept = taken[: math.ceil(0.9 * len(taken))]  # a pause of the machine is no step
+    taken = sorted(b - a for a, b in pairwise(marks))
+    kept = taken[: max(1, int(0.9 * len(taken)))]  # a pause of the machine is no step
     began = CLOCK()
     stage.measure(key.child("monitor"))
     stage.show(key.child("pictures"))
