@@ -1,8 +1,8 @@
 """What a critic has learnt without labels: a linear SVM on its features with 1,000 labels, beside
 one on pixels.
 
-    EQUILIBRIA_DATA=… python experiments/critic_features.py [--data mnist fashion-mnist] [--steps
-    4000] [--network mlp]
+    EQUILIBRIA_DATA=… python experiments/critic_features.py [--data mnist fashion-mnist]
+    [--minutes 4] [--network dcgan]
 
 The GAN sees all 60,000 training pictures and no label. Then a linear SVM (its C chosen by
 cross-validation within the labelled rows) is fitted on what the critic's last layer sees of 1,000
@@ -48,9 +48,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", nargs="+", default=["mnist", "fashion-mnist"])
-    parser.add_argument("--network", default="mlp")
-    parser.add_argument("--channels", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--network", default="dcgan")
+    parser.add_argument("--channels", type=int, help="the device's own by default")
+    parser.add_argument("--minutes", type=float, default=4)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -58,7 +58,7 @@ def main() -> None:
     settings: dict[str, Any] = {
         "network": options.network,
         "channels": options.channels,
-        "steps": options.steps,
+        "minutes": options.minutes,
     }
     rows = []
     for name in options.data:
@@ -94,7 +94,8 @@ def main() -> None:
                 f"{LABELS} labels",
                 flush=True,
             )
-        rows[-1] |= {"training_seconds": round(took, 1), "health": model.health_}
+        rows[-1] |= {"training_seconds": round(took, 1), "steps": model.n_steps_}
+        rows[-1] |= {"health": model.health_}
     record(
         "critic_features",
         settings=settings,

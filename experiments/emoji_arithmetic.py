@@ -1,8 +1,8 @@
 """Arithmetic on emoji: how often is the nearest real emoji to G(z_man + direction) the woman who
 does the same?
 
-    EQUILIBRIA_DATA=… python experiments/emoji_arithmetic.py --out runs/emoji32 [--network mlp]
-    [--steps 20000] [--device cuda]
+    EQUILIBRIA_DATA=… python experiments/emoji_arithmetic.py --out runs/emoji32 [--network dcgan]
+    [--minutes 15] [--device cuda]
 
 A GAN is trained on all 3,916 Noto emoji (SIL OFL 1.1) at 32 × 32; run again with the same ``--out``
 it goes on from its last checkpoint, and a finished run is only read. Of the 482 pairs that differ
@@ -129,9 +129,9 @@ def fitted(data: Emoji, options: argparse.Namespace) -> GAN:
         "network": options.network,
         "channels": options.channels,
         "latent_dim": options.latent_dim,
-        "steps": options.steps,
+        "minutes": options.minutes,
+        "random_state": 0,
     }
-    settings |= {"batch_size": 64, "random_state": 0}
     if options.gamma is not None:
         settings["penalties"] = {"r1": options.gamma, "r2": options.gamma}
     shape = {"picture_shape": (options.size, options.size, 3), "value_range": (0, 255)}
@@ -178,14 +178,15 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", default="runs/emoji32", help="run folder of the GAN")
-    parser.add_argument("--network", default="mlp", help="mlp, dcgan or residual")
-    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--network", default="dcgan", help="mlp, dcgan or residual")
+    parser.add_argument("--channels", type=int, help="the device's own by default")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--latent-dim", type=int, default=128)
     parser.add_argument(
         "--gamma", type=float, help="weight of R1 and R2; the network's own by default"
     )
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--starts", type=int, default=4, help="draws that each code is sought from")
     parser.add_argument("--descent", type=int, default=300, help="steps from each")
@@ -197,6 +198,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=482, help="fewer for a try")
     parser.add_argument("--name", default="emoji_arithmetic", help="of the result")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     data = emoji(options.size)
     model, pairs = fitted(data, options), pairs_of(data)
     asked = pairs[np.linspace(0, len(pairs) - 1, min(options.pairs, len(pairs))).astype(int)]
