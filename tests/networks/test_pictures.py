@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from equilibria.networks import DCGANCritic, DCGANGenerator, ResidualCritic, ResidualGenerator
+from equilibria.networks.convolutional import DetailGenerator
 from equilibria.networks.normalisation import batch_norms, reestimate
 from equilibria.networks.pictures import halvings, to_planes, to_rows
 from equilibria.random import Stream
@@ -52,16 +54,18 @@ def test_a_condition_is_read_pictures_first_and_pack_by_pack() -> None:
     assert torch.equal(seen[0][0, 4:].flatten(1), numbers.view(4, 1).expand(4, 36))
 
 
+@pytest.mark.parametrize("hidden", [0, 6])
 @pytest.mark.parametrize(
-    ("kind", "shape"), [(0, (20, 28)), (0, (32, 32, 3)), (1, (8, 8)), (1, (14, 14))]
+    ("kind", "shape"),
+    [(0, (20, 28)), (0, (32, 32, 3)), (1, (8, 8)), (1, (14, 14)), (2, (14, 14)), (2, (8, 12, 3))],
 )
-def test_every_resolution_trains(kind: int, shape: tuple[int, ...]) -> None:
+def test_every_resolution_trains(kind: int, shape: tuple[int, ...], hidden: int) -> None:
     """Shapes, the range of a picture, and a gradient in every parameter of both players."""
     size = math.prod(shape)
-    generator = trained_a_little(
-        GENERATORS[kind](shape, 5, 4, condition=3, planes=2, stream=Stream(0))
-    )
-    critic = trained_a_little(CRITICS[kind](shape, 4, condition=3, planes=2, stream=Stream(1)))
+    how: dict[str, Any] = {"condition": 3, "planes": 2, "hidden": hidden}
+    kinds = (*GENERATORS, DetailGenerator)
+    generator = trained_a_little(kinds[kind](shape, 5, 4, stream=Stream(0), **how))
+    critic = trained_a_little(CRITICS[kind % 2](shape, 4, stream=Stream(1), **how))
     z, condition = Stream(2).normal((4, 5)), Stream(3).normal((4, 2 * size + 3))
     x = generator(z, condition)
     assert x.shape == (4, size)
@@ -73,9 +77,10 @@ def test_every_resolution_trains(kind: int, shape: tuple[int, ...]) -> None:
     for parameter in (*generator.parameters(), *critic.parameters()):
         assert parameter.grad is not None
     for name, parameter in (*generator.named_parameters(), *critic.named_parameters()):
-        before_norm = name.endswith("bias") and (
-            "first" in name or "steps" in name
-        )  # a mean is taken off what it adds
+        # a mean is taken off what it adds
+        before_norm = name.endswith("bias") and any(
+            part in name for part in ("first", "steps", "hidden.")
+        )
         assert before_norm or parameter.grad.abs().sum() > 0, name
 
 
@@ -116,6 +121,40 @@ def test_the_squared_slope_has_a_gradient(kind: int) -> None:
         weight[place] -= 2e-6
     below = penalty().item()
     assert math.isclose((above - below) / 2e-6, gradient[place].item(), rel_tol=1e-4)
+
+
+def test_a_finer_picture_is_that_of_its_coarser_one_and_of_noise() -> None:
+    """Pixels far from where the coarser picture was changed stay as they are, and noise changes
+    pixels everywhere."""
+    network = trained_a_little(DetailGenerator((16, 16), 5, 4, planes=1, stream=Stream(0))).eval()
+    z, coarse = Stream(1).normal((1, 5)), torch.zeros(1, 16, 16)
+    before = network(z, coarse.flatten(1)).view(16, 16)
+    coarse[0, :2, :2] = 1
+    moved = (network(z, coarse.flatten(1)).view(16, 16) - before).abs()
+    assert moved[:4, :4].max() > 1e-4
+    # two 3 × 3 convolutions at half size and a kernel of 4 reach 7 pixels beyond the block
+    assert moved[9:].max() == moved[:, 9:].max() == 0
+    coarse[0, :2, :2] = 0
+    other = (network(z + 1, coarse.flatten(1)).view(16, 16) - before).abs()
+    assert other.min() < other.max()
+    assert (other > 1e-6).double().mean() > 0.9
+
+
+def test_dense_ends_are_normalised_but_for_runs_of_the_first_edition() -> None:
+    """Behind the dense layers stands batch norm; where no number of units is said there is the
+    critic of 0.1.0, whose dense layer has none."""
+    for kind, more in zip(CRITICS, (1, 0), strict=True):  # a dcgan's second convolution has one
+        critic = kind((28, 28), 4, hidden=6, stream=Stream(0))
+        assert len(batch_norms(critic)) == 1 + more
+        assert critic.features(torch.zeros(3, 784)).shape == (3, 6)
+        former = kind((28, 28), 4, stream=Stream(0))
+        assert len(batch_norms(former)) == more
+        assert former.features(torch.zeros(3, 784)).shape == (3, 256)
+    for shape, width in (((28, 28), 8 * 49), ((32, 32), 16 * 16)):
+        assert DCGANCritic(shape, 4, hidden=0, stream=Stream(0)).top.in_features == width
+    small = DCGANGenerator((28, 28), 5, 4, hidden=6, stream=Stream(0))
+    assert (small.hidden.out_features, small.first.in_features) == (6, 6)
+    assert not batch_norms(DCGANGenerator((28, 28), 5, 4, normalisation=None, stream=Stream(0)))
 
 
 def test_weights_come_from_the_stream_alone() -> None:
