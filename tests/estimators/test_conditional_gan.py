@@ -272,4 +272,4 @@ def test_a_gan_of_the_first_version_answers_what_it_answered(tmp_path: Path) -> 
         refined = one.sample(5, refine="reject")[:2]
         assert np.allclose(refined[:, 1], [998.2198965699506, 995.6557108605185], rtol=1e-5)
     assert model.resolved_.loss == "relativistic"
-    assert (model.resolved_.penalty_annealing, model.resolved_.critic_pace) == (3e-5, 3.0)
+    assert (model.resolved_.annealing, model.resolved_.critic_pace) == (3e-5, 3.0)

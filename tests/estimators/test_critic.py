@@ -123,7 +123,7 @@ def test_losses_without_a_formula_need_a_head() -> None:
         ({"loss": "hinge"}, "head"),
         ({"loss": None}, "constant"),
         ({"loss": None, "penalties": {"r1": 1.0}}, "head"),
-        ({"loss": None, "penalties": {"r1": 1.0}, "penalty_annealing": 1e-4}, "constant"),
+        ({"loss": None, "penalties": {"r1": 1.0}, "annealing": 1e-4}, "constant"),
         ({"packing": 2}, "head"),
         ({"instance_noise": 0.1}, "head"),
         ({}, "formula"),

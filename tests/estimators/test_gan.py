@@ -46,24 +46,24 @@ def test_the_networks_are_what_hidden_says() -> None:
 def test_a_critic_with_fourier_features_is_faster_and_its_penalties_fall() -> None:
     def told(**options: Any) -> tuple[float, float]:
         how = small(**options).fit(POINTS).resolved_
-        return how.critic_learning_rate / how.learning_rate, how.penalty_annealing
+        return how.critic_learning_rate / how.learning_rate, how.annealing
 
     assert told() == (3.0, 3e-5)
     assert told(max_frequency=0) == (1.0, 1.0)
-    assert told(critic_learning_rate=2e-4, penalty_annealing=0.5) == (0.2, 0.5)
+    assert told(critic_learning_rate=2e-4, annealing=0.5) == (0.2, 0.5)
 
 
 def test_a_run_keeps_the_presets_that_it_was_made_with(tmp_path: Path) -> None:
     small(out=str(tmp_path / "run")).fit(POINTS)
     with pytest.MonkeyPatch.context() as patch:  # another version's
         changed = {name: dict(row) for name, row in adversarial.PRESETS.items()}
-        changed["fourier"] = {"critic_pace": 5.0, "penalty_annealing": 0.5}
+        changed["fourier"] = {"critic_pace": 5.0, "annealing": 0.5}
         changed["mlp"] |= {"average": 0.5}
         patch.setattr(adversarial, "PRESETS", changed)
         old, new = load(tmp_path / "run"), small().fit(POINTS)
         told = [
             (
-                model.resolved_.penalty_annealing,
+                model.resolved_.annealing,
                 model.resolved_.critic_pace,
                 model.resolved_.average,
             )
@@ -193,7 +193,7 @@ def test_former_names_of_parameters_are_taken_with_a_warning(cls: Any) -> None:
     with pytest.warns(FutureWarning, match="is now called"):
         model = cls(payoff="hinge", k=2, bandwidth=3.0, fade=0.5, critic_rate=0.1, units="picture")
     assert (model.loss, model.critic_steps, model.max_frequency) == ("hinge", 2, 3.0)
-    assert (model.penalty_annealing, model.critic_learning_rate) == (0.5, 0.1)
+    assert (model.annealing, model.critic_learning_rate) == (0.5, 0.1)
     assert model.kinds == "picture"
 
 

@@ -69,8 +69,11 @@ def test_the_network_is_chosen_by_the_data(options: dict[str, Any], network: str
     assert model.sample(3).shape == (3, 64)
 
 
-@pytest.mark.parametrize(("shape", "network"), [((64, 64), "mlp"), ((68, 8), "dcgan")])
-def test_only_large_pictures_are_given_convolutions_unasked(
+@pytest.mark.parametrize(
+    ("shape", "network"),
+    [((12, 12), "dcgan"), ((12, 10), "mlp"), ((15, 15), "mlp"), ((12, 130), "mlp")],
+)
+def test_pictures_from_twelve_pixels_are_given_convolutions_unasked(
     shape: tuple[int, ...], network: str
 ) -> None:
     rows = np.random.RandomState(0).uniform(size=(20, int(np.prod(shape))))

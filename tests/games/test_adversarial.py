@@ -399,6 +399,17 @@ def test_instance_noise_blurs_what_the_critic_sees_for_both_players() -> None:
     assert not torch.equal(other.blur[0], real)
 
 
+def test_instance_noise_fades_as_penalties_do() -> None:
+    """The same draws, shrunk: f^(t/T) of the first round's, to the last digit but rounding."""
+    game, rows = build(instance_noise=0.5, fade=(0.01, 4)), batch()
+    whole = build(instance_noise=0.5).draw(rows, STREAM).blur
+    for t in range(6):
+        drawn = game.draw(rows, STREAM)
+        for found, first in zip(drawn.blur, whole, strict=True):
+            assert torch.allclose(found, first * 0.01 ** min(t / 4, 1), rtol=1e-6, atol=0)
+        game.settle(drawn)
+
+
 def test_classes_share_the_critic_and_a_missing_label_costs_nothing() -> None:
     game = build("non-saturating", classes=3)
     rows = batch()

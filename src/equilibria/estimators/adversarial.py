@@ -23,7 +23,7 @@ __all__ = ["Adversarial"]
 
 _FORMER = {  # presets of a run of 0.1.0 by their present names
     "payoff": "loss",
-    "fade": "penalty_annealing",
+    "fade": "annealing",
     "pace": "critic_pace",
     "bandwidth": "max_frequency",
 }
@@ -49,7 +49,7 @@ class Adversarial(Estimator):
     renamed: ClassVar[Mapping[str, str]] = {
         "units": "kinds",
         "payoff": "loss",
-        "fade": "penalty_annealing",
+        "fade": "annealing",
         "bandwidth": "max_frequency",
         "k": "critic_steps",
         "critic_rate": "critic_learning_rate",
@@ -64,9 +64,8 @@ class Adversarial(Estimator):
     )
     network: str = param(
         "auto",
-        "What the players are made of. Auto takes MLPs, for pictures with a side above 64 "
-        "and sides that are multiples of 4 deep convolutional networks; for a level of a pyramid "
-        "these from 16 pixels a side.",
+        "What the players are made of. Auto takes deep convolutional networks for pictures of "
+        "even sides from 12 pixels on, MLPs for all else.",
         choice("auto", *NETWORKS),
     )
     channels: int | None = param(
@@ -95,11 +94,12 @@ class Adversarial(Estimator):
         "MLPs, of 1 for networks of pictures.",
         optional(_PENALTIES),
     )
-    penalty_annealing: float | None = param(
+    annealing: float | None = param(
         None,
-        "The share of these weights that is left at the end; they fall geometrically. By default "
-        ".00003 where the critic sees Fourier features (see max_frequency), else 1. A smooth "
-        "critic gives modes their shares, a sharp one their widths.",
+        "The share of the penalties' weights and of the instance noise that is left at the end; "
+        "they fall geometrically. By default .00003 where the critic sees Fourier features (see "
+        "max_frequency), .01 for networks of pictures, else 1. A smooth critic gives modes their "
+        "shares, a sharp one their widths.",
         optional(number(0, above=True)),
     )
     max_frequency: float | None = param(
@@ -110,8 +110,11 @@ class Adversarial(Estimator):
         optional(number(0)),
     )
     packing: int = param(1, "Rows that the critic sees side by side.", whole(1))
-    instance_noise: float = param(
-        0.0, "Standard deviation of the noise that is added to all that the critic sees.", number(0)
+    instance_noise: float | None = param(
+        None,
+        "Standard deviation of the noise that is added to all that the critic sees, at first (see "
+        "annealing); by default .2 for networks of pictures, whose values are in [−1, 1], else 0.",
+        optional(number(0)),
     )
     latent_dim: int | None = param(
         None,

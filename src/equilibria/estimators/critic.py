@@ -153,7 +153,7 @@ class Critic:
     def best_reading(self) -> str:
         """The reading that is right for the best critic of this game."""
         payoff, how = find_payoff(self.how.loss), self.how
-        left = how.penalty_annealing * max(how.penalties.values(), default=0.0)
+        left = how.annealing * max(how.penalties.values(), default=0.0)
         biased = left > ANNEALED or how.packing > 1 or how.instance_noise
         # with batch norm it judged a row by those beside it
         if payoff.log_ratio is None or biased or batch_norms(self.network):

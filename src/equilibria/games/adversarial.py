@@ -58,15 +58,17 @@ class AdversarialGame(Game):
     penalties : mapping of str to float
         Rows of ``PENALTIES`` and their weights γ.
     fade : (float, int)
-        Annealing of the penalties, a fraction f > 0 and a number of rounds T: in round t the
-        weights are γ_t = γ·f^min(t / T, 1). A large weight lets samples find their way between
-        modes; a small one lets the critic see how wide a mode is.
+        Annealing of the penalties and of the instance noise, a fraction f > 0 and a number of
+        rounds T: in round t weights and noise are f^min(t / T, 1) of what they were. A large weight
+        lets samples find their way between modes; a small one lets the critic see how wide a mode
+        is.
     packing : int
         Examples that the critic sees side by side (see ``Packed``), a divisor of the rows of a
         batch. The player ``critic`` is then the pack's.
     instance_noise : float
-        Standard deviation of the normal noise on whatever the critic sees, data and samples: the
-        distributions then overlap, and the critic's best answer is about the blurred ones.
+        Standard deviation of the normal noise on whatever the critic sees, data and samples, in
+        the first round: the distributions then overlap, and the critic's best answer is about the
+        blurred ones.
     classes : int, optional
         Semi-supervised learning: the logit for "real" is log Σ_k exp(logit_k), and an example whose
         ``batch.label`` is a class number costs the critic −log softmax(logits)[label] too, averaged
@@ -114,7 +116,9 @@ class AdversarialGame(Game):
         self.payoff = find_payoff(payoff)
         self.penalties = find_penalties(penalties or {})
         self.fade, self.packing, self.classes = fade, packing, classes
-        if self.penalties and fade[0] != 1:  # rounds played; a buffer, so that a resume knows them
+        if (self.penalties or instance_noise) and fade[
+            0
+        ] != 1:  # rounds played; a buffer, so that a resume knows them
             self.register_buffer("played", torch.zeros((), dtype=torch.int64))
         self.instance_noise, self.generator = instance_noise, generator
         self.critic = critic if packing == 1 else Packed(critic, packing)
@@ -136,7 +140,8 @@ class AdversarialGame(Game):
             raise ValueError(f"batch: an adversarial game needs {wanted}, and {len(real)} came")
         blur = mix = None
         if self.instance_noise:
-            near, scale = stream.child("instance noise"), self.instance_noise
+            near, faded = stream.child("instance noise"), self.faded()
+            scale: Any = self.instance_noise * (1.0 if faded is None else faded)
             first, second = (
                 near.child(which).normal(real.shape, real.dtype, real.device).mul_(scale)
                 for which in ("real", "fake")
@@ -226,7 +231,7 @@ class AdversarialGame(Game):
             self.played += 1
 
     def faded(self) -> Tensor | None:
-        """f^min(t / T, 1), what is left of the penalties' weights, 0-d; None without annealing."""
+        """f^min(t / T, 1), what is left of weights and noise, 0-d; None without annealing."""
         if not hasattr(self, "played"):
             return None
         share, rounds = self.fade

@@ -52,7 +52,8 @@ NORMALISED: Mapping[str, tuple[str | None, str | None]] = {
 }
 """Which networks of pictures have batch norm: name → (the generator's, the critic's)."""
 SMALLEST = 16  # side of the pictures from which MLPs are wide
-LARGEST = 64  # side up to which MLPs are the default: they were far ahead of convolutions
+CONVOLVED = 12  # side of the pictures from which the default is a dcgan
+BASE = 32  # largest side of its first maps, whose dense layer would else be most of it
 FEW = 8  # columns; in more, Fourier features of random directions are noise
 FEATURES = 64  # directions of the critic's Fourier features
 KEPT = 2000  # conditions that are kept with the model
@@ -67,7 +68,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "every": {
         "loss": "relativistic",
         "penalties": {"r1": 1.0, "r2": 1.0},
-        "penalty_annealing": 1.0,
+        "annealing": 1.0,
         "critic_pace": 1.0,
         "betas": (0.5, 0.999),
         "schedule": "constant",
@@ -78,6 +79,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "average": 0.999,
         "hidden": (128, 128, 128),
         "max_frequency": 0.0,
+        "instance_noise": 0.0,
     },
     "mlp": {
         "learning_rate": 1e-3,
@@ -104,6 +106,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "penalties": {},
         "learning_rate": 1e-3,
         "critic_pace": 0.2,
+        "instance_noise": 0.2,
+        "annealing": 0.01,
         "batch_size": 64,
         "normalisation": "both",
         "dense": 256,
@@ -112,7 +116,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "pictures, accelerator": {"channels": 64},
     "pyramid": {"coarsest": 2},
     "pictures, pyramid": {"noise_planes": 4},
-    "fourier": {"critic_pace": 3.0, "penalty_annealing": 3e-5},
+    "fourier": {"critic_pace": 3.0, "annealing": 3e-5},
 }
 """How each kind of network is trained where the parameters say nothing else: changes of ``every``.
  ``critic_pace`` is the critic's rate over the generator's. The MLPs' settings are what won
@@ -174,8 +178,10 @@ class Players:
 def choose(network: str, shape: Sequence[int] | None) -> str:
     """The network that ``network`` stands for where a row is a picture of this shape, or none."""
     if network == "auto":
-        fours = shape is not None and not any(side % 4 for side in shape[:2])
-        return "dcgan" if fours and shape is not None and max(shape[:2]) > LARGEST else "mlp"
+        if shape is None or min(shape[:2]) < CONVOLVED:
+            return "mlp"
+        times = halvings(shape[0], shape[1])
+        return "dcgan" if times and max(shape[:2]) >> times <= BASE else "mlp"
     if network != "mlp" and (shape is None or not halvings(shape[0], shape[1])):
         found = "the rows are no pictures; give picture_shape"
         found = found if shape is None else f"pictures of {tuple(shape)} have other sides"
@@ -335,7 +341,7 @@ class play:  # noqa: N801 - a recipe is called like a function
             advice = "use normalisation='none', or one process"
             raise ValueError(f"normalisation={how.normalisation!r}: {share}; {advice}")
         costs: dict[str, Any] = {"penalties": how.penalties, "instance_noise": how.instance_noise}
-        costs |= {"fade": (how.penalty_annealing, how.steps), "packing": how.packing}
+        costs |= {"fade": (how.annealing, how.steps), "packing": how.packing}
         game = AdversarialGame(generator, pair.critic, how.loss, classes=pair.classes, **costs)
         average = Average(generator, how.average) if how.average else None
         batches = packs(rows, how, pair.key)

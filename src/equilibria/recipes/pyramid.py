@@ -19,7 +19,7 @@ from equilibria.models.pyramid import (
 )
 from equilibria.networks.pictures import halvings
 from equilibria.random import Stream
-from equilibria.recipes.adversarial import SMALLEST, Pair, Players, build, choose, packed, settle
+from equilibria.recipes.adversarial import Pair, Players, build, choose, packed, settle
 
 __all__ = ["choose_levels", "pyramid"]
 
@@ -27,9 +27,10 @@ __all__ = ["choose_levels", "pyramid"]
 def choose_levels(network: str, shape: Sequence[int], levels: int | None) -> list[str]:
     """The networks of a pyramid's levels, the finest first."""
     choose(network, shape)
-    wanted, sides = ("dcgan", SMALLEST) if network == "auto" else (network, 1)
-    sizes = [size[:2] for size in LaplacianPyramid(shape, levels).shapes]
-    return [wanted if halvings(*size) and min(size) >= sides else "mlp" for size in sizes]
+    sizes = LaplacianPyramid(shape, levels).shapes
+    if network == "auto":
+        return [choose(network, size) for size in sizes]
+    return [network if halvings(*size[:2]) else "mlp" for size in sizes]
 
 
 def pyramid(
