@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 import equilibria
 from equilibria import GAN, RBM, NextState
@@ -39,6 +41,9 @@ class Timed:
     def bind(self, game: Any) -> None:
         pass
 
+    def parameters(self) -> list[torch.Tensor]:
+        return [torch.zeros(1)]
+
     def source(self, stream: Any) -> None:
         pass
 
@@ -65,7 +70,7 @@ def test_steps_are_what_the_time_leaves(clock: Clock) -> None:
     """100 minutes less 3 % and ten checks of 20 and 30 s, shared out among 300 steps of 2 s and 700
     of 4 s: the same share of both."""
     stages: Any = [Timed(clock, "a", 300, 2, 20), Timed(clock, "b", 700, 4, 30)]
-    share = budget.share_within(100, lambda share: stages)
+    share = budget.share_within(100, stages)
     assert share == pytest.approx((6000 * 0.97 - 500) / (300 * 2 + 700 * 4))
 
 
@@ -81,7 +86,7 @@ def test_a_trial_is_short_and_times_six_updates_at_least(clock: Clock) -> None:
 def test_too_little_time_is_refused(clock: Clock) -> None:
     stages: Any = [Timed(clock, "a", 10, 1, 1)]
     with pytest.raises(ValueError, match=r"minutes=0.1: one step of these rows and its checks"):
-        budget.share_within(0.1, lambda share: stages)
+        budget.share_within(0.1, stages)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if hasattr(ESTIMATORS[n], "minutes")])
@@ -97,6 +102,9 @@ def test_every_model_takes_minutes(name: str, monkeypatch: pytest.MonkeyPatch) -
     first = cls.lengths[0]
     model = small(cls, **{first: defaults[first]}, minutes=1.0)
     twin = model.checked()
+    plan = mock.Mock()
+    monkeypatch.setattr(type(twin), "build", lambda *given: plan)
+    twin.seed_, twin.table_ = 0, None
     twin._take_minutes(1.0, None, _Alone())
     total = 6 if defaults[first] is None else defaults[first]
     assert getattr(twin, first) == max(1, round(total / 3))

@@ -86,12 +86,15 @@ class Adversarial(Estimator):
         optional(choice(*NORMALISED)),
     )
     loss: str | None = param(
-        None, "What each player pays, by default relativistic.", optional(choice(*PAYOFFS))
+        None,
+        "What each player pays; by default non-saturating for networks of pictures, else "
+        "relativistic.",
+        optional(choice(*PAYOFFS)),
     )
     penalties: Any = param(
         None,
-        "On the critic's slope, with their weights. By default R1 and R2, of weight 3 for "
-        "MLPs, of 1 for networks of pictures.",
+        "On the critic's slope, with their weights. By default R1 and R2 of weight 3 for MLPs, "
+        "none for networks of pictures.",
         optional(_PENALTIES),
     )
     annealing: float | None = param(
@@ -135,36 +138,35 @@ class Adversarial(Estimator):
     )
     learning_rate: float | None = param(
         None,
-        "Adam's rate of the generator; by default .001 for MLPs and a pyramid's dcgans, "
-        ".002 for other dcgans and .0002 for residual networks.",
+        "Adam's rate of the generator; by default .001.",
         optional(number(0, above=True)),
     )
     critic_learning_rate: float | None = param(
         None,
         "The critic's rate; by default learning_rate, three times it where the critic sees Fourier "
-        "features and a quarter of it for dcgans, but for those of a pyramid.",
+        "features and a fifth of it for networks of pictures.",
         optional(number(0, above=True)),
     )
     schedule: str | None = param(
         None,
-        "How both rates fall to zero; by default not at all for residual networks, else linearly.",
+        "How both rates fall to zero; by default linearly for MLPs, else not at all.",
         optional(choice(*SCHEDULES)),
     )
     betas: Any = param(
         None,
-        "Adam's averaging rates; by default (.5, .999) for dcgans, else (0, .99).",
+        "Adam's averaging rates; by default (.5, .999) for networks of pictures, else (0, .99).",
         optional(sequence(number(0, 1 - 1e-9), 2, "two numbers in [0, 1)", length=2)),
     )
     batch_size: int | None = param(
         None,
-        "Rows in a batch (all rows, where there are fewer); by default 512 for MLPs, for "
-        "those of pictures from 16 pixels a side 64, else 100.",
+        "Rows in a batch (all rows, where there are fewer); by default 64 for networks of pictures "
+        "and MLPs of pictures from 16 pixels a side, else 512.",
         optional(whole(1)),
     )
     steps: int | None = param(
         None,
-        "Steps, of each level in a pyramid; by default 8,000 for MLPs of tables and small "
-        "pictures, else 20,000.",
+        "Steps, of each level in a pyramid but the coarsest, which has twice as many; by default "
+        "8,000 for MLPs of tables and small pictures, else 20,000.",
         optional(whole(1)),
     )
     average: float | None = param(

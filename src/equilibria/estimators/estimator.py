@@ -377,21 +377,16 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _take_minutes(self, minutes: float, rows: Rows, group: Processes) -> None:
         """Set the lengths of a training of so many minutes, by the updates of one thrown away."""
-        whole = {name: getattr(self, name) for name in self.lengths}
-        whole = {name: TRIAL if length is None else length for name, length in whole.items()}
-
-        def lengths(share: float) -> dict[str, int]:
-            return {name: max(1, round(share * n)) if n else n for name, n in whole.items()}
-
-        def stages_of(share: float) -> list[Stage]:
-            twin = copy.copy(self)
-            twin.__dict__.update(lengths(share))
-            plan = twin.build(self.table_, self.stream)
-            plan.model.to(self.device)
-            return plan.recipe(rows)
-
-        found = lengths(share_within(minutes, stages_of))
-        self.__dict__.update({name: group.agree(length) for name, length in found.items()})
+        given = {name: getattr(self, name) for name in self.lengths}
+        whole = {name: TRIAL if length is None else length for name, length in given.items()}
+        twin = copy.copy(self)
+        twin.__dict__.update(whole)
+        plan = twin.build(self.table_, self.stream)
+        plan.model.to(self.device)
+        share = share_within(minutes, plan.recipe(rows))
+        for name, length in whole.items():
+            found = max(1, round(share * length)) if length else 0
+            setattr(self, name, group.agree(found))
 
     def _split(self, table: Table, X: Any, codes: np.ndarray | None, group: Processes) -> Rows:
         """Training rows, and those of ``validation_fraction``."""

@@ -30,6 +30,7 @@ def seconds_per_step(stage: Stage, seconds: float) -> tuple[float, float]:
         stage.solver.step(stage.game, stage.source(own), own, measure=False)
         if stage.average is not None:
             stage.average.update()
+        float(next(iter(stage.game.parameters())).detach().reshape(-1)[0])  # wait for a GPU
         marks.append(CLOCK())
     taken = sorted(b - a for a, b in pairwise(marks))
     kept = taken[: max(1, int(0.9 * len(taken)))]  # a pause of the machine is no step
@@ -40,13 +41,11 @@ def seconds_per_step(stage: Stage, seconds: float) -> tuple[float, float]:
     return sum(kept) / len(kept), CHECKS_PER_STAGE * (CLOCK() - began)
 
 
-def share_within(minutes: float, stages_of: Callable[[float], Sequence[Stage]]) -> float:
-    """The share of a training's length that takes about so many minutes; it may be above 1.
+def share_within(minutes: float, stages: Sequence[Stage]) -> float:
+    """The share of these stages' steps that takes about so many minutes; it may be above 1.
 
-    ``stages_of`` makes the stages of a training of some share of its length, whose steps are a
-    straight line in it. A ``ValueError`` says where there is no time for one step of each.
+    The stages are spent. A ``ValueError`` says where there is no time for one step of each.
     """
-    stages = list(stages_of(1.0))
     times = [seconds_per_step(stage, TIMED * 60 * minutes / len(stages)) for stage in stages]
     left = 60 * (1 - TIMED) * minutes - sum(checks for _, checks in times)
     whole = sum(stage.steps * one for stage, (one, _) in zip(stages, times, strict=True))
