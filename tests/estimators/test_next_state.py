@@ -152,7 +152,7 @@ def test_a_stopped_run_goes_on_with_the_sequence(tmp_path):
         ({"lag": 0}, "lag=0: expected a whole number, 1 or more"),
         ({"lag": 5}, "lag=5: a window takes 6 rows, and X has 5 rows"),
         ({"machine": "rbm"}, "machine='rbm': expected an RBM, a DBM or a GAN"),
-        ({"machine": RBM(labels=True)}, "machine: labels=True speaks of single rows"),
+        ({"machine": RBM(labels=True)}, "machine: labels=True is for a model of single rows"),
         ({"machine": RBM(kinds="mixed")}, "a state's columns must be of one kind"),
         ({"machine": RBM(k=0)}, "k=0"),
     ],
@@ -244,8 +244,8 @@ def test_a_gan_of_frames_has_the_last_ones_beside_it():
 @pytest.mark.parametrize(
     ("gan", "message"),
     [
-        (GAN(labels=True), "labels=True speaks of single rows"),
-        (GAN(condition=[0]), r"condition=\[0\] speaks of single rows"),
+        (GAN(labels=True), "labels=True is for a model of single rows"),
+        (GAN(condition=[0]), r"condition=\[0\] is for a model of single rows"),
     ],
 )
 def test_a_gan_of_single_rows_is_refused(gan, message):

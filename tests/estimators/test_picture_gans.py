@@ -219,7 +219,9 @@ def test_batch_norm_and_many_processes_do_not_go_together() -> None:
     plan = clone(model).checked().build(model.table_, Stream(0))
     with pytest.raises(ValueError, match="batch norm would see each process's share"):
         plan.recipe(rows)
-    plain = clone(model).set_params(normalisation="none").checked().build(model.table_, Stream(0))
+    plain = (
+        clone(model).set_params(normalisation="neither").checked().build(model.table_, Stream(0))
+    )
     assert len(plain.recipe(rows)) == 1
 
 

@@ -135,7 +135,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dcgan": ("gan", {**SHAPES, "network": "dcgan"}),
     "dcgan without batch norm": (
         "gan",
-        {**SHAPES, "network": "dcgan", "normalisation": "none", "loss": "relativistic"},
+        {**SHAPES, "network": "dcgan", "normalisation": "neither", "loss": "relativistic"},
     ),
     "residual": ("gan", {**SHAPES, "network": "residual"}),
     "residual, packs": ("gan", {**SHAPES, "network": "residual", "packing": 2, "dense": 0}),

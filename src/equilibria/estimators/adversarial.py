@@ -187,7 +187,7 @@ class Adversarial(Estimator):
     def params_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         found = super().params_of(config)
         if "normalisation" in found:  # 0.1.0 wrote None for no normalisation
-            found["normalisation"] = found["normalisation"] or "none"
+            found["normalisation"] = found["normalisation"] or "neither"
         return found
 
     def check(self) -> None:

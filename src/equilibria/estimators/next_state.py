@@ -111,17 +111,13 @@ class NextState(Trained):
                 f"machine={machine!r}: expected an RBM, a DBM or a GAN, which can draw the future "
                 "given the past"
             )
-        if getattr(machine, "minutes", None) is not None:
-            raise ValueError(
-                f"machine: minutes={machine.minutes!r} is of a model that is trained by itself; "
-                f"give it {machine.lengths[0]}"
-            )
         given = hasattr(machine, "condition")
-        for name in ("labels", "condition") if given else ("labels", "picture_shape", "modalities"):
+        own = ("condition",) if given else ("picture_shape", "modalities")
+        for name in ("labels", "minutes", *own):
             if getattr(machine, name, None) not in (None, False):
                 raise ValueError(
-                    f"machine: {name}={getattr(machine, name)!r} speaks of single rows, and it is "
-                    "trained on windows; leave it out"
+                    f"machine: {name}={getattr(machine, name)!r} is for a model of single rows that "
+                    "is trained by itself, and this one is trained on windows; leave it out"
                 )
         if machine.kinds == "mixed":
             raise ValueError(

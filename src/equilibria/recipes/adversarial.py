@@ -48,7 +48,7 @@ NETWORKS = ("mlp", *PICTURES)
 NORMALISED: Mapping[str, tuple[str | None, str | None]] = {
     "generator": ("batch", None),
     "both": ("batch", "batch"),
-    "none": (None, None),
+    "neither": (None, None),
 }
 """Which networks of pictures have batch norm: name → (the generator's, the critic's)."""
 SMALLEST = 16  # side of the pictures from which MLPs are wide
@@ -338,19 +338,14 @@ class play:  # noqa: N801 - a recipe is called like a function
         how, generator = pair.how, pair.generator
         if rows.shard[1] > 1 and (batch_norms(generator) or batch_norms(pair.critic)):
             share = "batch norm would see each process's share of a batch by itself"
-            advice = "use normalisation='none', or one process"
+            advice = "use normalisation='neither', or one process"
             raise ValueError(f"normalisation={how.normalisation!r}: {share}; {advice}")
         costs: dict[str, Any] = {"penalties": how.penalties, "instance_noise": how.instance_noise}
         costs |= {"fade": (how.annealing, how.steps), "packing": how.packing}
         game = AdversarialGame(generator, pair.critic, how.loss, classes=pair.classes, **costs)
         average = Average(generator, how.average) if how.average else None
-        batches = packs(rows, how, pair.key)
-        if batch_norms(pair.critic) and batches.batch_size < 2 * how.packing:
-            found = f"batches of {batches.batch_size} rows, in packs of {how.packing}"
-            raise ValueError(
-                f"batch_size: {found}: batch norm in the critic needs two packs at least; give it "
-                "more rows, or take normalisation='generator'"
-            )
+        normed = 2 if batch_norms(generator) else 1, 2 if batch_norms(pair.critic) else 1
+        batches = packs(rows, how, pair.key, max(normed[0], normed[1] * how.packing))
         watch = Watch(pair, game, average, batches, rows)
         stage = Stage(pair.name, game, solver_of(how), batches, how.steps, view=pair.view)
         stage.average, stage.on_end, stage.pictures = average, watch.end, watch.pictures
@@ -358,15 +353,19 @@ class play:  # noqa: N801 - a recipe is called like a function
         return stage
 
 
-def packs(rows: Rows, how: SimpleNamespace, key: tuple[str, ...]) -> Batches:
-    """Batches that packs divide."""
+def packs(rows: Rows, how: SimpleNamespace, key: tuple[str, ...], least: int) -> Batches:
+    """Batches that packs divide, of so many rows at least: one pack, with batch norm two."""
     size = min(how.batch_size, len(rows))
-    if size < how.packing:
-        found = f"a batch has {size} rows, which do not make one pack"
-        raise ValueError(f"packing={how.packing!r}: {found}; use fewer, or more rows")
+    size -= size % how.packing
+    if size < least:
+        found = f"a batch has {size} rows in packs of {how.packing}, and {least} are needed"
+        raise ValueError(
+            f"packing={how.packing!r}: {found} (batch norm compares rows); use smaller packs, "
+            "more rows, or normalisation='neither'"
+        )
     shared: dict[str, Any] = {"labels": rows.codes, "encode": rows.table.encode}
     shared |= {"shard": rows.shard, "device": rows.device}
-    return Batches(rows.values, size - size % how.packing, rows.stream.child(*key), **shared)
+    return Batches(rows.values, size, rows.stream.child(*key), **shared)
 
 
 def solver_of(how: SimpleNamespace) -> Solver:
