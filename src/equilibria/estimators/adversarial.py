@@ -190,11 +190,6 @@ class Adversarial(Estimator):
             found["normalisation"] = found["normalisation"] or "neither"
         return found
 
-    def check(self) -> None:
-        if self.batch_size is not None and self.packing > self.batch_size:
-            rows = f"batch_size={self.batch_size!r}, the rows that packs are made of"
-            raise ValueError(f"packing={self.packing!r}: expected at most {rows}")
-
     @classmethod
     def kept_of(cls, config: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
         rows = {**config.get("families", {})}

@@ -115,9 +115,9 @@ class NextState(Trained):
         own = ("condition",) if given else ("picture_shape", "modalities")
         for name in ("labels", "minutes", *own):
             if getattr(machine, name, None) not in (None, False):
+                found = f"{name}={getattr(machine, name)!r} is for a model of single rows"
                 raise ValueError(
-                    f"machine: {name}={getattr(machine, name)!r} is for a model of single rows that "
-                    "is trained by itself, and this one is trained on windows; leave it out"
+                    f"machine: {found} trained by itself, and this one learns windows; leave it out"
                 )
         if machine.kinds == "mixed":
             raise ValueError(

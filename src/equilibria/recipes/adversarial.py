@@ -336,10 +336,6 @@ class play:  # noqa: N801 - a recipe is called like a function
         """The stage in which a pair plays; at its end the generator is averaged, and its batch norm
         made that of the average."""
         how, generator = pair.how, pair.generator
-        if rows.shard[1] > 1 and (batch_norms(generator) or batch_norms(pair.critic)):
-            share = "batch norm would see each process's share of a batch by itself"
-            advice = "use normalisation='neither', or one process"
-            raise ValueError(f"normalisation={how.normalisation!r}: {share}; {advice}")
         costs: dict[str, Any] = {"penalties": how.penalties, "instance_noise": how.instance_noise}
         costs |= {"fade": (how.annealing, how.steps), "packing": how.packing}
         game = AdversarialGame(generator, pair.critic, how.loss, classes=pair.classes, **costs)

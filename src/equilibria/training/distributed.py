@@ -69,7 +69,7 @@ class Processes:
             raise ValueError(
                 f"game: {type(game).__name__} has a network that looks across the rows of a batch "
                 f"(batch norm, minibatch deviation), and each of {self.world} processes would show "
-                "it its own share alone; take it out, or use one process"
+                "it its own share alone; take it out (normalisation='neither'), or use one process"
             )
         for name in self._sharded(game):
             rows = getattr(game, name)
