@@ -18,7 +18,7 @@ from equilibria.random import Stream
 __all__ = ["DCGANCritic", "DCGANGenerator", "DetailGenerator"]
 
 # a kernel of twice the stride reaches each pixel by as many weights as any other
-_HALF: Any = {"kernel_size": 4, "stride": 2, "padding": 1, "dtype": torch.float32}
+HALF: Any = {"kernel_size": 4, "stride": 2, "padding": 1, "dtype": torch.float32}
 
 
 class DCGANGenerator(PictureGenerator):
@@ -41,7 +41,7 @@ class DCGANGenerator(PictureGenerator):
         )
         self.norms = nn.ModuleList(normaliser(self.normalisation, width) for width in widths[:-1])
         self.steps = nn.ModuleList(
-            nn.utils.skip_init(nn.ConvTranspose2d, a + beside, b, **_HALF)
+            nn.utils.skip_init(nn.ConvTranspose2d, a + beside, b, **HALF)
             for a, b in pairwise(widths)
         )
         return _he(bool(self.normalisation))
@@ -66,8 +66,7 @@ class DCGANCritic(PictureCritic):
 
     def build(self, inputs: int) -> tuple[int, Deviation]:
         self.steps = nn.ModuleList(
-            nn.utils.skip_init(nn.Conv2d, a, b, **_HALF)
-            for a, b in pairwise([inputs, *self.widths])
+            nn.utils.skip_init(nn.Conv2d, a, b, **HALF) for a, b in pairwise([inputs, *self.widths])
         )
         norms = [None] + [self.normalisation] * (len(self.widths) - 1)
         self.norms = nn.ModuleList(map(normaliser, norms, self.widths))
@@ -102,7 +101,7 @@ class DetailGenerator(PictureGenerator):
             nn.utils.skip_init(nn.Conv2d, a, wide, 3, **same) for a in (noise + beside, wide)
         )
         self.norms = nn.ModuleList(normaliser(self.normalisation, wide) for _ in self.steps)
-        self.last = nn.utils.skip_init(nn.ConvTranspose2d, wide, self.colours, **_HALF)
+        self.last = nn.utils.skip_init(nn.ConvTranspose2d, wide, self.colours, **HALF)
         return _he(bool(self.normalisation))
 
     def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
@@ -113,13 +112,13 @@ class DetailGenerator(PictureGenerator):
         return OUTPUTS[self.output](self.last(h))
 
 
+def terms_of(layer: Any) -> int:
+    """Terms of a layer's sum; with stride 2 a quarter of a transposed kernel falls on a pixel."""
+    if isinstance(layer, nn.ConvTranspose2d):
+        return 4 * layer.in_channels
+    return int(layer.weight[0].numel())
+
+
 def _he(normalised: bool) -> Deviation:
-    """√(2 / terms of a sum): with stride 2 a quarter of a transposed kernel falls on a pixel."""
-
-    def deviation(layer: Any) -> float:
-        terms = layer.weight[0].numel()
-        if isinstance(layer, nn.ConvTranspose2d):
-            terms = 4 * layer.in_channels
-        return 0.02 if normalised else math.sqrt(2 / terms)  # normalisation makes up for the size
-
-    return deviation
+    """√(2 / terms of a sum), or .02 where normalisation makes up for the size."""
+    return lambda layer: 0.02 if normalised else math.sqrt(2 / terms_of(layer))

@@ -152,8 +152,7 @@ class PictureCritic(PictureNetwork):
     """
 
     # build(input channels, settings of the kind) makes the layers and gives the size of the last
-    # maps and the deviation of initial weights; maps(planes) runs them. flat says whether a dense
-    # layer was asked for, which takes the last maps as they are.
+    # maps and the deviation of initial weights; maps(planes) runs them.
     build: Callable[..., tuple[int, Deviation]]
     maps: Callable[[Tensor], Tensor]
 
@@ -174,7 +173,6 @@ class PictureCritic(PictureNetwork):
     ):
         super().__init__(shape, channels, condition, planes, packing, normalisation, precision)
         inputs = packing * ((1 + planes) * self.colours + condition)
-        self.flat = bool(hidden)
         width, deviation = self.build(inputs, **kind)
         former = 256 if max(self.base) > 4 else 0
         self.widen(width, former if hidden is None else hidden, normalised=hidden is not None)

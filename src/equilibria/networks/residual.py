@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from equilibria.check import whole
+from equilibria.networks.convolutional import HALF, terms_of
 from equilibria.networks.mlp import LEAK, OUTPUTS, leaky_relu
 from equilibria.networks.normalisation import normaliser
 from equilibria.networks.pictures import Deviation, PictureCritic, PictureGenerator, joined
@@ -41,14 +42,15 @@ class Block(nn.Module):
 class ResidualGenerator(PictureGenerator):
     """Small maps made of the noise, then blocks at each size; sizes are doubled bilinearly.
 
-    The small maps come from dense layers, normalised as ``normalisation`` says; without ``hidden``
-    they are one learnt map that the noise scales channel by channel. Blocks are not normalised:
-    the last convolution of each begins at 0 and the others are scaled down by the number of blocks,
-    so that the output keeps its size at first however deep the network is (Huang, Gokaslan,
-    Kuleshov & Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN baseline"; Zhang,
-    Dauphin & Ma 2019, "Fixup initialization"). Beside the parameters of ``PictureGenerator`` it has
-    ``blocks``, residual blocks at each size; at the picture's own, where they would take three
-    quarters of the time, there is one convolution.
+    The small maps come from dense layers, normalised as ``normalisation`` says, and the picture
+    from a transposed convolution. Without ``hidden`` it is R3GAN's: one learnt map that the noise
+    scales channel by channel, and one convolution at the picture's own size, where blocks would
+    take three quarters of the time. Blocks are not normalised: the last
+    convolution of each begins at 0 and the others are scaled down by the number of blocks, so that
+    the output keeps its size at first however deep the network is (Huang, Gokaslan, Kuleshov &
+    Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN baseline"; Zhang, Dauphin & Ma
+    2019, "Fixup initialization"). Beside the parameters of ``PictureGenerator`` it has ``blocks``,
+    residual blocks at each size.
 
     >>> network = ResidualGenerator((8, 8), latent_dim=5, channels=4, stream=Stream(0))
     >>> network(torch.zeros(2, 5)).shape
@@ -67,7 +69,11 @@ class ResidualGenerator(PictureGenerator):
         changes = pairwise([widths[0], *widths])
         self.enter = nn.ModuleList(_conv(a + beside, b, 1) for a, b in changes)
         self.blocks = _blocks(widths, blocks)
-        self.last = _conv(widths[-1] + beside, self.colours, 3)
+        wide = widths[-1] + beside
+        if self.hidden is None:
+            self.last: nn.Module = _conv(wide, self.colours, 3)
+        else:
+            self.last = nn.utils.skip_init(nn.ConvTranspose2d, wide, self.colours, **HALF)
         return _deviation(self)
 
     def draw(self, z: Tensor, beside: Tensor | None) -> Tensor:
@@ -77,18 +83,18 @@ class ResidualGenerator(PictureGenerator):
         else:
             h = functional.relu(self.norm(h.unflatten(1, (self.widths[-1], *self.base))))
         h = h.contiguous(memory_format=torch.channels_last)
-        for enter, blocks in zip(self.enter, self.blocks, strict=True):
+        for i, (enter, blocks) in enumerate(zip(self.enter, self.blocks, strict=True), 1):
             h = blocks(enter(joined(h, beside)))
-            h = functional.interpolate(h, scale_factor=2, mode="bilinear")
+            if self.hidden is None or i < len(self.blocks):
+                h = functional.interpolate(h, scale_factor=2, mode="bilinear")
         return OUTPUTS[self.output](self.last(joined(h, beside)))
 
 
 class ResidualCritic(PictureCritic):
-    """A convolution, then blocks at each size, then dense layers.
+    """A convolution, then blocks at each size; each map is weighed pixel by pixel at last.
 
-    Sizes are halved by means of four pixels. ``normalisation`` stands behind the dense layer;
-    blocks have none. Without ``hidden`` each last map is weighed pixel by pixel, as in R3GAN, whose
-    payoff of pairs with R1 and R2 (``payoff="relativistic"``) then holds the critic back.
+    Sizes are halved by means of four pixels; nothing but a dense layer is normalised. It is meant
+    for a payoff of pairs with R1 and R2 (``payoff="relativistic"``), which holds it back.
 
     Beside the parameters of ``PictureCritic`` it has ``blocks``, residual blocks at each size.
 
@@ -101,8 +107,6 @@ class ResidualCritic(PictureCritic):
         self.first = _conv(inputs, widths[0], 3)
         self.enter = nn.ModuleList(_conv(a, b, 1) for a, b in pairwise([widths[0], *widths]))
         self.blocks = _blocks(widths, blocks)
-        if self.flat:
-            return deep * math.prod(self.base), _deviation(self)
         self.weigh = nn.utils.skip_init(
             nn.Conv2d, deep, deep, self.base, groups=deep, bias=False, dtype=torch.float32
         )
@@ -112,7 +116,7 @@ class ResidualCritic(PictureCritic):
         h = leaky_relu(self.first(planes))
         for enter, blocks in zip(self.enter, self.blocks, strict=True):
             h = blocks(enter(functional.avg_pool2d(h, 2)))
-        return (leaky_relu(h) if self.flat else self.weigh(h)).flatten(1)
+        return self.weigh(h).flatten(1)
 
 
 def _blocks(widths: list[int], count: int) -> nn.ModuleList:
@@ -134,6 +138,6 @@ def _deviation(network: nn.Module) -> Deviation:
 
     def deviation(layer: Any) -> float:
         scale = 0.0 if layer in outer else gain if layer in inner else 1.0
-        return scale / math.sqrt(layer.weight[0].numel())
+        return scale / math.sqrt(terms_of(layer))
 
     return deviation

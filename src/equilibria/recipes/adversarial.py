@@ -43,7 +43,7 @@ PICTURES: Mapping[str, tuple[Any, Any]] = {
     "dcgan": (DCGANGenerator, DCGANCritic),
     "residual": (ResidualGenerator, ResidualCritic),
 }
-"""Name of a network of pictures → its generator and its critic."""
+"""Name of a network of pictures → its generator and, without dense layers, its critic."""
 NETWORKS = ("mlp", *PICTURES)
 NORMALISED: Mapping[str, tuple[str | None, str | None]] = {
     "generator": ("batch", None),
@@ -250,6 +250,8 @@ def of_pictures(
     its = {**shared, "outputs": players.classes, "packing": how.packing, "stream": critic}
     its |= {"normalisation": norms[1], "hidden": dense}
     generator_of, critic_of = PICTURES[players.network]
+    if dense:  # a residual critic takes twice the time, and learns no more in it
+        critic_of = DCGANCritic
     if players.planes and getattr(how, "noise_planes", 0):
         generator_of, ours["hidden"], ours["noise"] = DetailGenerator, 0, how.noise_planes
     return generator_of(shape, how.latent_dim, channels, **ours), critic_of(shape, channels, **its)
