@@ -56,7 +56,6 @@ from equilibria.networks import (  # noqa: E402
     MLP,
     DCGANCritic,
     DCGANGenerator,
-    ResidualCritic,
     ResidualGenerator,
 )
 from equilibria.random import Stream  # noqa: E402
@@ -109,7 +108,7 @@ SETUPS = {
         64,
         64,
         5,
-        pair=convolutional(ResidualGenerator, ResidualCritic, "batch"),
+        pair=convolutional(ResidualGenerator, DCGANCritic, "batch"),
         penalised=False,
     ),
 }
