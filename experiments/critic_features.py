@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import record
+from record import by_processor, record
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    by_processor(options.device)
     settings: dict[str, Any] = {
         "network": options.network,
         "channels": options.channels,

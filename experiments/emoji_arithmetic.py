@@ -35,7 +35,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from record import record
+from record import by_processor, record
 
 from equilibria import GAN, load, resume
 from equilibria.evaluation.statistics import wilson
@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--name", default="emoji_arithmetic", help="of the result")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    by_processor(options.device)
     data = emoji(options.size)
     model, pairs = fitted(data, options), pairs_of(data)
     asked = pairs[np.linspace(0, len(pairs) - 1, min(options.pairs, len(pairs))).astype(int)]

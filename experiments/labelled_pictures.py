@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from critic_features import error
 from pictures import looked_through
-from record import record
+from record import by_processor, record
 from sklearn.linear_model import LogisticRegression
 
 from equilibria import GAN
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    by_processor(options.device)
     train, test = load(options.data), load(options.data, split="test")
     seen = looked_through(train, test)
     shared: dict[str, Any] = {"network": "dcgan", "minutes": options.minutes, "random_state": 0}

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import RESULTS, record
+from record import RESULTS, by_processor, record
 from sklearn.linear_model import LogisticRegression
 
 from equilibria import GAN
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--out", help="a run folder, to go on from where it was stopped")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    by_processor(options.device)
     began, reader = time.monotonic(), Reader()
     print(
         f"the classifier reads {100 * reader.accuracy:.2f} % of held-out digits right", flush=True
