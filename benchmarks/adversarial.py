@@ -7,7 +7,8 @@ The work: Adam; the critic moves once, then the generator, each on fresh noise. 
 relativistic pairs with R1 and R2: ``small`` has 4 hidden layers of 128 units, two columns of data
 and of noise, batch 256; ``mlp`` (3 × 512) is of pictures of 28 × 28 pixels, 64 columns of noise,
 batch 64. Networks of pictures are as ``GAN`` builds them on a CPU, 16 channels and a dense layer of
-256, batch 64: ``dcgan`` and ``residual`` by their presets (non-saturating, batch norm in both), and
+256, batch 64: ``dcgan`` and ``residual`` by their presets but for instance noise (non-saturating,
+batch norm in both), and
 ``dcgan, R1 and R2``, without batch norm, by relativistic pairs with both penalties. The bare loops
 are what one would write by hand: ``bare`` has data and samples apart, a derivative each, and
 torch's Adam as it comes; ``bare, fused`` everything that makes it faster (one pass for both and one

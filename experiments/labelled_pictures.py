@@ -66,9 +66,7 @@ def main() -> None:
     few = np.concatenate([np.flatnonzero(labels == one)[:LABELS] for one in np.unique(labels)])
     some = np.full(len(labels), -1)
     some[few] = labels[few]
-    model = GAN(**shared, labels=True, missing_label=-1, semi_supervised=True).fit(
-        train.values, some
-    )
+    model = GAN(**shared, labels=True, missing_label=-1, semi_supervised=True).fit(train, some)
     pixels = np.asarray(train.values), np.asarray(test.values)
     table["semi-supervised"] = {
         "steps": model.n_steps_,

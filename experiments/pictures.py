@@ -51,7 +51,7 @@ def parts(name: str) -> tuple[Data, Data]:
 
 
 def tutorial_networks(shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
-    """64 and 32 channels for two halvings, 128 more for each further one."""
+    """64 and 32 channels for two halvings, twice as many before each further one."""
     colours, times = (*shape, 1)[2], halvings(*shape[:2])
     small = shape[0] >> times, shape[1] >> times
     widths = [32 * 2**i for i in range(times)]
@@ -202,8 +202,8 @@ def keep(name: str, row: dict[str, Any], seen: str) -> None:
         if any(old.get(key) != row[key] for key in same)
     ]
     rows = sorted([*rows, row], key=lambda one: (one["minutes"], one["seed"]))
-    alike = [one["frechet"] for one in rows if one["minutes"] == row["minutes"]]
-    median = statistics.median(alike)
+    alike = [one for one in rows if all(one.get(key) == row[key] for key in same[1:])]
+    median = statistics.median(one["frechet"] for one in alike)
     record(name, rows=rows, features=seen, last={"minutes": row["minutes"], "median": median})
 
 

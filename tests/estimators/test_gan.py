@@ -208,7 +208,7 @@ def test_former_names_of_parameters_are_taken_with_a_warning(cls: Any) -> None:
         ({"penalties": "r1"}, "penalties='r1': expected None or a mapping"),
         ({"penalties": {"r3": 1.0}}, "penalties=.*: expected None or a mapping from 'r1'"),
         ({"penalties": {"r1": -1.0}}, "penalties=.*: expected None or a mapping"),
-        ({"packing": 30}, "packing=30: a batch has 0 rows in packs of 30, and 30 are needed"),
+        ({"packing": 30}, "batch_size=20: a batch has 20 rows, and 30 are needed for packs of 30"),
         ({"kinds": "binary", "value_range": None}, "kinds: column 0 is binary, and a GAN knows"),
         ({"value_range": (0, 1)}, "outside 0 to 1|value_range"),
         ({"validation_fraction": 0.05}, "validation_fraction: 6 rows .* fitted to 10 or more"),

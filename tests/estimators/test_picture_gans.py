@@ -198,7 +198,7 @@ def test_a_pyramid_learns_what_a_level_lacks() -> None:
         ("dcgan", {"picture_shape": (4, 16)}, "network='dcgan': it is for pictures whose sides"),
         ("dcgan", {"network": "residual", "picture_shape": None}, "the rows are no pictures"),
         ("dcgan", {"picture_shape": (4, 8, 2)}, r"picture_shape=\(4, 8, 2\): expected"),
-        ("dcgan", {"normalisation": "critic"}, "normalisation='critic': expected None or 'gen"),
+        ("dcgan", {"normalisation": "critic"}, "normalisation='critic': expected 'auto'"),
         ("lapgan", {"picture_shape": None}, "picture_shape=None: a pyramid is of pictures"),
         ("lapgan", {"levels": 4}, r"levels=4: pictures of \(8, 8\) can be halved 3 times"),
         ("lapgan", {"kinds": "real"}, "kinds: column 0 is real, and a LAPGAN knows picture"),

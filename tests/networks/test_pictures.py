@@ -136,7 +136,6 @@ def test_a_finer_picture_is_that_of_its_coarser_one_and_of_noise() -> None:
     assert moved[9:].max() == moved[:, 9:].max() == 0
     coarse[0, :2, :2] = 0
     other = (network(z + 1, coarse.flatten(1)).view(16, 16) - before).abs()
-    assert other.min() < other.max()
     assert (other > 1e-6).double().mean() > 0.9
 
 

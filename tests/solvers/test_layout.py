@@ -158,6 +158,10 @@ def stages_of(variant: str) -> list[Stage]:
     stages = plan_of(small(ESTIMATORS[name], **options), X, LABELS[: len(X)])[1]
     for stage in stages:
         stage.game.double()
+        with torch.no_grad():  # what begins at 0 has no part in the others' gradients
+            for i, parameter in enumerate(stage.game.parameters()):
+                noise = Stream(9).child(i).normal(tuple(parameter.shape), torch.float64)
+                parameter.add_(noise, alpha=0.01)
         if stage.average is not None:
             stage.average = Average(stage.average.module, stage.average.decay)
         stage.view = functools.partial(doubled, stage.view)
@@ -179,17 +183,16 @@ def test_every_stage_s_update_is_a_plain_optimiser_s(
     """Two rounds of each stage of every estimator, its averages included, are those of torch's
     loops over tensors, which heed strides; and so they are by Adam and by descent with momentum,
     from a state that was written and read in between."""
-    for rules in (None, *RULES.values()):
+    every = (None, *RULES.values()) if variant in ("dcgan", "residual", "pyramid") else (None,)
+    for rules in every:
         for ours, theirs in zip(stages_of(variant), stages_of(variant), strict=True):
-            if rules is not None and variant not in ("dcgan", "residual", "pyramid"):
-                continue
             played(ours, rules)
             with monkeypatch.context() as patch:
                 patch.setattr(Optimiser, "build", plain)
                 played(theirs, rules)
             pairs = zip(ours.game.parameters(), theirs.game.parameters(), strict=True)
             for mine, other in pairs:
-                assert torch.allclose(mine, other, rtol=1e-7, atol=1e-9), ours.name
+                assert torch.allclose(mine, other, rtol=1e-7, atol=1e-8), ours.name
             if ours.average is not None:
                 for name, value in ours.average.values.items():
                     assert torch.allclose(value, theirs.average.values[name], atol=1e-9)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
 import equilibria
-from equilibria import GAN, RBM, NextState
+from equilibria import DBM, GAN, RBM, NextState
 from equilibria.errors import TrainingInterrupted
+from equilibria.report.summary import Summary
 from equilibria.training import budget
 from equilibria.training.run import Run
-from small import BITS, ESTIMATORS, NAMES, assert_same, small
+from small import BITS, ESTIMATORS, LABELS, NAMES, assert_same, small
 
 
 class Clock:
@@ -67,11 +68,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_steps_are_what_the_time_leaves(clock: Clock) -> None:
-    """100 minutes less 3 % and ten checks of 20 and 30 s, shared out among 300 steps of 2 s and 700
-    of 4 s: the same share of both."""
+    """100 minutes less the trial and ten checks of 20 and 30 s, shared out among 300 steps of 2 s
+    and 700 of 4 s: the same share of both."""
     stages: Any = [Timed(clock, "a", 300, 2, 20), Timed(clock, "b", 700, 4, 30)]
-    share = budget.share_within(100, stages)
-    assert share == pytest.approx((6000 * 0.97 - 500) / (300 * 2 + 700 * 4))
+    share, spent = budget.share_within(100, stages)
+    trial = clock.now
+    assert spent == pytest.approx(trial + 500)
+    assert share == pytest.approx((6000 - trial - 500) / (300 * 2 + 700 * 4))
 
 
 def test_a_trial_is_short_and_times_six_updates_at_least(clock: Clock) -> None:
@@ -83,70 +86,75 @@ def test_a_trial_is_short_and_times_six_updates_at_least(clock: Clock) -> None:
     assert 300 < quick.played < 520
 
 
-def test_too_little_time_is_refused(clock: Clock) -> None:
-    stages: Any = [Timed(clock, "a", 10, 1, 1)]
-    with pytest.raises(ValueError, match=r"minutes=0.1: one step of these rows and its checks"):
-        budget.share_within(0.1, stages)
+MINUTED = [name for name in NAMES if hasattr(ESTIMATORS[name], "minutes")]
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if hasattr(ESTIMATORS[n], "minutes")])
-def test_every_model_takes_minutes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A third of the length that it has otherwise, each length in the same ratio."""
-    monkeypatch.setattr(
-        "equilibria.estimators.estimator.share_within", lambda minutes, stages: 1 / 3
-    )
+@pytest.mark.parametrize("name", MINUTED)
+def test_a_model_by_minutes_is_the_model_of_the_steps_that_they_gave(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a clock that ticks a second each time it is asked: the trial leaves nothing behind."""
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(budget, "CLOCK", lambda: float(next(ticks)))
     cls = ESTIMATORS[name]
-    whole = {key: getattr(small(cls), key) for key in cls.lengths}
-    monkeypatch.setattr("equilibria.estimators.estimator.TRIAL", 6)
-    defaults = cls().get_params()
     first = cls.lengths[0]
-    model = small(cls, **{first: defaults[first]}, minutes=1.0)
-    twin = model.checked()
-    plan = mock.Mock()
-    monkeypatch.setattr(type(twin), "build", lambda *given: plan)
-    twin.seed_, twin.table_ = 0, None
-    twin._take_minutes(1.0, None, _Alone())
-    total = 6 if defaults[first] is None else defaults[first]
-    assert getattr(twin, first) == max(1, round(total / 3))
-    for key in cls.lengths[1:]:
-        assert getattr(twin, key) == max(1, round(whole[key] / 3))
+    default = {first: cls().get_params()[first]}  # the trial has six updates of each stage
+    by_time = small(cls, **default, minutes=4.0).fit(BITS, LABELS)
+    used = by_time.settings_
+    found = {length: getattr(used, length) for length in cls.lengths}
+    assert by_time.get_params()[first] == default[first]
+    assert found[first] >= 1
+    by_steps = small(cls, **found).fit(BITS, LABELS)
+    assert by_time.n_steps_ == by_steps.n_steps_
+    assert_same(by_time, by_steps)
 
 
-class _Alone:
-    @staticmethod
-    def agree(number: int) -> int:
-        return number
+def test_other_lengths_keep_their_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    def share(minutes: float, stages: Any) -> tuple[float, float]:
+        return 1 / 2000, 0.0
+
+    monkeypatch.setattr("equilibria.estimators.estimator.share_within", share)
+    how: dict[str, Any] = {"hidden": (4, 2), "minutes": 1.0, "random_state": 0}
+    for asked, given in ((8000, 4), (0, 0)):  # the steps are 20,000 by default
+        found = DBM(**how, pretrain_steps=asked).fit(BITS).settings_
+        assert (found.steps, found.pretrain_steps) == (10, given)
 
 
-def test_a_run_keeps_what_its_minutes_became(tmp_path: Path) -> None:
+def test_too_little_time_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"minutes=1e-07: that is less than n_iter=1"):
+        RBM(minutes=1e-7).fit(BITS)
+
+
+def test_a_run_keeps_what_its_minutes_became(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stopped and gone on with, it ends as the run that was never stopped, whatever the clock says
-    by then; a copy that is trained anew is timed anew."""
-    how: dict[str, Any] = {"hidden": (6,), "latent_dim": 2, "random_state": 0}
-    model = GAN(**how, minutes=0.03).fit(BITS)
-    steps = model.settings_.steps
-    assert model.steps is None
-    assert model.n_steps_ == steps >= 1
+    by then; what was asked for comes back with the model, to be asked anew."""
+    how: dict[str, Any] = {"hidden": (6,), "latent_dim": 2, "random_state": 0, "minutes": 3.0}
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(budget, "CLOCK", lambda: float(next(ticks)))
+    whole = GAN(**how).fit(BITS)
+    steps, original = whole.settings_.steps, Run.save_checkpoint
+    assert steps > 4
+
+    def save(run: Run, state: Any, step: int) -> Any:
+        if step == 2:
+            signal.raise_signal(15)
+        return original(run, state, step)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(GAN, "_take_minutes", lambda self, *given: setattr(self, "steps", steps))
-        original = Run.save_checkpoint
-
-        def save(run: Run, state: Any, step: int) -> Any:
-            if 0 < step < steps:
-                import signal
-
-                signal.raise_signal(15)
-            return original(run, state, step)
-
         patch.setattr(Run, "save_checkpoint", save)
         patch.setattr("equilibria.training.trainer.CHECKPOINT_SECONDS", 0.0)
         with pytest.raises(TrainingInterrupted):
-            GAN(**how, minutes=0.03, out=str(tmp_path / "run")).fit(BITS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(GAN, "_take_minutes", lambda *given: pytest.fail("timed again"))
-        again = equilibria.resume(tmp_path / "run", BITS)
-    assert_same(model, again)
+            GAN(**how, out=str(tmp_path / "run")).fit(BITS)
+    monkeypatch.setattr(budget, "CLOCK", lambda: pytest.fail("timed again"))
+    assert_same(whole, equilibria.resume(tmp_path / "run", BITS))
     loaded = equilibria.load(tmp_path / "run")
-    assert (loaded.settings_.steps, loaded.steps, loaded.minutes) == (steps, None, 0.03)
+    assert (loaded.settings_.steps, loaded.steps, loaded.minutes) == (steps, None, 3.0)
+    loaded.save(tmp_path / "copy")
+    again = equilibria.load(tmp_path / "copy")
+    assert (again.settings_.steps, again.steps, again.minutes) == (steps, None, 3.0)
+    assert f"steps={steps}" in Summary(tmp_path / "run").reproduction
 
 
 def test_two_lengths_are_refused() -> None:

@@ -68,7 +68,7 @@ def test_nothing_to_average_is_no_exchange(monkeypatch):
 
 
 def test_tensors_are_averaged_entry_by_entry_whatever_their_layout(monkeypatch):
-    """Transposed, channels-last, sliced and expanded here, contiguous in the other process: both
+    """Transposed, channels-last and sliced here, contiguous in the other process: both
     send the same order, and each keeps its own layout."""
     sent = []
 

@@ -64,8 +64,8 @@ class Adversarial(Estimator):
     )
     network: str = param(
         "auto",
-        "What the players are made of. Auto takes deep convolutional networks for pictures of "
-        "even sides from 12 pixels on, MLPs for all else.",
+        "What the players are made of. Auto takes deep convolutional networks for pictures from 12 "
+        "pixels a side whose sides, halved while they are even, come to 32 or less; else MLPs.",
         choice("auto", *NETWORKS),
     )
     channels: int | None = param(
@@ -79,11 +79,11 @@ class Adversarial(Estimator):
         "generator's first; 0 for none, by default 256.",
         optional(whole(0)),
     )
-    normalisation: str | None = param(
-        None,
-        "Which networks of pictures have batch norm, by default both. A critic with it sees a "
+    normalisation: str = param(
+        "auto",
+        "Which networks of pictures have batch norm; auto takes both. A critic with it sees a "
         "batch rather than a row.",
-        optional(choice(*NORMALISED)),
+        choice("auto", *NORMALISED),
     )
     loss: str | None = param(
         None,

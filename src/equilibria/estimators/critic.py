@@ -155,8 +155,9 @@ class Critic:
         payoff, how = find_payoff(self.how.loss), self.how
         left = how.annealing * max(how.penalties.values(), default=0.0)
         biased = left > ANNEALED or how.packing > 1 or how.instance_noise
-        # with batch norm it judged a row by those beside it
-        if payoff.log_ratio is None or biased or batch_norms(self.network):
+        # with batch norm it judged a row by those beside it; runs of 0.1.0 did not mind
+        biased = biased or (how.dense is not None and bool(batch_norms(self.network)))
+        if payoff.log_ratio is None or biased:
             return "head"
         return "constant" if payoff.constant else "formula"
 

@@ -138,6 +138,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         model_: Any
         table_: Table
         numbers_: dict[str, Measure]
+        asked_: dict[str, Any]
         seed_: int
 
     run_: ClassVar[Run | None] = None  # an instance that has a run folder has its own
@@ -357,8 +358,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if minutes is not None and not resume:
             self._take_minutes(minutes, rows, group)
         plan = self.build(self.table_, self.stream)
-        plan.model.to(self.device)
-        stages = plan.recipe(rows)
+        stages = self._stages(plan, rows, group)
         self.model_: Any = plan.model
         if run is None:
             run = self._create_run(X, codes, origin, group)
@@ -375,18 +375,35 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.__dict__["run_"] = run
         return self
 
+    def _stages(self, plan: Plan, rows: Rows, group: Processes) -> list[Stage]:
+        """A plan's stages, refused where these processes cannot play them."""
+        plan.model.to(self.device)
+        stages = plan.recipe(rows)
+        for stage in stages:
+            group.check(stage.game)
+        return stages
+
     def _take_minutes(self, minutes: float, rows: Rows, group: Processes) -> None:
-        """Set the lengths of a training of so many minutes, by the updates of one thrown away."""
-        given = {name: getattr(self, name) for name in self.lengths}
-        whole = {name: TRIAL if length is None else length for name, length in given.items()}
+        """Set the lengths of a training of so many minutes, by the updates of one thrown away.
+
+        Of many processes the first one's clock counts.
+        """
+        asked = {name: getattr(self, name) for name in self.lengths}
+        whole = {name: TRIAL if length is None else length for name, length in asked.items()}
         twin = copy.copy(self)
         twin.__dict__.update(whole)
         plan = twin.build(self.table_, self.stream)
-        plan.model.to(self.device)
-        share = share_within(minutes, plan.recipe(rows))
+        share, spent = share_within(minutes, self._stages(plan, rows, group))
+        found = {name: group.agree(round(share * length)) for name, length in whole.items()}
+        if found[self.lengths[0]] < 1:
+            least = spent + 60 * minutes / max(share * whole[self.lengths[0]], 0.01)
+            raise ValueError(
+                f"minutes={minutes!r}: that is less than {self.lengths[0]}=1 and its checks take, "
+                f"perhaps {least / 60:.2g} minutes; give it more, or make the model smaller"
+            )
+        self.asked_ = asked
         for name, length in whole.items():
-            found = max(1, round(share * length)) if length else 0
-            setattr(self, name, group.agree(found))
+            setattr(self, name, max(found[name], 1) if length else 0)
 
     def _split(self, table: Table, X: Any, codes: np.ndarray | None, group: Processes) -> Rows:
         """Training rows, and those of ``validation_fraction``."""
@@ -837,8 +854,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def handed_over(self) -> Any:
         """The model in an estimator of its own, whose parameters the user may change."""
         given = {field.name: getattr(self, field.name) for field in parameters(self)}
-        if given.get("minutes") is not None:  # they have become this length, and may again
-            given = {k: v for k, v in given.items() if k not in self.lengths}
+        given |= vars(self).get("asked_", {})  # what minutes have given they may give again
         return type(self)(**given).adopt(self)
 
     @classmethod
@@ -858,6 +874,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             fitted.table_ = Table.from_json(config["table"])
             for name, value in config.get("kept", {}).items():
                 setattr(fitted, name, from_plain(value))
+            if config.get("asked"):
+                fitted.asked_ = from_plain(config["asked"])
             numbers = config.get("numbers", {})
             fitted.numbers_ = {k: Measure.from_json(value) for k, value in numbers.items()}
             fitted.n_features_in_ = fitted.table_.width
@@ -887,7 +905,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         table = self.table_.to_json()
         numbers = {name: found.to_json() for name, found in self.numbers_.items()}
         config = {"model": self.name, "params": params, "seed": self.seed_, "table": table}
-        return {**config, "kept": kept, "numbers": numbers}
+        asked = {"asked": plain(self.asked_)} if "asked_" in vars(self) else {}
+        return {**config, "kept": kept, "numbers": numbers, **asked}
 
     def write(self, run: Run) -> None:
         kept = {name: plain(getattr(self, name)) for name in self.kept}

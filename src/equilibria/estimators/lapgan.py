@@ -24,8 +24,9 @@ class LAPGAN(Adversarial):
     """Laplacian pyramid of adversarial networks (Denton et al. 2015).
 
     The coarsest level is a GAN of small pictures. Each finer level is a conditional GAN of the
-    details that the doubled picture lacks, given that picture; levels are trained one by one, on
-    data, and sampled coarse to fine.
+    details that the doubled picture lacks, given that picture: convolutions of the coarser picture
+    and of planes of noise, where ``network`` is one of pictures, whose critic it then names. Levels
+    are trained one by one, on data, and sampled coarse to fine.
 
     Attributes
     ----------

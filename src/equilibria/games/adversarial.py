@@ -116,9 +116,8 @@ class AdversarialGame(Game):
         self.payoff = find_payoff(payoff)
         self.penalties = find_penalties(penalties or {})
         self.fade, self.packing, self.classes = fade, packing, classes
-        if (self.penalties or instance_noise) and fade[
-            0
-        ] != 1:  # rounds played; a buffer, so that a resume knows them
+        fades = fade[0] != 1 and bool(self.penalties or instance_noise)
+        if fades:  # rounds played; a buffer, so that a resume knows them
             self.register_buffer("played", torch.zeros((), dtype=torch.int64))
         self.instance_noise, self.generator = instance_noise, generator
         self.critic = critic if packing == 1 else Packed(critic, packing)

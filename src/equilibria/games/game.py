@@ -67,7 +67,7 @@ class Game(nn.Module):
         seen: set[int] = set()
         apart = []  # no two share memory: they are averaged over processes in place
         for tensor in gradients:
-            if not tensor.is_contiguous() or tensor.data_ptr() in seen:
+            if 0 in tensor.stride() or tensor.data_ptr() in seen:
                 tensor = tensor.clone(memory_format=torch.contiguous_format)
             apart.append(tensor)
             seen.add(tensor.data_ptr())

@@ -124,9 +124,9 @@ class PictureNetwork(nn.Module):
 
 
 class PictureCritic(PictureNetwork):
-    """A critic of pictures: maps, perhaps a hidden layer that sees all of the last ones, logits.
+    """A critic of pictures: maps, perhaps a dense layer that sees all of the last ones, logits.
 
-    Without the hidden layer a logit is a sum over what the last maps see: of 28 pixels, which halve
+    Without the dense layer a logit is a sum over what the last maps see: of 28 pixels, which halve
     to 7, each sees 10. A stroke can be judged so, a digit not.
 
     Parameters

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from equilibria.data.batches import Batch, Batches
@@ -74,7 +75,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "schedule": "constant",
         "prior": "normal",
         "latent_dim": 64,
-        "batch_size": 100,
+        "batch_size": 64,
         "steps": 20000,
         "average": 0.999,
         "hidden": (128, 128, 128),
@@ -108,7 +109,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "critic_pace": 0.2,
         "instance_noise": 0.2,
         "annealing": 0.01,
-        "batch_size": 64,
         "normalisation": "both",
         "dense": 256,
         "channels": 16,
@@ -119,12 +119,15 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fourier": {"critic_pace": 3.0, "annealing": 3e-5},
 }
 """How each kind of network is trained where the parameters say nothing else: changes of ``every``.
- ``critic_pace`` is the critic's rate over the generator's. The MLPs' settings are what won
-on the ring and the grid (experiments/ring_and_grid.py). ``mlp, pictures`` is of sides from 16
-pixels on: modes of pictures are joined, so ±1 noise would gain nothing, and inverting one could not
-move it. ``fourier`` is of critics with Fourier features: a fast critic that ends up sharp gives
-modes their widths; in many columns it tells all samples from all rows, and the generator collapses.
-In a pyramid a critic that is slower than its generator stops telling details apart."""
+
+``critic_pace`` is the critic's rate over the generator's. The MLPs' settings are what won on the
+ring and the grid (experiments/ring_and_grid.py). ``mlp, pictures`` is of sides from 16 pixels on:
+modes of pictures are joined, so ±1 noise would gain nothing, and inverting one could not move it.
+``pictures`` is what won within minutes of a core (experiments/pictures.py): batch norm in place of
+penalties, and instance noise that fades, without which the critic of saturated colours is sure at
+once. ``fourier`` is of critics with Fourier features: a fast critic that ends up sharp gives modes
+their widths; in many columns it tells all samples from all rows, and the generator collapses.
+"""
 
 
 def presets(
@@ -143,7 +146,7 @@ def presets(
             network: True,
             "mlp, pictures": wide,
             "pictures": pictured,
-            "pictures, accelerator": pictured and device != "cpu",
+            "pictures, accelerator": pictured and torch.device(device).type != "cpu",
             "pyramid": pyramid,
             "pictures, pyramid": pictured and pyramid,
         }
@@ -203,7 +206,7 @@ def settle(how: Any, known: Mapping[str, Mapping[str, Any]], players: Players) -
     if frequency:
         preset |= known["fourier"]
     given = {field.name: getattr(how, field.name) for field in dataclasses.fields(how)}
-    said = {name: value for name, value in given.items() if value is not None}
+    said = {name: value for name, value in given.items() if value not in (None, "auto")}
     found = {**given, **preset, **said, "max_frequency": frequency}
     if how.critic_learning_rate is None:
         found["critic_learning_rate"] = found["critic_pace"] * found["learning_rate"]
@@ -243,7 +246,7 @@ def of_pictures(
     shape, channels = players.shape, how.channels
     assert shape is not None
     shared: dict[str, Any] = {"condition": players.numbers, "planes": players.planes}
-    shared["precision"], dense = how.precision, getattr(how, "dense", None)  # none in 0.1.0
+    shared["precision"], dense = how.precision, how.dense  # None in runs of 0.1.0
     norms = NORMALISED[how.normalisation]
     ours: dict[str, Any] = {**shared, "output": players.output, "stream": generator}
     ours |= {"normalisation": norms[0], "hidden": dense or 0}
@@ -356,10 +359,11 @@ def packs(rows: Rows, how: SimpleNamespace, key: tuple[str, ...], least: int) ->
     size = min(how.batch_size, len(rows))
     size -= size % how.packing
     if size < least:
-        found = f"a batch has {size} rows in packs of {how.packing}, and {least} are needed"
+        found = f"a batch has {min(how.batch_size, len(rows))} rows, and {least} are needed"
+        pack = f" for packs of {how.packing}" if how.packing > 1 else ""
+        advice = "; or take normalisation='neither'" if least > how.packing else ""
         raise ValueError(
-            f"packing={how.packing!r}: {found} (batch norm compares rows); use smaller packs, "
-            "more rows, or normalisation='neither'"
+            f"batch_size={how.batch_size!r}: {found}{pack}; use larger ones, or more rows{advice}"
         )
     shared: dict[str, Any] = {"labels": rows.codes, "encode": rows.table.encode}
     shared |= {"shard": rows.shard, "device": rows.device}

@@ -177,7 +177,7 @@ def _how(one: Measure, method: str) -> str:
 def _again(summary: Summary) -> str:
     params = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(repr(value))}</td></tr>'
-        for name, value in summary.model.get_params(deep=False).items()
+        for name, value in summary.model.settings_.get_params(deep=False).items()
     )
     table = escape(summary.model.table_.describe())
     return (

@@ -96,11 +96,12 @@ class Summary:
             train = self.parts.train
             told["picture_shape"] = train.shape
             told["value_range"] = None if train.low is None else (train.low, train.high)
-        values = {field: getattr(self.model, field.name) for field in parameters(self.model)}
+        used = self.model.settings_  # with the lengths that minutes have become
+        values = {field: getattr(used, field.name) for field in parameters(self.model)}
         return {
             field.name: value
             for field, value in values.items()
-            if field.name not in _NOT_SAID
+            if field.name not in (*_NOT_SAID, "minutes")
             and value not in (told.get(field.name, field.default), field.default)
         }
 

@@ -63,14 +63,18 @@ class Processes:
         dist.broadcast(tensor, 0)
         return int(tensor)
 
-    def share(self, game: Game) -> None:
-        """Keep this process's rows of the game's sharded buffers (persistent chains)."""
+    def check(self, game: Game) -> None:
+        """Refuse a game that many processes cannot play together."""
         if self.world > 1 and game.across_rows:
             raise ValueError(
                 f"game: {type(game).__name__} has a network that looks across the rows of a batch "
                 f"(batch norm, minibatch deviation), and each of {self.world} processes would show "
                 "it its own share alone; take it out (normalisation='neither'), or use one process"
             )
+
+    def share(self, game: Game) -> None:
+        """Keep this process's rows of the game's sharded buffers (persistent chains)."""
+        self.check(game)
         for name in self._sharded(game):
             rows = getattr(game, name)
             if len(rows) % self.world:
