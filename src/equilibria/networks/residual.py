@@ -73,6 +73,7 @@ class ResidualGenerator(PictureGenerator):
         if self.hidden is None:
             self.last: nn.Module = _conv(wide, self.colours, 3)
         else:
+            self.end = normaliser(self.normalisation, widths[-1])
             self.last = nn.utils.skip_init(nn.ConvTranspose2d, wide, self.colours, **HALF)
         return _deviation(self)
 
@@ -87,6 +88,8 @@ class ResidualGenerator(PictureGenerator):
             h = blocks(enter(joined(h, beside)))
             if self.hidden is None or i < len(self.blocks):
                 h = functional.interpolate(h, scale_factor=2, mode="bilinear")
+        if self.hidden is not None:
+            h = functional.relu(self.end(h))
         return OUTPUTS[self.output](self.last(joined(h, beside)))
 
 
