@@ -38,9 +38,9 @@ class LaplacianPyramid:
     >>> pyramid = LaplacianPyramid((28, 28))
     >>> pyramid.shapes
     [(28, 28), (14, 14)]
-    >>> detail, coarse = pyramid.at(Stream(0).uniform((5, 784)), 1)
+    >>> detail, coarse = pyramid.at(Stream(0).uniform((5, 784)), 0)
     >>> detail.shape, coarse.shape
-    (torch.Size([5, 196]), torch.Size([5, 196]))
+    (torch.Size([5, 784]), torch.Size([5, 784]))
     """
 
     def __init__(self, shape: Sequence[int], levels: int | None = None):
