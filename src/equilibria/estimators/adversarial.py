@@ -64,8 +64,8 @@ class Adversarial(Estimator):
     )
     network: str = param(
         "auto",
-        "What the players are made of. Auto takes deep convolutional networks for pictures from 12 "
-        "pixels a side whose sides, halved while they are even, come to 32 or less; else MLPs.",
+        "What the players are made of. Auto takes deep convolutional networks for grey pictures "
+        "from 12 pixels a side whose sides, halved while even, come to 32 or less; else MLPs.",
         choice("auto", *NETWORKS),
     )
     channels: int | None = param(

@@ -124,9 +124,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 ring and the grid (experiments/ring_and_grid.py). ``mlp, pictures`` is of sides from 16 pixels on:
 modes of pictures are joined, so ±1 noise would gain nothing, and inverting one could not move it.
 ``pictures`` is what won within minutes of a core (experiments/pictures.py): batch norm in place of
-penalties, and instance noise that fades, without which the critic of saturated colours is sure at
-once. ``fourier`` is of critics with Fourier features: a fast critic that ends up sharp gives modes
-their widths; in many columns it tells all samples from all rows, and the generator collapses.
+penalties, and instance noise that fades, which helps on digits and does not keep emoji from
+collapse once it has faded. ``fourier`` is of critics with Fourier features: a fast critic that ends
+up sharp gives modes their widths; in many columns it tells all samples from all rows, and the
+generator collapses.
 """
 
 
@@ -181,8 +182,8 @@ class Players:
 def choose(network: str, shape: Sequence[int] | None) -> str:
     """The network that ``network`` stands for where a row is a picture of this shape, or none."""
     if network == "auto":
-        if shape is None or min(shape[:2]) < CONVOLVED:
-            return "mlp"
+        if shape is None or len(shape) > 2 or min(shape[:2]) < CONVOLVED:
+            return "mlp"  # in colour a dcgan's presets collapsed on emoji
         times = halvings(shape[0], shape[1])
         return "dcgan" if times and max(shape[:2]) >> times <= BASE else "mlp"
     if network != "mlp" and (shape is None or not halvings(shape[0], shape[1])):
