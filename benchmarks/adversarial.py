@@ -8,15 +8,14 @@ relativistic pairs with R1 and R2: ``small`` has 4 hidden layers of 128 units, t
 and of noise, batch 256; ``mlp`` (3 × 512) is of pictures of 28 × 28 pixels, 64 columns of noise,
 batch 64. Networks of pictures are as ``GAN`` builds them on a CPU, 16 channels and a dense layer of
 256, batch 64: ``dcgan`` and ``residual`` by their presets but for instance noise (non-saturating,
-batch norm in both), and
-``dcgan, R1 and R2``, without batch norm, by relativistic pairs with both penalties. The bare loops
-are what one would write by hand: ``bare`` has data and samples apart, a derivative each, and
-torch's Adam as it comes; ``bare, fused`` everything that makes it faster (one pass for both and one
-derivative where there is no batch norm, fused Adam). MLPs are torch's own layers there, networks of
-pictures the same modules as ours. Ours makes its noise from counter-based streams; theirs is
-``torch.randn``. ``equilibria, measured`` reports costs and logits too, which training does once in
-many rounds. Ratios are within a round of the clock, and their median over rounds is what counts,
-since the machine may be busy.
+batch norm in both), and ``dcgan, R1 and R2``, without batch norm, by relativistic pairs with both
+penalties. The bare loops are what one would write by hand: ``bare`` has data and samples apart, a
+derivative each, and torch's Adam as it comes; ``bare, fused`` everything that makes it faster (one
+pass for both and one derivative where there is no batch norm, fused Adam). MLPs are torch's own
+layers there, networks of pictures the same modules as ours. Ours makes its noise from counter-based
+streams, as in training; theirs is ``torch.randn``. ``equilibria, measured`` reports costs and
+logits too, which training does once in many rounds. Ratios are within a round of the clock, and
+their median over rounds is what counts, since the machine may be busy.
 """
 
 from __future__ import annotations

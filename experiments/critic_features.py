@@ -19,8 +19,7 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
-from record import by_processor, record
+from record import budgeted, record
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -50,12 +49,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["mnist", "fashion-mnist"])
     parser.add_argument("--network", default="dcgan")
     parser.add_argument("--channels", type=int, help="the device's own by default")
-    parser.add_argument("--minutes", type=float, default=4)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    by_processor(options.device)
+    options = budgeted(parser, minutes=4)
     settings: dict[str, Any] = {
         "network": options.network,
         "channels": options.channels,

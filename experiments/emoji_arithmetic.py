@@ -35,12 +35,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from record import by_processor, record
+from record import budgeted, record
 
 from equilibria import GAN, load, resume
 from equilibria.evaluation.statistics import wilson
 
 MAN, WOMAN = 1, 2
+MINUTES = 15  # of the GAN's training
 
 
 class Emoji(NamedTuple):
@@ -185,9 +186,6 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--gamma", type=float, help="weight of R1 and R2; the network's own by default"
     )
-    parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--starts", type=int, default=4, help="draws that each code is sought from")
     parser.add_argument("--descent", type=int, default=300, help="steps from each")
     return parser
@@ -197,9 +195,7 @@ def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("--pairs", type=int, default=482, help="fewer for a try")
     parser.add_argument("--name", default="emoji_arithmetic", help="of the result")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    by_processor(options.device)
+    options = budgeted(parser, MINUTES)
     data = emoji(options.size)
     model, pairs = fitted(data, options), pairs_of(data)
     asked = pairs[np.linspace(0, len(pairs) - 1, min(options.pairs, len(pairs))).astype(int)]

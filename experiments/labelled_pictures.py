@@ -16,10 +16,9 @@ import argparse
 from typing import Any
 
 import numpy as np
-import torch
 from critic_features import error
 from pictures import looked_through
-from record import by_processor, record
+from record import budgeted, record
 from sklearn.linear_model import LogisticRegression
 
 from equilibria import GAN
@@ -35,12 +34,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default="mnist")
-    parser.add_argument("--minutes", type=float, default=4)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    by_processor(options.device)
+    options = budgeted(parser, minutes=4)
     train, test = load(options.data), load(options.data, split="test")
     seen = looked_through(train, test)
     shared: dict[str, Any] = {"network": "dcgan", "minutes": options.minutes, "random_state": 0}

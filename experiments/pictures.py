@@ -5,11 +5,11 @@ tutorials, on digits, MNIST, Fashion-MNIST and emoji at 32 and 64 pixels.
         --network dcgan residual lapgan mlp tutorial [--channels 64] [--device cuda]
 
 Each fit has ``--minutes`` of the processor's own time (of a GPU: of the clock), on ``--threads``
-threads, all else by default. ``tutorial``
-is a bare loop with what tutorials have: 64 and 32 channels, batch norm in both, non-saturating,
-Adam 2e-4 and .5 for both, batches of 64, no average. Samples are measured against held-out rows by
-the Fréchet distance, through features of a small classifier trained here on the training rows'
-labels, or, of emoji, through pixels shrunk to 8 × 8; its floor is that of halves of the real rows.
+threads, all else by default. ``tutorial`` is a bare loop with what tutorials have: 64 and 32
+channels, batch norm in both, non-saturating, Adam 2e-4 and .5 for both, batches of 64, no average.
+Samples are measured against held-out rows by the Fréchet distance, through features of a small
+classifier trained here on the training rows' labels, or, of emoji, through pixels shrunk to 8 × 8;
+its floor is that of halves of the real rows.
 
 Rows are kept by seed and minutes in experiments/results/pictures-DATA-NETWORK.json, the last sheet
 of 64 samples beside it. Emoji are Noto's (SIL OFL 1.1).
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from emoji_arithmetic import emoji
-from record import RESULTS, by_processor, kept, record
+from record import RESULTS, budgeted, kept, record
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,6 +34,7 @@ from equilibria import GAN, LAPGAN
 from equilibria.data import Data, divide, load, save_grid
 from equilibria.evaluation import features, frechet, memorisation
 from equilibria.networks.pictures import halvings, to_planes, to_rows
+from equilibria.training import budget
 
 NETWORKS = ("dcgan", "residual", "lapgan", "mlp", "tutorial")
 DATA = ("digits", "mnist", "fashion-mnist", "emoji32", "emoji64")
@@ -83,9 +84,8 @@ def tutorial(data: Data, options: argparse.Namespace, seed: int, n: int) -> tupl
         for part in (critic, generator)
     ]
     cross = functional.binary_cross_entropy_with_logits
-    clock, steps = by_processor(options.device), 0
-    began = clock()
-    while clock() - began < 60 * options.minutes:
+    began, steps = budget.CLOCK(), 0
+    while budget.CLOCK() - began < 60 * options.minutes:
         steps += 1
         x = to_planes(real[torch.randint(len(real), (64,))], data.shape).to(options.device)
         fake = generator(torch.randn(64, 100, 1, 1, device=options.device))
@@ -171,16 +171,11 @@ def main() -> None:
     )
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--data", nargs="+", choices=DATA, default=DATA)
-    parser.add_argument("--minutes", type=float, default=4, help="of each fit")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--channels", type=int, help="the device's own by default")
     parser.add_argument("--batch-size", type=int, help="the network's own by default")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    by_processor(options.device)
+    options = budgeted(parser, minutes=4)
     own = {name: getattr(options, name) for name in ("channels", "batch_size", "precision")}
     own |= {"device": options.device}
     for name in options.data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -9,7 +10,6 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,19 @@ from equilibria.training import budget
 RESULTS = Path(__file__).parent / "results"
 
 
-def by_processor(device: str) -> Callable[[], float]:
-    """The clock of budgets in minutes: the processor's own time on a CPU, since the machine may be
-    shared, else the wall's; ``minutes=`` goes by it from now on."""
-    budget.CLOCK = time.process_time if device == "cpu" else time.monotonic
-    return budget.CLOCK
+def budgeted(parser: argparse.ArgumentParser, minutes: float) -> argparse.Namespace:
+    """Options of an experiment whose fits have a budget in minutes, and where and on how many
+    threads they run; both hold from now on.
+
+    On a CPU ``minutes=`` goes by the processor's own time, since the machine may be shared.
+    """
+    parser.add_argument("--minutes", type=float, default=minutes, help="of each fit")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    budget.CLOCK = time.process_time if options.device == "cpu" else time.monotonic
+    return options
 
 
 _STARTED = time.monotonic()

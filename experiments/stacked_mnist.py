@@ -19,8 +19,7 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
-from record import RESULTS, by_processor, record
+from record import RESULTS, budgeted, record
 from sklearn.linear_model import LogisticRegression
 
 from equilibria import GAN
@@ -90,20 +89,15 @@ def main() -> None:
         choices=("mlp", "dcgan", "residual"),
         default="dcgan",
     )
-    parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--channels", type=int, default=24)
     parser.add_argument("--packing", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--hidden", type=int, nargs="+", help="of perceptrons; GAN's own by default"
     )
     parser.add_argument("--batch-size", type=int, help="GAN's own by default")
     parser.add_argument("--out", help="a run folder, to go on from where it was stopped")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    by_processor(options.device)
+    options = budgeted(parser, minutes=30)
     began, reader = time.monotonic(), Reader()
     print(
         f"the classifier reads {100 * reader.accuracy:.2f} % of held-out digits right", flush=True

@@ -25,8 +25,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from emoji_arithmetic import Emoji, emoji, fitted, nearest, options_of, pairs_of, share
-from record import RESULTS, record
+from emoji_arithmetic import MINUTES, Emoji, emoji, fitted, nearest, options_of, pairs_of, share
+from record import RESULTS, budgeted, record
 
 SHOWN = ("STAFF OF AESCULAPIUS", "MICROSCOPE", "ROCKET", "FIRE ENGINE", "EAR OF RICE")
 TITLES = ("man with X", "− man", "+ woman", "= G(z)", "nearest emoji", "woman with X")
@@ -40,7 +40,7 @@ def plain_pair(data: Emoji) -> tuple[int, int]:
 
 def main() -> None:
     parser = options_of(__doc__)
-    options = parser.parse_args()
+    options = budgeted(parser, MINUTES)
     data = emoji(options.size)
     model, (man, woman) = fitted(data, options), plain_pair(data)
     pairs = pairs_of(data)

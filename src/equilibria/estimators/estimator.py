@@ -9,6 +9,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -138,14 +139,14 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         model_: Any
         table_: Table
         numbers_: dict[str, Measure]
-        asked_: dict[str, Any]
         seed_: int
 
     run_: ClassVar[Run | None] = None  # an instance that has a run folder has its own
+    asked_: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # lengths, where minutes gave others
 
     # parameters of Estimator; here they are what they are for everything else
     kinds, value_range, picture_shape = "auto", None, None
-    labels, missing_label, binarise = False, None, None
+    labels, missing_label, binarise, minutes = False, None, None, None
 
     validation_fraction: float = param(
         0.0,
@@ -180,7 +181,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Refuse a length beside a budget in minutes, which gives it."""
         name = self.lengths[0]
         default = {field.name: field.default for field in parameters(self)}.get(name)
-        if getattr(self, "minutes", None) is not None and getattr(self, name) != default:
+        if self.minutes is not None and getattr(self, name) != default:
             found = f"it gives {name}, and {name}={getattr(self, name)!r} came too"
             raise ValueError(f"minutes={self.minutes!r}: {found}; give one of the two")
 
@@ -354,9 +355,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         binarise = self.binarise if table.grey else None
         rows = dataclasses.replace(rows, table=table, binarise=binarise)
         self.table_, self.numbers_ = table, {}
-        minutes = getattr(self, "minutes", None)
-        if minutes is not None and not resume:
-            self._take_minutes(minutes, rows, group)
+        if self.minutes is not None and not resume:
+            self._take_minutes(self.minutes, rows, group)
         plan = self.build(self.table_, self.stream)
         stages = self._stages(plan, rows, group)
         self.model_: Any = plan.model
@@ -401,7 +401,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 f"minutes={minutes!r}: that is less than {self.lengths[0]}=1 and its checks take, "
                 f"perhaps {least / 60:.2g} minutes; give it more, or make the model smaller"
             )
-        self.asked_ = asked
+        self.__dict__["asked_"] = asked
         for name, length in whole.items():
             setattr(self, name, max(found[name], 1) if length else 0)
 
@@ -854,8 +854,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def handed_over(self) -> Any:
         """The model in an estimator of its own, whose parameters the user may change."""
         given = {field.name: getattr(self, field.name) for field in parameters(self)}
-        given |= vars(self).get("asked_", {})  # what minutes have given they may give again
-        return type(self)(**given).adopt(self)
+        return type(self)(**{**given, **self.asked_}).adopt(self)
 
     @classmethod
     def configured(cls, run: Run, device: str | None = None) -> Any:
@@ -874,8 +873,6 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             fitted.table_ = Table.from_json(config["table"])
             for name, value in config.get("kept", {}).items():
                 setattr(fitted, name, from_plain(value))
-            if config.get("asked"):
-                fitted.asked_ = from_plain(config["asked"])
             numbers = config.get("numbers", {})
             fitted.numbers_ = {k: Measure.from_json(value) for k, value in numbers.items()}
             fitted.n_features_in_ = fitted.table_.width
@@ -901,16 +898,17 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         used = self.settings_
         params = {field.name: plain(getattr(used, field.name)) for field in parameters(self)}
         params.update(random_state=self.seed_, out=None, overwrite=False)
-        kept = {name: plain(getattr(self, name)) for name in self.kept}
         table = self.table_.to_json()
         numbers = {name: found.to_json() for name, found in self.numbers_.items()}
         config = {"model": self.name, "params": params, "seed": self.seed_, "table": table}
-        asked = {"asked": plain(self.asked_)} if "asked_" in vars(self) else {}
-        return {**config, "kept": kept, "numbers": numbers, **asked}
+        return {**config, "kept": self._kept(), "numbers": numbers}
+
+    def _kept(self) -> dict[str, Any]:
+        """What a run keeps beside the parameters, as JSON."""
+        return {name: plain(getattr(self, name)) for name in (*self.kept, "asked_")}
 
     def write(self, run: Run) -> None:
-        kept = {name: plain(getattr(self, name)) for name in self.kept}
-        run.update_config(health=self.health_, kept=kept)
+        run.update_config(health=self.health_, kept=self._kept())
         run.save_model(self.model_.state_dict(), {"steps": self.n_steps_})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -949,7 +947,7 @@ class Estimator(Trained):
     missing_label: Any = param(
         None, "What stands for a missing label beside NaN and None.", check.anything("a label")
     )
-    minutes: float | None = param(
+    minutes: Any = param(
         None,
         "A budget in place of a number of steps (RBM: of passes; DBM: of both stages), found once "
         "by timing the first updates, and kept with the run. log Z is not counted.",

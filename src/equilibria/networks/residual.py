@@ -45,12 +45,12 @@ class ResidualGenerator(PictureGenerator):
     The small maps come from dense layers, normalised as ``normalisation`` says, and the picture
     from a transposed convolution. Without ``hidden`` it is R3GAN's: one learnt map that the noise
     scales channel by channel, and one convolution at the picture's own size, where blocks would
-    take three quarters of the time. Blocks are not normalised: the last
-    convolution of each begins at 0 and the others are scaled down by the number of blocks, so that
-    the output keeps its size at first however deep the network is (Huang, Gokaslan, Kuleshov &
-    Tompkin 2024, "The GAN is dead; long live the GAN! A modern GAN baseline"; Zhang, Dauphin & Ma
-    2019, "Fixup initialization"). Beside the parameters of ``PictureGenerator`` it has ``blocks``,
-    residual blocks at each size.
+    take three quarters of the time. Blocks are not normalised: the last convolution of each begins
+    at 0 and the others are scaled down by the number of blocks, so that the output keeps its size
+    at first however deep the network is (Huang, Gokaslan, Kuleshov & Tompkin 2024, "The GAN is
+    dead; long live the GAN! A modern GAN baseline"; Zhang, Dauphin & Ma 2019, "Fixup
+    initialization"). Beside the parameters of ``PictureGenerator`` it has ``blocks``, residual
+    blocks at each size.
 
     >>> network = ResidualGenerator((8, 8), latent_dim=5, channels=4, stream=Stream(0))
     >>> network(torch.zeros(2, 5)).shape

@@ -68,8 +68,9 @@ HELD = 10  # rows, with fewer of which no ratio can be fitted
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "every": {
         "loss": "relativistic",
-        "penalties": {"r1": 1.0, "r2": 1.0},
+        "penalties": {},
         "annealing": 1.0,
+        "learning_rate": 1e-3,
         "critic_pace": 1.0,
         "betas": (0.5, 0.999),
         "schedule": "constant",
@@ -83,7 +84,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "instance_noise": 0.0,
     },
     "mlp": {
-        "learning_rate": 1e-3,
         "penalties": {"r1": 3.0, "r2": 3.0},
         "betas": (0.0, 0.99),
         "schedule": "linear",
@@ -104,8 +104,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     "pictures": {
         "loss": "non-saturating",
-        "penalties": {},
-        "learning_rate": 1e-3,
         "critic_pace": 0.2,
         "instance_noise": 0.2,
         "annealing": 0.01,
@@ -144,14 +142,14 @@ def presets(
         wide = network == "mlp" and shape is not None and min(shape[:2]) >= SMALLEST
         rows = {
             "every": True,
-            network: True,
+            "mlp": not pictured,
             "mlp, pictures": wide,
             "pictures": pictured,
             "pictures, accelerator": pictured and torch.device(device).type != "cpu",
             "pyramid": pyramid,
             "pictures, pyramid": pictured and pyramid,
         }
-        chosen = [PRESETS.get(row, {}) for row, holds in rows.items() if holds]
+        chosen = [PRESETS[row] for row, holds in rows.items() if holds]
         found[network] = {name: value for row in chosen for name, value in row.items()}
     return found
 
@@ -346,8 +344,8 @@ class play:  # noqa: N801 - a recipe is called like a function
         costs |= {"fade": (how.annealing, how.steps), "packing": how.packing}
         game = AdversarialGame(generator, pair.critic, how.loss, classes=pair.classes, **costs)
         average = Average(generator, how.average) if how.average else None
-        normed = 2 if batch_norms(generator) else 1, 2 if batch_norms(pair.critic) else 1
-        batches = packs(rows, how, pair.key, max(normed[0], normed[1] * how.packing))
+        seen = how.packing * (2 if batch_norms(pair.critic) else 1)
+        batches = packs(rows, how, pair.key, max(seen, 2 if batch_norms(generator) else 1))
         watch = Watch(pair, game, average, batches, rows)
         stage = Stage(pair.name, game, solver_of(how), batches, how.steps, view=pair.view)
         stage.average, stage.on_end, stage.pictures = average, watch.end, watch.pictures

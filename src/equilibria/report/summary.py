@@ -17,7 +17,7 @@ from equilibria.training.run import Run
 
 __all__ = ["Summary"]
 
-_NOT_SAID = ("out", "overwrite", "verbose")
+_NOT_SAID = ("out", "overwrite", "verbose", "minutes")  # minutes have become a length
 
 
 class Summary:
@@ -101,7 +101,7 @@ class Summary:
         return {
             field.name: value
             for field, value in values.items()
-            if field.name not in (*_NOT_SAID, "minutes")
+            if field.name not in _NOT_SAID
             and value not in (told.get(field.name, field.default), field.default)
         }
 

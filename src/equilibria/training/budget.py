@@ -30,10 +30,7 @@ def seconds_per_step(stage: Stage, seconds: float) -> tuple[float, float]:
     marks, began = list[float](), CLOCK()  # the first block, which warms up, ends at the first mark
     while len(marks) < FEWEST or marks[-1] - began < seconds:
         for i in range(block):
-            own = key.child(len(marks), i)
-            stage.solver.step(stage.game, stage.source(own), own, measure=False)
-            if stage.average is not None:
-                stage.average.update()
+            stage.advance(key.child(len(marks), i), measure=False)
         float(some.reshape(-1)[0])  # wait for the device
         marks.append(CLOCK())
     taken = sorted((b - a) / block for a, b in pairwise(marks))

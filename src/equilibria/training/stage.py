@@ -181,6 +181,13 @@ class Stage:
             key = stream.child("view", self.batches.position)
             yield batch if self.view is None else self.view(batch, key)
 
+    def advance(self, stream: Stream, measure: bool) -> dict[str, Tensor]:
+        """One step of the players and of the average; what the solver's step reports."""
+        info = self.solver.step(self.game, self.source(stream), stream, measure=measure)
+        if self.average is not None:
+            self.average.update()
+        return info
+
     def measure(self, stream: Stream) -> dict[str, float]:
         """The numbers of a validation check."""
         values = {} if self.best is None else self.best.consider(self.average)

@@ -143,9 +143,7 @@ class Trainer:
         logged = _falls_due(self._step, stage.steps, ROWS_PER_STAGE) or self._step == 0
         checked = _falls_due(self._step, stage.steps, CHECKS_PER_STAGE)
         measured = logged or progress.due()
-        info = stage.solver.step(stage.game, stage.source(own), own, measure=measured)
-        if stage.average is not None:
-            stage.average.update()
+        info = stage.advance(own, measured)
         values = {name: float(value) for name, value in info.items()}
         self._step += 1
         self._seconds = time.monotonic() - self._began
