@@ -13,11 +13,15 @@ from typing import Any
 __version__ = "0.2.0"
 
 _HOMES = {
+    "ChowLiuTree": "estimators.trees",
     "DBM": "estimators.dbm",
     "DBN": "estimators.dbn",
     "GAN": "estimators.gan",
+    "Independent": "estimators.trees",
     "LAPGAN": "estimators.lapgan",
+    "LatentTree": "estimators.trees",
     "MADE": "estimators.made",
+    "Mixture": "estimators.trees",
     "RBM": "estimators.rbm",
     "FineTunedClassifier": "estimators.fine_tuned",
     "NextState": "estimators.next_state",

@@ -1,0 +1,179 @@
+"""Independent columns, mixtures, Chow–Liu trees and latent trees with scikit-learn's face."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from equilibria.check import number, optional, whole
+from equilibria.data.rows import Rows
+from equilibria.data.table import Table
+from equilibria.estimators.estimator import Estimator, Plan
+from equilibria.estimators.params import estimator, param
+from equilibria.models.tree import DiscreteTree
+from equilibria.random import Stream
+from equilibria.recipes import trees
+from equilibria.training.stage import Stage
+from equilibria.units.columns import units_of
+
+__all__ = ["ChowLiuTree", "Independent", "LatentTree", "Mixture"]
+
+
+@estimator
+class Counting(Estimator):
+    """Base of the models that are trained by expectation maximisation."""
+
+    model = DiscreteTree
+    missing = True
+    takes = frozenset({"binary", "categorical", "real", "spin"})
+    rounds = 1  # iterations of EM where the variables of the tree are seen
+
+    smoothing: float = param(
+        1.0,
+        "Observations that are added to each distribution, as its column has them over all rows.",
+        number(0, above=True),
+    )
+    batch_size: int | None = param(
+        None,
+        "Rows in a batch; by default all, and each step is an iteration of EM.",
+        optional(whole(1)),
+    )
+
+    def stage(self, model: DiscreteTree, rows: Rows, steps: int) -> list[Stage]:
+        return [trees.by_counts(model, self, rows, steps)]
+
+
+@estimator
+class Independent(Counting):
+    """Columns that know nothing of each other: the floor that every model must beat.
+
+    Categories have their shares, real columns a normal distribution.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from equilibria import Independent
+    >>> X = np.array([[0, 0], [0, 1], [1, 1], [0, 1]])
+    >>> model = Independent(smoothing=1e-9).fit(X)
+    >>> np.exp(model.score_samples([[1, 1]])).round(4)  # ¼ · ¾
+    array([0.1875])
+    """
+
+    name = "independent"
+
+    def build(self, table: Table, stream: Stream) -> Plan:
+        units = units_of(table)
+        model = DiscreteTree(units, 1, [0] * variables_of(units))
+        return Plan(model, lambda rows: self.stage(model, rows, 1))
+
+
+@estimator
+class ChowLiuTree(Counting):
+    """The tree of pairwise dependencies between columns that is likeliest (Chow & Liu 1968).
+
+    A real column is cut into bins of equal shares, which take its place in the tree; in each it is
+    normal, and EM fits both.
+
+    References
+    ----------
+    Chow & Liu 1968, "Approximating discrete probability distributions with dependence trees".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from equilibria import ChowLiuTree
+    >>> X = np.repeat([[0, 0, 1], [1, 1, 0]], 50, axis=0)
+    >>> model = ChowLiuTree(smoothing=1e-9).fit(X)
+    >>> np.exp(model.score_samples([[1, 1, 0], [1, 0, 0]])).round(4)
+    array([0.5, 0. ])
+    """
+
+    name = "tree"
+
+    bins: int = param(8, "Of a real column.", whole(2))
+    steps: int = param(20, "Iterations of EM, where there are real columns.", whole(1))
+
+    def build(self, table: Table, stream: Stream) -> Plan:
+        units = units_of(table)
+        count = variables_of(units)
+        sizes = DiscreteTree(units, 1, range(count)).sizes
+        known = [i for i, size in enumerate(sizes) if size]
+        states = max(size or self.bins for size in sizes)
+        model = DiscreteTree(units, states, range(count), known)
+
+        def recipe(rows: Rows) -> list[Stage]:
+            one_hot = trees.OneHot(model, rows, self.bins)
+            model.join(trees.tree_of(one_hot, rows))
+            trees.begin_in_bins(model, one_hot, rows)
+            return self.stage(model, rows, 1 if len(known) == count else self.steps)
+
+        return Plan(model, recipe)
+
+
+@estimator
+class Mixture(Counting):
+    """Mixture whose components have independent columns, by EM.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from equilibria import Mixture
+    >>> X = np.repeat([[0, 0, 0], [1, 1, 1]], 50, axis=0)
+    >>> model = Mixture(2, smoothing=1e-6, random_state=0).fit(X)
+    >>> np.exp(model.score_samples([[1, 1, 1]])).round(3)
+    array([0.5])
+    """
+
+    name = "mixture"
+
+    n_components: int = param(100, "Components.", whole(1), positional=True)
+    steps: int = param(60, "Iterations of EM.", whole(1))
+
+    def build(self, table: Table, stream: Stream) -> Plan:
+        units = units_of(table)
+        model = DiscreteTree(units, self.n_components, [0] * variables_of(units))
+
+        def recipe(rows: Rows) -> list[Stage]:
+            trees.begin_as_mixture(model, rows, stream)
+            return self.stage(model, rows, self.steps)
+
+        return Plan(model, recipe)
+
+
+@estimator
+class LatentTree(Counting):
+    """Hidden Chow–Liu tree: each column hangs on a hidden variable of the columns' tree.
+
+    With its parameters exact probabilities of any cells given any others are one pass up and one
+    down the tree (Liu & Van den Broeck 2021, "Tractable regularization of probabilistic circuits").
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from equilibria import LatentTree
+    >>> X = np.repeat([[0, 0, 0], [1, 1, 1]], 50, axis=0)
+    >>> model = LatentTree(2, random_state=0).fit(X)
+    >>> float(model.score(X)) > 3 * np.log(0.5)
+    True
+    """
+
+    name = "latent-tree"
+
+    n_states: int = param(16, "States of each hidden variable.", whole(1), positional=True)
+    bins: int = param(8, "Of a real column, for the information between columns.", whole(2))
+    steps: int = param(100, "Iterations of EM.", whole(1))
+
+    def build(self, table: Table, stream: Stream) -> Plan:
+        units = units_of(table)
+        model = DiscreteTree(units, self.n_states, range(variables_of(units)))
+
+        def recipe(rows: Rows) -> list[Stage]:
+            model.join(trees.tree_of(trees.OneHot(model, rows, self.bins), rows))
+            trees.begin_as_mixture(model, rows, stream)
+            return self.stage(model, rows, self.steps)
+
+        return Plan(model, recipe)
+
+
+def variables_of(units: Any) -> int:
+    """Variables of all layers."""
+    return sum(one.variables for one in units.values())
