@@ -93,6 +93,8 @@ class DiscreteTree(Model):
     ):
         super().__init__()
         self.units, self.states, self.node = nn.ModuleDict(units), states, tuple(node)
+        vars(self)["class_log_prob"] = self.class_log_prob if LABEL in units else None
+        vars(self)["features"] = self.features if states > 1 else None
         count = max(node) + 1
         # categories of each variable, 0 of a real one; its statistics begin at `first`
         self.sizes = [size for one in units.values() for size in sizes_of(one)]
