@@ -22,8 +22,13 @@ from equilibria.data import (
     read_npz,
     write_csv,
 )
+from equilibria.data.files import BINARY_SETS, PARTS
 
 SPLITS = ("train", "test", "all")
+COMPLETE = (
+    *("nltcs", "plants", "baudio", "jester", "bnetflix", "accidents", "pumsb_star", "debd-dna"),
+    *("bbc", "mushrooms", "nips", "moviereview", "voting", "mnist-binary"),
+)
 
 
 def test_every_name_has_a_line():
@@ -36,7 +41,9 @@ def test_every_name_has_a_line():
         "bars",
         "house-votes",
         "dna",
+        *BINARY_SETS,
     }
+    assert len(BINARY_SETS) == 25
     assert all(line and "\n" not in line for line in names().values())
 
 
@@ -124,6 +131,75 @@ def test_dna_is_binary_and_whole(data_folder):
         "ie": 765,
         "n": 1654,
     }
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_binary_sets_are_whole(data_folder, name):
+    """Each part is checked by its SHA-256, and has the published rows and columns."""
+    width, *rows = BINARY_SETS[name]
+    parts = [load(name, split=part) for part in PARTS]
+    assert [part.values.shape for part in parts] == [(n, width) for n in rows]
+    assert all(set(np.unique(part.values)) == {0, 1} for part in parts)
+    assert parts[0].shape == ((28, 28) if name == "mnist-binary" else None)
+    assert len(load(name, split="all")) == sum(rows)
+
+
+@pytest.fixture
+def msnbc(tmp_path, monkeypatch):
+    """A set that no hash is known of: the folder its files are looked for in, and its rows."""
+    monkeypatch.setenv("EQUILIBRIA_DATA", str(tmp_path))
+    width, _, rows, _ = BINARY_SETS["msnbc"]
+    bits = np.random.default_rng(0).integers(0, 2, (rows, width)).astype(np.uint8)
+    folder = tmp_path / "debd" / "msnbc"
+    folder.mkdir(parents=True)
+    return folder, bits
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_binary_set_is_read_from_its_usual_file(msnbc, ending, packed):
+    folder, bits = msnbc
+    text = "".join(",".join(map(str, row)) + ending for row in bits.tolist()).encode()
+    file = folder / "msnbc.valid.data"
+    if packed:
+        file.with_name(file.name + ".gz").write_bytes(gzip.compress(text))
+    else:
+        file.write_bytes(text)
+    read = load("msnbc", split="valid")
+    assert (read.values == bits).all()
+    assert (read.low, read.high, read.values.dtype) == (0, 1, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,1\n", "found 1 lines with 2 zeros and ones; expected 38843 lines of 17"),
+        ("0,2\n", "found other characters"),
+    ],
+)
+def test_a_binary_set_of_another_size_is_refused(msnbc, text, message):
+    (msnbc[0] / "msnbc.valid.data").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load("msnbc", split="valid")
+
+
+def test_an_absent_binary_set_says_where_it_is_looked_for(msnbc):
+    with pytest.raises(ValueError, match=r"debd/msnbc: msnbc\.test\.data was neither found"):
+        load("msnbc", split="test")
+
+
+def test_a_damaged_binary_set_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("EQUILIBRIA_DATA", str(tmp_path))
+    folder = tmp_path / "debd" / "nltcs"
+    folder.mkdir(parents=True)
+    (folder / "nltcs.train.data").write_text("0,1\n")
+    with pytest.raises(ValueError, match="its content has SHA-256"):
+        load("nltcs")
+
+
+def test_sets_without_validation_rows_say_so():
+    with pytest.raises(ValueError, match="split='valid': digits has no validation part"):
+        load("digits", split="valid")
 
 
 @pytest.mark.parametrize(
@@ -248,10 +324,10 @@ def test_a_name_wins_over_a_local_file(tmp_path, monkeypatch):
         (
             "zzz",
             {},
-            r"source='zzz': neither a path nor a built-in set \(digits, .*, house-votes, dna\)$",
+            r"source='zzz': neither a path nor a built-in set \(digits, .*, dna, nltcs, .*\)$",
         ),
         ("gone.csv", {}, "source='gone.csv': no such file or folder"),
-        ("digits", {"split": "valid"}, "split='valid': expected 'train', 'test' or 'all'"),
+        ("digits", {"split": "half"}, "split='half': expected 'train', 'valid', 'test' or 'all'"),
         (
             "digits",
             {"size": 4},

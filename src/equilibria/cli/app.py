@@ -365,13 +365,19 @@ def models() -> None:
 
 def data() -> None:
     """List the data sets that have a name."""
-    from equilibria.data.load import HASHES, find, names
+    from equilibria.data.files import MIRRORS, find, folder_of
+    from equilibria.data.load import names
 
     for name, line in names().items():
-        where = "built in"
-        if any(key.startswith(f"{name}/") for key in HASHES):
-            folder = find(name)
-            where = "downloaded when first asked for" if folder is None else f"found in {folder}"
+        folder, where = folder_of(name), "built in"
+        if folder is not None:
+            absent = (
+                "not here: see EQUILIBRIA_DATA"
+                if folder not in MIRRORS
+                else "downloaded when first asked for"
+            )
+            found = find(folder)
+            where = absent if found is None else f"found in {found}"
         say(f"{name:14} {line}: {where}")
     say("Anything else is a path: a folder of pictures, a .csv, .parquet, .npz, .npy or idx file.")
 

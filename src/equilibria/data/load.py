@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import difflib
-import hashlib
 import itertools
 import os
 import re
@@ -18,51 +17,13 @@ import numpy as np
 
 from equilibria.check import choice
 from equilibria.data.columns import is_frame, nearest_name, take
-from equilibria.data.pictures import parse_idx, read_bytes, read_folder, read_idx
+from equilibria.data.files import BINARY_SETS, PARTS, fetch, folder_of, table_path
+from equilibria.data.pictures import parse_idx, read_folder, read_idx
 from equilibria.data.rows import digest
 from equilibria.data.toy import GaussianMixture, bars_and_stripes
 from equilibria.random import Stream
 
 __all__ = ["Data", "divide", "load", "names", "read_csv", "read_npy", "read_npz", "write_csv"]
-
-VARIABLE = "EQUILIBRIA_DATA"
-TIMEOUT = 30  # seconds without an answer
-
-_ENDINGS = ("images-idx3-ubyte", "labels-idx1-ubyte")
-_IDX = tuple(f"{part}-{ending}" for part in ("train", "t10k") for ending in _ENDINGS)
-# SHA-256 of the uncompressed content, because a .gz packed anew differs from the official one.
-_SUMS = {
-    "mnist": (
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
-    "fashion-mnist": (
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    ),
-}
-_TABLES = {
-    "house_votes_1984.csv": "f761202eda7985de12d21c797a68949c4d30073a710502f2a4760e676cd4dce9",
-    "dna_splice.csv": "44f669458489c02c426fe51ad2f57a0d200665c754a5ca49be572be4fcfd5e1b",
-}
-HASHES = {
-    f"{name}/{file}": s for name, sums in _SUMS.items() for file, s in zip(_IDX, sums, strict=True)
-}
-HASHES |= {f"tables/{file}": s for file, s in _TABLES.items()}
-MIRRORS = {  # the tables are not here: nobody keeps a copy of this form that could be downloaded
-    "mnist": (
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    ),
-    "fashion-mnist": (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-    ),
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -151,8 +112,8 @@ def load(
         A built-in name; or a folder of pictures, a ``.csv``, ``.parquet``, ``.npz`` or ``.npy``
         file, or an idx file (``.gz`` or not). A local file that is called like a built-in set is
         meant by ``./name``.
-    split : {"train", "test", "all"}
-        Which part; a path has no test part.
+    split : {"train", "valid", "test", "all"}
+        Which part; a path has no test part, and only sets whose split is their own have ``valid``.
     size, colour
         For a folder of pictures: see :func:`~equilibria.data.read_folder`.
     label : str, optional
@@ -166,7 +127,7 @@ def load(
     >>> digits.values.shape, digits.shape, digits.high
     ((1437, 64), (8, 8), 16.0)
     """
-    choice("train", "test", "all")("split", split)
+    choice("train", "valid", "test", "all")("split", split)
     how = {"size": size, "colour": colour, "label": label, "text": text}
     named = isinstance(source, str) and source in _BUILT_IN
     where = str(source) if named else str(Path(source).expanduser().resolve())
@@ -179,16 +140,20 @@ def load(
 
 def _named(name: str, split: str, how: dict[str, Any]) -> Data:
     _refuse_options(name, "a built-in set", how, "size", "colour", "label", "text")
-    return _BUILT_IN[name][0](name, split)
+    find, about = _BUILT_IN[name]
+    if split == "valid" and find is not _binary_set:
+        advice = "divide(load(name), 0.1) holds some of its training rows out"
+        raise ValueError(f"split='valid': {name} has no validation part ({about}); {advice}")
+    return find(name, split)
 
 
 def _of_path(source: Any, split: str, how: dict[str, Any]) -> Data:
     path = Path(source).expanduser()
     if not path.exists():
         raise ValueError(_unknown(str(source)))
-    if split == "test":
-        remedy = "put the test examples in a path of their own, or use split='train'"
-        raise ValueError(f"split='test': {path} has no test part; {remedy}")
+    if split in ("test", "valid"):
+        remedy = "put those examples in a path of their own, or use split='train'"
+        raise ValueError(f"split={split!r}: {path} has no {split} part; {remedy}")
     suffix, folder = path.suffix.lower(), path.is_dir()
     refused: tuple[str, ...] = () if folder else ("size", "colour")
     refused += () if suffix in (".csv", ".parquet") and not folder else ("label", "text")
@@ -279,11 +244,40 @@ def _stratified(labels: np.ndarray, split: str, name: str, count: int) -> np.nda
 
 def _mnist(name: str, split: str) -> Data:
     prefixes = {"train": ["train"], "test": ["t10k"], "all": ["train", "t10k"]}[split]
-    pictures = [fetch(name, f"{prefix}-images-idx3-ubyte") for prefix in prefixes]
-    labels = [fetch(name, f"{prefix}-labels-idx1-ubyte") for prefix in prefixes]
+    files = (
+        f"{prefix}-{part}-ubyte" for part in ("images-idx3", "labels-idx1") for prefix in prefixes
+    )
+    found = [parse_idx(*fetch(name, file)) for file in files]
+    pictures, labels = found[: len(prefixes)], found[len(prefixes) :]
     values = pictures[0] if len(pictures) == 1 else np.concatenate(pictures)
     digits = np.concatenate(labels).astype(np.int64)
     return Data(values.reshape(len(values), -1), digits, None, (28, 28), 0.0, 255.0, name)
+
+
+def _binary_set(name: str, split: str) -> Data:
+    """One of the sets that come with a split of their own, of zeros and ones."""
+    width, *counts = BINARY_SETS[name]
+    folder, shape = str(folder_of(name)), (28, 28) if name == "mnist-binary" else None
+    pattern = "binarized_mnist_{}.amat" if shape else f"{name.removeprefix('debd-')}.{{}}.data"
+    parts = [
+        _bits(*fetch(folder, pattern.format(part)), (rows, width))
+        for part, rows in zip(PARTS, counts, strict=True)
+        if split in (part, "all")
+    ]
+    return Data(np.concatenate(parts), shape=shape, low=0.0, high=1.0, name=name)
+
+
+def _bits(content: bytes, name: str, shape: tuple[int, int]) -> np.ndarray:
+    """Lines of zeros and ones with a comma or a space between, (rows, columns) of uint8."""
+    found = np.frombuffer(content.replace(b"\r", b""), np.uint8)
+    cells = found[(found == ord("0")) | (found == ord("1"))] - ord("0")
+    lines = content.count(b"\n") + (content[-1:] not in (b"\n", b""))
+    between = np.isin(found, np.frombuffer(b"01, \n", np.uint8)).all()
+    if not between or (lines, len(cells)) != (shape[0], shape[0] * shape[1]):
+        what = f"{lines} lines with {len(cells)} zeros and ones" if between else "other characters"
+        wanted = f"expected {shape[0]} lines of {shape[1]} zeros and ones"
+        raise ValueError(f"{name}: found {what}; {wanted}; fetch it again")
+    return cells.reshape(shape)
 
 
 def _toy(name: str, split: str) -> Data:
@@ -311,6 +305,10 @@ _BUILT_IN: dict[str, tuple[Callable[[str, str], Data], str]] = {
     "house-votes": (_table, "16 votes of 435 members, and their party (train 348, test 87)"),
     "dna": (_table, "180 binary columns of DNA, and its junction (train 2,549, test 637)"),
 }
+for _name, (_width, *_rows) in BINARY_SETS.items():
+    _what = "pixels of MNIST, binarised once" if _name == "mnist-binary" else "binary columns"
+    _parts = ", ".join(f"{part} {n:,}" for part, n in zip(PARTS, _rows, strict=True))
+    _BUILT_IN[_name] = (_binary_set, f"{_width} {_what} ({_parts})")
 
 
 def _of_array(path: Path, array: np.ndarray, labels: np.ndarray | None = None) -> Data:
@@ -567,87 +565,3 @@ def _as_array(frame: Any) -> np.ndarray:
     cells = frame.astype(object).to_numpy(copy=True)
     cells[missing] = None
     return cells
-
-
-# ---------------------------------------------------------------------- files not shipped
-
-
-def find(name: str) -> Path | None:
-    """The folder here that holds every file of a data set, if there is one; not checked."""
-    files = [key.partition("/")[2] for key in HASHES if key.startswith(f"{name}/")]
-    for folder in _folders(name):
-        if all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in files):
-            return folder
-    return None
-
-
-def fetch(name: str, file: str) -> np.ndarray:
-    """An idx file of a data set, checked by its SHA-256.
-
-    It is looked for in the folder that the environment variable ``EQUILIBRIA_DATA`` names, then in
-    the cache, compressed or not; then it is downloaded into the cache.
-    """
-    folders = _folders(name)
-    for path in (folder / (file + ending) for folder in folders for ending in (".gz", "")):
-        if path.is_file():
-            return parse_idx(_checked(path, f"{name}/{file}"), str(path))
-    failures = []
-    for mirror in MIRRORS[name]:
-        url, target = f"{mirror}{file}.gz", folders[-1] / f"{file}.gz"
-        try:
-            return parse_idx(_download(url, target, f"{name}/{file}"), str(target))
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors
-            failure = type(error).__name__ if isinstance(error, OSError) else error
-            failures.append(f"{url} ({failure})")
-    tried = ", ".join([str(folder) for folder in folders] + failures)
-    raise ValueError(
-        f"{name}: {file}.gz was neither found nor downloaded (tried {tried}); connect to the "
-        f"network, or put its idx files in a folder DIR/{name} and set {VARIABLE}=DIR"
-    )
-
-
-def table_path(file: str) -> Path:
-    """The place of a CSV file that is never downloaded, checked by its SHA-256."""
-    folders = _folders("tables")
-    for path in (folder / file for folder in folders):
-        if path.is_file():
-            remedy = "put the right file there, or load this one by its path"
-            _checked(path, f"tables/{file}", remedy)
-            return path
-    looked = " or ".join(map(str, folders))
-    raise ValueError(
-        f"{file}: not found in {looked}, and it cannot be downloaded; put the file in a folder "
-        f"DIR/tables and set {VARIABLE}=DIR, or load a file of your own by its path"
-    )
-
-
-def _folders(name: str) -> list[Path]:
-    import pooch
-
-    own = os.environ.get(VARIABLE)
-    cache = Path(pooch.os_cache("equilibria"))
-    return [folder / name for folder in ([Path(own).expanduser()] if own else []) + [cache]]
-
-
-def _checked(path: Path, key: str, remedy: str = "delete the file and load again") -> bytes:
-    content = read_bytes(path)
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != HASHES[key]:
-        what = f"its content has SHA-256 {actual}, expected {HASHES[key]}"
-        raise ValueError(f"{path}: {what}; {remedy}")
-    return content
-
-
-def _download(url: str, target: Path, key: str) -> bytes:
-    """Download aside, check, rename: what the cache holds under its own name is whole."""
-    import pooch
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        pooch.HTTPDownloader(chunk_size=1 << 16, timeout=TIMEOUT)(url, str(aside), None)
-        content = _checked(aside, key, "try again")
-        os.replace(aside, target)
-        return content
-    finally:
-        aside.unlink(missing_ok=True)

@@ -47,6 +47,13 @@ class Rows:
         """Sums and counts of the encoded columns, grey layers, whether cells are missing."""
         return self.table.statistics(self.values)
 
+    def refuse_unseen(self) -> None:
+        """Refuse a column that no row has a value of."""
+        for layer in self.table.layers:
+            if not bool(self.statistics.counts[layer.columns].all()):
+                column = self.table.column_name(layer.source[0])
+                raise ValueError(f"X: {column} has no observed value; leave it out")
+
     def batches(self, name: str, size: int) -> Batches:
         """A stage's source of batches, in an order of its own; never larger than the data."""
         key = "fixed" if self.binarise == "fixed" else name

@@ -25,8 +25,8 @@ class Counting(Estimator):
     model = DiscreteTree
     missing = True
     takes = frozenset({"binary", "categorical", "real", "spin"})
-    rounds = 1  # iterations of EM where the variables of the tree are seen
 
+    steps: int = param(20, "Iterations of expectation maximisation.", whole(1))
     smoothing: float = param(
         1.0,
         "Observations that are added to each distribution, as its column has them over all rows.",
@@ -38,8 +38,9 @@ class Counting(Estimator):
         optional(whole(1)),
     )
 
-    def stage(self, model: DiscreteTree, rows: Rows, steps: int) -> list[Stage]:
-        return [trees.by_counts(model, self, rows, steps)]
+    def stage(self, model: DiscreteTree, rows: Rows) -> list[Stage]:
+        """The one stage of a model that is ready for expectation maximisation."""
+        return [trees.by_counts(model, self, rows)]
 
 
 @estimator
@@ -60,10 +61,22 @@ class Independent(Counting):
 
     name = "independent"
 
+    smoothing: float = param(
+        1.0,
+        "Observations that are added to each distribution, as its column has them over all rows.",
+        number(0, above=True),
+        positional=True,
+    )
+    steps: int = param(1, "Iterations of expectation maximisation; one is all it takes.", whole(1))
+
+    @property
+    def capabilities_(self) -> frozenset[str]:
+        return super().capabilities_ - {"features"}  # it has nothing but the columns themselves
+
     def build(self, table: Table, stream: Stream) -> Plan:
         units = units_of(table)
         model = DiscreteTree(units, 1, [0] * variables_of(units))
-        return Plan(model, lambda rows: self.stage(model, rows, 1))
+        return Plan(model, lambda rows: self.stage(model, rows))
 
 
 @estimator
@@ -89,8 +102,7 @@ class ChowLiuTree(Counting):
 
     name = "tree"
 
-    bins: int = param(8, "Of a real column.", whole(2))
-    steps: int = param(20, "Iterations of EM, where there are real columns.", whole(1))
+    bins: int = param(8, "Of a real column.", whole(2), positional=True)
 
     def build(self, table: Table, stream: Stream) -> Plan:
         units = units_of(table)
@@ -104,7 +116,7 @@ class ChowLiuTree(Counting):
             one_hot = trees.OneHot(model, rows, self.bins)
             model.join(trees.tree_of(one_hot, rows))
             trees.begin_in_bins(model, one_hot, rows)
-            return self.stage(model, rows, 1 if len(known) == count else self.steps)
+            return self.stage(model, rows)
 
         return Plan(model, recipe)
 
@@ -126,7 +138,7 @@ class Mixture(Counting):
     name = "mixture"
 
     n_components: int = param(100, "Components.", whole(1), positional=True)
-    steps: int = param(60, "Iterations of EM.", whole(1))
+    steps: int = param(60, "Iterations of expectation maximisation.", whole(1))
 
     def build(self, table: Table, stream: Stream) -> Plan:
         units = units_of(table)
@@ -134,7 +146,7 @@ class Mixture(Counting):
 
         def recipe(rows: Rows) -> list[Stage]:
             trees.begin_as_mixture(model, rows, stream)
-            return self.stage(model, rows, self.steps)
+            return self.stage(model, rows)
 
         return Plan(model, recipe)
 
@@ -160,7 +172,7 @@ class LatentTree(Counting):
 
     n_states: int = param(16, "States of each hidden variable.", whole(1), positional=True)
     bins: int = param(8, "Of a real column, for the information between columns.", whole(2))
-    steps: int = param(100, "Iterations of EM.", whole(1))
+    steps: int = param(100, "Iterations of expectation maximisation.", whole(1))
 
     def build(self, table: Table, stream: Stream) -> Plan:
         units = units_of(table)
@@ -169,7 +181,7 @@ class LatentTree(Counting):
         def recipe(rows: Rows) -> list[Stage]:
             model.join(trees.tree_of(trees.OneHot(model, rows, self.bins), rows))
             trees.begin_as_mixture(model, rows, stream)
-            return self.stage(model, rows, self.steps)
+            return self.stage(model, rows)
 
         return Plan(model, recipe)
 

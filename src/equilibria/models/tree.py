@@ -113,16 +113,17 @@ class DiscreteTree(Model):
         self.register_buffer("group", torch.tensor(group), persistent=False)
         self.register_buffer("known", torch.tensor(list(known), dtype=torch.int64))
         self.register_buffer("parent", torch.full((count,), -1))
-        self.register_buffer("edges", torch.full((count, states, states), -math.log(states)))
-        self.register_buffer("leaves", torch.zeros(count, width, states))
-        self.edges: Tensor
-        self.leaves: Tensor
+        edges = torch.full((count, states, states), -math.log(states))
+        leaves = torch.zeros(count, width, states)
         for i in known:  # state k is category k; the states beyond the categories never come
             size = self.sizes[self.node.index(i)]
             same = torch.eye(width, states).bool()
-            self.leaves[i] = torch.full((width, states), NEVER).masked_fill(same, 0.0)
-            self.leaves[i, size:] = 0.0
-            self.leaves[i, :, size:] = NEVER
+            leaves[i] = torch.full((width, states), NEVER).masked_fill(same, 0.0)
+            leaves[i, size:] = 0.0
+            leaves[i, :, size:] = NEVER
+        # counts move them, and no gradient
+        self.edges = nn.Parameter(edges.float(), requires_grad=False)
+        self.leaves = nn.Parameter(leaves.float(), requires_grad=False)
 
     # ------------------------------------------------------------ the tree
 

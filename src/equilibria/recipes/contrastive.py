@@ -134,13 +134,11 @@ def prepare(machine: BoltzmannMachine, rows: Rows) -> None:
 
     Where units are discrete there is one more observation of each kind, so that no rate is 0 or 1.
     """
+    rows.refuse_unseen()
     found = rows.statistics
     means = {}
     for layer in rows.table.layers:
         sums, n = found.total[layer.columns], found.counts[layer.columns]
-        if not bool(n.all()):
-            column = rows.table.column_name(layer.source[0])
-            raise ValueError(f"X: {column} has no observed value; leave it out")
         if layer.kind == "categorical":
             sizes = [len(group) for group in layer.categories or () for _ in group]
             means[layer.name] = (sums + 1) / (n + torch.tensor(sizes))

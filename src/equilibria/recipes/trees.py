@@ -6,6 +6,7 @@ Settings (``how``) are the parameters of the estimators, by their names.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -30,11 +31,12 @@ PART = 4000  # rows that are counted at a time
 STAY = 0.9  # of a latent tree that begins as a mixture: the chance of the parent's state
 
 
-def by_counts(model: DiscreteTree, how: Any, rows: Rows, steps: int, name: str = "fit") -> Stage:
+def by_counts(model: DiscreteTree, how: Any, rows: Rows) -> Stage:
     """The stage in which a tree is trained by EM."""
+    rows.refuse_unseen()
     size = len(rows) if how.batch_size is None else min(how.batch_size, len(rows))
     solver = ExpectationMaximisation(len(rows), how.smoothing)
-    stage = Stage(name, Likelihood(model), solver, rows.batches("fit", size), steps)
+    stage = Stage("fit", Likelihood(model), solver, rows.batches("fit", size), how.steps)
     stage.view = Labels(rows.table.classes) if rows.table.classes else None
     kinds = {"train": False} | ({} if rows.held is None else {"held_out": True})
     some = {kind: watched(rows, held) for kind, held in kinds.items()}
@@ -57,7 +59,8 @@ def watched(rows: Rows, held: bool = False) -> Tensor:
 
 def everything(rows: Rows) -> Iterable[Tensor]:
     """All training rows, some at a time, NaN where a cell is missing; greys as one draw each."""
-    batches = rows.batches("counted", PART)
+    whole = dataclasses.replace(rows, shard=(0, 1))  # each process finds the same tree
+    batches = whole.batches("counted", PART)
     view = Labels(rows.table.classes) if rows.table.classes else None
     left, i = len(rows), 0
     while left > 0:
@@ -92,7 +95,7 @@ class OneHot:
             part = statistics[:, first : first + size]
             if not size:
                 value, _, known = self._real(statistics, variable)
-                where = torch.bucketize(value, self.cuts[variable].to(value))
+                where = torch.bucketize(value.contiguous(), self.cuts[variable].to(value))
                 part = functional.one_hot(where, self.sizes[variable]) * known[:, None]
             parts.append(part)
         return torch.cat(parts, 1)
