@@ -25,6 +25,8 @@ _HOMES = {
     "RBM": "estimators.rbm",
     "FineTunedClassifier": "estimators.fine_tuned",
     "NextState": "estimators.next_state",
+    "compare": "report.compare",
+    "verdict": "report.verdict",
     "load": "estimators",
     "resume": "estimators",
     "BeliefNetwork": "models.belief_network",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -22,7 +20,7 @@ def test_one_distribution_is_at_chance(real: int, fake: int) -> None:
     found = two_sample(RING.sample(real, Stream(10)), RING.sample(fake, Stream(11)))
     assert found.n == real + fake
     assert (found.chance, found.ideal) == (0.5, 0.5)
-    error = 0.5 * np.sqrt((1 / real + 1 / fake) / 4)
+    error = np.sqrt((real + fake + 1) / (12 * real * fake))
     assert abs(found.value - 0.5) < stats.norm.isf(0.5e-6) * error
     assert found.low < found.value < found.high
 
@@ -42,8 +40,8 @@ def test_two_distributions_with_equal_means_and_variances_are_told_apart() -> No
     found = two_sample(rows, normal)
     assert found.value > 0.95
     assert found.low > 0.9
-    assert "random forest" in found.method
-    assert "raw columns" in found.method
+    assert found.warning == "Samples are told from rows, p = 0.002."  # the least of two
+    assert "100 boosted trees" in found.method
 
 
 def test_collapse_to_half_of_the_modes_shows_at_equal_and_unequal_numbers() -> None:
@@ -59,9 +57,10 @@ def test_all_rows_are_used_and_the_note_says_what_they_could_show() -> None:
     found = two_sample(real, fake)
     assert found.n == 400
     assert "300 real rows and 100 samples" in found.note
-    seen = float(re.search(r"accuracy of (\S+) or more", found.note)[1])
-    # the significant accuracy is that above which Wilson's interval leaves out a half
-    assert seen == pytest.approx(0.5 + 1.96 * 0.5 / np.sqrt(4 / (1 / 300 + 1 / 100)), abs=6e-4)
+    seen = found["area that would have been seen"].value
+    error = np.sqrt((300 + 100 + 1) / (12 * 300 * 100))  # Mann and Whitney's
+    assert seen == pytest.approx(0.5 + (1.645 + 1.282) * error, abs=1e-3)
+    assert f"a fault in {200 * (seen - 0.5):.2g} % of the samples" in found.note
 
 
 def test_rows_are_capped_and_seeds_repeat() -> None:

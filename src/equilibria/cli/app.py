@@ -52,6 +52,9 @@ CLASS = Annotated[str | None, option(WHOSE, "label", None, "--class")]
 BETAS = Annotated[Any, option("Anneal log Z anew through so many temperatures.", "int", whole)]
 FILLED = choice("draw", "mode", "mean")
 HOW = Annotated[Any, option("Draws, the most probable values, or means.", "draw|mode|mean", FILLED)]
+MODELS = Annotated[Any, option("Names (equilibria models).", "a,b,…", comma_list(str))]
+MINUTES = Annotated[Any, option("Of training, for each model.", "number", real)]
+STEPS = Annotated[Any, option("Of training, for each model.", "int", whole)]
 PAGE = Annotated[str | None, option("By default report.html in the first run.", "FILE.html")]
 FOLDER = Annotated[str, option("Where the runs and the report go.", "DIR")]
 TABLES = (".csv", ".parquet", ".npz")
@@ -325,13 +328,50 @@ def predict(
 
 
 def evaluate(run: RUN) -> None:
-    """Measure a trained model against the rows that were held out."""
+    """Judge a trained model by the rows that were held out, and measure it."""
     from equilibria.report.assessment import assess
-    from equilibria.report.view import CLASS_SHARE
+    from equilibria.report.view import CLASS_SHARE, read_verdict
+    from equilibria.training.run import Run
 
-    for number in assess(run):
+    numbers = assess(run)
+    verdict = read_verdict(Run.open(run))
+    if verdict is not None:
+        say(f"{verdict}\n")
+    for number in numbers:
         if not number.name.startswith(CLASS_SHARE):  # the report draws them
             say(number)
+
+
+def compare(
+    source: SOURCE,
+    models: MODELS,
+    out: FOLDER,
+    minutes: MINUTES = None,
+    steps: STEPS = None,
+    size: SIZE = None,
+    colour: COLOUR = "grey",
+    label: LABEL = None,
+    held_out: HELD_OUT = None,
+    seed: SEED = "0",
+) -> None:
+    """Train several models on the same rows and judge them by the same held-out ones.
+
+    Each has a run folder in DIR; a model whose run has ended is not trained again, and one that was
+    stopped goes on. The table, what can be concluded from it, and a page on all of them.
+    """
+    from equilibria.report import compare as comparison
+    from equilibria.report import page
+    from equilibria.training.origin import collect
+
+    parts = collect(source, size=_side(size), colour=colour, label=label, held_out=held_out)
+    if not parts.unseen:
+        raise ValueError(f"held_out={held_out!r}: rows held out judge the models; hold some out")
+    how: dict[str, Any] = {"minutes": minutes, "steps": steps, "random_state": seed}
+    found = comparison.compare(parts.train, models, test=parts.test, out=out, **how)
+    say(found)
+    trained = [Path(out) / one.name for one in found.entries if not one.why]
+    if trained:
+        say(page.write(trained, Path(out) / "report.html", found))
 
 
 def report(run: RUNS, out: PAGE = None) -> None:
@@ -397,7 +437,7 @@ def demo(out: FOLDER, overwrite: OVERWRITE = False) -> None:
     say(page.write(folders, Path(out) / "report.html"))
 
 
-COMMANDS = (resume, sample, score, fill, predict, evaluate, report, models, data, demo)
+COMMANDS = (resume, sample, score, fill, predict, evaluate, compare, report, models, data, demo)
 
 
 # ---------------------------------------------------------------------- details

@@ -10,7 +10,7 @@ import equilibria
 from equilibria.errors import RunError
 from equilibria.training.run import Run
 
-__all__ = ["all_estimators", "load", "resume"]
+__all__ = ["all_estimators", "face", "load", "resume"]
 
 
 def all_estimators() -> dict[str, Any]:
@@ -25,6 +25,12 @@ def all_estimators() -> dict[str, Any]:
             cls = getattr(importlib.import_module(f"equilibria.{home}"), name)
             found[cls.name] = cls
     return found
+
+
+def face(name: str) -> Any:
+    """A function of the package's own face, which may be of a floor above: a method of that name
+    calls it."""
+    return getattr(equilibria, name)
 
 
 def load(path: str | Path | Run, device: str | None = None) -> Any:

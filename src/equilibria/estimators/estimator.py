@@ -27,10 +27,11 @@ from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.table import Table
 from equilibria.errors import RunError
-from equilibria.estimators import all_estimators
+from equilibria.estimators import all_estimators, face
 from equilibria.estimators.migrate import migrated, renamed
 from equilibria.estimators.params import estimator, param, parameters
 from equilibria.evaluation import likelihood
+from equilibria.evaluation.statistics import conformal
 from equilibria.models.model import Model, capabilities
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream, as_seed, as_stream
@@ -132,6 +133,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Whether labels may be learnt beside the columns."""
     lengths: ClassVar[tuple[str, ...]] = ("steps",)
     """Parameters that a budget in minutes gives, in the ratio that they have without it."""
+    quick: ClassVar[bool] = False
+    """Whether it is trained in seconds: a comparison leaves its length as it is."""
     kept: ClassVar[tuple[str, ...]] = ()
     """Attributes that a run keeps beside the parameters and has back before ``build``."""
 
@@ -553,6 +556,29 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         log_z = Measure.exact("log Z", 0.0, "") if normalised else self.log_partition_
         found = likelihood.RowBounds(scores, exact, np.zeros(len(scores)))
         return likelihood.mean_of(found, log_z, volume)
+
+    @available_if(can("score"))
+    def anomaly_pvalue(self, X: Any, calibration: Any, two_sided: bool = False) -> np.ndarray:
+        """Conformal p-values, shape (n_samples,): how odd each row is beside rows that are not.
+
+        Of rows that are as the calibration rows are, a share of at most α has p ≤ α, whatever the
+        model; a model that is wrong finds fewer of the others. A log-likelihood by itself is no
+        such detector: where the density is highest no rows may lie, which ``two_sided`` finds.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, d)
+        calibration : array-like or frame of shape (n, d)
+            Usual rows that the model has not seen; p is at least 1 / (n + 1).
+        two_sided : bool
+            Whether rows whose score is too high are odd too.
+        """
+        known, found = self.score_samples(calibration), self.score_samples(X)
+        return conformal(known, found, flag()("two_sided", two_sided))
+
+    def verdict(self, X: Any, y: Any = None, train: Any = None) -> Any:
+        """What rows that were held out say of this model: :func:`equilibria.verdict`."""
+        return face("verdict")(self, X, y, train)
 
     @property
     def log_partition_(self) -> Measure:

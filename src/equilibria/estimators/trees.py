@@ -24,6 +24,7 @@ class Counting(Estimator):
 
     model = DiscreteTree
     missing = True
+    quick = True
     takes = frozenset({"binary", "categorical", "real", "spin"})
 
     steps: int = param(20, "Iterations of expectation maximisation.", whole(1))

@@ -8,7 +8,8 @@ from equilibria.evaluation.likelihood import bound
 from equilibria.evaluation.modes import modes
 from equilibria.evaluation.monitor import GameMonitor, cluster_coverage
 from equilibria.evaluation.parzen import parzen
-from equilibria.evaluation.quality import frechet, kernel, memorisation, prdc, two_sample
+from equilibria.evaluation.quality import frechet, kernel, memorisation, prdc
+from equilibria.evaluation.two_sample import two_sample
 from equilibria.inference.partition import both_sides, log_partition
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Sample quality: distances, precision and recall, a two-sample test, memorisation.
+"""Sample quality: distances, precision and recall, memorisation.
 
 :func:`frechet`, :func:`kernel` and :func:`prdc` halve the real rows, and compare the halves with
 each other as they compare the samples: that is what chance gives. ``real`` (n, …) are rows held out
@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import linalg, stats
 from scipy.spatial.distance import cdist
-from sklearn.ensemble import RandomForestClassifier
 
 from equilibria import check
 from equilibria.evaluation.features import PIXELS, Features
@@ -24,11 +23,10 @@ from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream, as_stream
 
 __all__ = ["frechet", "frechet_distance", "kernel"]
-__all__ += ["memorisation", "prdc", "prdc_scores", "two_sample"]
+__all__ += ["memorisation", "prdc", "prdc_scores"]
 
 _Z = float(stats.norm.ppf(0.975))
 _BLOCK = 500  # rows of a distance matrix at a time
-_TREES = 100
 _COPIED = 0.25  # share of copies below which a difference between the sets of real rows may be it
 _SURE = 0.999
 
@@ -293,65 +291,6 @@ def _distances(rows: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
     """The distance matrix in blocks of rows; without expanding the square, a copy is at 0."""
     for first in range(0, len(rows), _BLOCK):
         yield cdist(rows[first : first + _BLOCK], others)
-
-
-def two_sample(
-    real: Any, fake: Any, random_state: RandomState = 0, *, max_rows: int = 5000
-) -> Measure:
-    """Classifier two-sample test (C2ST): accuracy of a random forest at telling samples from rows.
-
-    0.5 where the kinds cannot be told apart, 1 where they always can. Two forests each learn from
-    one half of the rows and judge the other, so every row given is judged by a forest that has not
-    seen it. Both kinds count alike, whatever their numbers. The note says from which accuracy on a
-    difference would have been seen with so many rows. Prepare ``real`` and ``fake`` alike: a
-    difference in rounding or in grey levels is a difference.
-
-    References
-    ----------
-    Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests".
-
-    Examples
-    --------
-    >>> noise = Stream(0).normal((800, 2))
-    >>> same, other = two_sample(noise[:400], noise[400:]), two_sample(noise[:400], 5 + noise[400:])
-    >>> abs(same.value - 0.5) < 0.12, other.low > 0.95
-    (True, True)
-    """
-    max_rows = check.whole(4)("max_rows", max_rows)
-    stream = as_stream(random_state).child("two_sample")
-    both = [
-        rows[stream.child(name).permutation(len(rows))[:max_rows].numpy()]
-        for name, rows in zip(("real", "fake"), alike(4, real=real, fake=fake), strict=True)
-    ]
-    sizes = [len(rows) for rows in both]
-    table, label = np.concatenate(both), np.repeat([0, 1], sizes)
-    # The forest compares in single precision: columns are standardised before.
-    spread = table.std(axis=0)
-    table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    half = np.concatenate([np.arange(size) % 2 for size in sizes])
-    right = np.zeros(len(table), dtype=bool)
-    how: dict[str, Any] = {"min_samples_leaf": 2, "class_weight": "balanced"}
-    for judge in (0, 1):
-        seed = stream.child("forest", judge).integer() % 2**32
-        forest = RandomForestClassifier(_TREES, random_state=seed, **how)
-        forest.fit(table[half != judge], label[half != judge])
-        right[half == judge] = forest.predict(table[half == judge]) == label[half == judge]
-    accuracy = (float(right[label == 0].mean()) + float(right[label == 1].mean())) / 2
-    effective = round(4 / (1 / sizes[0] + 1 / sizes[1]))  # equal numbers that say as much
-    seen = min(0.5 + _Z * 0.5 / math.sqrt(effective), 1.0)
-    return Measure(
-        "C2ST accuracy",
-        accuracy,
-        *wilson(round(accuracy * effective), effective),
-        n=sum(sizes),
-        chance=0.5,
-        ideal=0.5,
-        method=f"two random forests of {_TREES} trees on the raw columns, each judging the half "
-        "that the other learnt from",
-        note=f"With {sizes[0]} real rows and {sizes[1]} samples an accuracy of {seen:.3f} or more "
-        "is significant: a smaller difference would not have been seen, and another classifier "
-        "may see one where these forests do not.",
-    )
 
 
 def memorisation(samples: Any, train: Any, held_out: Any, random_state: RandomState = 0) -> Measure:

@@ -13,7 +13,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import check_array
 from torch import Tensor
 
-__all__ = ["alike", "as_labels", "as_rows", "gaussian", "kernel_estimate", "kl_chance"]
+__all__ = ["alike", "as_labels", "as_rows", "conformal", "gaussian", "kernel_estimate", "kl_chance"]
 __all__ += ["kl_divergence", "nearest_row", "wilson"]
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -110,6 +110,25 @@ def kl_chance(probabilities: np.ndarray, n: int) -> float:
         terms = stats.binom.pmf(counts, n, p) * counts / n * np.log(counts / (n * p))
         total += float(repeats * terms.sum())
     return total if n else math.nan
+
+
+def conformal(calibration: np.ndarray, scores: np.ndarray, two_sided: bool = False) -> np.ndarray:
+    """Conformal p-values of rows by their scores: (1 + calibration rows as low) / (1 + all).
+
+    A row from the law of the calibration rows has p ≤ α with a probability of at most α, whatever
+    the model (Bates et al. 2023, "Testing for outliers with conformal p-values"). ``two_sided``
+    also finds scores that are too high, as those of rows that lie where the density is
+    highest and no data are: twice the smaller of both.
+
+    >>> conformal(np.arange(9.0), np.array([-1.0, 8.0, 20.0]))
+    array([0.1, 1. , 1. ])
+    """
+    known, n = np.sort(calibration), len(calibration)
+    low = (1 + np.searchsorted(known, scores, side="right")) / (n + 1)
+    if not two_sided:
+        return low
+    high = (1 + n - np.searchsorted(known, scores, side="left")) / (n + 1)
+    return np.minimum(1.0, 2 * np.minimum(low, high))
 
 
 def cubic(first: np.ndarray, second: np.ndarray) -> np.ndarray:

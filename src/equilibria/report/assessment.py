@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from equilibria.evaluation.coverage import Coverage
 from equilibria.evaluation.features import PIXELS, Features, network_features
 from equilibria.evaluation.likelihood import gap
 from equilibria.evaluation.modes import modes
-from equilibria.evaluation.quality import frechet, kernel, memorisation, prdc, two_sample
+from equilibria.evaluation.quality import frechet, kernel, memorisation, prdc
 from equilibria.evaluation.statistics import wilson
+from equilibria.evaluation.two_sample import two_sample
+from equilibria.evaluation.verdict import Verdict
 from equilibria.numbers import Measure
 from equilibria.random import Stream
-from equilibria.report.view import CLASS_SHARE, FILE, View, rows_for, some
+from equilibria.report.verdict import verdict
+from equilibria.report.view import CLASS_SHARE, FILE, VERDICT, View, rows_for, some
 from equilibria.training import durable
 from equilibria.training.origin import Parts, run_data
 from equilibria.training.run import Run
@@ -36,7 +40,8 @@ MOST_CLASSES = 100  # labels with more values are taken for numbers, not for cla
 
 
 def assess(run: str | Path, *, samples: int = 1000) -> list[Measure]:
-    """Measure the model of a finished run, and write ``evaluation.json`` into its folder.
+    """Measure the model of a finished run, and write ``evaluation.json`` into its folder, and
+    ``verdict.json`` where 40 rows or more were held out.
 
     A model with a density is scored on held-out rows and on as many training rows; one that
     predicts classes is judged by those of the held-out rows. Samples are searched for missing modes
@@ -50,18 +55,23 @@ def assess(run: str | Path, *, samples: int = 1000) -> list[Measure]:
     samples = check.whole(4)("samples", samples)
     folder = Run.open(run)
     case = Case(load(folder), run_data(folder))
+    if case.verdict is not None:
+        _write(folder.path / VERDICT, case.verdict.to_json())
     found = [*_likelihood(case), *_classified(case)]
     if "sample" in case.model.capabilities_:
         drawn = case.model.sample(samples, random_state=case.stream.child("samples"))
         found += [*_modes(case), *_of_samples(case, drawn)]
-    file, entries = folder.path / FILE, [one.to_json() for one in found]
+    _write(folder.path / FILE, [one.to_json() for one in found])
+    return found
+
+
+def _write(file: Path, entries: Any) -> None:
     try:
         text = json.dumps(entries, indent=1, allow_nan=False) + "\n"
         durable.replace(file, text.encode())
     except OSError as error:
         advice = "free some space, or see that you may write there"
         raise RunError(f"{file} could not be written ({error}): {advice}") from error
-    return found
 
 
 class Case:
@@ -73,6 +83,19 @@ class Case:
         self.held_out = some(parts.test, HELD_OUT_ROWS, self.stream.child("held out"))
         self.train = some(parts.train, len(self.held_out), self.stream.child("training"))
         self.more = some(parts.train, TRAINING_ROWS, self.stream.child("all training"))
+
+    @functools.cached_property
+    def verdict(self) -> Verdict | None:
+        """What the held-out rows say; None where there are too few."""
+        if not self.unseen or len(self.parts.test) < FEWEST:
+            return None
+        rows, train = (rows_for(self.model, part) for part in (self.parts.test, self.parts.train))
+        return verdict(self.model, rows, self.parts.test.labels, train)
+
+    def judged(self, words: str) -> Measure | None:
+        """A number of the verdict, by words of its name."""
+        found = self.verdict.measures if self.verdict is not None else []
+        return next((one for one in found if words in one.name), None)
 
 
 def _likelihood(case: Case) -> list[Measure]:
@@ -133,15 +156,19 @@ def _of_samples(case: Case, drawn: Any) -> list[Measure]:
             notes.append("Nothing was held out, so copies of training rows pass for real.")
         if gaps := len(case.held_out) - len(held[0]):
             notes.append(f"{gaps} of {len(case.held_out)} rows have gaps and are left out.")
-        real = _complete(view, model, case.held_out, True)[0]
-        found.append(_noted(two_sample(real, view.samples(drawn, True)), *notes))
+        told = case.judged("C2ST")
+        if told is None:
+            real = _complete(view, model, case.held_out, True)[0]
+            told = two_sample(real, view.samples(drawn, True))
+        found.append(_noted(told, *notes))
     if not case.unseen or not min(len(held[0]), len(more[0])):
         return found
     for i, one in enumerate(_quality(model, more, held, fake)):
         found.append(one if i else _noted(one, view.note))
     few = f"Only {len(case.more):,} of {len(case.parts.train):,} training rows were compared."
     few = few if len(case.more) < len(case.parts.train) else ""
-    return [*found, *_listed(_noted(memorisation(fake, more[0], held[0]), few))]
+    copies = case.judged("nearest real rows") or memorisation(fake, more[0], held[0])
+    return [*found, *_listed(_noted(copies, few))]
 
 
 Labelled = tuple[np.ndarray, np.ndarray | None]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from equilibria.evaluation.two_sample import SEEN
 from equilibria.numbers import Measure
 
 __all__ = ["ROWS", "remarks"]
@@ -18,12 +18,12 @@ def _short(m: Measure) -> bool:
 
 def _blind(m: Measure) -> bool:
     """Whether a classifier sees no significant difference."""
-    return m.low is not None and m.low <= 0.5
+    return not m.warning
 
 
-_C2ST, _GAP, _COPIES = "C2ST accuracy", " gap, nats", "among the nearest real rows"
-_APART = "{value:.0%} of samples and real rows are told apart by a random forest, where 50 % would "
-_APART += "be chance"
+_C2ST, _GAP, _COPIES = "C2ST area under the curve", " gap, nats", "among the nearest real rows"
+_APART = "Boosted trees put a sample above a real row in {value:.0%} of pairs, where 50 % would be "
+_APART += "chance"
 ROWS: tuple[tuple[str, Callable[[Measure], bool], str], ...] = (
     (
         " found",
@@ -69,8 +69,8 @@ ROWS: tuple[tuple[str, Callable[[Measure], bool], str], ...] = (
 """How a measure's name ends, when the sentence is said, and the sentence."""
 
 
-def remarks(results: Sequence[Measure]) -> list[str]:
-    """What the numbers say about trust, as sentences.
+def remarks(results: Sequence[Measure], judged: bool = False) -> list[str]:
+    """What the numbers say about trust, as sentences; ``judged`` leaves out what a verdict says.
 
     >>> remarks([Measure("classes found", 8, n=1000, ideal=10)])
     ['The samples miss 2 of 10 classes.']
@@ -78,6 +78,8 @@ def remarks(results: Sequence[Measure]) -> list[str]:
     found = []
     for measure in results:
         for ending, when, sentence in ROWS:
+            if judged and ending in (_C2ST, _COPIES):
+                continue
             if measure.name.endswith(ending) and when(measure):
                 ideal = measure.ideal or 0
                 said: dict[str, Any] = {"what": measure.name.removesuffix(ending)}
@@ -90,7 +92,6 @@ def remarks(results: Sequence[Measure]) -> list[str]:
 
 def _unseen(measure: Measure) -> str:
     """What a two-sample test of so many rows would not have seen, as its note says."""
-    seen = re.search(r"accuracy of ([\d.]+) or more", measure.note)
-    if seen is None:
+    if not measure.parts:
         return "a small difference would not have been seen"
-    return f"a difference below {float(seen[1]):.1%} would not have been seen"
+    return f"a share below {measure[SEEN].value:.1%} would hardly have been seen"

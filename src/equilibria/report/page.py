@@ -9,8 +9,10 @@ from html import escape
 from pathlib import Path
 
 from equilibria.errors import RunError
+from equilibria.evaluation.verdict import Answer
 from equilibria.numbers import Measure
 from equilibria.report import charts, panels
+from equilibria.report.compare import Comparison
 from equilibria.report.health import remarks
 from equilibria.report.summary import Summary
 from equilibria.report.view import CLASS_SHARE
@@ -66,18 +68,23 @@ code{font-size:.92em}
 """
 
 
-def write(runs: Sequence[str | Path], out: str | Path | None = None) -> Path:
+def write(
+    runs: Sequence[str | Path],
+    out: str | Path | None = None,
+    comparison: Comparison | None = None,
+) -> Path:
     """Write the page about finished runs, in their order, and return its path.
 
-    ``out`` is by default ``report.html`` in the folder of the first run. The page needs no other
-    file, no network and no JavaScript, and the same runs give the same page. A ``RunError`` says
-    which folder is no finished run or is damaged, or that the page cannot be written.
+    A ``comparison`` of the runs is shown above them. ``out`` is by default ``report.html`` in the
+    folder of the first run. The page needs no other file, no network and no JavaScript, and the
+    same runs give the same page. A ``RunError`` says which folder is no finished run or is damaged,
+    or that the page cannot be written.
     """
     if isinstance(runs, str | Path) or not runs:
         raise ValueError(f"runs={runs!r}: expected a list of one run folder or more")
     found = [Summary(run) for run in runs]
     target = found[0].run.path / "report.html" if out is None else Path(out)
-    page = _page(found).encode()
+    page = _page(found, comparison).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         durable.replace(target, page)
@@ -87,7 +94,7 @@ def write(runs: Sequence[str | Path], out: str | Path | None = None) -> Path:
     return target
 
 
-def _page(found: Sequence[Summary]) -> str:
+def _page(found: Sequence[Summary], comparison: Comparison | None = None) -> str:
     alone = len(found) == 1
     title = escape(found[0].title if alone else f"{len(found)} trained models")
     nav, sections = "", ""
@@ -111,19 +118,45 @@ def _page(found: Sequence[Summary]) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{title}</h1>\n{nav}{sections}</main>\n</body>\n</html>\n"
+        f"<h1>{title}</h1>\n{nav}{_compared(comparison)}{sections}</main>\n</body>\n</html>\n"
     )
 
 
+def _compared(comparison: Comparison | None) -> str:
+    """The table of a comparison, and what can be concluded from it."""
+    if comparison is None:
+        return ""
+    head, *rows = comparison.table
+    names = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    said = "".join(f"<li>{escape(sentence)}</li>" for sentence in comparison.sentences)
+    table = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+    return f'{table}<div class="trust"><h3>What can be concluded</h3><ul>{said}</ul></div>'
+
+
 def _trust(summary: Summary) -> str:
-    sentences = [*summary.model.health_, *remarks(summary.results or ())]
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    verdict, items = summary.verdict, ""
+    if verdict is not None:
+        answers = [f"<b>{escape(one.question)}</b> {_short(one)}" for one in verdict.answers]
+        answers += [f"<b>To {escape(use)}</b>: {_short(one)}" for use, one in verdict.uses.items()]
+        items = "".join(f"<li>{answer}</li>" for answer in answers)
+    sentences = [*summary.model.health_, *remarks(summary.results or (), verdict is not None)]
+    items += "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     if summary.results is None:
         command = escape(f"equilibria evaluate {shlex.quote(str(summary.run.path))}")
         items += f"<li>It has not been evaluated on held-out rows: <code>{command}</code></li>"
     if summary.no_data:
         items += f"<li>Its data are not shown: {escape(summary.no_data)}.</li>"
     return f'<div class="trust"><h3>Can it be trusted?</h3><ul>{items}</ul></div>'
+
+
+def _short(one: Answer) -> str:
+    return f"<b>{one.short.capitalize()}</b>: {escape(one.sentence)}"
 
 
 def _numbers(summary: Summary) -> str:

@@ -11,7 +11,7 @@ from equilibria.estimators import load
 from equilibria.estimators.params import parameters, spelled
 from equilibria.models.model import taxonomy
 from equilibria.numbers import Measure
-from equilibria.report.view import FILE, read
+from equilibria.report.view import FILE, read, read_verdict
 from equilibria.training.origin import Parts, run_data
 from equilibria.training.run import Run
 
@@ -39,6 +39,7 @@ class Summary:
             self.no_data = str(error)
         evaluated = (self.run.path / FILE).exists()
         self.results: list[Measure] | None = read(self.run) if evaluated else None
+        self.verdict = read_verdict(self.run) if evaluated else None
         self.origin: dict[str, Any] = self.run.config.get("data") or {}
         self.data_name = Path(str(self.origin.get("source", "an array"))).name
         if self.parts is not None:

@@ -14,27 +14,45 @@ from equilibria.data.batches import binarise
 from equilibria.data.load import Data
 from equilibria.data.rows import fixed_draw
 from equilibria.errors import RunError
+from equilibria.evaluation.verdict import Verdict
 from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.training.run import Run
 
-__all__ = ["CLASS_SHARE", "FILE", "View", "read", "rows_for", "some"]
+__all__ = ["CLASS_SHARE", "FILE", "VERDICT", "View", "read", "read_verdict", "rows_for", "some"]
 
-FILE = "evaluation.json"
+FILE, VERDICT = "evaluation.json", "verdict.json"
 CLASS_SHARE = "share of samples in class "
 
 
 def read(run: Run) -> list[Measure]:
     """What :func:`~equilibria.report.assessment.assess` wrote into a run folder, by this version or
     by 0.1.0."""
-    file, how = run.path / FILE, f"equilibria evaluate {run.path}"
-    try:
-        entries = json.loads(file.read_bytes())
+
+    def parse(entries: Any) -> list[Measure]:
         return [Measure.from_json({k: v for k, v in one.items() if k != "type"}) for one in entries]
-    except FileNotFoundError as error:
-        where = f"run={str(run.path)!r}"
-        raise RunError(f"{where} has not been evaluated yet: {how}") from error
+
+    found = _parsed(run, FILE, parse)
+    if found is None:
+        how = f"equilibria evaluate {run.path}"
+        raise RunError(f"run={str(run.path)!r} has not been evaluated yet: {how}")
+    return found
+
+
+def read_verdict(run: Run) -> Verdict | None:
+    """The verdict on a run, where it has one."""
+    return _parsed(run, VERDICT, Verdict.from_json)
+
+
+def _parsed(run: Run, name: str, parse: Callable[[Any], Any]) -> Any:
+    """The content of a file of a run's evaluation; None where there is none."""
+    file = run.path / name
+    try:
+        return parse(json.loads(file.read_bytes()))
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        how = f"equilibria evaluate {run.path}"
         raise RunError(f"{file} is damaged ({error!r}): make it anew with {how}") from error
 
 

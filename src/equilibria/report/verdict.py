@@ -1,0 +1,388 @@
+"""Whether a model can be trusted, from rows that it has not seen: four questions, and its uses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from equilibria.data.columns import take
+from equilibria.estimators import all_estimators
+from equilibria.evaluation.quality import memorisation
+from equilibria.evaluation.statistics import conformal
+from equilibria.evaluation.two_sample import (
+    SEEN,
+    areas,
+    detectable,
+    deviation,
+    give_away,
+    told_apart,
+)
+from equilibria.evaluation.verdict import NO, UNKNOWN, YES, Answer, Verdict, calibrated, difference
+from equilibria.numbers import Measure
+from equilibria.random import Stream
+from equilibria.report.view import View
+
+__all__ = ["FLOORS", "verdict"]
+
+FLOORS = {"independent": "independent columns", "tree": "a tree", "mixture": "a mixture"}
+"""Models that are fitted in seconds, which every other must beat."""
+ROWS = 5000  # of either kind that are used
+FEWEST = 40  # held-out rows, below which nothing is said
+SURE = 0.999  # of a sentence about leaks
+COMPONENTS = 20  # of the mixture, with 50 rows each at least
+FAR = 3.5  # standard deviations of a share of flagged rows
+NEAR = 0.6  # area under the curve up to which samples will do for some simulations
+
+
+def verdict(model: Any, X: Any, y: Any = None, train: Any = None) -> Verdict:
+    """Four questions about a fitted model, asked of rows that were held out, and what it may be
+    used for.
+
+    *Is the density right?* Its likelihood is compared row by row with those of independent columns,
+    a Chow–Liu tree and a mixture, fitted here. *Can samples be told from data?* Boosted trees try,
+    beside the same test of columns that are shuffled one by one, which shows what they can see.
+    *Does it leak training rows?* Nearest rows, and an attack that guesses who was in the training
+    set, each against the held-out rows. *Is a row odd?* Conformal p-values, and the share that they
+    flag.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    X : array-like or frame of shape (n, d)
+        Rows that the model has not seen; 40 at least.
+    y : array-like of shape (n,), optional
+        Their labels, where the model predicts classes.
+    train : array-like or frame, optional
+        The rows it was trained on. Without them halves of ``X`` take their place, and nothing is
+        said of leaks.
+
+    Returns
+    -------
+    Verdict
+        ``print`` gives the sentences; ``verdict["leak"]`` one answer, ``verdict["simulate"]`` one
+        use.
+
+    Examples
+    --------
+    >>> from equilibria import Independent
+    >>> rows = np.random.RandomState(0).randint(0, 2, (400, 1)).repeat(3, axis=1)
+    >>> found = verdict(Independent().fit(rows[:200]), rows[200:], train=rows[:200])
+    >>> found["told from data"].short, found["simulate"].short
+    ('yes', 'no')
+    """
+    return Case(model, X, y, train).verdict()
+
+
+class Case:
+    """A model, rows it has not seen and the rows it was trained on, encoded alike."""
+
+    def __init__(self, model: Any, X: Any, y: Any, train: Any):
+        check_is_fitted(model)
+        self.model, self.stream = model, Stream(0).child("verdict")
+        self.X, places = self._some(X, "held out")
+        self.y = None if y is None else np.asarray(y)[places]
+        if len(self.X) < FEWEST:
+            found = f"{len(self.X)} rows, and {FEWEST} are needed"
+            raise ValueError(f"X: {found}; hold more rows out (validation_fraction, --held-out)")
+        self.train = None if train is None else self._some(train, "training")[0]
+        self.can = model.capabilities_
+        self.folds = [(self.train, self.X)] if train is not None else self._halves()
+
+    def _some(self, X: Any, name: str) -> tuple[Any, np.ndarray]:
+        """At most 5,000 rows in random order, and their places."""
+        rows = self.model.validated(X, gaps=True)
+        places = self.stream.child(name).permutation(len(rows))[:ROWS].numpy()
+        return take(rows, places), places
+
+    def _halves(self) -> list[tuple[Any, Any]]:
+        half = len(self.X) // 2
+        parts = [take(self.X, np.arange(half)), take(self.X, np.arange(half, len(self.X)))]
+        return [(parts[0], parts[1]), (parts[1], parts[0])]
+
+    # -------------------------------------------------------------- the questions
+
+    def verdict(self) -> Verdict:
+        answers = self._density(), self._told(), self._leaks(), self._odd()
+        return Verdict(answers, uses(answers, self.can))
+
+    def _density(self) -> Answer:
+        """Its likelihood beside those of models that are fitted in seconds."""
+        question, model = "Is the density right?", self.model
+        if "score" not in self.can:
+            what = "it has none, so nothing can be said of likelihoods."
+            return Answer(question, UNKNOWN, what, self._calibration())
+        judged = [rows for _, rows in self.folds]
+        own = [model.score_samples(rows) for rows in judged]
+        whole = model.log_likelihood(self.X)
+        whole = whole.replace(name=f"{whole.name} of held-out rows, nats")
+        found, lost, beaten = [whole], list[Measure](), list[Measure]()
+        for name in FLOORS:
+            try:
+                scores = [self._floor(name, *fold) for fold in self.folds]
+            except ValueError:  # columns of a kind that it does not know
+                continue
+            paired = np.concatenate(own), np.concatenate(scores)
+            one = difference(*paired, name=f"nats above {FLOORS[name]}")
+            found.append(one)
+            if one.high is not None and one.high < 0:
+                lost.append(one)
+            elif one.low is not None and one.low > 0:
+                beaten.append(one)
+        sides = _sides(whole, self.can, model)
+        said = f"{sides}; {_against(found[1:])}"
+        bad = _by(lost, "it loses to")
+        if lost:
+            return Answer(question, NO, f"{bad}. {said}.", (*found, *self._calibration()))
+        short = YES if beaten and len(beaten) == len(found) - 1 else UNKNOWN
+        ends = "" if short == YES else " Which is better these rows do not tell."
+        return Answer(question, short, f"{said}.{ends}", (*found, *self._calibration()))
+
+    def _floor(self, name: str, fit: Any, judged: Any) -> np.ndarray:
+        """Log-likelihoods of rows under a model of this kind, fitted to others."""
+        fit, judged, how = self._alike(fit), self._alike(judged), {"random_state": 0}
+        if name == "mixture":
+            how["n_components"] = max(1, min(COMPONENTS, len(fit) // 50))
+        settings = self.model.settings_
+        if not self.model.table_.grey:
+            how |= {"kinds": settings.kinds, "value_range": settings.value_range}
+            how["picture_shape"] = settings.picture_shape
+        floor = all_estimators()[name](**how)
+        return floor.fit(fit).score_samples(judged)
+
+    def _alike(self, rows: Any) -> Any:
+        """Rows as the model scores them: greys by the very draw that it makes."""
+        table = self.model.table_
+        if not table.grey or self.model.settings_.binarise is None:
+            return rows
+        return self.model.values(rows)[:, : table.size].numpy()
+
+    def _calibration(self) -> tuple[Measure, ...]:
+        """Of predicted classes, where labels are given."""
+        if "classify" not in self.can or self.y is None:
+            return ()
+        codes = self.model.table_.labels.encode(self.y)
+        known = codes >= 0
+        if known.sum() < FEWEST:
+            return ()
+        proba = self.model.predict_proba(take(self.X, np.flatnonzero(known)))
+        return (calibrated(proba, codes[known], self.stream.child("labels")),)
+
+    def _told(self) -> Answer:
+        """A two-sample test by boosted trees, and what it can see with so many rows."""
+        question = "Can samples be told from data?"
+        if "sample" not in self.can:
+            return Answer(question, UNKNOWN, "it draws none.")
+        drawn = self.drawn
+        view = View.of(self.model, drawn)
+        samples = view.samples(drawn, True)
+        folds = [(view.rows(known, True), view.rows(new, True)) for known, new in self.folds]
+        found = told_apart(folds, samples, self.stream)
+        rows = np.concatenate([new for _, new in folds])
+        shuffled = self._shuffled(np.concatenate([known for known, _ in folds]), len(samples))
+        name = "C2ST area under the curve, columns shuffled one by one"
+        control = told_apart(folds, shuffled, self.stream.child("control"), name)
+        measures: tuple[Measure, ...] = (found, control)
+        seen = f"{found.value:.3f} where .5 is chance and {found[SEEN].value:.3f} would have been "
+        seen += f"seen; samples of independent columns reach {control.value:.3f}"
+        if found.warning:
+            worst = give_away(rows, samples, *self._columns(), self.stream.child("columns"))
+            what = "; most by " + ", ".join(f"{name} ({v:.2f})" for v, name in worst[:3])
+            said = f"boosted trees put a sample above a row with probability {seen}"
+            return Answer(question, YES, f"{said}{what if worst else ''}.", measures)
+        if not control.warning and len(set(self._columns()[0])) > 1:
+            said = f"the area under the curve is {seen}: a test that does not see shuffled columns"
+            return Answer(question, UNKNOWN, f"{said} says nothing of this model.", measures)
+        return Answer(question, NO, f"the area under the curve is {seen}. {found.note}", measures)
+
+    @functools.cached_property
+    def drawn(self) -> Any:
+        """Samples, four for each row."""
+        n = min(2 * ROWS, max(400, 4 * len(self.X)))
+        return self.model.sample(n, random_state=self.stream.child("samples"))
+
+    def _columns(self) -> tuple[list[int], list[str]]:
+        """Of each encoded column the data's own, and what these are called."""
+        table = self.model.table_
+        owner = [
+            c
+            for one in table.layers
+            for c, k in zip(one.source, one.sizes, strict=True)
+            for _ in range(k)
+        ]
+        return owner, [table.column_name(place) for place in range(table.width)]
+
+    def _shuffled(self, rows: np.ndarray, n: int) -> np.ndarray:
+        """So many rows each of whose columns comes from a row of its own."""
+        owner, parts = np.asarray(self._columns()[0]), np.empty((n, rows.shape[1]))
+        for column in np.unique(owner):
+            order = self.stream.child("shuffled", int(column)).integers((n,), len(rows)).numpy()
+            parts[:, owner == column] = rows[order][:, owner == column]
+        return parts
+
+    def _leaks(self) -> Answer:
+        """Whether training rows are known better than held-out ones."""
+        question = "Does it leak training rows?"
+        if self.train is None:
+            return Answer(question, UNKNOWN, "the rows it was trained on were not given (train=).")
+        found = [*self._copies(), *self._membership()]
+        if not found:
+            return Answer(question, UNKNOWN, "it has neither samples nor a density to ask.")
+        said = "; ".join(_leak_said(one) for one in found)
+        if any(one.warning for one in found):
+            return Answer(question, YES, f"{said}.", tuple(found))
+        return Answer(question, NO, f"not that these rows show: {said}.", tuple(found))
+
+    def _copies(self) -> list[Measure]:
+        """Whether samples lie on training rows."""
+        if "sample" not in self.can:
+            return []
+        drawn = self.drawn
+        view = View.of(self.model, drawn)
+        parts = [view.samples(drawn, False)[:ROWS]]
+        parts += [view.rows(rows, False) for rows in (self.train, self.X)]
+        whole = [part[~np.isnan(part).any(1)] for part in parts]
+        return [memorisation(*whole)] if min(map(len, whole)) >= FEWEST else []
+
+    def _membership(self) -> list[Measure]:
+        """An attack on who was trained on: the model's density over one that knows neither side.
+
+        Held-out rows are halved: one half fits the other density, the other is the control (van
+        Breugel et al. 2023, "Membership inference attacks against synthetic data through
+        overfitting detection").
+        """
+        if "score" not in self.can:
+            return []
+        half = len(self.X) // 2
+        ends = (0, half), (half, len(self.X))
+        control, reference = (take(self.X, np.arange(*part)) for part in ends)
+        try:
+            ratios = [
+                self.model.score_samples(rows) - self._floor("mixture", reference, rows)
+                for rows in (control, self.train)
+            ]
+        except ValueError:
+            return []
+        value, p = areas(ratios[0], ratios[1], self.stream.child("membership"))
+        error = 1.96 * deviation(value, len(ratios[0]), len(ratios[1]))
+        what = "Training rows are known better than held-out ones" if p <= 1 - SURE else ""
+        return [
+            Measure(
+                "area under the curve, training rows against held-out rows",
+                value,
+                value - error,
+                value + error,
+                n=len(ratios[0]),
+                chance=0.5,
+                ideal=0.5,
+                parts=(Measure(SEEN, detectable(len(ratios[0]), len(ratios[1]))),),
+                method=f"density ratio, p = {p:.3g}",
+                warning=f"{what}." if what else "",
+            )
+        ]
+
+    def _odd(self) -> Answer:
+        """Conformal p-values, and the share of held-out rows that they flag."""
+        question = "Is a row odd?"
+        if "score" not in self.can:
+            return Answer(question, UNKNOWN, "it has no density to rank rows by.")
+        scores = self.model.score_samples(self.X)
+        half = len(scores) // 2
+        parts = (scores[:half], scores[half:]), (scores[half:], scores[:half])
+        found = []
+        for level in (0.01, 0.05):
+            flagged = [conformal(*part) <= level for part in parts]
+            share, n = float(np.concatenate(flagged).mean()), len(scores)
+            # each half is judged by the other: the spread of both counts
+            error = FAR * np.sqrt(level * (1 - level) * 2 / n)
+            far = abs(share - level) > error + 2 / half
+            warning = "The share is far from its level." if far else ""
+            name = f"share of held-out rows flagged at {level:.0%}".replace("%", " %")
+            found.append(Measure(name, share, n=n, ideal=level, warning=warning))
+        said = (
+            f"anomaly_pvalue(X, calibration) flags {100 * found[0].value:.1f} % of held-out rows "
+        )
+        said += f"at 1 % and {100 * found[1].value:.1f} % at 5 %"
+        if any(one.warning for one in found):
+            return Answer(question, NO, f"{said}, too far from either.", tuple(found))
+        least = f"; p is never below {1 / (half + 1):.2g}" if half < 200 else ""
+        end = ". What it misses is not known: a high density is no proof that a row is usual."
+        return Answer(question, YES, f"{said}{least}{end}", tuple(found))
+
+
+# ------------------------------------------------------------------ sentences
+
+
+def _sides(whole: Measure, can: Any, model: Any) -> str:
+    """How much is known of a likelihood."""
+    value = f"{whole.value:.3f} nats a row"
+    if "normaliser" not in can and "bound" not in whole.name:
+        return f"{value}, exactly"
+    z = model.log_partition_ if "normaliser" in can else Measure.exact("", 0, "")
+    if "bound" in whole.name:
+        return f"at least {value}, a bound from one side"
+    width = (z.high or z.value) - (z.low or z.value)
+    return f"{value}, exactly" if not width else f"{value}, with log Z known to {width:.2g} nats"
+
+
+def _against(found: Sequence[Measure]) -> str:
+    parts = []
+    for one in found:
+        what = one.name.removeprefix("nats above ")
+        parts.append(f"{one.value:+.2f} ± {one.chance or 0:.2f} nats beside {what}")
+    return ", ".join(parts) or "no model to compare it with takes these columns"
+
+
+def _by(lost: Sequence[Measure], what: str) -> str:
+    names = [one.name.removeprefix("nats above ") for one in lost]
+    return f"{what} {' and '.join(names)}"
+
+
+def _leak_said(one: Measure) -> str:
+    if one.ideal == 0.5:
+        known = f"an attack on who was trained on has an area under the curve of {one.value:.3f}"
+        return f"{known} ({one[SEEN].value:.3f} would have been seen)"
+    copies = one["samples that are a training row"]
+    said = f"{100 * copies.value:.2g} % of samples are training rows"
+    return f"{said}, {100 * (copies.ideal or 0):.2g} % of held-out rows are"
+
+
+def uses(answers: Sequence[Answer], can: Any) -> dict[str, Answer]:
+    """What a model may be used for, by the answers; what was not tested is not known."""
+    density, told, leaks, odd = answers
+    area = told.measures[0].value if told.measures else 1.0
+    found = {"simulate": (UNKNOWN, "it was not tested with enough power.")}
+    if told.short == NO:
+        found["simulate"] = YES, "no test here tells its samples from data."
+    elif told.short == YES:
+        near = area <= NEAR and density.short != NO
+        what = "where the columns that give it away do not matter."
+        found["simulate"] = (YES, what) if near else (NO, "its samples are not as the data are.")
+    leak = {YES: (NO, "training rows show."), NO: (YES, "no leak was seen.")}
+    found["publish rows"] = leak.get(leaks.short, (UNKNOWN, "leaks were not tested."))
+    if "sample" not in can:
+        found["publish rows"] = NO, "it draws no rows."
+    one_side = "bound" in can
+    found["compare likelihoods"] = (
+        (NO, "it has no density.")
+        if "score" not in can
+        else (NO, "a bound from one side may be far below the truth.")
+        if one_side
+        else (YES, "within the interval above.")
+    )
+    filled = {
+        YES: (YES, "it beats every simple model."),
+        NO: (NO, "simpler models know more of a cell."),
+    }
+    found["fill in"] = filled.get(
+        density.short, (UNKNOWN, "it is not shown to beat simple models.")
+    )
+    if "complete" not in can:
+        found["fill in"] = NO, "it cannot."
+    flags = {YES: "false alarms come at their rate.", NO: "false alarms do not come at their rate."}
+    found["flag odd rows"] = odd.short, flags.get(odd.short, "it has no density.")
+    return {name: Answer(name, short, sentence) for name, (short, sentence) in found.items()}
