@@ -16,6 +16,7 @@ _HOMES = {
     "ChowLiuTree": "estimators.trees",
     "DBM": "estimators.dbm",
     "DBN": "estimators.dbn",
+    "Flow": "estimators.flow",
     "GAN": "estimators.gan",
     "Independent": "estimators.trees",
     "LAPGAN": "estimators.lapgan",

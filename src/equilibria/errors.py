@@ -1,10 +1,14 @@
 """The library's own exceptions: each message says what was expected, what came and what to do."""
 
-__all__ = ["DivergedError", "RunError", "TrainingInterrupted"]
+__all__ = ["DivergedError", "ExtraError", "RunError", "TrainingInterrupted"]
 
 
 class RunError(ValueError):
     """A run folder that cannot be used: foreign, damaged, unfinished or unwritable."""
+
+
+class ExtraError(ImportError):
+    """A library that only some models need is not installed: the message says which, and how."""
 
 
 class DivergedError(ArithmeticError):

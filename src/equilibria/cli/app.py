@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from equilibria import __version__
 from equilibria.cli.options import choice, comma_list, keyword, options, real, trainable, whole
-from equilibria.errors import DivergedError
+from equilibria.errors import DivergedError, ExtraError
 
 __all__ = ["main"]
 
@@ -612,7 +612,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = error.format_message()
         path = "".join(f"{word} " for word in _command(words)[1])
         _complain(f"{text[0].lower()}{text[1:].rstrip('.')} (see equilibria {path}--help)")
-    except (ValueError, OSError, DivergedError) as error:
+    except (ValueError, OSError, ExtraError, DivergedError) as error:
         known = _command(words)[0].params
         spelled = {p.name: p.opts[0] if p.opts[0][0] == "-" else p.metavar or p.name for p in known}
         _complain(one_sentence(error, spelled))

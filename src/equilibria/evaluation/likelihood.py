@@ -22,7 +22,7 @@ from equilibria.models.model import capabilities
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, as_stream
 
-__all__ = ["RowBounds", "bound", "gap", "mean_of", "row_bounds"]
+__all__ = ["RowBounds", "bits_per_dimension", "bound", "gap", "mean_of", "row_bounds"]
 
 MISSED = "Chains that miss a mode make log Z too small and this too large, outside the interval."
 
@@ -162,6 +162,28 @@ def mean_of(found: RowBounds, log_z: Measure, log_volume: Any = 0.0) -> Measure:
         note="" if log_z.is_exact else MISSED,
         warning=log_z.warning,
     )
+
+
+def bits_per_dimension(found: Measure, dimensions: int) -> Measure:
+    r"""A mean log-probability in nats as bits for each of a row's cells; of a bound, at most so
+    many are needed.
+
+    .. math:: -\frac{\log P(x)}{d \log 2}
+
+    References
+    ----------
+    Theis, van den Oord & Bethge 2016, "A note on the evaluation of generative models", section 3.1.
+
+    Examples
+    --------
+    >>> found = Measure("mean log-likelihood", -math.log(256), -6.0, -5.0)  # of rows of one byte
+    >>> print(bits_per_dimension(found, 1))
+    bits per dimension = 8 (95 % interval 7.21348 to 8.65617)
+    """
+    unit = whole(1)("dimensions", dimensions) * math.log(2)
+    low, high = (None if end is None else -end / unit for end in (found.high, found.low))
+    name = "bits per dimension" + (", at most" if "bound" in found.name else "")
+    return found.replace(name=name, value=-found.value / unit, low=low, high=high)
 
 
 def gap(seen: np.ndarray, unseen: np.ndarray, name: str) -> Measure:

@@ -6,7 +6,7 @@ how it is trained, nor what a DataFrame is; nothing outside its own file asks wh
 ==================  ======================================  =====================================
 leaf of the tree    has                                     examples
 ==================  ======================================  =====================================
-tractable density   ``log_prob``                            MADE
+tractable density   ``log_prob``                            MADE, normalising flow
 unnormalised        ``log_prob`` and ``log_normaliser``     restricted Boltzmann machine
 lower bound         ``log_prob_bound``                      deep Boltzmann machine, belief network
 Markov chain        ``transition``                          generative stochastic network
