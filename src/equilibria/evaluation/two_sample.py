@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from equilibria import check
 from equilibria.evaluation.statistics import alike
@@ -106,7 +107,8 @@ def judge(real: np.ndarray, fake: np.ndarray, stream: Stream) -> Any:
     how: dict[str, Any] = {"max_iter": TREES, "early_stopping": False}
     how["random_state"] = stream.integer() % 2**32
     how["min_samples_leaf"] = max(2, min(20, n // 10))
-    return HistGradientBoostingClassifier(**how).fit(rows, np.repeat([0, 1], n))
+    with threadpool_limits(1):  # threads that wait for each other are slower on so few rows
+        return HistGradientBoostingClassifier(**how).fit(rows, np.repeat([0, 1], n))
 
 
 def told_apart(

@@ -114,7 +114,8 @@ def calibrated(proba: np.ndarray, codes: np.ndarray, stream: Stream) -> Measure:
         gaps = (abs(float((hits[one] - best[one]).sum())) for one in bins)
         return sum(gaps) / len(best)
 
-    draws = (stream.child(i).uniform((len(best),)).numpy() < best for i in range(DRAWS))
+    draw = np.random.default_rng(stream.integer())
+    draws = (draw.uniform(size=len(best)) < best for _ in range(DRAWS))
     chance = float(np.quantile([error(one.astype(float)) for one in draws], 1 - ALARM))
     value = error(right.astype(float))
     how: dict[str, Any] = {"n": len(best), "chance": chance, "ideal": 0.0}

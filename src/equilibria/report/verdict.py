@@ -34,6 +34,7 @@ ROWS = 5000  # of either kind that are used
 FEWEST = 40  # held-out rows, below which nothing is said
 SURE = 0.999  # of a sentence about leaks
 COMPONENTS = 20  # of the mixture, with 50 rows each at least
+LEAST = 0.01  # nats a row that are spoken of
 FAR = 3.5  # standard deviations of a share of flagged rows
 NEAR = 0.6  # area under the curve up to which samples will do for some simulations
 
@@ -129,9 +130,9 @@ class Case:
             paired = np.concatenate(own), np.concatenate(scores)
             one = difference(*paired, name=f"nats above {FLOORS[name]}")
             found.append(one)
-            if one.high is not None and one.high < 0:
+            if one.high is not None and one.high < -LEAST:
                 lost.append(one)
-            elif one.low is not None and one.low > 0:
+            elif one.low is not None and one.low > LEAST:
                 beaten.append(one)
         sides = _sides(whole, self.can, model)
         said = f"{sides}; {_against(found[1:])}"
