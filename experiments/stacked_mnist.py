@@ -122,7 +122,7 @@ def main() -> None:
         "network": options.network,
         "minutes": options.minutes,
         "packing": options.packing,
-        **RECIPE,
+        **({} if options.network == "mlp" else RECIPE),
         "batch_size": options.batch_size,
         **size,
     }

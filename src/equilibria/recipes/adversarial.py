@@ -129,9 +129,9 @@ ring and the grid (experiments/ring_and_grid.py). ``mlp, pictures`` is of sides 
 modes of pictures are joined, so ±1 noise would gain nothing, and inverting one could not move it.
 ``pictures`` is what won within minutes of a core (experiments/pictures.py): batch norm in place of
 penalties, and instance noise that fades, which helps on digits. By it emoji collapse within eight
-minutes, with noise that stays too; by ``pictures, colour`` they do not. ``fourier`` is of critics with Fourier features: a fast critic that ends
-up sharp gives modes their widths; in many columns it tells all samples from all rows, and the
-generator collapses.
+minutes, with noise that stays too; by ``pictures, colour`` they do not. ``fourier`` is of critics
+with Fourier features: a fast critic that ends up sharp gives modes their widths; in many columns it
+tells all samples from all rows, and the generator collapses.
 """
 
 
