@@ -185,7 +185,7 @@ def give_away(
     found = {(column,): told(column) for column in suspects}
     worst = sorted(suspects, key=lambda column: -found[(column,)])[:SUSPECTS]
     least = detectable(len(rows) - half, len(samples) - other) - 0.5
-    for a, b in itertools.combinations(worst, 2):
+    for a, b in itertools.combinations(sorted(worst), 2):
         both = told(a, b)
         if both > max(found[(a,)], found[(b,)]) + least:
             found[(a, b)] = both

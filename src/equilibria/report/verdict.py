@@ -344,7 +344,7 @@ def _by(lost: Sequence[Measure], what: str) -> str:
 
 
 def _leak_said(one: Measure) -> str:
-    if one.ideal == 0.5:
+    if SEEN in (part.name for part in one.parts):
         known = f"an attack on who was trained on has an area under the curve of {one.value:.3f}"
         return f"{known} ({one[SEEN].value:.3f} would have been seen)"
     copies = one["samples that are a training row"]
