@@ -37,13 +37,13 @@ def test_the_better_model_is_named_with_its_lead(tmp_path: Path) -> None:
 
 
 def test_steps_are_every_model_s_but_the_quick_ones(tmp_path: Path) -> None:
-    found = compare(ROWS, ["mixture", "rbm", "gan"], steps=12, out=tmp_path, held_out=0.5)
+    found = compare(ROWS, ["mixture", "rbm", "gan"], steps=30, out=tmp_path, held_out=0.5)
     assert not any(one.why for one in found.entries)
     mixture, rbm, gan = (equilibria.load(tmp_path / name) for name in ("mixture", "rbm", "gan"))
     assert mixture.n_steps_ == Mixture().steps
-    assert gan.n_steps_ == 12
-    assert rbm.n_steps_ == 2 * rbm.settings_.n_iter  # 150 rows, batches of 100
-    assert rbm.settings_.n_iter == 6
+    assert gan.n_steps_ == 30
+    assert rbm.n_steps_ == 30  # 150 rows, batches of 10
+    assert rbm.settings_.n_iter == 2
 
 
 def test_what_has_been_trained_is_read_and_what_was_stopped_goes_on(
