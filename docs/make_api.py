@@ -73,7 +73,8 @@ HEAD = """# API reference
 Every public name with its signature and the first sentence of its docstring. `help(name)` has the
 rest: equations, shapes, sources and an example. An estimator's own parameters stand in a table;
 those that it shares stand with its bases. [architecture.md](architecture.md) has the contracts;
-the guides are [for Boltzmann machines](guides/boltzmann.md) and [for GANs](guides/gan.md). The
+the guides are [for Boltzmann machines](guides/boltzmann.md), [for GANs](guides/gan.md) and
+[on trust](guides/trust.md). The
 command line has its own help: `equilibria --help`.
 """
 

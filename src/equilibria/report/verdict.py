@@ -202,8 +202,8 @@ class Case:
 
     @functools.cached_property
     def drawn(self) -> Any:
-        """Samples, four for each row."""
-        n = min(2 * ROWS, max(400, 4 * len(self.X)))
+        """Samples, two for each row."""
+        n = min(2 * ROWS, max(400, 2 * len(self.X)))
         return self.model.sample(n, random_state=self.stream.child("samples"))
 
     def _columns(self) -> tuple[list[int], list[str]]:
