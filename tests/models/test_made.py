@@ -54,3 +54,13 @@ def test_members_differ_in_order_and_in_connectivity() -> None:
             counts = route.degrees[i].bincount(minlength=8)
             assert int(counts.sum()) == width
             assert int(counts.max() - counts.min()) <= 1
+
+
+@torch.no_grad()
+def test_orders_of_which_any_may_come_share_the_degrees() -> None:
+    model = MADE({"v": Bernoulli(9)}, (40, 30), Stream(0), masks=3, order="any")
+    routes = [*map(model.route, range(3)), *(model.route_for(Stream(i)) for i in (7, 8, 9))]
+    assert len({tuple(route.order) for route in routes}) == 6
+    for route in routes:
+        pairs = zip(route.degrees, routes[0].degrees, strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)

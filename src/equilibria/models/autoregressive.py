@@ -103,7 +103,8 @@ class Autoregressive(Model):
             vars(self)[name] = None
         self.places, self.degrees = places_of(layers), tuple(degrees)
         each = [stream.child("member", m) if m else stream for m in range(orders)]
-        routes = [self.route_by(one) for one in each]
+        # a unit that hears as many variables in every order learns more than one that does not
+        routes = [self.route_by(one, stream if self.any_order else one) for one in each]
         found = torch.stack([route.rank.argsort() for route in routes])
         self.register_buffer("order", found if orders > 1 else found[0])
         # the variable that each column of a row, and of the fields, belongs to
@@ -148,8 +149,8 @@ class Autoregressive(Model):
         heard = (getattr(self, f"degrees{i}")[member] for i in range(len(self.degrees)))
         return Route(order.argsort(), tuple(heard))
 
-    def route_by(self, stream: Stream) -> Route:
-        """A random way."""
+    def route_by(self, stream: Stream, degrees: Stream) -> Route:
+        """A random way: an order by one stream, the hidden units' degrees by another."""
         count = len(self.places)
         order = stream.child("order").permutation(count)
         if LABEL in self.units and not self.any_order:  # the last layer of a row
@@ -158,16 +159,15 @@ class Autoregressive(Model):
         for i, width in enumerate(self.degrees):
             # spread over all ranks but the last, which no variable may hear
             cycle = torch.arange(width) % max(1, count - 1)
-            heard.append(cycle[stream.child("degrees", i).permutation(width)])
+            heard.append(cycle[degrees.child("degrees", i).permutation(width)])
         return Route(order.argsort(), tuple(heard))
 
     def route_for(self, stream: Stream) -> Route:
-        """The way of one batch in training: a new one, or one of the members'."""
+        """The way of one batch in training: that of one of the members, or a new order."""
         if not self.any_order:
-            chosen = stream.child("member").rows(0).integers((1,), self.members)
-            return self.route(int(chosen))
-        route, device = self.route_by(stream), self.order.device
-        return Route(route.rank.to(device), tuple(one.to(device) for one in route.degrees))
+            return self.route(int(stream.child("member").rows(0).integers((1,), self.members)))
+        order = stream.child("order").permutation(len(self.places))
+        return Route(order.argsort().to(self.order.device), self.route().degrees)
 
     # ------------------------------------------------------------ densities
 

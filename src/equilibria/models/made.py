@@ -38,8 +38,8 @@ class MADE(Autoregressive):
         Orders and connectivities that share the weights; the density is the mean of theirs (section
         4.2 of the paper).
     order : {"fixed", "any"}
-        With ``"any"`` order and connectivity are new in every batch, and any cells can be filled
-        in.
+        With ``"any"`` the order, and with it every mask, is new in each batch, and any cells can be
+        filled in; all orders have one set of hidden units' degrees.
     components : int
         Of the mixtures of normal distributions of real columns.
 
@@ -82,17 +82,17 @@ class MADE(Autoregressive):
         masks = [above[:, None] >= below for below, above in itertools.pairwise(heard)]
         return [*masks, route.rank[self.field_owner][:, None] > heard[-1]]
 
-    def weights(self, route: Route) -> list[Tensor]:
-        """The layers' weights, zero where the way has no path."""
+    def weights(self, route: Route) -> list[tuple[Tensor, Tensor]]:
+        """The layers' weights, zero where the way has no path, and their biases."""
         pairs = zip(self.layers, self.masks_of(route), strict=True)
-        return [layer.weight * mask.to(layer.weight) for layer, mask in pairs]
+        return [layer.masked(mask.to(layer.weight)) for layer, mask in pairs]
 
-    def through(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    def through(self, x: Tensor, weights: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """What the network gives with these weights, (n, width)."""
-        *inner, last = zip(weights, self.layers, strict=True)
-        for weight, layer in inner:
-            x = functional.relu(functional.linear(x, weight, layer.bias))
-        return functional.linear(x, last[0], last[1].bias)
+        *inner, last = weights
+        for pair in inner:
+            x = functional.relu(functional.linear(x, *pair))
+        return functional.linear(x, *last)
 
     def fields(self, x: Tensor, route: Route | None = None) -> Tensor:
         """Each variable's field given those before it, (n, width)."""
@@ -120,8 +120,11 @@ class MADE(Autoregressive):
 class _Masked(nn.Linear):
     """A linear layer some of whose weights count as zero; He's initial weights by its fan-in.
 
-    Of masks that share it none is ``alone``, and each unit begins with the mean fan-in.
+    Of masks that share it none is ``alone``: each unit begins with the mean fan-in, and has the sum
+    of its ``connectivity`` beside its bias, which tells it whom it hears (section 4.2).
     """
+
+    connectivity: Any
 
     def __init__(self, mask: Tensor, stream: Stream, alone: bool):
         nn.Module.__init__(self)
@@ -131,3 +134,11 @@ class _Masked(nn.Linear):
         scale = (2 / (heard if alone else heard.mean())).sqrt()
         self.weight = nn.Parameter(stream.normal(tuple(mask.shape)) * scale * kept)
         self.bias = nn.Parameter(torch.zeros(mask.shape[0], dtype=torch.float32))
+        told = None if alone else nn.Parameter(torch.zeros(mask.shape, dtype=torch.float32))
+        self.register_parameter("connectivity", told)
+
+    def masked(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights and bias under a mask."""
+        if self.connectivity is None:
+            return self.weight * mask, self.bias
+        return self.weight * mask, self.bias + (self.connectivity * mask).sum(1)
