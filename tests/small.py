@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import signal
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from equilibria import RBM
 from equilibria.data.rows import Rows
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import parameters
+from equilibria.training.run import Run
 
 ESTIMATORS = all_estimators()
 NAMES = sorted(ESTIMATORS)
@@ -118,3 +121,16 @@ def plan_of(model: Any, X: Any, y: Any = None) -> tuple[Any, list[Any]]:
     plan = twin.build(table, twin.stream)
     rows = Rows(table, X, twin.codes(table, y, len(X)), twin.stream)
     return plan.model, plan.recipe(rows)
+
+
+def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
+    """SIGINT when the checkpoint of a step is written; one is written at every step."""
+    patch.setattr("equilibria.training.trainer.CHECKPOINT_SECONDS", 0.0)
+    save = Run.save_checkpoint
+
+    def stopping(run: Run, state: Any, at: int) -> Any:
+        if at == step:
+            signal.raise_signal(signal.SIGINT)
+        return save(run, state, at)
+
+    patch.setattr(Run, "save_checkpoint", stopping)

@@ -21,7 +21,7 @@ from scipy import special
 from torch import Tensor, nn
 
 from adversaries import CHECKS as ADVERSARIES
-from equilibria import DBM, DBN, RBM
+from equilibria import DBM, DBN, NADE, RBM
 from equilibria.data import Batch, Batches
 from equilibria.data.rows import with_labels
 from equilibria.estimators.params import parameters
@@ -279,6 +279,13 @@ def density_sums_to_one(name: str) -> None:
 
 
 @torch.no_grad()
+def an_ensemble_is_a_mean() -> None:
+    """Of the densities of three orders, over all 2⁶ rows."""
+    model = NADE((5,), orders=3, steps=3, random_state=0).fit(table_of(6))
+    assert abs(np.exp(model.score_samples(table_of(6))).sum() - 1) < 1e-6
+
+
+@torch.no_grad()
 def pretraining_agrees_with_the_machine() -> None:
     """Where the layer above mirrors the one below, a hidden unit of the machine feels what its RBM
     promised: (1 + c)(Wv + b) with c replicas of the top (2009: one, 2012: two).
@@ -431,7 +438,8 @@ WIRING: dict[str, Callable[[], None]] = {
     **_called(rows_beyond_the_chains_are_new, *((name,) for name in BASED)),
     **_called(missing_labels_are_free, ()),
     **_called(densities_in_the_datas_scale, ("rbm",), ("made",)),
-    **_called(density_sums_to_one, ("rbm",), ("made",)),
+    **_called(density_sums_to_one, ("rbm",), ("made",), ("nade",)),
+    **_called(an_ensemble_is_a_mean, ()),
     **_called(pretraining_agrees_with_the_machine, ()),
     **_called(chains_start_at_the_data, ()),
     **_called(scores_by_the_worse_side, ()),

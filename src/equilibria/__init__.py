@@ -23,6 +23,7 @@ _HOMES = {
     "LatentTree": "estimators.trees",
     "MADE": "estimators.made",
     "Mixture": "estimators.trees",
+    "NADE": "estimators.nade",
     "RBM": "estimators.rbm",
     "FineTunedClassifier": "estimators.fine_tuned",
     "NextState": "estimators.next_state",

@@ -42,6 +42,7 @@ from small import (
     fitted,
     small,
     state_of,
+    stop_at,
     with_capability,
 )
 
@@ -187,19 +188,6 @@ def test_a_run_folder_changes_no_number_and_gives_the_model_back(name: str, tmp_
     with pytest.raises(RunError, match="holds a run: choose another folder"):
         plain.save(tmp_path / "saved")
     plain.save(tmp_path / "saved", overwrite=True)
-
-
-def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
-    """SIGINT when the checkpoint of a step is written; one is written at every step."""
-    patch.setattr("equilibria.training.trainer.CHECKPOINT_SECONDS", 0.0)
-    save = Run.save_checkpoint
-
-    def stopping(run: Run, state: Any, at: int) -> Any:
-        if at == step:
-            signal.raise_signal(signal.SIGINT)
-        return save(run, state, at)
-
-    patch.setattr(Run, "save_checkpoint", stopping)
 
 
 @pytest.mark.parametrize("name", NAMES)

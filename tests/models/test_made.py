@@ -1,78 +1,66 @@
-"""MADE's density against sums over all states, its masks, and its draws against its density.
+"""What MADE has of its own: a seed's model of one mask, weights that masks share, connectivities.
 
-The statistical test raises a false alarm with probability 1e-6; its seed is fixed.
+Densities, draws and completions, which it shares with NADE, are in ``test_autoregressive.py``.
 """
 
 from __future__ import annotations
 
 import pytest
 import torch
-from scipy import stats
-from torch import Tensor
 
 from equilibria.models.made import MADE
 from equilibria.random import Stream
-from equilibria.units import Bernoulli, Categorical, Gaussian, Spin, Units
-
-ALARM = 1e-6
-
-
-def model_of(**units: Units) -> MADE:
-    """A model whose weights are large enough that variables depend on each other."""
-    model = MADE(units, (12, 9), Stream(3)).double()
-    with torch.no_grad():
-        for i, parameter in enumerate(model.parameters()):
-            parameter.add_(Stream(5).child(i).normal(tuple(parameter.shape)).double() / 2)
-    return model
-
-
-def states() -> Tensor:
-    """Every state of three bits, a variable of three categories and two spins, (96, 8)."""
-    bits, spins = torch.cartesian_prod(*[torch.arange(2.0)] * 3), torch.tensor([-1.0, 1.0])
-    pairs, groups = torch.cartesian_prod(spins, spins), torch.eye(3)
-    rows = [torch.cat([b, g, s]) for b in bits for g in groups for s in pairs]
-    return torch.stack(rows).double()
-
-
-@pytest.fixture
-def mixed() -> MADE:
-    return model_of(bits=Bernoulli(3), group=Categorical([3]), spins=Spin(2))
+from equilibria.units import Bernoulli
+from orders import mixed, moved, states
 
 
 @torch.no_grad()
-def test_the_density_sums_to_one(mixed: MADE) -> None:
-    assert float(mixed.log_prob(states()).exp().sum()) == pytest.approx(1, abs=1e-12)
+def test_one_mask_is_the_model_that_the_seed_always_gave() -> None:
+    """Figures of the version that knew no ensembles: its runs load, and draw the same rows."""
+    model = MADE(mixed(), (12, 9), Stream(3))
+    assert model.order.tolist() == [0, 1, 5, 4, 3, 2]
+    names = ["order", "owner", *(f"layers.{i}.{w}" for i in range(3) for w in ("weight", "bias"))]
+    assert list(model.state_dict()) == names
+    sums = [float(p.double().sum()) for p in model.parameters()]
+    assert sums == pytest.approx([0.95435, 0, 2.483621, 0, 8.036044, 0], abs=1e-5)
+    drawn = model.sample(400, Stream(1))
+    assert drawn.sum(0).tolist() == [179, 234, 215, 159, 108, 133, 198, 32]
+    assert float(model.log_prob(drawn).double().mean()) == pytest.approx(-4.3217105, abs=1e-6)
+    paid = model.objective(states().float(), Stream(0))
+    assert torch.equal(paid, -model.log_prob(states().float()))
+
+
+def test_a_model_of_one_mask_begins_with_no_weight_that_it_never_uses() -> None:
+    """Of several masks that share the weights every weight begins by the mean fan-in."""
+    alone, shared = (MADE({"v": Bernoulli(9)}, (40,), Stream(0), masks=m) for m in (1, 4))
+    for layer, mask in zip(alone.layers, alone.masks_of(alone.route()), strict=True):
+        assert ((layer.weight != 0) <= mask).all()
+    for layer, mask in zip(shared.layers, shared.masks_of(shared.route()), strict=True):
+        assert bool((layer.weight != 0).all())
+        heard = mask.float().sum(1).clamp(min=1).mean()
+        assert float(layer.weight.detach().std()) == pytest.approx(
+            float((2 / heard) ** 0.5), rel=0.2
+        )
 
 
 @torch.no_grad()
-def test_draws_follow_the_density(mixed: MADE) -> None:
-    rows, n = states(), 20_000
-    drawn = mixed.sample(n, Stream(7))
-    places = torch.cdist(drawn, rows).argmin(1)
-    assert float((drawn - rows[places]).abs().max()) == 0
-    expected = n * mixed.log_prob(rows).exp()
-    rare = expected < 5  # counted together
-    found = torch.bincount(places, minlength=len(rows)).double()
-    both = [torch.cat([x[~rare], x[rare].sum()[None]]) for x in (found, expected)]
-    assert stats.chisquare(*(x.numpy() for x in both)).pvalue > ALARM
-
-
-def test_a_field_hears_earlier_variables_alone(mixed: MADE) -> None:
-    x = states()[:1].requires_grad_(True)
-    rank = torch.empty_like(mixed.order)
-    rank[mixed.order] = torch.arange(len(mixed.order))
-    for column in range(8):
-        (slope,) = torch.autograd.grad(mixed.fields(x)[0, column], x, retain_graph=True)
-        heard = slope[0] != 0
-        assert (rank[mixed.owner[heard]] < rank[mixed.owner[column]]).all()
+def test_members_differ_in_order_and_in_connectivity() -> None:
+    model = moved(MADE({"v": Bernoulli(9)}, (40, 30), Stream(0), masks=4))
+    routes = [model.route(m) for m in range(4)]
+    assert len({tuple(route.order) for route in routes}) == 4
+    for i, width in enumerate((40, 30)):
+        assert len({tuple(route.degrees[i].tolist()) for route in routes}) == 4
+        for route in routes:  # each rank but the last is heard up to by as many units, or one more
+            counts = route.degrees[i].bincount(minlength=8)
+            assert int(counts.sum()) == width
+            assert int(counts.max() - counts.min()) <= 1
 
 
 @torch.no_grad()
-def test_a_real_column_integrates_to_one() -> None:
-    model = model_of(bit=Bernoulli(1), real=Gaussian(1, learned=True))
-    line = torch.linspace(-40, 40, 40_001).double()
-    total = 0.0
-    for bit in (0.0, 1.0):
-        rows = torch.stack([torch.full_like(line, bit), line], 1)
-        total += float(torch.trapezoid(model.log_prob(rows).exp(), line))
-    assert total == pytest.approx(1, abs=1e-8)
+def test_orders_of_which_any_may_come_share_the_degrees() -> None:
+    model = MADE({"v": Bernoulli(9)}, (40, 30), Stream(0), masks=3, order="any")
+    routes = [*map(model.route, range(3)), *(model.route_for(Stream(i)) for i in (7, 8, 9))]
+    assert len({tuple(route.order) for route in routes}) == 6
+    for route in routes:
+        pairs = zip(route.degrees, routes[0].degrees, strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)

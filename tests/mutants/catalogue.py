@@ -545,10 +545,24 @@ MUTANTS = (
     ),
     Mutant(
         "an autoregressive variable hears itself",
-        "models.made:MADE.__init__",
-        "rank[owner][:, None] > degrees[-1]",
-        "rank[owner][:, None] >= degrees[-1]",
+        "models.made:MADE.masks_of",
+        "route.rank[self.field_owner][:, None] > heard[-1]",
+        "route.rank[self.field_owner][:, None] >= heard[-1]",
         "density_sums_to_one(made)",
+    ),
+    Mutant(
+        "a variable of the recursion hears itself",
+        "models.nade:heard_of",
+        "rank < numbers[:, None]",
+        "rank <= numbers[:, None]",
+        "density_sums_to_one(nade)",
+    ),
+    Mutant(
+        "the orders of an ensemble are summed and not averaged",
+        "models.autoregressive:Autoregressive.log_prob",
+        " - math.log(len(scores))",
+        "",
+        "an_ensemble_is_a_mean()",
     ),
     Mutant(
         "fresh chains go on from one another",

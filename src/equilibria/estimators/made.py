@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from equilibria.check import number, whole, widths
+from equilibria.check import whole, widths
 from equilibria.data.table import Table
-from equilibria.estimators.estimator import Estimator, Plan
+from equilibria.estimators.autoregressive import Autoregressive
+from equilibria.estimators.estimator import Plan
 from equilibria.estimators.params import estimator, param
 from equilibria.models import made
 from equilibria.random import Stream
-from equilibria.recipes.likelihood import maximum_likelihood
 from equilibria.units.columns import units_of
 
 __all__ = ["MADE"]
 
 
 @estimator
-class MADE(Estimator):
+class MADE(Autoregressive):
     """Masked autoencoder for distribution estimation (Germain et al. 2015): an exact density.
 
     References
@@ -37,26 +37,19 @@ class MADE(Estimator):
 
     name = "made"
     model = made.MADE
-    labelled = False
-    takes = frozenset({"binary", "categorical", "real", "spin"})
 
     hidden: tuple[int, ...] = param(
         (500,), "Widths of the hidden layers.", widths(), positional=True
     )
-    steps: int = param(10_000, "Updates of the parameters.", whole(1))
-    batch_size: int = param(100, "Rows in a batch.", whole(1))
-    learning_rate: float = param(
-        1e-3, "Adam's first rate, which falls to zero.", number(0, above=True)
-    )
-    average: float = param(
-        0.0, "Decay of the averaged parameters; 0 takes the last.", number(0, 0.999999)
+    masks: int = param(
+        1,
+        "Orders and connectivities that share the weights, and whose densities are averaged.",
+        whole(1),
     )
 
     def build(self, table: Table, stream: Stream) -> Plan:
-        model = made.MADE(units_of(table), self.hidden, stream.child("weights"))
-        how: dict[str, Any] = {
-            "steps": self.steps,
-            "batch_size": self.batch_size,
-            "average": self.average,
-        }
-        return Plan(model, maximum_likelihood(model, rate=self.learning_rate, **how))
+        how: dict[str, Any] = {"order": self.order, "components": self.components}
+        units = units_of(table)
+        return self.plan(
+            made.MADE(units, self.hidden, stream.child("weights"), masks=self.masks, **how)
+        )

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equilibria.models.model import Model
+from equilibria.models.autoregressive import Autoregressive, Route
 from equilibria.random import Stream
 from equilibria.units import Units
 
 __all__ = ["MADE"]
 
 
-class MADE(Model):
+class MADE(Autoregressive):
     r"""Masked autoencoder for distribution estimation.
 
     .. math:: \log p(x) = \sum_i \log p(x_i \mid f_i(x_1, \dots, x_{i-1}))
 
     One network gives the fields f of all variables; masks on its weights cut every path from a
     variable to itself and to those before it. A variable's conditional is that of its
-    :class:`~equilibria.units.Units` under the field.
+    :class:`~equilibria.units.Units` under the field, or a mixture of normal distributions.
 
     Parameters
     ----------
@@ -34,6 +34,14 @@ class MADE(Model):
         Widths of the hidden layers.
     stream : Stream
         Of the ordering of the variables, the hidden units' degrees and the initial weights.
+    masks : int
+        Orders and connectivities that share the weights; the density is the mean of theirs (section
+        4.2 of the paper).
+    order : {"fixed", "any"}
+        With ``"any"`` the order, and with it every mask, is new in each batch, and any cells can be
+        filled in; all orders have one set of hidden units' degrees.
+    components : int
+        Of the mixtures of normal distributions of real columns.
 
     References
     ----------
@@ -49,79 +57,88 @@ class MADE(Model):
     tensor(1., grad_fn=<RoundBackward1>)
     """
 
-    order: Tensor
-    owner: Tensor
-    units: Any
     layers: Any
 
-    def __init__(self, units: Mapping[str, Units], hidden: Sequence[int], stream: Stream):
-        super().__init__()
-        self.units = nn.ModuleDict(units)
-        # columns of each variable; the variable that each column belongs to
-        sizes = [size for one in units.values() for size in getattr(one, "sizes", [1] * one.size)]
-        owner = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-        order = stream.child("order").permutation(len(sizes))
-        rank = order.argsort()
-        degrees = [rank[owner]]
-        for i, width in enumerate(hidden):
-            # spread over all ranks but the last, which no variable may hear
-            cycle = torch.arange(width) % max(1, len(order) - 1)
-            degrees.append(cycle[stream.child("degrees", i).permutation(width)])
-        masks = [above[:, None] >= below for below, above in itertools.pairwise(degrees)]
-        masks.append(rank[owner][:, None] > degrees[-1])
-        layers = (_Masked(mask, stream.child("layer", i)) for i, mask in enumerate(masks))
+    def __init__(
+        self,
+        units: Mapping[str, Units],
+        hidden: Sequence[int],
+        stream: Stream,
+        *,
+        masks: int = 1,
+        order: str = "fixed",
+        components: int = 1,
+    ):
+        super().__init__(
+            units, stream, orders=masks, order=order, components=components, degrees=hidden
+        )
+        alone, cut = masks == 1 and not self.any_order, self.masks_of(self.route())
+        layers = (_Masked(mask, stream.child("layer", i), alone) for i, mask in enumerate(cut))
         self.layers = nn.ModuleList(layers)
-        self.register_buffer("order", order)
-        self.register_buffer("owner", owner)
 
-    def fields(self, x: Tensor) -> Tensor:
-        """Each column's field given the variables before its own, (n, size)."""
-        *inner, last = self.layers
-        for layer in inner:
-            x = functional.relu(layer(x))
-        return last(x)
+    def masks_of(self, route: Route) -> list[Tensor]:
+        """Which weights of each layer are there, (outputs, inputs)."""
+        heard = [route.rank[self.owner], *route.degrees]
+        masks = [above[:, None] >= below for below, above in itertools.pairwise(heard)]
+        return [*masks, route.rank[self.field_owner][:, None] > heard[-1]]
 
-    def log_prob(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        """log p(x) of complete rows, (n,)."""
-        total, parts = x.new_zeros(len(x)), map(self._split, (self.fields(x), x))
-        for units, field, values in zip(self.units.values(), *parts, strict=True):
-            energy = units.base_energy(values).sum(1) + units.log_partition(field).sum(1)
-            total = total + (field * units.signal(values)).sum(1) - energy
-        return total
+    def weights(self, route: Route) -> list[tuple[Tensor, Tensor]]:
+        """The layers' weights, zero where the way has no path, and their biases."""
+        pairs = zip(self.layers, self.masks_of(route), strict=True)
+        return [layer.masked(mask.to(layer.weight)) for layer, mask in pairs]
 
-    @torch.no_grad()
-    def sample(self, n: int, stream: Stream, given: Tensor | None = None) -> Tensor:
-        """Ancestral sampling: the variables one by one, in their order; (n, size)."""
-        x = next(self.parameters()).new_zeros(n, len(self.owner))
-        for i, variable in enumerate(self.order.tolist()):
-            fields = zip(self.units.items(), self._split(self.fields(x)), strict=True)
-            drawn = [units.sample(f, stream.child(i, name)) for (name, units), f in fields]
-            columns = self.owner == variable
-            x[:, columns] = torch.cat(drawn, 1)[:, columns]
-        return x
+    def through(self, x: Tensor, weights: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """What the network gives with these weights, (n, width)."""
+        *inner, last = weights
+        for pair in inner:
+            x = functional.relu(functional.linear(x, *pair))
+        return functional.linear(x, *last)
+
+    def fields(self, x: Tensor, route: Route | None = None) -> Tensor:
+        """Each variable's field given those before it, (n, width)."""
+        return self.through(x, self.weights(self.route() if route is None else route))
+
+    def fields_given(self, x: Tensor, seen: Tensor, member: int) -> Tensor:
+        """Each missing variable's field given all that are ``seen``, (n, width)."""
+        route = self.route(member, seen)
+        # none of the missing hears another: it is the next in an order of its own
+        return self.fields(x, Route(route.rank.clamp(max=int(seen.sum())), route.degrees))
+
+    def walk(self, x: Tensor, route: Route, start: int) -> Iterator[tuple[int, Tensor]]:
+        """The variables from place ``start`` on, each with its field given those before it."""
+        weights = self.weights(route)
+        for variable in route.order[start:]:
+            yield variable, self.through(x, weights)[:, self.places[variable].fields]
 
     def describe(self) -> str:
         widths = "-".join(str(layer.weight.shape[0]) for layer in list(self.layers)[:-1])
-        return f"Masked autoencoder of {len(self.order)} variables with {widths} hidden units."
-
-    def _split(self, values: Tensor) -> tuple[Tensor, ...]:
-        return values.split([units.size for units in self.units.values()], 1)
+        orders = f" in {self.members} orders" if self.members > 1 else ""
+        many = f"{len(self.places)} variables{orders}"
+        return f"Masked autoencoder of {many} with {widths} hidden units."
 
 
 class _Masked(nn.Linear):
-    """A linear layer some of whose weights are always zero; He's initial weights by its fan-in."""
+    """A linear layer some of whose weights count as zero; He's initial weights by its fan-in.
 
-    mask: Tensor
+    Of masks that share it none is ``alone``: each unit begins with the mean fan-in, and has the sum
+    of its ``connectivity`` beside its bias, which tells it whom it hears (section 4.2).
+    """
 
-    def __init__(self, mask: Tensor, stream: Stream):
+    connectivity: Any
+
+    def __init__(self, mask: Tensor, stream: Stream, alone: bool):
         nn.Module.__init__(self)
         self.out_features, self.in_features = mask.shape
-        self.register_buffer("mask", mask.float(), persistent=False)
-        heard = mask.sum(1, keepdim=True).clamp(min=1)
-        self.weight = nn.Parameter(
-            stream.normal(tuple(mask.shape)) * (2 / heard.float()).sqrt() * mask
-        )
+        heard = mask.sum(1, keepdim=True).clamp(min=1).float()
+        kept = mask if alone else torch.ones_like(mask)
+        scale = (2 / (heard if alone else heard.mean())).sqrt()
+        self.weight = nn.Parameter(stream.normal(tuple(mask.shape)) * scale * kept)
         self.bias = nn.Parameter(torch.zeros(mask.shape[0], dtype=torch.float32))
+        told = None if alone else nn.Parameter(torch.zeros(mask.shape, dtype=torch.float32))
+        self.register_parameter("connectivity", told)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight * self.mask, self.bias)
+    def masked(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights and bias under a mask."""
+        if self.connectivity is None:
+            return self.weight * mask, self.bias
+        return self.weight * mask, self.bias + (self.connectivity * mask).sum(1)
