@@ -107,6 +107,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "critic_pace": 0.2,
         "instance_noise": 0.2,
         "annealing": 0.01,
+        "schedule": "linear",
         "normalisation": "both",
         "dense": 256,
         "channels": 16,
