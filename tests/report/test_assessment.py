@@ -72,7 +72,7 @@ def test_samples_of_every_model_are_looked_at(family: str, runs: dict[str, Path]
     results = by_name(read(runs[family]))
     classes = results["classes found"]
     assert (classes.ideal, classes.n) == (10, 60)
-    assert "C2ST accuracy" in results
+    assert "C2ST area under the curve" in results
     assert any("nearest" in name for name in results)
     shares = [result for name, result in results.items() if name.startswith(CLASS_SHARE)]
     assert len(shares) == 10
@@ -110,7 +110,10 @@ def test_like_is_compared_with_like(runs: dict[str, Path]) -> None:
     means = view.samples(np.repeat(drawn[:1], 4000, 0), True).mean(0)
     assert np.abs(means - drawn[0] / 16).max() < 0.05, "drawn by the means"
     assert View.of(gan, gan.sample(20)).note == ""
-    said = {name: by_name(read(runs[name]))["C2ST accuracy"].note for name in ("made", "dbm")}
+    said = {
+        name: by_name(read(runs[name]))["C2ST area under the curve"].note
+        for name in ("made", "dbm")
+    }
     assert "Samples are binary, and rows were made so" in said["made"]
     assert "Samples are the model's means, made binary like the rows" in said["dbm"]
 
@@ -173,7 +176,11 @@ def test_without_held_out_rows_nothing_claims_to_be_held_out(
     model = RBM(n_components=3, n_iter=2)
     folder = trained(model, tmp_path / "table.csv", tmp_path / "run", held_out=0)
     results = assess(folder, samples=20)
-    names = ["mean log-likelihood of training rows, nats", "log Z, nats", "C2ST accuracy"]
+    names = [
+        "mean log-likelihood of training rows, nats",
+        "log Z, nats",
+        "C2ST area under the curve",
+    ]
     assert list(by_name(results)) == names
     assert "Nothing was held out" in results[2].note
 
@@ -182,7 +189,7 @@ def test_a_table_of_categories_is_evaluated(tmp_path: Path, trained: Trained) ->
     write_csv(tmp_path / "table.csv", np.random.RandomState(0).randint(0, 3, (60, 4)))
     model = DBM(hidden=(3, 2), steps=5, pretrain_steps=5, kinds="categorical")
     folder = trained(model, tmp_path / "table.csv", tmp_path / "run")
-    assert "C2ST accuracy" in by_name(assess(folder, samples=20))
+    assert "C2ST area under the curve" in by_name(assess(folder, samples=20))
 
 
 def test_a_classifier_is_judged_by_the_rows_whose_class_is_known(tmp_path: Path) -> None:

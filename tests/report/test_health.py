@@ -7,32 +7,36 @@ from equilibria.report.health import ROWS, remarks
 
 
 def test_remarks_tell_good_from_bad() -> None:
-    seen = "With 600 real rows and 600 samples an accuracy of 0.528 or more"
+    seen = Measure("area that would have been seen", 0.528)
+    told_apart = Measure("C2ST area under the curve", 0.97, warning="Samples are told from rows.")
     good = [
         Measure("modes found", 8, n=2500, ideal=8),
         Measure("free energy gap, nats", 0.1, n=100, chance=0.3),
-        Measure("C2ST accuracy", 0.52, 0.48, 0.56, note=f"{seen} is significant: and so on."),
+        Measure("C2ST area under the curve", 0.52, 0.48, 0.56, parts=(seen,)),
     ]
     bad = [
         Measure("modes found", 6, n=2500, ideal=8),
         Measure("log-likelihood gap, nats", 1.25, n=100, chance=0.3),
-        Measure("C2ST accuracy", 0.97, 0.95, 0.98),
+        told_apart,
     ]
-    told = "of samples and real rows are told apart by a random forest, where 50 % would be chance"
+    told = (
+        "Boosted trees put a sample above a real row in {} % of pairs, where 50 % would be chance"
+    )
     assert remarks(good) == [
         "All 8 modes are found among the samples.",
         "It fits training rows no better than held-out ones, beyond what chance may give: no sign "
         "of overfitting.",
-        f"52 % {told}: no significant difference, but a difference below 52.8 % would "
-        "not have been seen.",
+        f"{told.format(52)}: no significant difference, but a share below 52.8 % would hardly have "
+        "been seen.",
     ]
     assert remarks(bad) == [
         "The samples miss 2 of 8 modes.",
         "It fits training rows better than held-out ones, by 1.25 nats a row: it overfits to that "
         "degree.",
-        f"97 % {told}: the samples are not yet as the data are.",
+        f"{told.format(97)}: the samples are not yet as the data are.",
     ]
-    assert remarks([Measure("C2ST accuracy", 0.6, 0.55, 0.65)]) == [f"60 % {told}."]
+    assert remarks([told_apart.replace(value=0.6)]) == [f"{told.format(60)}."]
+    assert remarks([told_apart], judged=True) == []
 
 
 def test_what_samples_lack_is_remarked_upon_beyond_chance() -> None:

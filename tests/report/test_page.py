@@ -20,7 +20,7 @@ from equilibria.models.model import Panel
 from equilibria.report import assessment, page, panels
 from equilibria.report.health import remarks
 from equilibria.report.summary import Summary
-from equilibria.report.view import FILE, read
+from equilibria.report.view import FILE, read, read_verdict
 from equilibria.training.run import Run
 
 Trained = Callable[..., Path]
@@ -89,7 +89,10 @@ def test_it_says_what_is_known_of_each_run(
     content = page.write([runs[family]], tmp_path / "page.html").read_text(encoding="utf-8")
     model, reader = equilibria.load(runs[family]), Reader(content)
     results = read(Run.open(runs[family]))
-    for sentence in (*model.health_, *remarks(results), model.model_.describe()):
+    verdict = read_verdict(Run.open(runs[family]))
+    assert verdict is not None
+    said = (one.sentence for one in (*verdict.answers, *verdict.uses.values()))
+    for sentence in (*said, *model.health_, *remarks(results, True), model.model_.describe()):
         assert html.escape(sentence) in content
     for result in results:
         name = html.escape(result.name[:1].upper() + result.name[1:])
