@@ -333,7 +333,7 @@ def test_models_are_listed_in_a_table(console: Console) -> None:
     place, does = head.index("place in the taxonomy"), head.index("what it can do")
     found = {line.split()[0]: (line[place:does].strip(), line[does:]) for line in lines}
     assert set(found) == set(all_estimators())
-    assert found["made"] == ("explicit density, tractable", "sample, score")
+    assert found["made"] == ("explicit density, tractable", "sample, score, fill, predict")
     assert found["rbm"][1] == "sample, score, fill, predict"
     assert found["dbm"][0] == "explicit density, variational bound"
     assert found["next-state"] == ("built on a machine", "forecast")

@@ -16,7 +16,7 @@ from equilibria.cli.options import trainable
 from equilibria.data import load as load_data
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import parameters, spelled
-from equilibria.report.view import CLASS_SHARE, read
+from equilibria.report.view import CLASS_SHARE, read, read_verdict
 from equilibria.training.run import Run
 
 ALL = all_estimators()
@@ -88,7 +88,8 @@ def test_every_estimator_goes_from_a_fit_to_its_page(
         measured = read(Run.open(folder))
         assert len(measured) > 5
         shown = [one for one in measured if not one.name.startswith(CLASS_SHARE)]
-        assert text == "".join(f"{one}\n" for one in shown)
+        verdict = read_verdict(Run.open(folder))
+        assert text == f"{verdict}\n\n" + "".join(f"{one}\n" for one in shown)
         assert ("log Z, nats" in text) == ("normaliser" in model.capabilities_)
     else:  # trained on an array, which a run cannot load again
         assert (code, len(errors.splitlines())) == (2, 1)

@@ -165,7 +165,7 @@ class LatentTree(Counting):
     >>> from equilibria import LatentTree
     >>> X = np.repeat([[0, 0, 0], [1, 1, 1]], 50, axis=0)
     >>> model = LatentTree(2, random_state=0).fit(X)
-    >>> float(model.score(X)) > 3 * np.log(0.5)
+    >>> bool(model.score(X) > 3 * np.log(0.5))
     True
     """
 

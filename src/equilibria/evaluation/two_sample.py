@@ -51,8 +51,8 @@ def two_sample(
     --------
     >>> noise = Stream(0).normal((800, 2))
     >>> same, other = two_sample(noise[:400], noise[400:]), two_sample(noise[:400], 5 + noise[400:])
-    >>> same.warning, other.value
-    ('', 1.0)
+    >>> same.warning, other.value > 0.98
+    ('', True)
     """
     max_rows = check.whole(4)("max_rows", max_rows)
     stream = as_stream(random_state).child("two_sample")

@@ -138,29 +138,39 @@ class Case:
         said = f"{sides}; {_against(found[1:])}"
         bad = _by(lost, "it loses to")
         if lost:
-            return Answer(question, NO, f"{bad}. {said}.", (*found, *self._calibration()))
+            return Answer(question, NO, f"{bad}: {said}.", (*found, *self._calibration()))
         short = YES if beaten and len(beaten) == len(found) - 1 else UNKNOWN
-        ends = "" if short == YES else " Which is better these rows do not tell."
+        tied = short == UNKNOWN and len(found) > 1
+        ends = " Which is better these rows do not tell." if tied else ""
         return Answer(question, short, f"{said}.{ends}", (*found, *self._calibration()))
 
     def _floor(self, name: str, fit: Any, judged: Any) -> np.ndarray:
         """Log-likelihoods of rows under a model of this kind, fitted to others."""
-        fit, judged, how = self._alike(fit), self._alike(judged), {"random_state": 0}
+        fit, judged, how = self._alike(fit), self._alike(judged), dict[str, Any](random_state=0)
         if name == "mixture":
             how["n_components"] = max(1, min(COMPONENTS, len(fit) // 50))
         settings = self.model.settings_
-        if not self.model.table_.grey:
+        if self._drawn_bits:
+            how["kinds"] = "binary"
+        else:
             how |= {"kinds": settings.kinds, "value_range": settings.value_range}
             how["picture_shape"] = settings.picture_shape
-        floor = all_estimators()[name](**how)
-        return floor.fit(fit).score_samples(judged)
+        floor = all_estimators()[name](**how).fit(fit)
+        kinds = [{layer.kind for layer in one.table_.layers} for one in (floor, self.model)]
+        if kinds[0] != kinds[1] or (floor.table_.grey and not self._drawn_bits):
+            raise ValueError("its density is of other columns than these")
+        return floor.score_samples(judged)
+
+    @functools.cached_property
+    def _drawn_bits(self) -> bool:
+        """Whether the model scores binary draws of greys, and of nothing else."""
+        table = self.model.table_
+        return len(table.grey) == len(table.layers) and self.model.settings_.binarise is not None
 
     def _alike(self, rows: Any) -> Any:
         """Rows as the model scores them: greys by the very draw that it makes."""
-        table = self.model.table_
-        if not table.grey or self.model.settings_.binarise is None:
-            return rows
-        return self.model.values(rows)[:, : table.size].numpy()
+        bits = self.model.values(rows)[:, : self.model.table_.size] if self._drawn_bits else None
+        return rows if bits is None else bits.numpy()
 
     def _calibration(self) -> tuple[Measure, ...]:
         """Of predicted classes, where labels are given."""
@@ -340,7 +350,8 @@ def _against(found: Sequence[Measure]) -> str:
 
 def _by(lost: Sequence[Measure], what: str) -> str:
     names = [one.name.removeprefix("nats above ") for one in lost]
-    return f"{what} {' and '.join(names)}"
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+    return f"{what} {listed}"
 
 
 def _leak_said(one: Measure) -> str:
