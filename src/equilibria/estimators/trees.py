@@ -46,7 +46,7 @@ class Counting(Estimator):
 
 @estimator
 class Independent(Counting):
-    """Columns that know nothing of each other: the floor that every model must beat.
+    """Independent columns: the floor that every model must beat.
 
     Categories have their shares, real columns a normal distribution.
 
@@ -82,7 +82,7 @@ class Independent(Counting):
 
 @estimator
 class ChowLiuTree(Counting):
-    """The tree of pairwise dependencies between columns that is likeliest (Chow & Liu 1968).
+    """Chow–Liu tree: the likeliest tree of pairwise dependencies between columns.
 
     A real column is cut into bins of equal shares, which take its place in the tree; in each it is
     normal, and EM fits both.
@@ -124,7 +124,7 @@ class ChowLiuTree(Counting):
 
 @estimator
 class Mixture(Counting):
-    """Mixture whose components have independent columns, by EM.
+    """Mixture: components with independent columns, by EM.
 
     Examples
     --------

@@ -387,7 +387,12 @@ class DiscreteTree(Model):
         return self.responsibilities(x)[:, :, :-1].transpose(0, 1).flatten(1)
 
     def describe(self) -> str:
-        return f"Tree of {len(self.parent)} variables of {self.states} states."
+        variables, states = len(self.parent), self.states
+        if states == 1:
+            return "Independent columns."
+        if variables == 1:
+            return f"Mixture of {states} components with independent columns."
+        return f"Tree of {variables} discrete variables of {states} states."
 
 
 def sizes_of(units: Any) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 
 from equilibria import check
 from equilibria.data.load import Data
-from equilibria.errors import RunError
 from equilibria.estimators import load
 from equilibria.evaluation.coverage import Coverage
 from equilibria.evaluation.features import PIXELS, Features, network_features
@@ -25,8 +23,7 @@ from equilibria.evaluation.verdict import Verdict
 from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.report.verdict import verdict
-from equilibria.report.view import CLASS_SHARE, FILE, VERDICT, View, rows_for, some
-from equilibria.training import durable
+from equilibria.report.view import CLASS_SHARE, FILE, VERDICT, View, rows_for, some, write
 from equilibria.training.origin import Parts, run_data
 from equilibria.training.run import Run
 
@@ -56,22 +53,13 @@ def assess(run: str | Path, *, samples: int = 1000) -> list[Measure]:
     folder = Run.open(run)
     case = Case(load(folder), run_data(folder))
     if case.verdict is not None:
-        _write(folder.path / VERDICT, case.verdict.to_json())
+        write(folder.path / VERDICT, case.verdict.to_json())
     found = [*_likelihood(case), *_classified(case)]
     if "sample" in case.model.capabilities_:
         drawn = case.model.sample(samples, random_state=case.stream.child("samples"))
         found += [*_modes(case), *_of_samples(case, drawn)]
-    _write(folder.path / FILE, [one.to_json() for one in found])
+    write(folder.path / FILE, [one.to_json() for one in found])
     return found
-
-
-def _write(file: Path, entries: Any) -> None:
-    try:
-        text = json.dumps(entries, indent=1, allow_nan=False) + "\n"
-        durable.replace(file, text.encode())
-    except OSError as error:
-        advice = "free some space, or see that you may write there"
-        raise RunError(f"{file} could not be written ({error}): {advice}") from error
 
 
 class Case:

@@ -174,7 +174,7 @@ def curves(history: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
         stages[name] = (stages[name][0] if name in stages else last, row["step"])
         last = row["step"]
     found = []
-    for title, unit, lines, note in known:
+    for title, unit, lines, note in known if len(history) > 1 else ():
         if lines := {name: label for name, label in lines.items() if name in logged}:
             chart = _logged(history, stages, title, unit, list(lines))
             found.append(framed(_keys(lines.values()) + chart, title, note))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -26,8 +24,7 @@ from equilibria.evaluation.verdict import Verdict, difference
 from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.report.verdict import verdict
-from equilibria.report.view import rows_for
-from equilibria.training import durable
+from equilibria.report.view import VERDICT, rows_for, write
 from equilibria.training.origin import Parts
 from equilibria.training.run import Run
 
@@ -72,7 +69,7 @@ class Entry:
     def row(self) -> list[str]:
         """Its line of the table."""
         if self.verdict is None:
-            return [self.name, self.why, *[""] * (len(HEADER) - 2)]
+            return [self.name, "not trained", *[""] * (len(HEADER) - 2)]
         likelihood, told = self.measure("log-likelihood"), self.measure(C2ST)
         copies, tstr = self.measure("that are a training row"), self.measure("trained on samples")
         copies = copies or self.measure("nearest real rows")
@@ -103,6 +100,8 @@ class Comparison:
     """
 
     entries: tuple[Entry, ...]
+    rows: int
+    """Held-out rows that all was judged by."""
 
     def __getitem__(self, name: str) -> Entry:
         for one in self.entries:
@@ -118,7 +117,7 @@ class Comparison:
     @property
     def sentences(self) -> list[str]:
         """What can be concluded, and what cannot."""
-        return [*_ranked(self.entries), *_told(self.entries), *_unknown(self.entries)]
+        return [*_ranked(self.entries), *_told(self.entries), *_unknown(self)]
 
     def __str__(self) -> str:
         widths = [max(map(len, column)) for column in zip(*self.table, strict=True)]
@@ -190,10 +189,9 @@ def compare(
     entries = []
     for name, estimator in named.items():
         entries.append(_entry(name, estimator, parts, None if folder is None else folder / name))
-    found = Comparison(tuple(entries))
+    found = Comparison(tuple(entries), len(parts.test))
     if folder is not None:
-        text = json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
-        durable.replace(folder / FILE, text.encode())
+        write(folder / FILE, found.to_json())
     return found
 
 
@@ -275,6 +273,8 @@ def _entry(name: str, estimator: Any, parts: Parts, out: Path | None) -> Entry:
         return Entry(name, why=" ".join(str(error).split()))
     rows, train = rows_for(model, parts.test), rows_for(model, parts.train)
     found = verdict(model, rows, parts.test.labels, train)
+    if out is not None:
+        write(out / VERDICT, found.to_json())
     scores = model.score_samples(rows) if "score" in model.capabilities_ else None
     measures = [*_seconds(model), *_useful(model, parts)]
     return Entry(name, found, tuple(measures), scores, tuple(model.health_))
@@ -380,12 +380,12 @@ def _told(entries: Sequence[Entry]) -> list[str]:
     return [f"{said}; {least[SEEN].value:.3f} would have been seen)."]
 
 
-def _unknown(entries: Sequence[Entry]) -> list[str]:
+def _unknown(found: Comparison) -> list[str]:
     """What no number here speaks of."""
+    entries = found.entries
     none = [one.name for one in entries if one.verdict is not None and one.scores is None]
     said = [f"Of {', '.join(none)} no likelihood is known."] if none else []
     failed = [f"{one.name} could not be trained: {one.why}" for one in entries if one.why]
-    with contextlib.suppress(ValueError):
-        n = min(m.n or 0 for one in entries if (m := one.measure(C2ST)))
-        said.append(f"All was judged by {n:,} rows: smaller differences than these show are open.")
+    what = "smaller differences than these show are open."
+    said.append(f"All was judged by {found.rows:,} held-out rows: {what}")
     return [*said, *failed]

@@ -149,7 +149,8 @@ def _trust(summary: Summary) -> str:
     items += "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     if summary.results is None:
         command = escape(f"equilibria evaluate {shlex.quote(str(summary.run.path))}")
-        items += f"<li>It has not been evaluated on held-out rows: <code>{command}</code></li>"
+        what = "It has not been evaluated on held-out rows" if verdict is None else "More numbers"
+        items += f"<li>{what}: <code>{command}</code></li>"
     if summary.no_data:
         items += f"<li>Its data are not shown: {escape(summary.no_data)}.</li>"
     return f'<div class="trust"><h3>Can it be trusted?</h3><ul>{items}</ul></div>'

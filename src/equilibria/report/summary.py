@@ -39,7 +39,7 @@ class Summary:
             self.no_data = str(error)
         evaluated = (self.run.path / FILE).exists()
         self.results: list[Measure] | None = read(self.run) if evaluated else None
-        self.verdict = read_verdict(self.run) if evaluated else None
+        self.verdict = read_verdict(self.run)
         self.origin: dict[str, Any] = self.run.config.get("data") or {}
         self.data_name = Path(str(self.origin.get("source", "an array"))).name
         if self.parts is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from equilibria.errors import RunError
 from equilibria.evaluation.verdict import Verdict
 from equilibria.numbers import Measure
 from equilibria.random import Stream
+from equilibria.training import durable
 from equilibria.training.run import Run
 
 __all__ = ["CLASS_SHARE", "FILE", "VERDICT", "View", "read", "read_verdict", "rows_for", "some"]
+__all__ += ["write"]
 
 FILE, VERDICT = "evaluation.json", "verdict.json"
 CLASS_SHARE = "share of samples in class "
@@ -42,6 +45,16 @@ def read(run: Run) -> list[Measure]:
 def read_verdict(run: Run) -> Verdict | None:
     """The verdict on a run, where it has one."""
     return _parsed(run, VERDICT, Verdict.from_json)
+
+
+def write(file: Path, entries: Any) -> None:
+    """Write a file of an evaluation, whole or not at all."""
+    try:
+        text = json.dumps(entries, indent=1, allow_nan=False) + "\n"
+        durable.replace(file, text.encode())
+    except OSError as error:
+        advice = "free some space, or see that you may write there"
+        raise RunError(f"{file} could not be written ({error}): {advice}") from error
 
 
 def _parsed(run: Run, name: str, parse: Callable[[Any], Any]) -> Any:
