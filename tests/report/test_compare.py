@@ -81,7 +81,7 @@ def test_samples_teach_what_rows_teach() -> None:
 
 
 def test_a_model_that_cannot_take_the_rows_is_a_line_that_says_why() -> None:
-    found = compare(np.random.RandomState(0).normal(size=(100, 3)), {"a": RBM(kinds="binary")})
+    found = compare(np.random.RandomState(0).normal(size=(300, 3)), {"a": RBM(kinds="binary")})
     assert found["a"].why
     assert f"a could not be trained: {found['a'].why}" in str(found)
 

@@ -187,6 +187,8 @@ def find(folder: str) -> Path | None:
     """The folder here that holds every known file of such a folder, if there is one; not
     checked."""
     files = [key.rpartition("/")[2] for key in HASHES if key.startswith(f"{folder}/")]
+    if not files and folder.startswith("debd/"):  # no hash of it is known
+        files = [f"{folder.removeprefix('debd/')}.{part}.data" for part in PARTS]
     for place in _folders(folder) if files else ():
         if all(any(path.is_file() for path in _either(place, file)) for file in files):
             return place

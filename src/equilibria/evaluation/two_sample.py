@@ -49,7 +49,7 @@ def two_sample(
 
     Examples
     --------
-    >>> noise = Stream(0).normal((800, 2))
+    >>> noise = Stream(1).normal((800, 2))
     >>> same, other = two_sample(noise[:400], noise[400:]), two_sample(noise[:400], 5 + noise[400:])
     >>> same.warning, other.value > 0.98
     ('', True)
@@ -79,25 +79,27 @@ def area(low: np.ndarray, high: np.ndarray) -> float:
     return float((ranks[n:].sum() - m * (m + 1) / 2) / (n * m))
 
 
-def detectable(n: int, m: int, power: float = POWER) -> float:
-    """The area under the curve that a one-sided test at 5 % finds with this power, by its standard
-    deviation √((n + m + 1) / 12nm) where there is no difference.
+def detectable(n: int, m: int, alarm: float = ALARM / 2, power: float = POWER) -> float:
+    """The area under the curve that a one-sided test finds with this power at this false alarm, by
+    its standard deviation √((n + m + 1) / 12nm) where there is no difference.
 
     >>> round(detectable(500, 500), 3)
-    0.553
+    0.559
     """
     deviation = math.sqrt((n + m + 1) / (12 * n * m))
-    return 0.5 + float(stats.norm.ppf(1 - ALARM) + stats.norm.ppf(power)) * deviation
+    return 0.5 + float(stats.norm.ppf(1 - alarm) + stats.norm.ppf(power)) * deviation
 
 
-def areas(low: np.ndarray, high: np.ndarray, stream: Stream) -> tuple[float, float]:
-    """Area under the curve and the p-value that it is above ½, by permutations of the labels."""
+def areas(low: np.ndarray, high: np.ndarray, stream: Stream) -> tuple[float, float, float]:
+    """Area under the curve and the p-values that it is above ½ and below it, by permutations of the
+    labels."""
     found, n = area(low, high), len(low)
     ranks = stats.rankdata(np.concatenate([low, high]))
     draw = np.random.default_rng(stream.integer())  # a stream of its own for each would be slow
     sums = np.array([draw.permutation(ranks)[n:].sum() for _ in range(DRAWS)])
-    beyond = int((sums >= ranks[n:].sum() - 1e-9).sum())
-    return found, (1 + beyond) / (1 + DRAWS)
+    own = ranks[n:].sum()
+    beyond = [int((side >= -1e-9).sum()) for side in (sums - own, own - sums)]
+    return found, (1 + beyond[0]) / (1 + DRAWS), (1 + beyond[1]) / (1 + DRAWS)
 
 
 def judge(real: np.ndarray, fake: np.ndarray, stream: Stream) -> Any:
@@ -122,7 +124,9 @@ def told_apart(
     Each fold, of one or two, is (rows to learn from, rows to judge); one half of the samples goes
     with either, so that no row and no sample is judged by trees that saw it. Given the trees,
     scores of rows and samples have one law where both have, so the p-value by permuting labels is
-    exact; of two folds it is twice the smaller. Its part is the area that would have been seen.
+    exact; it is twice the smaller of both sides, and of two folds twice that. An area below ½ says
+    that samples are nearer to the rows that were learnt from than held-out rows are. Its part is
+    the area that would have been seen.
     """
     half, found = len(samples) // 2, []
     halves = samples[:half], samples[half:]
@@ -133,9 +137,11 @@ def told_apart(
         key = stream.child("permutations", i)
         found.append((*areas(scores[0], scores[1], key), len(judged), len(fresh)))
     value = float(np.mean([one[0] for one in found]))
-    p = min(1.0, len(found) * min(one[1] for one in found))
-    n, m = (int(sum(one[i] for one in found)) for i in (2, 3))
-    seen, error = detectable(n, m), deviation(value, n, m)
+    tests = 2 * len(found)
+    p = min(1.0, tests * min(min(one[1:3]) for one in found))
+    n, m = (int(sum(one[i] for one in found)) for i in (3, 4))
+    seen = detectable(n // len(found), m // len(found), ALARM / tests)
+    error = deviation(value, n, m)
     return Measure(
         name,
         value,
@@ -157,7 +163,7 @@ def told_apart(
 def with_gaps(samples: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Samples whose cells are missing as rows' are, so that a gap tells nothing."""
     missing = np.isnan(rows)
-    if not missing.any():
+    if not missing.any() or np.isnan(samples).any():
         return samples
     return np.where(missing[np.arange(len(samples)) % len(rows)], np.nan, samples)
 
@@ -201,7 +207,8 @@ def _moved(rows: np.ndarray, samples: np.ndarray, own: np.ndarray) -> float:
     """How far a column's encoded law is moved: Kolmogorov and Smirnov's distance."""
     pairs = zip(rows[:, own].T, samples[:, own].T, strict=True)
     seen = [(a[~np.isnan(a)], b[~np.isnan(b)]) for a, b in pairs]
-    return max(float(stats.ks_2samp(a, b).statistic) for a, b in seen if len(a) and len(b))
+    apart = (float(stats.ks_2samp(a, b).statistic) for a, b in seen if len(a) and len(b))
+    return max(apart, default=0.0)
 
 
 def deviation(value: float, n: int, m: int) -> float:

@@ -85,7 +85,9 @@ class OneHot:
         for variable, size in enumerate(model.sizes):
             if not size:
                 value, _, known = self._real(seen, variable)
-                self.cuts[variable] = torch.quantile(value[known > 0], share.to(value))
+                own = value[known > 0]
+                cuts = torch.quantile(own, share.to(value)) if len(own) else share.to(value)
+                self.cuts[variable] = cuts
 
     def __call__(self, x: Tensor) -> Tensor:
         statistics, parts = self.model.statistics(x), []

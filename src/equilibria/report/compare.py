@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,14 @@ from equilibria.data.columns import take
 from equilibria.data.load import Data, divide
 from equilibria.errors import RunError
 from equilibria.estimators import all_estimators, load, resume
+from equilibria.estimators.estimator import Trained
 from equilibria.estimators.params import parameters
 from equilibria.evaluation.statistics import wilson
 from equilibria.evaluation.two_sample import SEEN
 from equilibria.evaluation.verdict import Verdict, difference
 from equilibria.numbers import Measure
 from equilibria.random import Stream
-from equilibria.report.verdict import verdict
+from equilibria.report.verdict import FEWEST, verdict
 from equilibria.report.view import VERDICT, rows_for, write
 from equilibria.training.origin import Parts
 from equilibria.training.run import Run
@@ -32,6 +34,7 @@ __all__ = ["FILE", "Comparison", "Entry", "compare"]
 
 FILE = "comparison.json"
 SAMPLES = 1000  # whose drawing is timed
+ASKED = "asked.json"
 C2ST = "C2ST area under the curve"
 RESERVED = {"out": "each model's is a folder in compare's own", "minutes": "give compare's own"}
 
@@ -48,6 +51,8 @@ class Entry:
         Accuracy of a classifier trained on samples, where there are labels; seconds.
     scores : ndarray or None
         Log-likelihoods of the held-out rows, in nats.
+    density : str
+        What they are densities of: columns, and how greys are made binary.
     health : tuple of str
         What its curves say.
     why : str
@@ -58,6 +63,7 @@ class Entry:
     verdict: Verdict | None = None
     measures: tuple[Measure, ...] = ()
     scores: np.ndarray | None = None
+    density: str = ""
     health: tuple[str, ...] = ()
     why: str = ""
 
@@ -184,8 +190,13 @@ def compare(
     ('unknown', 'no')
     """
     parts = _parts(X, y, held_out, test, random_state)
+    if len(parts.test) < FEWEST:
+        few = f"{len(parts.test)} rows are held out, and {FEWEST} are needed"
+        raise ValueError(f"held_out={held_out!r}: {few}; bring more rows, or hold more out")
     named = _estimators(models, parts, minutes, steps, random_state)
     folder = None if out is None else Path(out)
+    if folder is not None:
+        _refuse_other(folder, named, parts)
     entries = []
     for name, estimator in named.items():
         entries.append(_entry(name, estimator, parts, None if folder is None else folder / name))
@@ -196,6 +207,27 @@ def compare(
 
 
 # ------------------------------------------------------------------ before
+
+
+def _refuse_other(folder: Path, named: Mapping[str, Any], parts: Parts) -> None:
+    """Refuse a folder whose runs are of other rows, or of models with other parameters, and note
+    there what is asked for now."""
+    file, known = folder / ASKED, dict[str, Any]()
+    asked: dict[str, Any] = {
+        "train": parts.train.digest(),
+        "test": parts.test.digest(),
+        "models": {name: repr(one.get_params()) for name, one in named.items()},
+    }
+    if file.exists():
+        known = json.loads(file.read_bytes())
+        other = [part for part in ("train", "test") if known[part] != asked[part]]
+        other += [n for n, how in asked["models"].items() if known["models"].get(n, how) != how]
+        if other:
+            what = f"its runs have other {', '.join(other)}"
+            raise RunError(f"out={str(folder)!r}: {what}; name another folder")
+        asked["models"] = {**known["models"], **asked["models"]}
+    folder.mkdir(parents=True, exist_ok=True)
+    write(file, asked)
 
 
 def _parts(X: Any, y: Any, held_out: float, test: Any, seed: Any) -> Parts:
@@ -219,8 +251,12 @@ def _estimators(
     if minutes is not None and steps is not None:
         raise ValueError(f"minutes={minutes!r}, steps={steps!r}: give one of the two")
     known, found = all_estimators(), dict[str, Any]()
+    models = [models] if isinstance(models, str) else models
     entries = models.items() if isinstance(models, Mapping) else [(None, one) for one in models]
     for given, model in entries:
+        if not isinstance(model, str | Trained):
+            what = "expected names or estimators of this library"
+            raise ValueError(f"models: {model!r:.60}: {what}")
         if isinstance(model, str) and model not in known:
             raise ValueError(f"models: {model!r} is unknown; expected some of {', '.join(known)}")
         estimator = known[model]() if isinstance(model, str) else model
@@ -251,7 +287,7 @@ def _budgeted(
         changes["labels"] = True
     if not estimator.quick and minutes is not None and "minutes" in names:
         changes["minutes"] = minutes
-    if not estimator.quick and steps is not None and estimator.lengths:
+    if not estimator.quick and steps is not None and estimator.lengths[0] in names:
         length = check.whole(1)("steps", steps)
         if estimator.lengths[0] == "n_iter":  # passes over the rows
             length = max(1, round(length / math.ceil(len(parts.train) / estimator.batch_size)))
@@ -267,17 +303,20 @@ def _entry(name: str, estimator: Any, parts: Parts, out: Path | None) -> Entry:
     """A model, trained or loaded, and what is said of it; or why it cannot be."""
     try:
         model = _trained(estimator, parts, out)
+        rows, train = rows_for(model, parts.test), rows_for(model, parts.train)
+        found = verdict(model, rows, parts.test.labels, train)
+        scores = model.score_samples(rows) if "score" in model.capabilities_ else None
+        measures = [*_seconds(model), *_useful(model, parts)]
     except RunError:
         raise
-    except (ValueError, ArithmeticError) as error:
+    except (ValueError, ArithmeticError, ImportError) as error:
         return Entry(name, why=" ".join(str(error).split()))
-    rows, train = rows_for(model, parts.test), rows_for(model, parts.train)
-    found = verdict(model, rows, parts.test.labels, train)
     if out is not None:
         write(out / VERDICT, found.to_json())
-    scores = model.score_samples(rows) if "score" in model.capabilities_ else None
-    measures = [*_seconds(model), *_useful(model, parts)]
-    return Entry(name, found, tuple(measures), scores, tuple(model.health_))
+    table, how = model.table_, model.settings_.binarise
+    columns = sorted((c, layer.kind) for layer in table.layers for c in layer.source)
+    density = repr((columns, how if table.grey else None))
+    return Entry(name, found, tuple(measures), scores, density, tuple(model.health_))
 
 
 def _trained(estimator: Any, parts: Parts, out: Path | None) -> Any:
@@ -310,6 +349,8 @@ def _useful(model: Any, parts: Parts) -> list[Measure]:
     if coding is None or train is None or test is None:
         return []
     known = coding.encode(train)
+    if not (coding.encode(test) >= 0).any():
+        return []
     picked = Stream(0).child("classes").integers((len(known),), int((known >= 0).sum())).numpy()
     wanted = known[known >= 0][picked]
     drawn = model.sample(len(wanted), y=coding.classes[wanted], random_state=0)
@@ -348,9 +389,15 @@ def _kind(one: Measure) -> str:
 
 def _ranked(entries: Sequence[Entry]) -> list[str]:
     """The order by likelihood, as far as paired differences tell it."""
-    scored = [one for one in entries if one.scores is not None]
+    groups: dict[str, list[Entry]] = {}
+    for one in entries:
+        if one.scores is not None:
+            groups.setdefault(one.density, []).append(one)
+    scored = max(groups.values(), key=len, default=[])
+    others = [one.name for group in groups.values() if group is not scored for one in group]
+    apart = f"Likelihoods of {', '.join(others)} are of other columns, and not ranked with these."
     if len(scored) < 2:
-        return ["Fewer than two models have a likelihood: nothing ranks them by it."]
+        return ["Fewer than two models have a likelihood of the same columns: nothing ranks them."]
     best = max(scored, key=lambda one: float(_own(one).mean()))
     said = []
     for other in scored:
@@ -361,7 +408,8 @@ def _ranked(entries: Sequence[Entry]) -> list[str]:
             what = f"{other.name} by {gain.value:.3f} ± {gain.chance:.3f} nats a row"
             what += " (not told apart)" if tied else ""
             said.append(what + (", which has a bound alone and may be better" if bound else ""))
-    return [f"By likelihood {best.name} is before {'; '.join(said)}."]
+    ranked = f"By likelihood {best.name} is before {'; '.join(said)}."
+    return [ranked, apart] if others else [ranked]
 
 
 def _own(one: Entry) -> np.ndarray:
@@ -371,11 +419,11 @@ def _own(one: Entry) -> np.ndarray:
 
 def _told(entries: Sequence[Entry]) -> list[str]:
     """Whose samples are told from rows least."""
-    known = [(m.value, one.name, m) for one in entries if (m := one.measure(C2ST))]
+    known = [(abs(m.value - 0.5), one.name, m) for one in entries if (m := one.measure(C2ST))]
     if not known:
         return []
-    value, name, least = min(known, key=lambda part: part[0])
-    said = f"Samples of {name} are told from rows least (area under the curve {value:.3f}"
+    _, name, least = min(known, key=lambda part: part[0])
+    said = f"Samples of {name} are told from rows least (area under the curve {least.value:.3f}"
     said += ", which is not told from chance" if not least.warning else ""
     return [f"{said}; {least[SEEN].value:.3f} would have been seen)."]
 

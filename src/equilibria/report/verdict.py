@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from equilibria.data.columns import take
+from equilibria.data.columns import missing_cells, take
 from equilibria.estimators import all_estimators
 from equilibria.evaluation.quality import memorisation
-from equilibria.evaluation.statistics import conformal
+from equilibria.evaluation.statistics import as_labels, conformal
 from equilibria.evaluation.two_sample import (
     SEEN,
     areas,
@@ -20,6 +21,7 @@ from equilibria.evaluation.two_sample import (
     deviation,
     give_away,
     told_apart,
+    with_gaps,
 )
 from equilibria.evaluation.verdict import NO, UNKNOWN, YES, Answer, Verdict, calibrated, difference
 from equilibria.numbers import Measure
@@ -36,6 +38,7 @@ SURE = 0.999  # of a sentence about leaks
 COMPONENTS = 20  # of the mixture, with 50 rows each at least
 LEAST = 0.01  # nats a row that are spoken of
 FAR = 3.5  # standard deviations of a share of flagged rows
+FOUND = 0.7  # area under the curve that an attack must find, for a "no" to mean anything
 NEAR = 0.6  # area under the curve up to which samples will do for some simulations
 
 
@@ -86,19 +89,24 @@ class Case:
         check_is_fitted(model)
         self.model, self.stream = model, Stream(0).child("verdict")
         self.X, places = self._some(X, "held out")
-        self.y = None if y is None else np.asarray(y)[places]
+        self.y = None if y is None else as_labels(y, "y", len(X))[places]
         if len(self.X) < FEWEST:
             found = f"{len(self.X)} rows, and {FEWEST} are needed"
             raise ValueError(f"X: {found}; hold more rows out (validation_fraction, --held-out)")
         self.train = None if train is None else self._some(train, "training")[0]
+        self.fewer = train is None or len(train) > ROWS  # rows of floors than the model had
         self.can = model.capabilities_
         self.folds = [(self.train, self.X)] if train is not None else self._halves()
 
-    def _some(self, X: Any, name: str) -> tuple[Any, np.ndarray]:
-        """At most 5,000 rows in random order, and their places."""
-        rows = self.model.validated(X, gaps=True)
-        places = self.stream.child(name).permutation(len(rows))[:ROWS].numpy()
-        return take(rows, places), places
+    def _some(self, X: Any, name: str, most: int = ROWS) -> tuple[Any, np.ndarray]:
+        """At most so many rows in random order, and their places; none with a gap that the model
+        does not take."""
+        X = X if hasattr(X, "iloc") else np.asarray(X)
+        places = self.stream.child(name).permutation(len(X))[:most].numpy()
+        rows = self.model.validated(take(X, places), gaps=True)
+        if not self.model.missing and (gaps := missing_rows(rows)).any():
+            rows, places = take(rows, np.flatnonzero(~gaps)), places[~gaps]
+        return rows, places
 
     def _halves(self) -> list[tuple[Any, Any]]:
         half = len(self.X) // 2
@@ -122,55 +130,63 @@ class Case:
         whole = model.log_likelihood(self.X)
         whole = whole.replace(name=f"{whole.name} of held-out rows, nats")
         found, lost, beaten = [whole], list[Measure](), list[Measure]()
-        for name in FLOORS:
+        paired, failed = np.concatenate(own), []
+        for name, called in FLOORS.items():
             try:
-                scores = [self._floor(name, *fold) for fold in self.folds]
-            except ValueError:  # columns of a kind that it does not know
+                scores = np.concatenate([self._floor(name, *fold) for fold in self.folds])
+            except ValueError as error:
+                failed.append(f"{called} could not be fitted ({str(error).partition(';')[0]})")
                 continue
-            paired = np.concatenate(own), np.concatenate(scores)
-            one = difference(*paired, name=f"nats above {FLOORS[name]}")
+            one = self._widened(difference(paired, scores, f"nats above {called}"))
             found.append(one)
             if one.high is not None and one.high < -LEAST:
                 lost.append(one)
             elif one.low is not None and one.low > LEAST:
                 beaten.append(one)
-        sides = _sides(whole, self.can, model)
-        said = f"{sides}; {_against(found[1:])}"
-        bad = _by(lost, "it loses to")
+        said = "; ".join([_sides(whole, self.can, model), _against(found[1:]), *failed])
+        numbers = (*found, *self._calibration())
+        if lost and "bound" in self.can:
+            said = f"{_by(lost, 'its bound is below')}, and it may be better than that: {said}."
+            return Answer(question, UNKNOWN, said, numbers)
         if lost:
-            return Answer(question, NO, f"{bad}: {said}.", (*found, *self._calibration()))
-        short = YES if beaten and len(beaten) == len(found) - 1 else UNKNOWN
-        tied = short == UNKNOWN and len(found) > 1
-        ends = " Which is better these rows do not tell." if tied else ""
-        return Answer(question, short, f"{said}.{ends}", (*found, *self._calibration()))
+            return Answer(question, NO, f"{_by(lost, 'it loses to')}: {said}.", numbers)
+        if not beaten or len(beaten) < len(FLOORS):
+            ends = " Which is better these rows do not tell." if len(found) > 1 else ""
+            return Answer(question, UNKNOWN, f"{said}.{ends}", numbers)
+        if self.fewer:
+            known: Any = self.folds[0][0]
+            few = f"These were fitted to {len(known):,} rows, fewer than it had."
+            return Answer(question, UNKNOWN, f"{said}. {few}", numbers)
+        return Answer(question, YES, f"{said}.", numbers)
+
+    def _widened(self, one: Measure) -> Measure:
+        """A difference whose interval has log Z's too."""
+        if "normaliser" not in self.can or one.low is None or one.high is None:
+            return one
+        z = self.model.log_partition_
+        up, down = (z.high or z.value) - z.value, z.value - (z.low or z.value)
+        return one.replace(low=one.low - up, high=one.high + down)
 
     def _floor(self, name: str, fit: Any, judged: Any) -> np.ndarray:
-        """Log-likelihoods of rows under a model of this kind, fitted to others."""
+        """Log-likelihoods of rows under a model of this kind, fitted to others as the model's own
+        table has them."""
         fit, judged, how = self._alike(fit), self._alike(judged), dict[str, Any](random_state=0)
         if name == "mixture":
             how["n_components"] = max(1, min(COMPONENTS, len(fit) // 50))
-        settings = self.model.settings_
-        if self._drawn_bits:
-            how["kinds"] = "binary"
-        else:
-            how |= {"kinds": settings.kinds, "value_range": settings.value_range}
-            how["picture_shape"] = settings.picture_shape
-        floor = all_estimators()[name](**how).fit(fit)
-        kinds = [{layer.kind for layer in one.table_.layers} for one in (floor, self.model)]
-        if kinds[0] != kinds[1] or (floor.table_.grey and not self._drawn_bits):
-            raise ValueError("its density is of other columns than these")
+        floor, table = all_estimators()[name](**how), self.model.table_
+        strange = {layer.kind for layer in table.layers} - floor.takes
+        if strange:
+            raise ValueError(f"it takes no {' or '.join(sorted(strange))} columns")
+        floor.validated(fit, reset=True)
+        floor.train(dataclasses.replace(table, labels=None, grey=()), fit)
         return floor.score_samples(judged)
-
-    @functools.cached_property
-    def _drawn_bits(self) -> bool:
-        """Whether the model scores binary draws of greys, and of nothing else."""
-        table = self.model.table_
-        return len(table.grey) == len(table.layers) and self.model.settings_.binarise is not None
 
     def _alike(self, rows: Any) -> Any:
         """Rows as the model scores them: greys by the very draw that it makes."""
-        bits = self.model.values(rows)[:, : self.model.table_.size] if self._drawn_bits else None
-        return rows if bits is None else bits.numpy()
+        table = self.model.table_
+        if not table.grey or self.model.settings_.binarise is None:
+            return rows
+        return table.decode(self.model.values(rows)[:, : table.size], rows)
 
     def _calibration(self) -> tuple[Measure, ...]:
         """Of predicted classes, where labels are given."""
@@ -188,27 +204,31 @@ class Case:
         question = "Can samples be told from data?"
         if "sample" not in self.can:
             return Answer(question, UNKNOWN, "it draws none.")
-        drawn = self.drawn
-        view = View.of(self.model, drawn)
-        samples = view.samples(drawn, True)
+        view = View.of(self.model, self.drawn)
         folds = [(view.rows(known, True), view.rows(new, True)) for known, new in self.folds]
-        found = told_apart(folds, samples, self.stream)
         rows = np.concatenate([new for _, new in folds])
+        samples = with_gaps(view.samples(self.drawn, True), rows)
+        found = told_apart(folds, samples, self.stream)
         shuffled = self._shuffled(np.concatenate([known for known, _ in folds]), len(samples))
         name = "C2ST area under the curve, columns shuffled one by one"
-        control = told_apart(folds, shuffled, self.stream.child("control"), name)
+        control = told_apart(folds, with_gaps(shuffled, rows), self.stream.child("control"), name)
         measures: tuple[Measure, ...] = (found, control)
         seen = f"{found.value:.3f} where .5 is chance and {found[SEEN].value:.3f} would have been "
-        seen += f"seen; samples of independent columns reach {control.value:.3f}"
+        seen += f"seen; shuffled columns reach {control.value:.3f}"
+        gaps = " Gaps are taken to come at random." if np.isnan(rows).any() else ""
         if found.warning:
             worst = give_away(rows, samples, *self._columns(), self.stream.child("columns"))
             what = "; most by " + ", ".join(f"{name} ({v:.2f})" for v, name in worst[:3])
             said = f"boosted trees put a sample above a row with probability {seen}"
-            return Answer(question, YES, f"{said}{what if worst else ''}.", measures)
+            near = " They are nearer to training rows than held-out rows are."
+            near = near if found.value < 0.5 else ""
+            return Answer(question, YES, f"{said}{what if worst else ''}.{near}{gaps}", measures)
         if not control.warning and len(set(self._columns()[0])) > 1:
-            said = f"the area under the curve is {seen}: a test that does not see shuffled columns"
-            return Answer(question, UNKNOWN, f"{said} says nothing of this model.", measures)
-        return Answer(question, NO, f"the area under the curve is {seen}. {found.note}", measures)
+            said = f"the area under the curve is {seen}: no dependence between columns is seen"
+            said = f"{said} in these rows, so a model without any would pass."
+            return Answer(question, UNKNOWN, f"{said}{gaps}", measures)
+        said = f"the area under the curve is {seen}. {found.note}{gaps}"
+        return Answer(question, NO, said, measures)
 
     @functools.cached_property
     def drawn(self) -> Any:
@@ -228,11 +248,14 @@ class Case:
         return owner, [table.column_name(place) for place in range(table.width)]
 
     def _shuffled(self, rows: np.ndarray, n: int) -> np.ndarray:
-        """So many rows each of whose columns comes from a row of its own."""
-        owner, parts = np.asarray(self._columns()[0]), np.empty((n, rows.shape[1]))
+        """So many rows each of whose columns comes from a row of its own that has it."""
+        owner, parts = np.asarray(self._columns()[0]), np.full((n, rows.shape[1]), np.nan)
         for column in np.unique(owner):
-            order = self.stream.child("shuffled", int(column)).integers((n,), len(rows)).numpy()
-            parts[:, owner == column] = rows[order][:, owner == column]
+            own = rows[:, owner == column]
+            own = own[~np.isnan(own).any(1)]
+            if len(own):
+                stream = self.stream.child("shuffled", int(column))
+                parts[:, owner == column] = own[stream.integers((n,), len(own)).numpy()]
         return parts
 
     def _leaks(self) -> Answer:
@@ -241,20 +264,22 @@ class Case:
         if self.train is None:
             return Answer(question, UNKNOWN, "the rows it was trained on were not given (train=).")
         found = [*self._copies(), *self._membership()]
-        if not found:
-            return Answer(question, UNKNOWN, "it has neither samples nor a density to ask.")
         said = "; ".join(_leak_said(one) for one in found)
         if any(one.warning for one in found):
             return Answer(question, YES, f"{said}.", tuple(found))
+        asked = {"sample", "score"} & set(self.can)
+        weak = [one for one in found if SEEN in (part.name for part in one.parts)]
+        if len(found) < len(asked) or not found or any(one[SEEN].value > FOUND for one in weak):
+            few = f"{said or 'no test could be made'}: too few rows, or too many gaps, to tell"
+            return Answer(question, UNKNOWN, f"{few}.", tuple(found))
         return Answer(question, NO, f"not that these rows show: {said}.", tuple(found))
 
     def _copies(self) -> list[Measure]:
         """Whether samples lie on training rows."""
         if "sample" not in self.can:
             return []
-        drawn = self.drawn
-        view = View.of(self.model, drawn)
-        parts = [view.samples(drawn, False)[:ROWS]]
+        view = View.of(self.model, self.drawn)
+        parts = [view.samples(self.drawn, False)[:ROWS]]
         parts += [view.rows(rows, False) for rows in (self.train, self.X)]
         whole = [part[~np.isnan(part).any(1)] for part in parts]
         return [memorisation(*whole)] if min(map(len, whole)) >= FEWEST else []
@@ -278,7 +303,7 @@ class Case:
             ]
         except ValueError:
             return []
-        value, p = areas(ratios[0], ratios[1], self.stream.child("membership"))
+        value, p, _ = areas(ratios[0], ratios[1], self.stream.child("membership"))
         error = 1.96 * deviation(value, len(ratios[0]), len(ratios[1]))
         what = "Training rows are known better than held-out ones" if p <= 1 - SURE else ""
         return [
@@ -290,7 +315,7 @@ class Case:
                 n=len(ratios[0]),
                 chance=0.5,
                 ideal=0.5,
-                parts=(Measure(SEEN, detectable(len(ratios[0]), len(ratios[1]))),),
+                parts=(Measure(SEEN, detectable(len(ratios[0]), len(ratios[1]), 1 - SURE)),),
                 method=f"density ratio, p = {p:.3g}",
                 warning=f"{what}." if what else "",
             )
@@ -310,8 +335,7 @@ class Case:
             share, n = float(np.concatenate(flagged).mean()), len(scores)
             # each half is judged by the other: the spread of both counts
             error = FAR * np.sqrt(level * (1 - level) * 2 / n)
-            far = abs(share - level) > error + 2 / half
-            warning = "The share is far from its level." if far else ""
+            warning = "More are flagged than should be." if share > level + error + 2 / half else ""
             name = f"share of held-out rows flagged at {level:.0%}".replace("%", " %")
             found.append(Measure(name, share, n=n, ideal=level, warning=warning))
         said = (
@@ -319,10 +343,17 @@ class Case:
         )
         said += f"at 1 % and {100 * found[1].value:.1f} % at 5 %"
         if any(one.warning for one in found):
-            return Answer(question, NO, f"{said}, too far from either.", tuple(found))
+            return Answer(question, NO, f"{said}, more than should be.", tuple(found))
         least = f"; p is never below {1 / (half + 1):.2g}" if half < 200 else ""
-        end = ". What it misses is not known: a high density is no proof that a row is usual."
-        return Answer(question, YES, f"{said}{least}{end}", tuple(found))
+        end = "False alarms keep their rate whatever the model; what it misses is not known, and a "
+        end += "high density is no proof that a row is usual."
+        return Answer(question, YES, f"{said}{least}. {end}", tuple(found))
+
+
+def missing_rows(X: Any) -> Any:
+    """Which rows have a gap, bool (n,)."""
+    gaps = X.isna().to_numpy() if hasattr(X, "iloc") else missing_cells(np.asarray(X))
+    return gaps.any(axis=1)
 
 
 # ------------------------------------------------------------------ sentences
@@ -366,7 +397,7 @@ def _leak_said(one: Measure) -> str:
 def uses(answers: Sequence[Answer], can: Any) -> dict[str, Answer]:
     """What a model may be used for, by the answers; what was not tested is not known."""
     density, told, leaks, odd = answers
-    area = told.measures[0].value if told.measures else 1.0
+    area = 0.5 + abs(told.measures[0].value - 0.5) if told.measures else 1.0
     found = {"simulate": (UNKNOWN, "it was not tested with enough power.")}
     if told.short == NO:
         found["simulate"] = YES, "no test here tells its samples from data."
@@ -375,7 +406,9 @@ def uses(answers: Sequence[Answer], can: Any) -> dict[str, Answer]:
         what = "where the columns that give it away do not matter."
         found["simulate"] = (YES, what) if near else (NO, "its samples are not as the data are.")
     leak = {YES: (NO, "training rows show."), NO: (YES, "no leak was seen.")}
-    found["publish rows"] = leak.get(leaks.short, (UNKNOWN, "leaks were not tested."))
+    found["publish rows"] = leak.get(
+        leaks.short, (UNKNOWN, "leaks were not tested, or not with enough rows.")
+    )
     if "sample" not in can:
         found["publish rows"] = NO, "it draws no rows."
     one_side = "bound" in can
