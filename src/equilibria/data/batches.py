@@ -42,6 +42,10 @@ class Batch:
     label: Tensor | None = None
     condition: Tensor | None = None
 
+    def with_gaps(self) -> Tensor:
+        """The values, NaN where a cell is missing."""
+        return self.values if self.mask is None else self.values.masked_fill(~self.mask, torch.nan)
+
 
 def binarise(values: Tensor, how: str, stream: Stream) -> Tensor:
     """Greys in [0, 1], each the probability of a 1, as zeros and ones in the type of ``values``.

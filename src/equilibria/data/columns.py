@@ -89,8 +89,11 @@ def is_missing(cell: Any) -> bool:
     return isinstance(cell, float | np.floating | decimal.Decimal) and cell != cell
 
 
-def missing_cells(cells: np.ndarray) -> np.ndarray:
-    """Which cells of an array are missing, bool of the same shape."""
+def missing_cells(cells: Any) -> np.ndarray:
+    """Which cells of an array or a frame are missing, bool of the same shape."""
+    if is_frame(cells):
+        return np.asarray(cells.isna())
+    cells = np.asarray(cells)
     if cells.dtype == object:
         found = np.fromiter(map(is_missing, cells.reshape(-1)), dtype=bool, count=cells.size)
         return found.reshape(cells.shape)

@@ -203,6 +203,13 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ranged = self.value_range is not None and getattr(self, "modalities", None) is None
         return "binary" if ranged and self.kinds == "auto" else self.kinds
 
+    def pictures_or_reals(self) -> Any:
+        """The same, of a model of pictures, where range or shape say so, and else of reals."""
+        if not isinstance(self.kinds, str) or self.kinds != "auto":
+            return self.kinds
+        known = self.value_range is not None or self.picture_shape is not None
+        return "picture" if known else "real"
+
     # ------------------------------------------------------------ training
 
     def fit(self, X: Any, y: Any = None) -> Any:
@@ -669,8 +676,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         means = self.model_.means(values, observed, stream, **options)[:, : self.table_.size].cpu()
         if how == "mode":
             return self.table_.put_back(self.table_.decode_modes(means, X), X)
-        gaps = X.isna().to_numpy() if hasattr(X, "iloc") else missing_cells(np.asarray(X))
-        return self.table_.put_back(self.table_.decode_means(means, X, gaps), X)
+        return self.table_.put_back(self.table_.decode_means(means, X, missing_cells(X)), X)
 
     @available_if(can("classify"))
     def predict_log_proba(self, X: Any) -> np.ndarray:

@@ -77,10 +77,7 @@ class Flow(Estimator):
         flow.zuko_flows()  # its absence is told before any work
 
     def column_kinds(self) -> Any:
-        if not isinstance(self.kinds, str) or self.kinds != "auto":
-            return self.kinds
-        known = self.value_range is not None or self.picture_shape is not None
-        return "picture" if known else "real"
+        return self.pictures_or_reals()
 
     def build(self, table: Table, stream: Stream) -> Plan:
         pictures = table.kind == "picture"

@@ -112,10 +112,7 @@ class GAN(Adversarial):
             raise ValueError(f"packing={self.packing!r} with semi_supervised=True: {own}")
 
     def column_kinds(self) -> Any:
-        if not isinstance(self.kinds, str) or self.kinds != "auto":
-            return self.kinds
-        known = self.value_range is not None or self.picture_shape is not None
-        return "picture" if known else "real"
+        return self.pictures_or_reals()
 
     def build(self, table: Table, stream: Stream) -> Plan:
         known, shape = vars(self), adversarial.Given.of(table, self.condition).shape

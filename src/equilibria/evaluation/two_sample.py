@@ -28,6 +28,7 @@ CELLS = 2_000_000  # of a classifier's table: rows times columns
 TREES = 100
 ALARM = 0.05
 POWER = 0.9
+C2ST = "C2ST area under the curve"
 SEEN = "area that would have been seen"
 SUSPECTS = 5  # columns among which pairs are looked at
 
@@ -117,7 +118,7 @@ def told_apart(
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
     samples: np.ndarray,
     stream: Stream,
-    name: str = "C2ST area under the curve",
+    name: str = C2ST,
 ) -> Measure:
     """Classifier two-sample test: how often boosted trees put a sample above a held-out row.
 

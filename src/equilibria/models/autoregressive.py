@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equilibria.models.model import Model
+from equilibria.models.model import Model, class_log_prob_by_scores
 from equilibria.random import Stream
 from equilibria.units import Units
 from equilibria.units.columns import LABEL
@@ -229,11 +229,7 @@ class Autoregressive(Model):
 
     def class_log_prob(self, x: Tensor, stream: Stream) -> Tensor:
         """log p(class | row), (rows, classes), exactly: each class is scored."""
-        classes = self.units[LABEL].size
-        labels = torch.eye(classes, dtype=x.dtype, device=x.device)
-        rows = x[:, :-classes]
-        each = [torch.cat([rows, one.expand(len(x), -1)], 1) for one in labels]
-        return torch.stack([self.log_prob(one) for one in each], 1).log_softmax(1)
+        return class_log_prob_by_scores(self, x, self.units[LABEL].size)
 
     # ------------------------------------------------------------ draws and means
 
@@ -370,6 +366,4 @@ def places_of(layers: Mapping[str, Any]) -> list[Place]:
 
 def rows_of(batch: Any) -> Tensor:
     """A batch's rows, NaN where a cell is missing."""
-    if isinstance(batch, Tensor):
-        return batch
-    return batch.values if batch.mask is None else batch.values.masked_fill(~batch.mask, math.nan)
+    return batch if isinstance(batch, Tensor) else batch.with_gaps()

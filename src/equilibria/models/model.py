@@ -19,11 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from equilibria.random import Stream
 
-__all__ = ["CAPABILITIES", "Model", "Panel", "Progress", "capabilities", "taxonomy"]
+__all__ = ["CAPABILITIES", "Model", "Panel", "Progress", "capabilities"]
+__all__ += ["class_log_prob_by_scores", "taxonomy"]
 
 Progress = Callable[[int, int], None]
 """Told of long work as it goes: (done, total)."""
@@ -156,3 +158,12 @@ def taxonomy(model: Any) -> str:
     if "score" in can:
         return "explicit density, tractable"
     return "implicit density, Markov chain" if "chain" in can else "implicit density, direct"
+
+
+def class_log_prob_by_scores(model: Any, x: Tensor, classes: int) -> Tensor:
+    """log p(class | row), (rows, classes), of a model whose rows end with their class: each class
+    is scored."""
+    labels = torch.eye(classes, dtype=x.dtype, device=x.device)
+    rows = x[:, :-classes]
+    each = [torch.cat([rows, one.expand(len(x), -1)], 1) for one in labels]
+    return torch.stack([model.log_prob(one) for one in each], 1).log_softmax(1)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from equilibria.models.model import Model
+from equilibria.models.model import Model, class_log_prob_by_scores
 from equilibria.random import Stream
 from equilibria.units import Units
 from equilibria.units.columns import LABEL
@@ -376,11 +376,7 @@ class DiscreteTree(Model):
 
     def class_log_prob(self, x: Tensor, stream: Stream) -> Tensor:
         """log p(class | row), (rows, classes), exactly."""
-        classes = self.units[LABEL].size
-        labels = torch.eye(classes, dtype=x.dtype, device=x.device)
-        rows = x[:, :-classes]
-        each = [torch.cat([rows, one.expand(len(x), -1)], 1) for one in labels]
-        return torch.stack([self.log_prob(one) for one in each], 1).log_softmax(1)
+        return class_log_prob_by_scores(self, x, self.units[LABEL].size)
 
     def features(self, x: Tensor) -> Tensor:
         """p(z_i = k | the row) of each node's states but the last, (rows, nodes · (K − 1))."""

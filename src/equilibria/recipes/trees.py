@@ -21,7 +21,7 @@ from equilibria.data.rows import Labels, Rows, with_labels
 from equilibria.games.likelihood import Likelihood
 from equilibria.models.tree import REAL, Counts, DiscreteTree
 from equilibria.random import Stream
-from equilibria.solvers.expectation import ExpectationMaximisation, with_gaps
+from equilibria.solvers.expectation import ExpectationMaximisation
 from equilibria.training.stage import Best, Stage
 
 __all__ = ["OneHot", "begin_as_mixture", "begin_in_bins", "by_counts", "chow_liu", "everything"]
@@ -54,7 +54,7 @@ def by_counts(model: DiscreteTree, how: Any, rows: Rows) -> Stage:
 def watched(rows: Rows, held: bool = False) -> Tensor:
     """Some rows of either kind, labels behind them, NaN where a cell is missing."""
     batch = rows.some(MONITORED, "monitored", held=held)
-    return with_gaps(with_labels(batch, rows.table.classes) if rows.table.classes else batch)
+    return (with_labels(batch, rows.table.classes) if rows.table.classes else batch).with_gaps()
 
 
 def everything(rows: Rows) -> Iterable[Tensor]:
@@ -65,7 +65,7 @@ def everything(rows: Rows) -> Iterable[Tensor]:
     left, i = len(rows), 0
     while left > 0:
         batch = batches.at(i)
-        yield with_gaps(batch if view is None else view(batch, rows.stream))[:left]
+        yield (batch if view is None else view(batch, rows.stream)).with_gaps()[:left]
         left, i = left - batches.batch_size, i + 1
 
 

@@ -21,7 +21,7 @@ from equilibria.estimators import all_estimators, load, resume
 from equilibria.estimators.estimator import Trained
 from equilibria.estimators.params import parameters
 from equilibria.evaluation.statistics import wilson
-from equilibria.evaluation.two_sample import SEEN
+from equilibria.evaluation.two_sample import C2ST, SEEN
 from equilibria.evaluation.verdict import Verdict, difference
 from equilibria.numbers import Measure
 from equilibria.random import Stream
@@ -35,7 +35,6 @@ __all__ = ["FILE", "Comparison", "Entry", "compare"]
 FILE = "comparison.json"
 SAMPLES = 1000  # whose drawing is timed
 ASKED = "asked.json"
-C2ST = "C2ST area under the curve"
 RESERVED = {"out": "each model's is a folder in compare's own", "minutes": "give compare's own"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from equilibria.evaluation.two_sample import SEEN
+from equilibria.evaluation.two_sample import C2ST, SEEN
 from equilibria.numbers import Measure
 
 __all__ = ["ROWS", "remarks"]
@@ -21,7 +21,7 @@ def _blind(m: Measure) -> bool:
     return not m.warning
 
 
-_C2ST, _GAP, _COPIES = "C2ST area under the curve", " gap, nats", "among the nearest real rows"
+_GAP, _COPIES = " gap, nats", "among the nearest real rows"
 _APART = "Boosted trees put a sample above a real row in {value:.0%} of pairs, where 50 % would be "
 _APART += "chance"
 ROWS: tuple[tuple[str, Callable[[Measure], bool], str], ...] = (
@@ -43,10 +43,10 @@ ROWS: tuple[tuple[str, Callable[[Measure], bool], str], ...] = (
         "It fits training rows no better than held-out ones, beyond what chance may give: no sign "
         "of overfitting.",
     ),
-    (_C2ST, _blind, f"{_APART}: no significant difference, but {{unseen}}."),
-    (_C2ST, lambda m: not _blind(m) and m.value <= 0.75, f"{_APART}."),
+    (C2ST, _blind, f"{_APART}: no significant difference, but {{unseen}}."),
+    (C2ST, lambda m: not _blind(m) and m.value <= 0.75, f"{_APART}."),
     (
-        _C2ST,
+        C2ST,
         lambda m: not _blind(m) and m.value > 0.75,
         f"{_APART}: the samples are not yet as the data are.",
     ),
@@ -78,7 +78,7 @@ def remarks(results: Sequence[Measure], judged: bool = False) -> list[str]:
     found = []
     for measure in results:
         for ending, when, sentence in ROWS:
-            if judged and ending in (_C2ST, _COPIES):
+            if judged and ending in (C2ST, _COPIES):
                 continue
             if measure.name.endswith(ending) and when(measure):
                 ideal = measure.ideal or 0

@@ -98,13 +98,13 @@ class Case:
         self.can = model.capabilities_
         self.folds = [(self.train, self.X)] if train is not None else self._halves()
 
-    def _some(self, X: Any, name: str, most: int = ROWS) -> tuple[Any, np.ndarray]:
-        """At most so many rows in random order, and their places; none with a gap that the model
+    def _some(self, X: Any, name: str) -> tuple[Any, np.ndarray]:
+        """At most 5,000 rows in random order, and their places; none with a gap that the model
         does not take."""
         X = X if hasattr(X, "iloc") else np.asarray(X)
-        places = self.stream.child(name).permutation(len(X))[:most].numpy()
+        places = self.stream.child(name).permutation(len(X))[:ROWS].numpy()
         rows = self.model.validated(take(X, places), gaps=True)
-        if not self.model.missing and (gaps := missing_rows(rows)).any():
+        if not self.model.missing and (gaps := missing_cells(rows).any(axis=1)).any():
             rows, places = take(rows, np.flatnonzero(~gaps)), places[~gaps]
         return rows, places
 
@@ -125,15 +125,14 @@ class Case:
         if "score" not in self.can:
             what = "it has none, so nothing can be said of likelihoods."
             return Answer(question, UNKNOWN, what, self._calibration())
-        judged = [rows for _, rows in self.folds]
-        own = [model.score_samples(rows) for rows in judged]
         whole = model.log_likelihood(self.X)
         whole = whole.replace(name=f"{whole.name} of held-out rows, nats")
         found, lost, beaten = [whole], list[Measure](), list[Measure]()
-        paired, failed = np.concatenate(own), []
+        first = 0 if self.train is not None else len(self.X) // 2  # of halves the second is judged
+        paired, failed = np.roll(self.scores, -first), list[str]()
         for name, called in FLOORS.items():
             try:
-                scores = np.concatenate([self._floor(name, *fold) for fold in self.folds])
+                scores = np.concatenate([self._floor(name, *fold)[0] for fold in self.folds])
             except ValueError as error:
                 failed.append(f"{called} could not be fitted ({str(error).partition(';')[0]})")
                 continue
@@ -167,10 +166,10 @@ class Case:
         up, down = (z.high or z.value) - z.value, z.value - (z.low or z.value)
         return one.replace(low=one.low - up, high=one.high + down)
 
-    def _floor(self, name: str, fit: Any, judged: Any) -> np.ndarray:
-        """Log-likelihoods of rows under a model of this kind, fitted to others as the model's own
-        table has them."""
-        fit, judged, how = self._alike(fit), self._alike(judged), dict[str, Any](random_state=0)
+    def _floor(self, name: str, fit: Any, *judged: Any) -> list[np.ndarray]:
+        """Log-likelihoods of sets of rows under a model of this kind, fitted to others as the
+        model's own table has them."""
+        fit, how = self._alike(fit), dict[str, Any](random_state=0)
         if name == "mixture":
             how["n_components"] = max(1, min(COMPONENTS, len(fit) // 50))
         floor, table = all_estimators()[name](**how), self.model.table_
@@ -179,7 +178,7 @@ class Case:
             raise ValueError(f"it takes no {' or '.join(sorted(strange))} columns")
         floor.validated(fit, reset=True)
         floor.train(dataclasses.replace(table, labels=None, grey=()), fit)
-        return floor.score_samples(judged)
+        return [floor.score_samples(self._alike(rows)) for rows in judged]
 
     def _alike(self, rows: Any) -> Any:
         """Rows as the model scores them: greys by the very draw that it makes."""
@@ -204,7 +203,7 @@ class Case:
         question = "Can samples be told from data?"
         if "sample" not in self.can:
             return Answer(question, UNKNOWN, "it draws none.")
-        view = View.of(self.model, self.drawn)
+        view = self.view
         folds = [(view.rows(known, True), view.rows(new, True)) for known, new in self.folds]
         rows = np.concatenate([new for _, new in folds])
         samples = with_gaps(view.samples(self.drawn, True), rows)
@@ -229,6 +228,16 @@ class Case:
             return Answer(question, UNKNOWN, f"{said}{gaps}", measures)
         said = f"the area under the curve is {seen}. {found.note}{gaps}"
         return Answer(question, NO, said, measures)
+
+    @functools.cached_property
+    def scores(self) -> np.ndarray:
+        """Log-likelihoods of the held-out rows."""
+        return self.model.score_samples(self.X)
+
+    @functools.cached_property
+    def view(self) -> View:
+        """Rows and samples as numbers that are alike."""
+        return View.of(self.model, self.drawn)
 
     @functools.cached_property
     def drawn(self) -> Any:
@@ -278,7 +287,7 @@ class Case:
         """Whether samples lie on training rows."""
         if "sample" not in self.can:
             return []
-        view = View.of(self.model, self.drawn)
+        view = self.view
         parts = [view.samples(self.drawn, False)[:ROWS]]
         parts += [view.rows(rows, False) for rows in (self.train, self.X)]
         whole = [part[~np.isnan(part).any(1)] for part in parts]
@@ -297,10 +306,9 @@ class Case:
         ends = (0, half), (half, len(self.X))
         control, reference = (take(self.X, np.arange(*part)) for part in ends)
         try:
-            ratios = [
-                self.model.score_samples(rows) - self._floor("mixture", reference, rows)
-                for rows in (control, self.train)
-            ]
+            floors = self._floor("mixture", reference, control, self.train)
+            own = self.scores[:half], self.model.score_samples(self.train)
+            ratios = [scores - floor for scores, floor in zip(own, floors, strict=True)]
         except ValueError:
             return []
         value, p, _ = areas(ratios[0], ratios[1], self.stream.child("membership"))
@@ -326,8 +334,7 @@ class Case:
         question = "Is a row odd?"
         if "score" not in self.can:
             return Answer(question, UNKNOWN, "it has no density to rank rows by.")
-        scores = self.model.score_samples(self.X)
-        half = len(scores) // 2
+        scores, half = self.scores, len(self.X) // 2
         parts = (scores[:half], scores[half:]), (scores[half:], scores[:half])
         found = []
         for level in (0.01, 0.05):
@@ -348,12 +355,6 @@ class Case:
         end = "False alarms keep their rate whatever the model; what it misses is not known, and a "
         end += "high density is no proof that a row is usual."
         return Answer(question, YES, f"{said}{least}. {end}", tuple(found))
-
-
-def missing_rows(X: Any) -> Any:
-    """Which rows have a gap, bool (n,)."""
-    gaps = X.isna().to_numpy() if hasattr(X, "iloc") else missing_cells(np.asarray(X))
-    return gaps.any(axis=1)
 
 
 # ------------------------------------------------------------------ sentences

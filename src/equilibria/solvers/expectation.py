@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equilibria.data.batches import Batch
 from equilibria.games.game import Game
 from equilibria.random import Stream
 from equilibria.solvers.solver import Reduce, Solver
@@ -43,7 +42,7 @@ class ExpectationMaximisation(Solver):
         self.bind(game)
         model: Any = game.model
         batch = next(batches)
-        values = with_gaps(batch)
+        values = batch.with_gaps()
         found = model.expected(values)
         means = [tensor / len(values) for tensor in found]
         self.reduce(means)
@@ -65,8 +64,3 @@ class ExpectationMaximisation(Solver):
             for name, players in state.get("kept", {}).items()
             for player, own in players.items()
         }
-
-
-def with_gaps(batch: Batch) -> Tensor:
-    """A batch's values, NaN where a cell is missing."""
-    return batch.values if batch.mask is None else batch.values.masked_fill(~batch.mask, torch.nan)
