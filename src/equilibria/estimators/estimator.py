@@ -45,6 +45,7 @@ from equilibria.training.trainer import Trainer
 
 __all__ = ["Estimator", "Plan", "Recipe", "Trained"]
 
+MODELLED = ("binary", "categorical", "real", "quantile", "gap")
 TRIAL = 1000  # the length of the training whose updates are timed, where the user gives none
 CHUNK = 2000  # rows that are scored at a time
 Recipe = Callable[[Rows], list[Stage]]
@@ -125,8 +126,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     name: ClassVar[str] = ""
     """In run folders and on the command line."""
     model: ClassVar[type[Model]] = Model
-    takes: ClassVar[frozenset[str]] = frozenset({"binary", "categorical", "real"})
+    takes: ClassVar[frozenset[str]] = frozenset(MODELLED)
     """Kinds of columns that ``build`` knows."""
+    numbers: ClassVar[str] = "auto"
+    """What a table of numbers alone is taken for, where that is not said."""
     missing: ClassVar[bool] = False
     """Whether cells of training rows may be missing."""
     labelled: ClassVar[bool] = True
@@ -204,11 +207,11 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return "binary" if ranged and self.kinds == "auto" else self.kinds
 
     def pictures_or_reals(self) -> Any:
-        """The same, of a model of pictures, where range or shape say so, and else of reals."""
+        """The same, of a model of pictures, where range or shape say so, and else of tables."""
         if not isinstance(self.kinds, str) or self.kinds != "auto":
             return self.kinds
         known = self.value_range is not None or self.picture_shape is not None
-        return "picture" if known else "real"
+        return "picture" if known else "auto"
 
     # ------------------------------------------------------------ training
 
@@ -268,6 +271,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             picture_shape=self.picture_shape,
             allow_missing=self.missing,
             modalities=getattr(self, "modalities", None),
+            numbers=self.numbers,
         )
         self._refuse_kinds(table)
         if not self.labels:
@@ -664,12 +668,15 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             )
         X = self.validated(X, gaps=True)
         values = self.values(X, binary=False).to(torch.float32).to(self.settings_.device)
+        gaps = self.table_.encode(X, told=False).isnan().to(values.device)
+        values[:, : self.table_.size].masked_fill_(gaps, torch.nan)
         observed, stream = ~values.isnan(), self.draws(random_state, "impute")
         if how == "draw":
             with torch.no_grad():
                 drawn = self.model_.complete(values, observed, stream, n, **options).cpu()
             size = self.table_.size
-            filled = [self.table_.put_back(self.table_.decode(r[:, :size], X), X) for r in drawn]
+            rows = (self.table_.decode(r[:, :size], X, gaps=False) for r in drawn)
+            filled = [self.table_.put_back(one, X) for one in rows]
             if n == 1 or not isinstance(filled[0], np.ndarray):
                 return filled[0] if n == 1 else filled
             return np.stack(filled)
@@ -709,9 +716,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     # ------------------------------------------------------------ details of these
 
     def values(self, X: Any, binary: bool = True) -> Tensor:
-        """Encoded rows in float64 with the label's columns free; greys as one fixed draw each."""
+        """Encoded rows in float64 with the label's columns free; greys, and scores that are tied,
+        as one fixed draw each where the rows are ``binary``."""
         how = self.settings_.binarise if binary else None
-        values = fixed_draw(self.table_, X, how, self.stream)
+        values = fixed_draw(self.table_, X, how, self.stream, ties=binary)
         blank = torch.full((len(values), self.table_.classes), torch.nan, dtype=values.dtype)
         return torch.cat([values, blank], 1)
 
@@ -748,8 +756,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _log_volume(self, values: Tensor) -> np.ndarray:
         """What log p is less in the data's own scale: that of a row's observed cells, (rows,)."""
-        observed = ~values[:, : self.table_.size].isnan()
-        return (observed.double() @ self.table_.log_scales).numpy()
+        return self.table_.log_volume(values[:, : self.table_.size]).numpy()
 
     @settled()
     def _work_out(self, options: Mapping[str, Any] | None, stream: Stream) -> Measure:
@@ -797,7 +804,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"given: a {type(self).__name__} {self.cannot('complete')}")
         held = torch.full((n, table.size + table.classes), torch.nan, dtype=torch.float32)
         if rows is not None:
-            held[:, : table.size] = table.encode(rows, name="given")
+            held[:, : table.size] = table.encode(rows, name="given", told=False)
         if y is not None:
             assert table.labels is not None
             codes = table.labels.encode(np.full(n, y) if np.ndim(y) == 0 else y)
