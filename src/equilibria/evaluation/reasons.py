@@ -19,6 +19,7 @@ __all__ = ["Reason", "reasons"]
 
 DEPTH = 3
 FEWEST = 20  # rows, and samples
+TIED = 0.9  # share of the cells of a rule, from which the one value is named that they have
 LEAST = 0.02  # share of the rows and samples that a rule must hold of
 
 
@@ -148,10 +149,19 @@ def _condition(question: _Question, steps: Sequence[tuple[float, bool, bool]]) -
         if len(cells.levels) == 2:
             return f"{name} is {cells.levels[0 if yes else 1]}{or_gap}"
         return f"{name} is {'' if yes else 'not '}{cells.levels[question.level]}{or_gap}"
-    low, high = (
-        math.floor(v) if cells.holds == "whole" and math.isfinite(v) else v for v in (low, high)
-    )
-    words = [spelt(v, cells.holds) for v in (low, high) if math.isfinite(v)]
-    if math.isfinite(low) and math.isfinite(high):
-        return f"{words[0]} < {name} ≤ {words[1]}{or_gap}"
-    return f"{name} {'>' if math.isfinite(low) else '≤'} {words[0]}{or_gap}"
+    return f"{_between(cells, low, high)}{or_gap}"
+
+
+def _between(cells: Cells, low: float, high: float) -> str:
+    """Where a number lies: low < it ≤ high; or the one value that most such cells have."""
+    if cells.holds == "whole":
+        low, high = (math.floor(v) if math.isfinite(v) else v for v in (low, high))
+    inside = np.concatenate([part[(part > low) & (part <= high)] for part in cells.known])
+    values, counts = np.unique(inside, return_counts=True)
+    if len(values) and counts.max() >= TIED * len(inside):
+        return f"{cells.name} = {spelt(float(values[counts.argmax()]), cells.holds)}"
+    ends = [end for end in (low, high) if math.isfinite(end)]
+    words = [spelt(end, cells.holds) for end in ends]
+    if len(ends) == 2:
+        return f"{words[0]} < {cells.name} ≤ {words[1]}"
+    return f"{cells.name} {'>' if math.isfinite(low) else '≤'} {words[0]}"

@@ -262,8 +262,8 @@ def scatter(real: np.ndarray, samples: np.ndarray, columns: Sequence[str]) -> st
             axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, **how)
         axes.set_aspect("equal", adjustable="datalim")
         alt = f"Scatter plot of {len(samples)} samples over {len(real)} real points"
-        keys = keys((f"{len(real):,} real points", f"{len(samples):,} samples"))
-        return framed(keys + svg_of(figure, alt), "Samples over real points")
+        named = keys((f"{len(real):,} real points", f"{len(samples):,} samples"))
+        return framed(named + svg_of(figure, alt), "Samples over real points")
 
 
 def bars(
