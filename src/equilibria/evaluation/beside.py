@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,9 @@ from equilibria.data.columns import is_frame
 __all__ = ["BEYOND", "LEVELS", "Cells", "beside", "limit", "spelt"]
 
 LEVELS = 8  # values of a column that are told apart; the rarest go together
-OTHERS = "{} others"
 ALARM = 0.05  # of all columns, or all pairs, together
 BEYOND = "Further apart than chance would put them."
-_UNITS = (86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s")
+_UNITS = (365.25 * 86400, "y"), (86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +33,8 @@ class Cells:
         What the places stand for; empty for numbers.
     holds : str
         ``"number"``, ``"whole"``, ``"date"``, ``"duration"`` or ``"value"``.
+    others : int
+        How many values the last level stands for, where it stands for several.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Cells:
     samples: np.ndarray
     levels: tuple[str, ...] = ()
     holds: str = "number"
+    others: int = 0
 
     @property
     def known(self) -> tuple[np.ndarray, np.ndarray]:
@@ -102,8 +105,8 @@ def _cells(name: Any, rows: Any, samples: Any) -> Cells:
         places[np.isnan(numbers)] = np.nan
         levels = tuple(spelt(value, holds) for value in different)
         return Cells(str(name), places[:n], places[n:], levels, "value")
-    levels, places = _coded(both, n)
-    return Cells(str(name), places[:n], places[n:], levels, "value")
+    levels, places, others = _coded(both, n)
+    return Cells(str(name), places[:n], places[n:], levels, "value", others)
 
 
 def _numbers(series: Any) -> tuple[str, np.ndarray]:
@@ -121,9 +124,9 @@ def _numbers(series: Any) -> tuple[str, np.ndarray]:
     return "", np.zeros(0)
 
 
-def _coded(series: Any, n: int) -> tuple[tuple[str, ...], np.ndarray]:
-    """The values of a column by their order, or the commonest of the rows first, and the places of
-    its cells among them; values past the eighth together."""
+def _coded(series: Any, n: int) -> tuple[tuple[str, ...], np.ndarray, int]:
+    """The values of a column by their order, or the commonest of the rows first, the places of its
+    cells among them, and how many values go together at the end."""
     import pandas as pd
 
     gaps, counts = series.isna().to_numpy(dtype=bool), series.value_counts()
@@ -138,8 +141,8 @@ def _coded(series: Any, n: int) -> tuple[tuple[str, ...], np.ndarray]:
     values = zip(series, gaps, strict=True)
     places = np.array([np.nan if gap else place.get(v, len(kept)) for v, gap in values], float)
     levels = tuple(" ".join(str(value).split()) for value in kept)
-    rest = (OTHERS.format(len(order) - len(kept)),) if len(order) > len(kept) else ()
-    return levels + rest, places
+    others = len(order) - len(kept)
+    return levels + (f"{others} others",) * bool(others), places, others
 
 
 def spelt(value: float, holds: str, span: float = math.inf) -> str:
@@ -161,7 +164,7 @@ def spelt(value: float, holds: str, span: float = math.inf) -> str:
         size, unit = next((one for one in _UNITS if abs(value) >= one[0]), _UNITS[-1])
         return f"{value / size:.3g} {unit}"
     if abs(value) >= 1e6 or (holds != "whole" and 0 < abs(value) < 1e-4):
-        return f"{value:.3g}".replace("e+0", "e").replace("e+", "e")
+        return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.3g}")
     return f"{value:.0f}" if holds == "whole" or abs(value) >= 1000 else f"{value:.4g}"
 
 
@@ -171,7 +174,7 @@ def limit(chance: Any, spread: Any, tests: int) -> Any:
     Moving one of n rows moves a distance by 1/n at most, so that by McDiarmid (1989) it is more
     than t above its mean with a probability below exp(−2t² / (1/n + 1/m)); ``spread`` is 1/n + 1/m.
 
-    >>> round(limit(0.1, 1 / 200 + 1 / 200, 1), 3)
+    >>> round(float(limit(0.1, 1 / 200 + 1 / 200, 1)), 3)
     0.222
     """
     return chance + np.sqrt(math.log(max(tests, 1) / ALARM) / 2 * spread)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -95,13 +94,15 @@ def _parted(cells: Cells) -> _Parts:
 
 
 def _ranges(cuts: np.ndarray, cells: Cells) -> tuple[str, ...]:
-    """Parts of a number's range in words."""
-    span = float(np.ptp(cuts)) if len(cuts) > 1 else math.inf
-    words = [spelt(float(cut), cells.holds, span) for cut in cuts]
-    if not words:
+    """Parts of a number's range in words; of whole numbers from the first to the last."""
+    if not len(cuts):
         return ("all",)
-    between = [f"{a}–{b}" for a, b in itertools.pairwise(words)]
-    return (f"≤ {words[0]}", *between, f"> {words[-1]}")
+    span = float(np.ptp(cuts)) if len(cuts) > 1 else math.inf
+    ends = np.floor(cuts) if cells.holds == "whole" else cuts
+    firsts = ends + 1 if cells.holds == "whole" else ends
+    low, high = ([spelt(float(v), cells.holds, span) for v in part] for part in (firsts, ends))
+    between = [a if a == b else f"{a}–{b}" for a, b in zip(low, high[1:], strict=False)]
+    return (f"≤ {high[0]}", *between, f"> {high[-1]}")
 
 
 def _dependences(tables: Sequence[_Parts]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -138,21 +138,23 @@ def _variation(counts: np.ndarray, tests: int) -> Measure:
     spread, pooled = float((1 / n).sum()), counts.sum(0) / counts.sum()
     value = float(np.abs(counts[0] / n[0] - counts[1] / n[1]).sum()) / 2
     terms = np.sqrt(2 / math.pi * pooled * (1 - pooled) * spread)
-    return _measure(value, float(terms.sum()) / 2, spread, tests, int(n[0]), "total variation")
+    chance = float(terms.sum()) / 2
+    bound = limit(chance, spread, tests)
+    return _measure(value, chance, bound, int(n[0]), "total variation")
 
 
 def _kolmogorov(rows: np.ndarray, samples: np.ndarray, tests: int) -> Measure:
-    """Kolmogorov's distance; its mean by chance is √(π/2) log 2 √(1/n + 1/m)."""
+    """Kolmogorov's distance; its mean by chance is √(π/2) log 2 √(1/n + 1/m), and with so many rows
+    it is beyond t with a probability below 2 exp(−2t² / (1/n + 1/m))."""
     spread = 1 / len(rows) + 1 / len(samples)
     value = float(stats.ks_2samp(rows, samples, method="asymp").statistic)
     chance = math.sqrt(math.pi / 2 * spread) * math.log(2)
-    return _measure(value, chance, spread, tests, len(rows), "Kolmogorov's distance")
+    bound = limit(0.0, spread, 2 * tests)
+    return _measure(value, chance, bound, len(rows), "Kolmogorov's distance")
 
 
-def _measure(
-    value: float, chance: float, spread: float, tests: int, n: int, method: str
-) -> Measure:
-    warning = BEYOND if value > limit(chance, spread, tests) else ""
+def _measure(value: float, chance: float, bound: float, n: int, method: str) -> Measure:
+    warning = BEYOND if value > bound else ""
     how: dict[str, Any] = {"n": n, "ideal": 0.0, "method": method, "warning": warning}
     return Measure("distance", value, chance=chance, **how)
 

@@ -19,6 +19,7 @@ __all__ = ["Reason", "reasons"]
 
 DEPTH = 3
 FEWEST = 20  # rows, and samples
+DAYS = 60 * 86400.0  # dates of a longer range are told to the day
 TIED = 0.9  # share of the cells of a rule, from which the one value is named that they have
 LEAST = 0.02  # share of the rows and samples that a rule must hold of
 
@@ -161,7 +162,8 @@ def _between(cells: Cells, low: float, high: float) -> str:
     if len(values) and counts.max() >= TIED * len(inside):
         return f"{cells.name} = {spelt(float(values[counts.argmax()]), cells.holds)}"
     ends = [end for end in (low, high) if math.isfinite(end)]
-    words = [spelt(end, cells.holds) for end in ends]
+    span = float(np.ptp(np.concatenate(cells.known))) if cells.holds == "date" else math.inf
+    words = [spelt(end, cells.holds, min(span, DAYS)) for end in ends]
     if len(ends) == 2:
         return f"{words[0]} < {cells.name} ≤ {words[1]}"
     return f"{cells.name} {'>' if math.isfinite(low) else '≤'} {words[0]}"

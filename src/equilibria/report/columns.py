@@ -170,7 +170,7 @@ def _shares(both: Sequence[Axes], one: Pair, turned: bool, turns: bool) -> None:
             for (i, j), share in np.ndenumerate(table):
                 where: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": _LETTERS}
                 part.text(j, i, f"{100 * share:.0f}", **where)
-    names = [[_short(name) for name in side] for side in labels]
+    names = [[_short(name, 16) for name in side] for side in labels]
     for part in both:
         part.set_xticks(range(len(names[0])), names[0], parse_math=False)
         part.tick_params(axis="x", labelrotation=90 if turns else 0)

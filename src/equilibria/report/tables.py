@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
@@ -68,7 +69,7 @@ def _margins(found: Differences, kind: str, note: str, draw: Callable[[Panel], s
     said += "an outermost bar holds what lies beyond it. Those furthest beyond chance come first."
     folded = ""
     if more := "".join(drawn[OPEN:]):
-        what = f"{len(drawn) - OPEN} more columns"
+        what = f"{len(drawn) - OPEN} more column{'s' * (len(drawn) > OPEN + 1)}"
         folded = f'<details><summary>{what}</summary><div class="small">{more}</div></details>'
     if len(margins) > DRAWN:
         folded += f'<p class="note">{len(margins) - DRAWN} columns are nearer, and not drawn.</p>'
@@ -105,7 +106,7 @@ def _in_numbers(margins: Sequence[Margin], kind: str) -> str:
     ]
     head = ("Column", kind, "Samples", "Missing", "in samples", "Apart", "By chance")
     cut = f"<p>{len(margins) - LISTED} more columns are not listed.</p>"
-    table = _table(head, rows) + cut * (len(margins) > LISTED)
+    table = _table(head, rows, "numbers") + cut * (len(margins) > LISTED)
     what = "Column by column in numbers: mean ± standard deviation, or the commonest value"
     return f"<details><summary>{what}</summary>{table}</details>"
 
@@ -116,10 +117,14 @@ def _apart(one: Measure) -> tuple[str, str]:
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
     """A table of plain texts, the first of a line its name; ``kind`` is a class of the page."""
-    names = "".join(f"<th>{escape(one[:1].upper() + one[1:])}</th>" for one in head)
+    head = [escape(one[:1].upper() + one[1:]) for one in head]
+    names = "".join(f"<th>{one}</th>" for one in head)
     lines = (
         f'<tr><th scope="row">{escape(first)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "".join(
+            f'<td data-of="{name}">{escape(cell)}</td>'
+            for name, cell in zip(head[1:], cells, strict=True)
+        )
         + "</tr>"
         for first, *cells in rows
     )
@@ -132,12 +137,14 @@ def _typical(cells: Cells, known: np.ndarray) -> str:
     if not len(known):
         return "none"
     if cells.levels:
-        counts = np.bincount(known.astype(int))
+        counts = np.bincount(known.astype(int), minlength=len(cells.levels))
+        counts = counts[: len(counts) - bool(cells.others)]
         return f"{cells.levels[counts.argmax()]}, {100 * counts.max() / len(known):.0f} %"
     mean, spread = float(known.mean()), float(known.std())
     if cells.holds in ("date", "duration"):
-        return f"{spelt(round(mean), cells.holds)} ± {spelt(spread, 'duration')}"
-    return f"{mean:.4g} ± {spread:.3g}"
+        said = spelt(mean, cells.holds, 60 * 86400 if spread > 86400 else math.inf)
+        return f"{said} ± {spelt(spread, 'duration')}"
+    return f"{spelt(mean, 'number')} ± {spelt(spread, 'number')}"
 
 
 # ------------------------------------------------------------------ pairs, rules, gaps
@@ -156,7 +163,8 @@ def _pairs(found: Differences, draw: Callable[[Panel], str]) -> str:
         rows.append((name, *(f"{part.value:.2f}" for part in one.apart.parts), *_apart(one.apart)))
         if i < PICTURED:
             what = one.apart.parts[0].name.partition(" in ")[0]
-            caption = f"{what[:1].upper()}{what[1:]} {{:.2f}} in rows, {{:.2f}} in samples."
+            chance = "" if one.apart.warning else ": within chance"
+            caption = f"{what[:1].upper()}{what[1:]} {{:.2f}} in rows, {{:.2f}} in samples{chance}."
             drawn += draw(Panel(name, "pair", one, caption.format(*map(float, one.apart.parts))))
     head = ("Pair", "rows", "samples", "apart", "by chance")
     what = "In numbers: rank correlation of numbers, Cramér's V of others"
