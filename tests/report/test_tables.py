@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from equilibria import Independent
-from equilibria.data import Table
+from equilibria.data import Table, write_csv
 from equilibria.report import columns, page, tables
 from equilibria.report.panels import DRAWN
 
@@ -83,7 +83,7 @@ def test_what_gives_them_away_is_said_in_words() -> None:
     content = sections(rows, rows.assign(size=rows["size"] + 100))
     assert line(content, "size ≤ 54.75") == ["100.0 %", "0.0 %"]
     assert line(content, "size > 54.75") == ["0.0 %", "100.0 %"]
-    assert "100 % of pairs of a half that it has not seen" in content
+    assert "100 % of pairs (95 % interval" in content
     alike = sections(rows, rows)
     assert "no more than chance would" in alike
     assert 'class="rules"' not in alike
@@ -134,6 +134,17 @@ def test_long_names_are_cut_where_they_are_drawn_and_whole_where_they_are_told()
     content = columns.margin("x", tables.differences(rows, rows).margins[0])
     assert ">a very long n…</text>" in content
     assert f"{long} 50% of rows" in content
+
+
+def test_greys_are_compared_as_the_model_draws_them(
+    tmp_path: Path, trained: Callable[..., Path]
+) -> None:
+    greys = np.random.RandomState(0).uniform(size=(200, 4)).round(3)
+    write_csv(tmp_path / "greys.csv", greys, list("abcd"))
+    folder = trained(Independent(), tmp_path / "greys.csv", tmp_path / "run", held_out=0.5)
+    content = page.write([folder]).read_text(encoding="utf-8")
+    assert re.search('aria-label="a: 0 [45]\\d% of rows, [45]\\d% of samples; 1 ', content)
+    assert "rows were made so by a draw each" in content
 
 
 def test_a_page_of_a_table_has_them_all_and_says_what_rows_they_are(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +44,13 @@ def pictures(summary: Summary) -> str:
         elif summary.parts is not None:
             real = _some(summary.parts.test, _ROWS)
             kind = "held-out rows" if summary.parts.unseen else "training rows"
-            note, rows = View.of(model, drawn).note, rows_for(model, real)
-            columns = tables.sections(
-                table, rows, drawn, kind, lambda one: _drawn(model, one), note
-            )
+            view, rows = View.of(model, drawn), rows_for(model, real)
+            both = [rows, drawn]
+            if table.grey:  # like with like: greys as the model knows them
+                seen = view.rows(rows, False), view.samples(drawn, False)
+                both = [table.decode(torch.from_numpy(part)) for part in seen]
+            draw = functools.partial(_drawn, model)
+            columns = tables.sections(table, *both, kind, draw, view.note)
             if table.width == 2 and not table.text:
                 names = real.columns or ("first column", "second column")
                 points = [np.asarray(part, dtype=float) for part in (rows, drawn)]

@@ -179,19 +179,22 @@ def _reasons(found: Differences, kind: str) -> str:
     told = found.told
     if told is None:
         return ""
+    area, low, high = (f"{100 * (end or 0):.0f}" for end in (told.value, told.low, told.high))
     said = (
-        f"By three questions at most, a tree puts a sample above a row in {100 * told.value:.0f} "
+        f"By three questions at most, a tree puts a sample above a row in {area} % of pairs (95 % "
     )
-    said += "% of pairs of a half that it has not seen, where 50 % are chance"
-    if not found.reasons:
-        said += f": no more than chance would, and {100 * told[SEEN].value:.0f} % would have been "
-        said += "seen in nine of ten cases."
-    table = ""
+    said += f"interval {low} to {high}) of halves that it has not seen, where 50 % are chance"
     if found.reasons:
         rows = [(one.rule, *_percents(one.rows, one.samples)) for one in found.reasons]
         table = _table(("Rule", f"share of {kind}", "share of samples"), rows, "rules")
-        said += "."
-    return f'<h3>What gives samples away</h3><p class="note">{escape(said)}</p>{table}'
+        return f'<h3>What gives samples away</h3><p class="note">{escape(said)}.</p>{table}'
+    said += (
+        f": no more than chance would, and {100 * told[SEEN].value:.0f} % would have been seen in "
+    )
+    said += "nine of ten cases."
+    if found.beyond:
+        said += " It sees little of how two numbers depend on each other: that is in the pairs."
+    return f'<h3>What gives samples away</h3><p class="note">{escape(said)}</p>'
 
 
 def _percents(*shares: float) -> list[str]:
