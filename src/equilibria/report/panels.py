@@ -50,7 +50,7 @@ def pictures(summary: Summary) -> str:
                 seen = view.rows(rows, False), view.samples(drawn, False)
                 both = [table.decode(torch.from_numpy(part)) for part in seen]
             draw = functools.partial(_drawn, model)
-            columns = tables.sections(table, *both, kind, draw, view.note)
+            columns = tables.sections(table, both[0], both[1], kind, draw, view.note)
             if table.width == 2 and not table.text:
                 names = real.columns or ("first column", "second column")
                 points = [np.asarray(part, dtype=float) for part in (rows, drawn)]
