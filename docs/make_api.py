@@ -41,7 +41,6 @@ INSIDE = (
     "inference.unrolling",
     "networks.normalisation",
     "networks.pictures",
-    "networks.piecewise",
     "recipes",
     "report",
     "training",

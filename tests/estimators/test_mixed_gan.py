@@ -9,7 +9,7 @@ import torch
 
 import equilibria
 from equilibria import GAN
-from equilibria.networks.heads import Heads
+from equilibria.networks.mlp import Heads
 from equilibria.random import Stream
 
 
@@ -61,7 +61,7 @@ def test_any_columns_are_given():
 
 def test_the_critic_judges_rows_with_gaps(model):
     rows = frame(50, 2)
-    assert np.isfinite(model.critic_.log_ratio(rows)).all()
+    assert np.isfinite(model.critic_.features(rows)).all()
     assert np.isfinite(model.transform(rows)).all()
     rows.loc[3, "size"] = np.nan
     with pytest.raises(

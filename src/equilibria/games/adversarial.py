@@ -16,10 +16,9 @@ from equilibria.games.penalties import find_penalties
 from equilibria.games.supervised import MISSING, class_cost, class_errors
 from equilibria.models.generator import Generator
 from equilibria.networks.fourier import Fourier
-from equilibria.networks.mlp import MLP
+from equilibria.networks.mlp import MLP, answer_gradient, is_piecewise_linear
 from equilibria.networks.normalisation import batch_norms
 from equilibria.networks.packing import Packed, row_wise
-from equilibria.networks.piecewise import answer_gradient, is_piecewise_linear
 from equilibria.random import Stream
 
 __all__ = ["AdversarialDraw", "AdversarialGame"]

@@ -24,8 +24,7 @@ from equilibria.models.adversarial import Adversarial, Given, Implicit
 from equilibria.models.generator import Generator, evaluating
 from equilibria.networks.convolutional import DCGANCritic, DCGANGenerator, DetailGenerator
 from equilibria.networks.fourier import Fourier
-from equilibria.networks.heads import Heads
-from equilibria.networks.mlp import MLP
+from equilibria.networks.mlp import MLP, Heads
 from equilibria.networks.normalisation import batch_norms, reestimate
 from equilibria.networks.packing import Packed
 from equilibria.networks.pictures import halvings
@@ -174,7 +173,7 @@ class Players:
     Rows of ``size`` columns, pictures where they have a ``shape``. The condition is ``planes``
     pictures of that shape, then ``numbers``. ``output`` is what the generator's last layer passes
     through, ``classes`` how many logits the critic has. Columns of several kinds have ``heads``,
-    and ``gaps`` where cells may be missing (:class:`~equilibria.networks.heads.Heads`).
+    and ``gaps`` where cells may be missing (:class:`~equilibria.networks.mlp.Heads`).
     """
 
     network: str
