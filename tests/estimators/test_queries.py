@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from equilibria import DBM, RBM, load, resume
+from equilibria import DBM, RBM, Mixture, load, resume
 from equilibria.inference import exact
 
 PROTOTYPES = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=float)
@@ -393,3 +393,19 @@ def test_tempered_chains_learn_and_what_is_watched_is_logged(method):
         "free_energy_gap",
     } <= seen
     assert model.score(ROWS) > -4.0  # six fair coins: −4.16
+
+
+def test_a_category_that_fit_did_not_see_is_refused_or_missing():
+    """By row: the others' scores are what they are without it."""
+    rows, new = table(100, 0), table(3, 5)
+    odd = new.copy()
+    odd.loc[odd.index[1], "colour"] = "mauve"
+    model = Mixture(2, kinds="mixed", random_state=0)
+    with pytest.raises(ValueError, match="is 'mauve', which was not among its categories"):
+        model.fit(rows).score_samples(odd)
+    model.set_params(unknown="missing").fit(rows)
+    with pytest.warns(UserWarning, match="'mauve', .*: taken as missing"):
+        found = model.score_samples(odd)
+    gap = new.copy()
+    gap.loc[gap.index[1], "colour"] = None
+    np.testing.assert_array_equal(found, model.score_samples(gap))

@@ -131,14 +131,20 @@ def digest(*parts: Any) -> str:
 
 
 def fixed_draw(
-    table: Table, X: Any, how: str | None, stream: Stream, name: str = "X", ties: bool = True
+    table: Table,
+    X: Any,
+    how: str | None,
+    stream: Stream,
+    name: str = "X",
+    ties: bool = True,
+    unknown: str = "refuse",
 ) -> Tensor:
     """Encoded rows in float64, NaN where missing; greys as one draw each, keyed by the row's
     content, and tied scores too.
 
     A row has the same draw each time and in any company; ``how="threshold"`` compares with ½.
     """
-    values = table.encode(X, torch.float64, name=name)
+    values = table.encode(X, torch.float64, name=name, unknown=unknown)
     grey = table.grey_columns
     kept = values.isnan() if grey is None else values.isnan() | ~grey
     sharp, ties = how is not None and bool(table.grey), ties and table.ties

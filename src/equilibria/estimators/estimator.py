@@ -152,7 +152,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     # parameters of Estimator; here they are what they are for everything else
     kinds, value_range, picture_shape = "auto", None, None
-    labels, missing_label, binarise, minutes = False, None, None, None
+    labels, missing_label, binarise, minutes, unknown = False, None, None, None, "refuse"
 
     validation_fraction: float = param(
         0.0,
@@ -668,7 +668,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             )
         X = self.validated(X, gaps=True)
         values = self.values(X, binary=False).to(torch.float32).to(self.settings_.device)
-        gaps = self.table_.encode(X, told=False).isnan().to(values.device)
+        gaps = self.table_.encode(X, told=False, unknown=self.settings_.unknown).isnan()
+        gaps = gaps.to(values.device)
         values[:, : self.table_.size].masked_fill_(gaps, torch.nan)
         observed, stream = ~values.isnan(), self.draws(random_state, "impute")
         if how == "draw":
@@ -719,7 +720,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Encoded rows in float64 with the label's columns free; greys, and scores that are tied,
         as one fixed draw each where the rows are ``binary``."""
         how = self.settings_.binarise if binary else None
-        values = fixed_draw(self.table_, X, how, self.stream, ties=binary)
+        unknown = self.settings_.unknown
+        values = fixed_draw(self.table_, X, how, self.stream, ties=binary, unknown=unknown)
         blank = torch.full((len(values), self.table_.classes), torch.nan, dtype=values.dtype)
         return torch.cat([values, blank], 1)
 
@@ -804,7 +806,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"given: a {type(self).__name__} {self.cannot('complete')}")
         held = torch.full((n, table.size + table.classes), torch.nan, dtype=torch.float32)
         if rows is not None:
-            held[:, : table.size] = table.encode(rows, name="given", told=False)
+            how = {"told": False, "unknown": self.settings_.unknown}
+            held[:, : table.size] = table.encode(rows, name="given", **how)
         if y is not None:
             assert table.labels is not None
             codes = table.labels.encode(np.full(n, y) if np.ndim(y) == 0 else y)
@@ -981,6 +984,12 @@ class Estimator(Trained):
         None,
         "(height, width), or (height, width, 3) for colours, where rows are flattened pictures.",
         optional(sequence(whole(1), 2, "(height, width), or (height, width, 3) for colours")),
+    )
+    unknown: str = param(
+        "refuse",
+        "What a category becomes that fit did not see, in rows that come later: refused, or taken "
+        "as a missing cell with a warning.",
+        choice("refuse", "missing"),
     )
     labels: bool = param(False, "Whether y is learnt too, beside the columns.", flag())
     missing_label: Any = param(

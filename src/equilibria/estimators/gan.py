@@ -260,7 +260,8 @@ class GAN(Adversarial):
         A critic that judges a row together with its label needs ``y``.
         """
         X = self.validated(X, reset=False)
-        values, codes = fixed_draw(self.table_, X, None, self.stream).float(), None
+        unknown, codes = self.settings_.unknown, None
+        values = fixed_draw(self.table_, X, None, self.stream, unknown=unknown).float()
         if self.model_.by_class:
             found = None if y is None else self.codes(self.table_, y, len(values))
             if found is None or (found < 0).any():
