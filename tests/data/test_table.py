@@ -308,7 +308,7 @@ def test_constant_columns_and_names_do_not_stop_a_table():
     n = 120
     frame = pandas.DataFrame(
         {
-            "name": [f"n{i}" for i in range(n)],
+            "name": [f"{'nmp'[i % 3]}{i}" for i in range(n)],
             "const": ["q"] * n,
             "one": [7] * n,
             "x": np.arange(n) * 0.5,
@@ -677,3 +677,30 @@ def test_real_tables_survive_the_trip(data_folder, name):
         assert (~seen).sum() == {"house-votes": 392, "dna": 0}[name]
         assert (decoded[seen] == data.values[seen]).all()
         assert (missing_cells(decoded) == ~seen).all()
+
+
+def test_identifiers_are_made_anew():
+    n = 120
+    frame = pandas.DataFrame(
+        {
+            "passengerId": np.arange(1, n + 1),
+            "ticket": [f"T-{i:05d}" for i in range(n)],
+            "place": [f"row {i}" for i in range(n)],
+            "size": np.arange(n),  # numbered too, and not called so
+            "word": ["a", "b"] * 60,
+        }
+    )
+    table = Table.fit(frame)
+    for one in (table, again(table)):
+        assert one.aside == ((0, ("", 0, 121)), (1, ("T-", 5, 120)), (2, ("row ", 0, 120)))
+        drawn = one.decode(torch.zeros(2, one.size))
+        assert drawn["passengerId"].tolist() == [121, 122]
+        assert drawn["ticket"].tolist() == ["T-00120", "T-00121"]
+        assert drawn["place"].tolist() == ["row 120", "row 121"]
+        assert list(drawn.dtypes) == list(frame.dtypes)
+        known = frame.assign(word=[None, "b"] * 60)
+        filled = one.put_back(one.decode(one.encode(known).nan_to_num()), known)
+        pandas.testing.assert_frame_equal(
+            filled[["passengerId", "ticket"]], frame[["passengerId", "ticket"]]
+        )
+    assert "3 columns that number the rows" in table.describe()

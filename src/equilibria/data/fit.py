@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ from equilibria.data.margin import Margin
 __all__ = ["MIXED", "Finder", "limits"]
 
 MAX_TEXTS = 100
+NUMBERED = re.compile(r"(.*?)(\d{1,18})")
+CALLED = re.compile(r"(?:^|[^A-Za-z])(?:id|key|index|no|nr)$|Id$|ID$", re.ASCII)
 LAW_ROWS = 1 << 15  # behind a column's own law, or up to twice as many
 MIXED = ("binary", "categorical", "real", "positive", "quantile")  # layers of a mixed table
 SAID = tuple(kind for kind in KINDS if kind != "gap")  # what a user can say of a column
@@ -35,6 +38,8 @@ _LEAST_DEVIATION = 0.1  # of a picture's pixels: the share of the largest that t
 _EXACT_TYPES = ("float", "double", "bool", "int8", "int16", "int32", "uint8", "uint16", "uint32")
 
 Places = tuple[int, ...]
+Serial = tuple[str, int, int]
+"""Of an identifier: what stands before its number, digits of that (0: as it is), the next one."""
 
 
 @dataclasses.dataclass
@@ -136,16 +141,21 @@ class Finder:
         return found
 
     def mixed(self, kinds: Any) -> tuple[list[Layer], tuple[tuple[int, Any], ...]]:
-        """Columns put together by kind; and those left aside, with the value that they all have."""
+        """Columns put together by kind; and those left aside, with the value that they all have, or
+        of identifiers how these go on."""
         rows, places = self.rows, range(self.rows.shape[1])
         chosen = self._said(kinds)
         found = self.survey(places, [p for p, kind in chosen.items() if kind in MIXED[:2]])
+        made = dict[int, Serial]()
         for place, one in found.items():
             if place not in chosen:
                 kind = one.kind(rows.called(place), self.most)
+                serial = self._serial(place, kind)
+                if serial is not None:
+                    kind, made[place] = "aside", serial
                 chosen[place] = "quantile" if kind == "real" else kind
-        aside = []
-        for place in (place for place in places if chosen[place] == "aside"):
+        aside: list[tuple[int, Any]] = list(made.items())
+        for place in (place for place in places if chosen[place] == "aside" and place not in made):
             values = found[place].values
             if len(values) > 1 and self.type(place).dtype.startswith("<U"):
                 what = f"is text with more than {MAX_TEXTS} different values"
@@ -162,7 +172,28 @@ class Finder:
             for place, one in found.items():
                 if one.whole and one.missing and one.column == Column("float64"):
                     self.types[place] = Column("float64", "whole")
-        return layers, tuple(aside)
+        return layers, tuple(sorted(aside))
+
+    def _serial(self, place: int, kind: str) -> Serial | None:
+        """How a column goes on that only numbers the rows: all different, and whole numbers by the
+        name of one, or text that ends in a number."""
+        text = self.type(place).holds == "text" and kind == "aside"
+        name = "" if self.rows.names is None else str(self.rows.names[place])
+        if not text and not (kind == "real" and CALLED.search(name)):
+            return None
+        found = self.survey([place], [place])[place]
+        count = sum(int((~self.rows.cells(b, place)[1]).sum()) for b in self.rows.ranges())
+        if len(found.values) < count or found.missing or (not found.whole and not text):
+            return None
+        if not text:
+            return "", 0, int(max(found.values)) + 1
+        parts = [NUMBERED.fullmatch(value) for value in found.values]
+        if not all(parts) or len({one[1] for one in parts if one}) > 1:
+            return None
+        numbers = [one[2] for one in parts if one]
+        widths = set(map(len, numbers))
+        width = widths.pop() if len(widths) == 1 else 0
+        return str(parts[0][1]) if parts[0] else "", width, max(map(int, numbers)) + 1
 
     def modalities(self, modalities: Any, kinds: Any) -> list[Layer]:
         """Columns put together by name, each group of one kind."""

@@ -21,6 +21,7 @@ from equilibria.data.columns import (
     listed,
     missing_cells,
     nearest_name,
+    objects,
 )
 from equilibria.data.fit import MIXED, Finder, limits
 from equilibria.data.labels import LabelCoding
@@ -80,7 +81,8 @@ class Table:
         Whether the data were a DataFrame, as which rows are then given back.
     aside : tuple of (place, value)
         Columns of a mixed table that no model is told: constant ones, which have this value in
-        every row, and texts without repetition such as names, which are left empty (None).
+        every row; identifiers, which go on (what stands before the number, its digits, the next
+        one); and texts without repetition such as names, which are left empty (None).
     labels : LabelCoding or None
         Classes of the rows, where they are learnt too: a model then has a column for each class
         behind those of the table.
@@ -428,8 +430,14 @@ class Table:
         return self.decode(values, like, gaps=False)
 
     def _constant(self, place: int, n: int) -> Any:
-        """A column that is left aside: its one value, or nothing."""
+        """A column that is left aside: its one value, how it goes on, or nothing."""
         value = dict(self.aside)[place]
+        if isinstance(value, tuple):
+            before, digits, first = value
+            made = np.arange(first, first + n)
+            if self.type(place).holds == "text":
+                made = objects(f"{before}{number:0{digits}d}" for number in made.tolist())
+            return self.type(place).typed(made, np.zeros(n, dtype=bool), self.column_name(place))
         cells, missing = np.array([value, None], dtype=object)[:1].repeat(n), value is None
         return self.type(place).typed(cells, np.full(n, missing), self.column_name(place))
 
@@ -579,11 +587,13 @@ class Table:
         if gaps:
             what = "with missing cells, which samples have too"
             parts.append(f"{_count(gaps)} {what}{self._listed(gaps)}")
-        constant = [place for place, value in self.aside if value is not None]
+        serial = [place for place, value in self.aside if isinstance(value, tuple)]
+        constant = [p for p, value in self.aside if value is not None and p not in serial]
         unlike = [place for place, value in self.aside if value is None]
         texts = "of text with too many different values, not modelled: samples leave it empty"
         for places, what in (
             (constant, "the same in every row, and given back so"),
+            (serial, "that number the rows, not modelled: samples go on from the last"),
             (unlike, texts),
         ):
             if places:
@@ -625,7 +635,10 @@ class Table:
         fields["layers"] = tuple(map(Layer.from_json, data["layers"]))
         types = [{**one, "levels": _tuple(one["levels"])} for one in data["types"]]
         fields["types"] = tuple(Column(**one) for one in types)
-        fields["aside"] = tuple(map(tuple, data["aside"]))
+        aside = (
+            (p, tuple(value) if isinstance(value, list) else value) for p, value in data["aside"]
+        )
+        fields["aside"] = tuple(aside)
         if fields.get("labels") is not None:
             fields["labels"] = LabelCoding.from_json(fields["labels"])
         return cls(**fields)
