@@ -17,6 +17,7 @@ from equilibria.data.columns import (
     KINDS,
     Column,
     Reader,
+    as_frame,
     is_frame,
     listed,
     missing_cells,
@@ -202,6 +203,14 @@ class Table:
             grey[layer.columns] = layer.name in self.grey
         return grey
 
+    @property
+    def owner(self) -> tuple[int, ...]:
+        """Which of the data's columns each encoded one is of."""
+        pairs = (
+            pair for one in self.layers for pair in zip(one.source, one.sizes, strict=True)
+        )
+        return tuple(place for place, size in pairs for _ in range(size))
+
     def with_grey(self, layers: Iterable[str]) -> Table:
         """The same table, these of its binary layers known as grey."""
         return dataclasses.replace(self, grey=tuple(sorted(layers)))
@@ -239,7 +248,7 @@ class Table:
 
         Columns are matched by name wherever both have names. Dates stand for dates alone.
         """
-        fault = ""
+        fault, X = "", as_frame(X, name)
         if not is_frame(X) or self.names is None:
             shape = np.shape(X)
             if len(shape) == 2 and shape[1] != self.width:

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from equilibria import check
-from equilibria.data.columns import take
+from equilibria.data.columns import as_frame, take
 from equilibria.data.load import Data, divide
 from equilibria.errors import RunError
 from equilibria.estimators import all_estimators, load, resume
@@ -237,7 +237,7 @@ def _parts(X: Any, y: Any, held_out: float, test: Any, seed: Any) -> Parts:
         return Parts(X, test, None) if test is not None else Parts(*divide(X, held_out, seed), X)
     if test is not None:
         raise ValueError("test: it goes with a Data as X; give held_out, or make X a Data")
-    labels = None if y is None else np.asarray(y)
+    labels, X = (None if y is None else np.asarray(y)), as_frame(X)
     columns = tuple(X.columns) if hasattr(X, "columns") else None
     whole = Data(X if columns else np.asarray(X), labels, columns)
     return Parts(*divide(whole, held_out, seed), whole)
