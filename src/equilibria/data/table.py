@@ -206,9 +206,7 @@ class Table:
     @property
     def owner(self) -> tuple[int, ...]:
         """Which of the data's columns each encoded one is of."""
-        pairs = (
-            pair for one in self.layers for pair in zip(one.source, one.sizes, strict=True)
-        )
+        pairs = (pair for one in self.layers for pair in zip(one.source, one.sizes, strict=True))
         return tuple(place for place, size in pairs for _ in range(size))
 
     def with_grey(self, layers: Iterable[str]) -> Table:
