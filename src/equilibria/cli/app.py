@@ -522,9 +522,7 @@ def odd(
     found = found_odd(X, judge, rows, level=level, random_state=seed, **how)
     say(f"{found.why}\n{found}")
     if source is None:
-        say(
-            f"About {100 * found.level:g} % of a table's own rows are always flagged: p ranks them."
-        )
+        say(f"About {100 * found.level:g} % of a table's own rows always are: p ranks them.")
     else:
         say(f"Of rows like the table's about {100 * found.level:g} % would be flagged.")
     if path is not None:

@@ -209,6 +209,16 @@ class Table:
         pairs = (pair for one in self.layers for pair in zip(one.source, one.sizes, strict=True))
         return tuple(place for place, size in pairs for _ in range(size))
 
+    def states(self, place: int) -> Tensor | None:
+        """The encoded values that a discrete column can have, one a row; None of any other, and of
+        greys."""
+        layer = next(one for one in self.layers if place in one.source)
+        if layer.kind == "categorical":
+            return torch.eye(layer.sizes[layer.source.index(place)], dtype=torch.float64)
+        if layer.kind not in ("binary", "spin") or layer.name in self.grey:
+            return None
+        return torch.tensor(KINDS[layer.kind].ends, dtype=torch.float64)[:, None]
+
     def with_grey(self, layers: Iterable[str]) -> Table:
         """The same table, these of its binary layers known as grey."""
         return dataclasses.replace(self, grey=tuple(sorted(layers)))

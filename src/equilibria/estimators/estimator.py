@@ -94,15 +94,6 @@ def can(capability: str) -> Callable[[Any], bool]:
     return available
 
 
-def sums_out(self: Any) -> bool:
-    """For ``available_if``: the model has a density, and sums missing cells out of it."""
-    if not self.missing:
-        raise AttributeError(
-            f"a {type(self).__name__} sums no cell out of its density: use a model that takes gaps"
-        )
-    return can("score")(self)
-
-
 CANNOT: Mapping[str, str] = {
     "sample": "predicts, and draws no rows",
     "score": "has no density, and so no score_samples; compare samples by equilibria.evaluation",
@@ -559,24 +550,33 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self._unnormalised(self.values(self.validated(X)))
 
-    @available_if(sums_out)
+    @available_if(can("score"))
     def cell_scores(self, X: Any) -> np.ndarray:
         """log p(x_j | the other cells of its row) in nats, shape (n_samples, d).
 
-        It is log p(x) − log p(x without cell j), where the cell is summed out by being missing: d
-        rows are scored for each, a column at a time. NaN where a cell is missing, and in columns
-        that no model is told. Of a model with a bound alone it is the difference of two bounds.
+        It is log p(x) − log p(x without cell j), a column at a time: the cell is summed out by
+        being missing where the model does so exactly, and by going through the values of a discrete
+        column where it does not. Of a number it is then the difference from a bound, and a model
+        that takes no gaps is refused. NaN where a cell is missing, and in columns that no model is
+        told.
         """
         check_is_fitted(self)
         values, table = self.values(self.validated(X)), self.table_
         whole, found = self._unnormalised(values), np.full((len(values), table.width), np.nan)
+        exact = self.missing and likelihood.is_exact(self.capabilities_, True)
         for place in sorted(set(table.owner)):
             columns = [column for column, own in enumerate(table.owner) if own == place]
             rows = np.flatnonzero(~values[:, columns].isnan().any(1).numpy())
-            if len(rows):
-                hidden = values[rows]
-                hidden[:, columns] = torch.nan
-                found[rows, place] = whole[rows] - self._unnormalised(hidden)
+            states = None if exact else table.states(place)
+            if states is None and not self.missing:
+                what = "which is summed out by being missing alone, and this model takes no gaps"
+                kind = type(self).__name__
+                raise ValueError(f"X: {table.column_name(place)} is a number, {what} ({kind})")
+            others, total = values[rows], list[np.ndarray]()
+            for state in [torch.nan] if states is None else states:
+                others[:, columns] = state
+                total.append(self._unnormalised(others))
+            found[rows, place] = whole[rows] - np.logaddexp.reduce(total)
         return found
 
     @available_if(can("score"))
@@ -616,7 +616,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         known, found = self.row_scores(calibration), self.row_scores(X)
         return conformal(known, found, flag()("two_sided", two_sided))
 
-    @available_if(sums_out)
+    @available_if(can("score"))
     def cell_pvalues(self, X: Any, calibration: Any) -> Any:
         """Conformal p-values, shape (n_samples, d): how odd each cell is given the rest of its row.
 

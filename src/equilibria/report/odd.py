@@ -10,6 +10,7 @@ import numpy as np
 
 from equilibria.check import number
 from equilibria.data.columns import as_frame, is_frame, take
+from equilibria.data.table import Table
 from equilibria.report.folds import FOLDS, Fold, cross_fitted, likeliest, model_of
 
 __all__ = ["Odd", "odd"]
@@ -115,7 +116,7 @@ def odd(
     ----------
     X : array-like or frame of shape (n, d)
     model : str or estimator, optional
-        One that has a density and takes gaps; by default the one of a tree, a mixture and a latent
+        One that has a density; by default the one of a tree, a mixture and a latent
         tree under which held-out rows are likeliest.
     rows : array-like or frame of shape (m, d), optional
         Rows to judge by the table; by default its own.
@@ -152,10 +153,7 @@ def odd(
         _, why, parts = likeliest(X, seed=random_state, **how)
     else:
         judge = model_of(model, X, random_state=random_state, **how)
-        if not judge.missing or "score" not in judge.capabilities_:
-            what = "has no density, or sums no cell out of it"
-            known = "a tree, a mixture, a latent tree, RBM and DBM do"
-            raise ValueError(f"model={judge.name!r}: a {type(judge).__name__} {what}; {known}")
+        _refuse_blind(judge, judge.preview(X))
         why = f"Rows are judged by {judge.name}."
         parts = cross_fitted(judge, X, folds=folds, seed=random_state)
     table = parts[0].model.table_
@@ -165,6 +163,18 @@ def odd(
     return Odd(p, pd.DataFrame(cells, getattr(rows, "index", None), names), rows, level, why)
 
 
+def _refuse_blind(judge: Any, table: Table) -> None:
+    """Refuse a model that cannot say how odd a row and each of its cells is."""
+    fault = "" if "score" in judge.capabilities_ else "has no density"
+    if not fault and not judge.missing:
+        number = next((p for p in sorted(set(table.owner)) if table.states(p) is None), None)
+        if number is not None:
+            fault = f"takes no gaps, and so cannot sum {table.column_name(number)} out"
+    if fault:
+        advice = "a tree, a mixture, a latent tree, RBM and DBM can"
+        raise ValueError(f"model={judge.name!r}: a {type(judge).__name__} {fault}; {advice}")
+
+
 def _rows(X: Any) -> Any:
     """A frame of pandas, or an array."""
     return X if is_frame(X := as_frame(X)) else np.asarray(X)
@@ -172,25 +182,17 @@ def _rows(X: Any) -> Any:
 
 def _pvalues(X: Any, rows: Any, parts: Sequence[Fold]) -> tuple[np.ndarray, np.ndarray]:
     """p of each row (m,) and of each cell (m, d): columns of scores, the row's own the last."""
-    known, asked = list[np.ndarray](), list[np.ndarray]()
-    for part in parts:
-        scores = _scores(part.model, take(X, part.places))
-        middle = np.zeros(scores.shape[1])
-        middle[-1] = np.median(scores[:, -1])  # log Z, and what a part's model lacks
-        known.append(scores - middle)
-        asked.append(known[-1] if rows is X else _scores(part.model, rows) - middle)
+    known = [_scores(part.model, take(X, part.places)) for part in parts]
     if rows is X:
+        for own in known:
+            own[:, -1] -= np.median(own[:, -1])  # log Z, and what a part's model lacks
         order = np.argsort(np.concatenate([part.places for part in parts]))
-        found = np.stack([_shares(own) for own in np.concatenate(known).T], 1)[order]
+        found = np.apply_along_axis(_shares, 0, np.concatenate(known)[order])
     else:
-        columns = range(known[0].shape[1])
-        found = np.stack(
-            [
-                _crossed(*([part[:, c] for part in scores] for scores in (known, asked)))
-                for c in columns
-            ],
-            1,
-        )
+        asked = [_scores(part.model, rows) for part in parts]
+        both = [[np.transpose(part) for part in scores] for scores in (known, asked)]
+        columns = zip(zip(*both[0], strict=True), zip(*both[1], strict=True), strict=True)
+        found = np.stack([_crossed(*column) for column in columns], 1)
     return found[:, -1], found[:, :-1]
 
 
