@@ -323,6 +323,7 @@ def fill(
             raise ValueError(f"label={label!r} {what}; leave it out")
         with _spelled("source", "run"):
             data = _table(run, kinds=kinds)
+        _refuse_unlike(data, source, kinds)
         folder = _beside(path, runs)
         estimator = _fitted(data, "complete", folder, model, kinds, overwrite)
         rows, data = (
@@ -369,6 +370,7 @@ def predict(
         with _spelled("source", "run"):
             data = _table(run, label, kinds)
         places = _unlabelled(data, label) if source is None else None
+        _refuse_unlike(data, source, kinds, label)
         folder = _beside(path, runs)
         estimator = _fitted(data, "classify", folder, model, kinds, overwrite)
         if places is None:
@@ -465,17 +467,21 @@ def synthesise(
     as a class, and classes have the shares that they have. The same command goes on where it was
     stopped. At the end: whether the samples can be trusted.
     """
+    from equilibria.check import number
     from equilibria.check import whole as counted
     from equilibria.estimators import load
     from equilibria.report.compare import compare as compared
 
     path = _target(out, TABLES, overwrite)
     folder, data = _beside(path, runs), _table(source, label, kinds)
-    n = len(data) if n is None else counted(1)("n", n)
+    n, minutes = (
+        len(data) if n is None else counted(1)("n", n),
+        number(0, above=True)("minutes", minutes),
+    )
     parts = _parts(source, data)
     models = _suited(data, model, kinds, seed)
     slow = [name for name, one in models.items() if not one.quick]
-    each = real(minutes) / len(slow) if slow else None
+    each = minutes / len(slow) if slow else None
     what = f", {', '.join(slow)} for {each:.2g} minutes each" if slow else ""
     say(f"Training {', '.join(models)} on {len(parts.train):,} rows{what} …")
     how: dict[str, Any] = {"minutes": each, "random_state": seed}
@@ -698,6 +704,20 @@ def _table(source: str, label: str | None = None, kinds: Any = None, told: bool 
     return data
 
 
+def _refuse_unlike(data: Any, source: str | None, kinds: Any, label: str | None = None) -> None:
+    """Refuse rows that are unlike a table's, before a model is fitted to it."""
+    from equilibria.data.table import Table
+    from equilibria.report.folds import kinds_of
+
+    if source is None:
+        return
+    rows = _table(source, told=False).frame()
+    if hasattr(rows, "iloc"):
+        rows = rows.drop(columns=[label], errors="ignore")
+    with _about(source, "give rows like those of the table"):
+        Table.fit(X := data.frame(), kinds=kinds or kinds_of(X)).encode(rows)
+
+
 def _parts(source: str, data: Any) -> Any:
     """The rows of a table to train on, and a fifth, 40 at least, to judge by."""
     from equilibria.data.load import divide, names
@@ -778,8 +798,9 @@ def _fitted(
         say(why)
     run = folder / model
     estimator = model_of(model, X, out=str(run), overwrite=overwrite, **how)
-    if capability not in estimator.capabilities_:
-        what = estimator.cannot(capability)
+    if capability not in estimator.capabilities_ or ("labels" in how and not estimator.labelled):
+        strange = "labels" in how and not estimator.labelled
+        what = "learns no labels" if strange else estimator.cannot(capability)
         raise ValueError(f"model={model!r}: a {type(estimator).__name__} {what}")
     with _spelled("out", "runs"):
         estimator.fit(data)
@@ -914,7 +935,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"{text[0].lower()}{text[1:].rstrip('.')} (see equilibria {path}--help)")
     except (ValueError, OSError, ExtraError, DivergedError) as error:
         known = _command(words)[0].params
-        spelled = {p.name: p.opts[0] if p.opts[0][0] == "-" else p.metavar or p.name for p in known}
+        names = {p.name: (p.metavar or p.name).strip("[]") for p in known}
+        spelled = {p.name: p.opts[0] if p.opts[0][0] == "-" else names[p.name] for p in known}
         _complain(one_sentence(error, spelled))
         return 1 if isinstance(error, DivergedError) else 2
     return 2
