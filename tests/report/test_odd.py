@@ -87,6 +87,17 @@ def test_usual_rows_of_another_table_are_flagged_at_the_rate_and_odd_ones_all() 
     assert mean[0] >= 0.1 - 6 * error[0], "rows are continuous, and so not below the rate either"
 
 
+def test_a_value_that_the_table_does_not_have_is_odd_by_itself() -> None:
+    X = draw(60)
+    new = X[:3].assign(kind=["a", "zebra", None])
+    found = odd(X, "tree", new, folds=2)
+    assert found.cells["kind"].iloc[1] == 1 / 61
+    assert np.isnan(found.cells["kind"].iloc[2])
+    rest = odd(X, "tree", new.assign(kind=["a", None, None]), folds=2)
+    assert np.array_equal(found.pvalues, rest.pvalues), "the row is judged by the others"
+    assert "kind = zebra (p = 0.016)" in found.sentence(1)
+
+
 def test_the_table_s_own_rows_are_flagged_at_the_rate_whatever_the_model() -> None:
     """The first row of 100 exchangeable tables has p ≤ .2 in about a fifth of them: two-sided
     binomial test, false alarm 1e-6. The model is wrong: its columns are independent."""

@@ -45,7 +45,7 @@ RUNS = Annotated[list[str], typer.Argument(metavar="RUN", help="One run folder o
 SOURCE = Annotated[str, typer.Argument(metavar="DATA", help="A name (equilibria data), or a path.")]
 EITHER = Annotated[str, typer.Argument(metavar="RUN|TABLE", help="A run folder, or a table.")]
 OWN = "Rows; of a table by default its own."
-ROWS = Annotated[str | None, typer.Argument(metavar="[DATA]", help=OWN)]
+ROWS = Annotated[Any, typer.Argument(metavar="[DATA]", help=OWN)]
 FILE = Annotated[str, typer.Argument(metavar="TABLE", help="A table: a path, or a name.")]
 SIDES = comma_list(whole, (1, 2))
 SIZE = Annotated[Any, option("For a folder: side, or height,width.", "int[,int]", SIDES)]
@@ -674,7 +674,7 @@ def _rows(
     return rows, found
 
 
-def _is_run(run: str, source: str | None, **given: Any) -> bool:
+def _is_run(run: str, source: Any, **given: Any) -> bool:
     """Whether the first word is a run folder, with which nothing goes that is about a table."""
     if not Path(run).is_dir():
         return False
@@ -696,7 +696,7 @@ def _table(source: str, label: str | None = None, kinds: Any = None, told: bool 
 
     if Path(source).is_dir():
         raise ValueError(f"source={source!r} is a folder: name a table, such as a .csv file")
-    how = {"text": True} if Path(source).suffix.lower() == ".csv" else {}
+    how: dict[str, Any] = {"text": True} if Path(source).suffix.lower() == ".csv" else {}
     data = load(source, label=label, **how)
     if told:
         say(f"{data.name}: {len(data):,} rows")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from equilibria.check import number
-from equilibria.data.columns import as_frame, is_frame, take
+from equilibria.data.columns import as_frame, is_frame, missing_cells, take
 from equilibria.data.table import Table
 from equilibria.report.folds import FOLDS, Fold, cross_fitted, likeliest, model_of
 
@@ -110,7 +111,8 @@ def odd(
 
     and a usual one has p ≤ α with a probability of at most 2α + 2K / n, in practice about α, where
     what the columns are counts as known: there a larger share says that they are not as the table
-    is. What a model does not know, it does not find. A row with gaps is judged by the cells it has.
+    is. A value that the table does not have is taken as missing, and its cell has the least p. What
+    a model does not know, it does not find. A row with gaps is judged by the cells it has.
 
     Parameters
     ----------
@@ -157,10 +159,13 @@ def odd(
         why = f"Rows are judged by {judge.name}."
         parts = cross_fitted(judge, X, folds=folds, seed=random_state)
     table = parts[0].model.table_
-    rows = X if rows is None else table.match(_rows(rows), "rows")
+    asked = X if rows is None else table.match(_rows(rows), "rows")
+    rows, strange = (X, None) if rows is None else _known(table, asked)
     p, cells = _pvalues(X, rows, parts)
+    if strange is not None:
+        cells[strange] = 1 / (1 + len(X))
     names = range(table.width) if table.names is None else list(table.names)
-    return Odd(p, pd.DataFrame(cells, getattr(rows, "index", None), names), rows, level, why)
+    return Odd(p, pd.DataFrame(cells, getattr(rows, "index", None), names), asked, level, why)
 
 
 def _refuse_blind(judge: Any, table: Table) -> None:
@@ -178,6 +183,20 @@ def _refuse_blind(judge: Any, table: Table) -> None:
 def _rows(X: Any) -> Any:
     """A frame of pandas, or an array."""
     return X if is_frame(X := as_frame(X)) else np.asarray(X)
+
+
+def _known(table: Table, rows: Any) -> tuple[Any, np.ndarray]:
+    """Rows without the values that the table does not have, and where these were, bool (m, d)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gone = table.encode(rows, name="rows", unknown="missing").isnan().numpy()
+    strange = np.zeros((len(rows), table.width), dtype=bool)
+    for column, place in enumerate(table.owner):
+        strange[:, place] |= gone[:, column]
+    strange &= ~missing_cells(rows)
+    if not strange.any():
+        return rows, strange
+    return rows.mask(strange) if is_frame(rows) else np.where(strange, np.nan, rows), strange
 
 
 def _pvalues(X: Any, rows: Any, parts: Sequence[Fold]) -> tuple[np.ndarray, np.ndarray]:
