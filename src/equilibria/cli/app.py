@@ -45,7 +45,7 @@ RUNS = Annotated[list[str], typer.Argument(metavar="RUN", help="One run folder o
 SOURCE = Annotated[str, typer.Argument(metavar="DATA", help="A name (equilibria data), or a path.")]
 EITHER = Annotated[str, typer.Argument(metavar="RUN|TABLE", help="A run folder, or a table.")]
 OWN = "Rows; of a table by default its own."
-ROWS = Annotated[Any, typer.Argument(metavar="[DATA]", help=OWN)]
+ROWS = Annotated[str | None, typer.Argument(metavar="DATA", help=OWN)]
 FILE = Annotated[str, typer.Argument(metavar="TABLE", help="A table: a path, or a name.")]
 SIDES = comma_list(whole, (1, 2))
 SIZE = Annotated[Any, option("For a folder: side, or height,width.", "int[,int]", SIDES)]
@@ -314,6 +314,8 @@ def fill(
     """
     import pandas as pd
 
+    from equilibria.data.columns import missing_cells
+
     path = _target(out, TABLES, overwrite)
     if _is_run(run, source, model=model, kinds=kinds, runs=runs):
         estimator, rows, data = _model_and_rows(run, source, "complete", label=label)
@@ -329,6 +331,7 @@ def fill(
         rows, data = (
             (data.frame(), data) if source is None else _rows(estimator, source, "complete")
         )
+    gaps = int(missing_cells(rows).sum())
     filled = estimator.impute(rows, n=n, how=how, random_state=seed)
     names = data.columns or [f"x{i}" for i in range(estimator.table_.width)]
     frames = [
@@ -340,7 +343,7 @@ def fill(
         labels = pd.Series(data.labels).convert_dtypes()  # whole numbers, where some are missing
         frames = [frame.assign(**{label: labels.set_axis(frame.index)}) for frame in frames]
     _write(path, pd.concat(frames) if n > 1 else frames[0])
-    say(f"{_counted(len(data), n)} in {path}.")
+    say(f"{_counted(len(data), n)} in {path}. Empty cells that were filled: {gaps:,}.")
 
 
 def predict(
@@ -634,7 +637,7 @@ def _model(run: str, capability: str) -> tuple[Any, dict[str, Any]]:
 
 def _model_and_rows(
     run: str,
-    source: str,
+    source: Any,
     capability: str,
     size: Any = None,
     colour: str = "grey",
@@ -647,7 +650,7 @@ def _model_and_rows(
 
 def _rows(
     estimator: Any,
-    source: str,
+    source: Any,
     capability: str,
     size: Any = None,
     colour: str = "grey",
@@ -674,7 +677,7 @@ def _rows(
     return rows, found
 
 
-def _is_run(run: str, source: Any, **given: Any) -> bool:
+def _is_run(run: str, source: str | None, **given: Any) -> bool:
     """Whether the first word is a run folder, with which nothing goes that is about a table."""
     if not Path(run).is_dir():
         return False
@@ -935,8 +938,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"{text[0].lower()}{text[1:].rstrip('.')} (see equilibria {path}--help)")
     except (ValueError, OSError, ExtraError, DivergedError) as error:
         known = _command(words)[0].params
-        names = {p.name: (p.metavar or p.name).strip("[]") for p in known}
-        spelled = {p.name: p.opts[0] if p.opts[0][0] == "-" else names[p.name] for p in known}
+        spelled = {p.name: p.opts[0] if p.opts[0][0] == "-" else p.metavar or p.name for p in known}
         _complain(one_sentence(error, spelled))
         return 1 if isinstance(error, DivergedError) else 2
     return 2
