@@ -10,6 +10,7 @@ from scipy import stats
 
 from equilibria import GAN, ChowLiuTree, Stream, odd
 from equilibria.estimators import all_estimators
+from equilibria.report import folds
 from equilibria.report.folds import EXACT, cross_fitted, likeliest, model_of
 
 
@@ -131,6 +132,15 @@ def test_the_model_that_held_out_rows_are_likeliest_under_is_taken() -> None:
     labels[X[:, 0] == 0] = "no"
     labels[:9] = None
     assert "held-out labels given their rows" in likeliest(X, labels, EXACT[:2], labels=True)[1]
+
+
+def test_of_many_rows_some_choose_and_all_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds, "MOST", 30)
+    name, _, parts = likeliest(X := draw(60))
+    assert (name in EXACT, parts) == (True, [])
+    found = odd(X, folds=2)
+    assert found.why.startswith(f"{name} is taken")
+    assert np.array_equal(found.pvalues, odd(X, name, folds=2).pvalues)
 
 
 def test_what_cannot_be_judged_is_refused_before_any_work() -> None:

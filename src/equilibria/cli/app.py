@@ -328,9 +328,9 @@ def fill(
         _refuse_unlike(data, source, kinds)
         folder = _beside(path, runs)
         estimator = _fitted(data, "complete", folder, model, kinds, overwrite)
-        rows, data = (
-            (data.frame(), data) if source is None else _rows(estimator, source, "complete")
-        )
+        rows = data.frame()
+        if source is not None:
+            rows, data = _rows(estimator, source, "complete")
     gaps = int(missing_cells(rows).sum())
     filled = estimator.impute(rows, n=n, how=how, random_state=seed)
     names = data.columns or [f"x{i}" for i in range(estimator.table_.width)]
@@ -477,10 +477,8 @@ def synthesise(
 
     path = _target(out, TABLES, overwrite)
     folder, data = _beside(path, runs), _table(source, label, kinds)
-    n, minutes = (
-        len(data) if n is None else counted(1)("n", n),
-        number(0, above=True)("minutes", minutes),
-    )
+    n = len(data) if n is None else counted(1)("n", n)
+    minutes = number(0, above=True)("minutes", minutes)
     parts = _parts(source, data)
     models = _suited(data, model, kinds, seed)
     slow = [name for name, one in models.items() if not one.quick]

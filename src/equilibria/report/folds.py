@@ -18,6 +18,7 @@ __all__ = ["EXACT", "FOLDS", "Fold", "cross_fitted", "kinds_of", "likeliest", "m
 EXACT = ("tree", "mixture", "latent-tree")
 """Models that are fitted in seconds, take gaps, and know their likelihood."""
 FOLDS = 5
+MOST = 5000  # rows by which a model is chosen
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,12 +79,17 @@ def likeliest(
     """The model that held-out rows are likeliest under, why in a sentence, and its folds.
 
     Each row is scored by a fold that has not seen it: by log p(x), or, where labels are given, by
-    log p(label | x).
+    log p(label | x). Of a table of more than 5,000 rows as many are drawn for that, and no folds
+    are there.
 
     >>> rows = np.random.RandomState(0).randint(0, 2, (60, 1)).repeat(3, axis=1)
     >>> likeliest(rows, names=("independent", "tree"))[0]
     'tree'
     """
+    X, whole = as_frame(X), len(X) <= MOST
+    if not whole:
+        some = np.sort(Stream(seed).child("chosen by").permutation(len(X))[:MOST].numpy())
+        X, y = take(X, some), None if y is None else np.asarray(y)[some]
     found: Mapping[str, list[Fold]] = {
         name: cross_fitted(model_of(name, X, random_state=seed, **how), X, y, seed=seed)
         for name in names
@@ -92,12 +98,13 @@ def likeliest(
     best = max(means, key=lambda name: means[name])
     what = "held-out rows" if y is None else "held-out labels given their rows"
     listed = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-    return best, f"{best} is taken: {what} are likeliest under it (nats: {listed}).", found[best]
+    why = f"{best} is taken: {what} are likeliest under it (nats: {listed})."
+    return best, why, found[best] if whole else []
 
 
 def _mean(X: Any, y: Any, folds: Sequence[Fold]) -> float:
     """Mean held-out score of a row, in nats."""
-    X, scores = as_frame(X), list[np.ndarray]()
+    scores = list[np.ndarray]()
     for fold in folds:
         rows = take(X if is_frame(X) else np.asarray(X), fold.places)
         if y is None:

@@ -152,11 +152,13 @@ def odd(
     level = number(0, 1, above=True)("level", level)
     X = _rows(X)
     if model is None:
-        _, why, parts = likeliest(X, seed=random_state, **how)
+        model, why, parts = likeliest(X, seed=random_state, **how)
     else:
         judge = model_of(model, X, random_state=random_state, **how)
         _refuse_blind(judge, judge.preview(X))
-        why = f"Rows are judged by {judge.name}."
+        why, parts = f"Rows are judged by {judge.name}.", []
+    if not parts or len(parts) != folds:
+        judge = model_of(model, X, random_state=random_state, **how)
         parts = cross_fitted(judge, X, folds=folds, seed=random_state)
     table = parts[0].model.table_
     asked = X if rows is None else table.match(_rows(rows), "rows")
