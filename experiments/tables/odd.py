@@ -1,6 +1,6 @@
 """Which rows of a table are odd, and which of their cells, where both are known.
 
-    python experiments/tables/odd.py [--seeds 3]
+    python experiments/tables/odd.py [--seeds 3] [--tables wine digits]
 
 Six tables. In four a class is made rare: its rows are the oddities, and the column of the class is
 left out (breast cancer: 20 malignant among 357 benign; wine: 10 of the first kind among 130 others;
@@ -44,7 +44,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from record import record
+from record import kept, record
 
 from equilibria import Stream
 from equilibria.evaluation.two_sample import area
@@ -187,29 +187,38 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tables", nargs="+", choices=CASES, default=list(CASES), metavar="TABLE")
     options = parser.parse_args()
     torch.set_num_threads(1)
     runs = []
     for seed in range(options.seeds):
-        for name, draw in CASES.items():
-            case = draw(Stream(seed).child("odd", name))
+        for name in options.tables:
+            case = CASES[name](Stream(seed).child("odd", name))
             for way in ("own", "new"):
                 for row in judged(case, way, seed):
                     runs.append({"table": name, "way": way, "seed": seed, **row})
             print(name, seed, flush=True)
-        kept(pd.DataFrame(runs), seed + 1)
+        summarise(pd.DataFrame(runs), seed + 1)
 
 
-def kept(runs: pd.DataFrame, seeds: int) -> None:
-    """Means over seeds, printed and recorded."""
+def summarise(runs: pd.DataFrame, seeds: int) -> None:
+    """Means over seeds, printed and recorded; what is recorded of other tables stays."""
     numbers = runs.drop(columns=["seed", "chose"])
     means = numbers.groupby(["table", "way", "method"], sort=False).mean().round(4).reset_index()
     every = numbers.drop(columns="table").groupby(["way", "method"], sort=False).mean().round(4)
     with pd.option_context("display.width", 120, "display.max_rows", None):
         print(means, every, sep="\n", flush=True)
+    means.insert(3, "seeds", seeds)
+    chosen = runs[runs["method"] == "odd"].groupby(["table", "way"])["chose"].agg(", ".join)
     rows = [{k: v for k, v in row.items() if v == v} for row in means.to_dict("records")]
-    chosen = runs[runs["method"] == "odd"].groupby("table")["chose"].agg(list).to_dict()
-    record("tables_odd", seeds=seeds, rows=rows, chosen=chosen, protocol=__doc__)
+    for row in rows:
+        if row["method"] == "odd":
+            row["chose"] = chosen[row["table"], row["way"]]
+    done = set(means["table"])
+    others = [one for one in kept("tables_odd", "rows").get("rows", []) if one["table"] not in done]
+    order = list(CASES)
+    rows = sorted([*others, *rows], key=lambda row: order.index(row["table"]))
+    record("tables_odd", rows=rows, protocol=__doc__)
 
 
 if __name__ == "__main__":
