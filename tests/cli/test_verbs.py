@@ -191,7 +191,7 @@ def test_odd_rows_are_listed_with_their_cells_and_written(
     first = lines[lines.index("The oddest:") + 2]
     assert first.split()[:2] == ["42", "0.005"]
     assert "size = 60.0 (p = 0.005)" in first
-    assert "About 2 % of a table's own rows always are: p ranks them." in lines
+    assert "Of a table's own rows at most 2 % ever have: p ranks them." in lines
     found = pd.read_csv(tmp_path / "odd.csv")
     assert list(found.columns) == ["p", "odd", "cells", *(f"p({name})" for name in TYPES)]
     assert (len(found), int(found["odd"].sum())) == (200, 4)

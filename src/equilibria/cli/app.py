@@ -513,9 +513,9 @@ def odd(
     """Find the rows of a table that are unlike the others, and which cells make them so.
 
     Each row is judged by a model that has not seen it: p is the share of rows that are as unlikely.
-    Of the table's own rows about 5 % have p ≤ .05, whatever they are: the first are to be looked
-    at. Rows of DATA are judged by the table; of usual ones about 5 % have p ≤ .05. By default the
-    one of a tree, a mixture and a latent tree judges under which held-out rows are likeliest.
+    Of the table's own rows about 5 % have p ≤ .05, whatever they hold: look at the first ones. Rows
+    of DATA are judged by the table; of usual ones about 5 % have p ≤ .05. By default the one of a
+    tree, a mixture and a latent tree judges under which held-out rows are likeliest.
     """
     from equilibria.report.folds import model_of
     from equilibria.report.odd import odd as found_odd
@@ -529,7 +529,7 @@ def odd(
     found = found_odd(X, judge, rows, level=level, random_state=seed, **how)
     say(f"{found.why}\n{found}")
     if source is None:
-        say(f"About {100 * found.level:g} % of a table's own rows always are: p ranks them.")
+        say(f"Of a table's own rows at most {100 * found.level:g} % ever have: p ranks them.")
     else:
         say(f"Of rows like the table's about {100 * found.level:g} % would be flagged.")
     if path is not None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from equilibria.data.columns import as_frame, is_frame, take
 from equilibria.estimators import all_estimators
@@ -59,14 +60,14 @@ def cross_fitted(
     What the columns are is found once, in all rows, so that no category is strange to a part.
     """
     X = as_frame(X)
-    first = estimator.checked()
+    first = estimator.checked().set_params(out=None)  # parts have no run
     X = first.validated(X, reset=True)
     if len(X) < 2 * folds:
         raise ValueError(f"X: {len(X)} rows are too few for {folds} parts; bring {2 * folds}")
     table = first.tabulate(X, y)
     codes, found = first.codes(table, y, len(X)), list[Fold]()
     for places in np.array_split(Stream(seed).child("folds").permutation(len(X)).numpy(), folds):
-        rest, twin = np.setdiff1d(np.arange(len(X)), places), estimator.checked()
+        rest, twin = np.setdiff1d(np.arange(len(X)), places), clone(first)
         twin.validated(X, reset=True)
         twin.train(table, take(X, rest), None if codes is None else codes[rest])
         found.append(Fold(twin, np.sort(places)))
