@@ -53,6 +53,10 @@ NOT_RUN = {"check_array_api_input"}
 METHODS = {
     "sample": "sample",
     "score_samples": "score",
+    "row_scores": "score",
+    "cell_scores": "score",
+    "cell_pvalues": "score",
+    "anomaly_pvalue": "score",
     "score": "score",
     "log_likelihood": "score",
     "anneal": "normaliser",

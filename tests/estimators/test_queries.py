@@ -4,6 +4,7 @@ enough to be exact."""
 from __future__ import annotations
 
 import copy
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import torch
 
 from equilibria import DBM, RBM, Mixture, load, resume
 from equilibria.inference import exact
+from small import BITS, fitted, with_capability
 
 PROTOTYPES = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=float)
 LABELS = np.arange(300) % 3
@@ -409,3 +411,80 @@ def test_a_category_that_fit_did_not_see_is_refused_or_missing():
     gap = new.copy()
     gap.loc[gap.index[1], "colour"] = None
     np.testing.assert_array_equal(found, model.score_samples(gap))
+
+
+@pytest.mark.parametrize("name", with_capability("score"))
+def test_a_cell_s_score_is_its_log_probability_given_the_rest(name: str) -> None:
+    """log p(x) − log Σ_v p(x with v in the cell), by enumeration of the two values; exact for every
+    model, of a bound too. p-values are ranks in the column."""
+    model = fitted(name)
+    if model.table_.kind != "binary":
+        pytest.skip("its columns are numbers")
+    found, exact = model.cell_scores(BITS[:6]), np.empty((6, BITS.shape[1]))
+    for place in range(BITS.shape[1]):
+        both = []
+        for value in (0.0, 1.0):
+            rows = BITS[:6].copy()
+            rows[:, place] = value
+            both.append(model.score_samples(rows))
+        exact[:, place] = model.score_samples(BITS[:6]) - np.logaddexp(*both)
+    assert np.allclose(found, exact, atol=1e-5)
+    known = model.cell_scores(BITS)
+    expected = (1 + (known[None] <= found[:, None]).sum(1)) / (1 + len(BITS))
+    assert np.allclose(model.cell_pvalues(BITS[:6], BITS), expected)
+
+
+def test_cells_of_a_mixed_table_are_scored_by_what_is_left_of_their_row() -> None:
+    """A category by enumeration; a number by its density: their sum over a grid is one."""
+    stream = np.random.RandomState(0)
+    kinds = stream.choice(["a", "b", "c"], 200)
+    frame = pd.DataFrame({"kind": kinds, "size": stream.normal(size=200) + (kinds == "a") * 4})
+    frame.loc[3, "size"] = None
+    model = Mixture(4, random_state=0).fit(frame)
+    found = model.cell_scores(frame[:5])
+    assert np.isnan(found).tolist() == [[False, row == 3] for row in range(5)]
+    every = [frame[:1].assign(kind=kind) for kind in "abc"]
+    total = np.logaddexp.reduce([model.score_samples(one)[0] for one in every])
+    assert found[0, 0] == pytest.approx(model.score_samples(frame[:1])[0] - total, abs=1e-5)
+    grid = np.linspace(-8, 14, 4001)
+    rows = pd.DataFrame({"kind": frame["kind"][0], "size": grid})
+    assert np.trapezoid(np.exp(model.cell_scores(rows)[:, 1]), grid) == pytest.approx(1, abs=1e-3)
+    p = model.cell_pvalues(frame[:5].set_axis(list("vwxyz")), frame)
+    assert (list(p.index), list(p.columns)) == (list("vwxyz"), ["kind", "size"])
+
+
+class Foreign:
+    """A frame of another library: it has the interchange protocol, and looks like an array too."""
+
+    def __init__(self, frame: pd.DataFrame):
+        self.frame, self.columns, self.shape = frame, list(frame.columns), frame.shape
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return self.frame.to_numpy()
+
+    def __dataframe__(self, nan_as_null: bool = False, allow_copy: bool = True) -> object:
+        return self.frame.__dataframe__()
+
+
+def test_a_frame_of_another_library_is_as_good_as_one_of_pandas() -> None:
+    stream = np.random.RandomState(0)
+    own = pd.DataFrame({"word": stream.choice(["a", "b"], 60), "size": stream.normal(size=60)})
+    own.loc[2, "word"] = None
+    foreign, model = Foreign(own), Mixture(2, random_state=0)
+    expected = model.fit(own).sample(5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert model.fit(foreign).sample(5).equals(expected)
+        assert model.impute(foreign).equals(model.impute(own))
+        assert np.array_equal(model.score_samples(foreign), model.score_samples(own))
+        assert model.cell_pvalues(foreign, own).equals(model.cell_pvalues(own, own))
+        given = own[["word"]].assign(size=None)[:2]
+        assert model.sample(2, given=Foreign(given)).equals(model.sample(2, given=given))
+        assert str(model.verdict(foreign)) == str(model.verdict(own))
+    other = Foreign(own)
+    other.__class__ = type("Frame", (Foreign,), {"__dataframe__": lambda self: 1 / 0})
+    with pytest.raises(ValueError, match=r"which pandas could not read .*to_pandas"):
+        model.fit(other)

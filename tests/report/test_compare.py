@@ -14,7 +14,10 @@ import equilibria
 from equilibria import GAN, RBM, Independent, Mixture, compare
 from equilibria.data import Data
 from equilibria.errors import TrainingInterrupted
-from equilibria.report.compare import FILE
+from equilibria.evaluation.two_sample import C2ST
+from equilibria.evaluation.verdict import Answer, Verdict
+from equilibria.numbers import Measure
+from equilibria.report.compare import FILE, Comparison, Entry
 from equilibria.training.run import Run
 
 ROWS = np.random.RandomState(0).randint(0, 2, (300, 1)).repeat(5, axis=1)
@@ -111,3 +114,29 @@ def test_refusals(models: list[object], how: dict[str, object], message: str | N
         return
     with pytest.raises(ValueError, match=message):
         compare(ROWS, models, **how)
+
+
+def entry(name: str, area: float, half: float, score: float | None) -> Entry:
+    told = Measure(C2ST, area, area - half, area + half)
+    verdict = Verdict((Answer("Can samples be told from data?", "yes", "", (told,)),), {})
+    scores = None if score is None else np.full(9, score)
+    return Entry(name, verdict, scores=scores, density="" if score is None else "all")
+
+
+def test_the_model_told_least_is_taken_and_of_those_that_tie_the_likeliest() -> None:
+    far, close = entry("far", 0.9, 0.02, -1.0), entry("close", 0.58, 0.02, -9.0)
+    tied, silent = entry("tied", 0.42, 0.02, -5.0), entry("silent", 0.57, 0.02, None)
+    failed = Entry("failed", why="it takes no gaps")
+    name, why = Comparison((far, close, failed), 9).choice()
+    assert name == "close", "however likely the other is"
+    assert why == (
+        "close is taken: its samples are told from held-out rows least (area under the curve close "
+        "0.580; .5 is chance)."
+    )
+    name, why = Comparison((far, close, tied, silent), 9).choice()
+    assert name == "tied", "an area below one half is as far from it"
+    assert "samples of 3 are told from held-out rows least" in why
+    assert "held-out rows are likeliest under it (-5.000 nats a row)" in why
+    assert Comparison((far, silent), 9).choice()[0] == "silent"
+    with pytest.raises(ValueError, match=r"samples of none could be judged \(failed: it takes no"):
+        Comparison((failed,), 9).choice()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import os
 import re
 import shlex
@@ -19,7 +20,16 @@ import typer
 from typer.core import TyperGroup
 
 from equilibria import __version__
-from equilibria.cli.options import choice, comma_list, keyword, options, real, trainable, whole
+from equilibria.cli.options import (
+    anything,
+    choice,
+    comma_list,
+    keyword,
+    options,
+    real,
+    trainable,
+    whole,
+)
 from equilibria.errors import DivergedError, ExtraError
 
 __all__ = ["main"]
@@ -33,6 +43,10 @@ def option(text: str, metavar: str, parser: Any = None, *names: str) -> Any:
 RUN = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
 RUNS = Annotated[list[str], typer.Argument(metavar="RUN", help="One run folder or more.")]
 SOURCE = Annotated[str, typer.Argument(metavar="DATA", help="A name (equilibria data), or a path.")]
+EITHER = Annotated[str, typer.Argument(metavar="RUN|TABLE", help="A run folder, or a table.")]
+OWN = "Rows; of a table by default its own."
+ROWS = Annotated[str | None, typer.Argument(metavar="DATA", help=OWN)]
+FILE = Annotated[str, typer.Argument(metavar="TABLE", help="A table: a path, or a name.")]
 SIDES = comma_list(whole, (1, 2))
 SIZE = Annotated[Any, option("For a folder: side, or height,width.", "int[,int]", SIDES)]
 GREYS = choice("grey", "rgb")
@@ -49,6 +63,15 @@ COUNT = Annotated[Any, option("How many.", "int", whole, "-n")]
 COMPLETIONS = Annotated[Any, option("Completions of each row, in turn.", "int", whole, "-n")]
 WHOSE = "Whose samples, if it has --labels."
 CLASS = Annotated[str | None, option(WHOSE, "label", None, "--class")]
+DRAWS = Annotated[Any, option("Rows to draw; by default as many as there are.", "int", whole, "-n")]
+ONE = Annotated[str | None, option("In place of one that is chosen.", "name")]
+MODEL = Annotated[str | None, option("For a table: in place of one that is chosen.", "name")]
+TOTAL = Annotated[Any, option("Of training, all models together.", "number", real)]
+WHAT = "For a table: what columns are (age=real); by default by what they hold."
+KINDS = Annotated[Any, option(WHAT, "value", anything)]
+LEVEL = Annotated[Any, option("Up to which p a row is odd.", "number", real)]
+KEPT = Annotated[str | None, option("For a table: where runs go; by default beside FILE.", "DIR")]
+SEEDS = Annotated[Any, option("Of the models and the draws.", "int", whole)]
 BETAS = Annotated[Any, option("Anneal log Z anew through so many temperatures.", "int", whole)]
 FILLED = choice("draw", "mode", "mean")
 HOW = Annotated[Any, option("Draws, the most probable values, or means.", "draw|mode|mean", FILLED)]
@@ -270,23 +293,45 @@ def score(
 
 
 def fill(
-    run: RUN,
-    source: SOURCE,
+    run: EITHER,
     out: TABLE,
+    source: ROWS = None,
     n: COMPLETIONS = "1",
     how: HOW = "draw",
     seed: SEED = None,
     overwrite: OVERWRITE = False,
     label: LABEL = None,
+    model: MODEL = None,
+    kinds: KINDS = None,
+    runs: KEPT = None,
 ) -> None:
     """Fill in the empty cells of a table, given the others; a name stands for its test split.
 
-    Columns keep their names and types. Labels take no part, and come back as the last column.
+    With a RUN its model does; with a TABLE a model that takes gaps is fitted to all its rows first,
+    by default the one of a tree, a mixture and a latent tree under which held-out rows are
+    likeliest. Columns keep their names and types. Labels take no part, and come back as the last
+    column.
     """
     import pandas as pd
 
+    from equilibria.data.columns import missing_cells
+
     path = _target(out, TABLES, overwrite)
-    estimator, rows, data = _model_and_rows(run, source, "complete", label=label)
+    if _is_run(run, source, model=model, kinds=kinds, runs=runs):
+        estimator, rows, data = _model_and_rows(run, source, "complete", label=label)
+    else:
+        if label is not None:
+            what = "goes with a RUN that learnt labels; in a table it is a column like others"
+            raise ValueError(f"label={label!r} {what}; leave it out")
+        with _spelled("source", "run"):
+            data = _table(run, kinds=kinds)
+        _refuse_unlike(data, source, kinds)
+        folder = _beside(path, runs)
+        estimator = _fitted(data, "complete", folder, model, kinds, overwrite)
+        rows = data.frame()
+        if source is not None:
+            rows, data = _rows(estimator, source, "complete")
+    gaps = int(missing_cells(rows).sum())
     filled = estimator.impute(rows, n=n, how=how, random_state=seed)
     names = data.columns or [f"x{i}" for i in range(estimator.table_.width)]
     frames = [
@@ -298,28 +343,49 @@ def fill(
         labels = pd.Series(data.labels).convert_dtypes()  # whole numbers, where some are missing
         frames = [frame.assign(**{label: labels.set_axis(frame.index)}) for frame in frames]
     _write(path, pd.concat(frames) if n > 1 else frames[0])
-    say(f"{_counted(len(data), n)} in {path}.")
+    say(f"{_counted(len(data), n)} in {path}. Empty cells that were filled: {gaps:,}.")
 
 
 def predict(
-    run: RUN,
-    source: SOURCE,
+    run: EITHER,
     out: TABLE,
+    source: ROWS = None,
     overwrite: OVERWRITE = False,
     size: SIZE = None,
     colour: COLOUR = "grey",
     label: LABEL = None,
+    model: MODEL = None,
+    kinds: KINDS = None,
+    runs: KEPT = None,
 ) -> None:
     """Predict the class of rows; a name stands for its test split.
 
-    Each row's class and the classes' probabilities are written.
+    With a RUN its model does; with a TABLE and --label a model is fitted to it first, and the rows
+    whose label is missing are predicted, or those of DATA. Each row's class and the classes'
+    probabilities are written.
     """
-    path = _target(out, TABLES, overwrite)
-    estimator, rows, data = _model_and_rows(run, source, "classify", size, colour, label)
+    path, places = _target(out, TABLES, overwrite), None
+    if _is_run(run, source, model=model, kinds=kinds, runs=runs):
+        estimator, rows, data = _model_and_rows(run, source, "classify", size, colour, label)
+    else:
+        if label is None:
+            raise ValueError("label=None: name the column of TABLE that is to be predicted")
+        with _spelled("source", "run"):
+            data = _table(run, label, kinds)
+        places = _unlabelled(data, label) if source is None else None
+        _refuse_unlike(data, source, kinds, label)
+        folder = _beside(path, runs)
+        estimator = _fitted(data, "classify", folder, model, kinds, overwrite)
+        if places is None:
+            rows, data = _rows(estimator, source, "classify", label=label)
+        else:
+            data = data.rows(places)
+            rows = data.frame()
     chances = estimator.predict_proba(rows)
     names = [f"p({_called(label)})" for label in estimator.classes_.tolist()]
     found = estimator.classes_[chances.argmax(1)]
-    _write(path, {"class": found, **dict(zip(names, chances.T, strict=True))})
+    which = {} if places is None else {"row": places + 1}
+    _write(path, {**which, "class": found, **dict(zip(names, chances.T, strict=True))})
     say(f"Classes: {_counted(len(data))} in {path}.")
     codes = None if data.labels is None else estimator.table_.labels.encode(data.labels)
     if codes is not None and (codes >= 0).any():
@@ -382,6 +448,95 @@ def report(run: RUNS, out: PAGE = None) -> None:
     say(page.write([Path(one) for one in run], path))
 
 
+# ---------------------------------------------------------------------- what a table is used for
+
+
+def synthesise(
+    source: FILE,
+    out: TABLE,
+    n: DRAWS = None,
+    model: ONE = None,
+    minutes: TOTAL = "2",
+    label: LABEL = None,
+    kinds: KINDS = None,
+    runs: KEPT = None,
+    seed: SEEDS = "0",
+    overwrite: OVERWRITE = False,
+) -> None:
+    """Write a synthetic table: rows as those of TABLE are, with its columns and types.
+
+    Several models are trained on four fifths of the rows, unless --model names one. Rows are drawn
+    from the one whose samples are told least from the other rows. With --label its class is learnt
+    as a class, and classes have the shares that they have. The same command goes on where it was
+    stopped. At the end: whether the samples can be trusted.
+    """
+    from equilibria.check import number
+    from equilibria.check import whole as counted
+    from equilibria.estimators import load
+    from equilibria.report.compare import compare as compared
+
+    path = _target(out, TABLES, overwrite)
+    folder, data = _beside(path, runs), _table(source, label, kinds)
+    n = len(data) if n is None else counted(1)("n", n)
+    minutes = number(0, above=True)("minutes", minutes)
+    parts = _parts(source, data)
+    models = _suited(data, model, kinds, seed)
+    slow = [name for name, one in models.items() if not one.quick]
+    each = minutes / len(slow) if slow else None
+    what = f", {', '.join(slow)} for {each:.2g} minutes each" if slow else ""
+    say(f"Training {', '.join(models)} on {len(parts.train):,} rows{what} …")
+    how: dict[str, Any] = {"minutes": each, "random_state": seed}
+    with _spelled("out", "runs"):
+        found = compared(parts.train, models, test=parts.test, out=folder, **how)
+    name, why = found.choice()
+    if model is None:
+        say(f"{found}\n{why}")
+    estimator = load(folder / name)
+    _write(path, _drawn(estimator, n, seed, data, source, label))
+    say(f"{n:,} rows drawn from {name} are in {path}. Can they be trusted?")
+    verdict = found[name].verdict
+    for sentence in () if verdict is None else verdict.answers:
+        say(f"  {sentence}")
+    _advise(estimator, str(folder / name))
+
+
+def odd(
+    table: FILE,
+    source: ROWS = None,
+    out: SCORES = None,
+    level: LEVEL = "0.05",
+    model: ONE = None,
+    kinds: KINDS = None,
+    seed: SEEDS = "0",
+    overwrite: OVERWRITE = False,
+) -> None:
+    """Find the rows of a table that are unlike the others, and which cells make them so.
+
+    Each row is judged by a model that has not seen it: p is the share of rows that are as unlikely.
+    Of the table's own rows about 5 % have p ≤ .05, whatever they hold: look at the first ones. Rows
+    of DATA are judged by the table; of usual ones about 5 % have p ≤ .05. By default the one of a
+    tree, a mixture and a latent tree judges under which held-out rows are likeliest.
+    """
+    from equilibria.report.folds import model_of
+    from equilibria.report.odd import odd as found_odd
+
+    path = None if out is None else _target(out, TABLES, overwrite)
+    with _spelled("source", "table"):
+        data = _table(table, kinds=kinds)
+    X, how = data.frame(), {} if kinds is None else {"kinds": kinds}
+    judge = None if model is None else model_of(model, X, random_state=seed, **how)
+    rows = None if source is None else _table(source, told=False).frame()
+    found = found_odd(X, judge, rows, level=level, random_state=seed, **how)
+    say(f"{found.why}\n{found}")
+    if source is None:
+        say(f"Of a table's own rows at most {100 * found.level:g} % ever have: p ranks them.")
+    else:
+        say(f"Of rows like the table's about {100 * found.level:g} % would be flagged.")
+    if path is not None:
+        _write(path, found.to_frame())
+        say(f"p of each row and cell: {_counted(len(found.pvalues))} in {path}.")
+
+
 # ---------------------------------------------------------------------- lists, demonstration
 
 
@@ -437,7 +592,10 @@ def demo(out: FOLDER, overwrite: OVERWRITE = False) -> None:
     say(page.write(folders, Path(out) / "report.html"))
 
 
-COMMANDS = (resume, sample, score, fill, predict, evaluate, compare, report, models, data, demo)
+COMMANDS = (
+    *(resume, sample, score, synthesise, fill, odd, predict, evaluate, compare, report),
+    *(models, data, demo),
+)
 
 
 # ---------------------------------------------------------------------- details
@@ -477,18 +635,31 @@ def _model(run: str, capability: str) -> tuple[Any, dict[str, Any]]:
 
 def _model_and_rows(
     run: str,
-    source: str,
+    source: Any,
     capability: str,
     size: Any = None,
     colour: str = "grey",
     label: str | None = None,
 ) -> tuple[Any, Any, Any]:
-    """A trained model, rows that it can take (of a set with a name those of its test split), and
-    the data that they are of."""
+    """A trained model, rows that it can take, and the data that they are of."""
+    estimator, origin = _model(run, capability)
+    return estimator, *_rows(estimator, source, capability, size, colour, label, origin)
+
+
+def _rows(
+    estimator: Any,
+    source: Any,
+    capability: str,
+    size: Any = None,
+    colour: str = "grey",
+    label: str | None = None,
+    origin: Mapping[str, Any] = {},
+) -> tuple[Any, Any]:
+    """Rows that a model can take (of a set with a name those of its test split), and the data that
+    they are of."""
     from equilibria.data.load import load, names
     from equilibria.report.view import rows_for
 
-    estimator, origin = _model(run, capability)
     how: dict[str, Any] = {"size": _side(size), "colour": colour, "label": label}
     if source in names():
         how["split"] = "test"
@@ -501,7 +672,155 @@ def _model_and_rows(
     with _about(source, "give rows like those the model was trained on"):
         rows, gaps = rows_for(estimator, found), estimator.missing or capability == "complete"
         estimator.table_.encode(rows, allow_missing=gaps)
-    return estimator, rows, found
+    return rows, found
+
+
+def _is_run(run: str, source: str | None, **given: Any) -> bool:
+    """Whether the first word is a run folder, with which nothing goes that is about a table."""
+    if not Path(run).is_dir():
+        return False
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"{name}={value!r} goes with a table, and {run} is a run; leave it out"
+            )
+    if source is None:
+        raise ValueError(f"run={run!r} is a run folder: name the rows after it")
+    return True
+
+
+def _table(source: str, label: str | None = None, kinds: Any = None, told: bool = True) -> Any:
+    """All rows of a table; and what its columns are taken for is said."""
+    from equilibria.data.load import load
+    from equilibria.data.table import Table
+    from equilibria.report.folds import kinds_of
+
+    if Path(source).is_dir():
+        raise ValueError(f"source={source!r} is a folder: name a table, such as a .csv file")
+    how: dict[str, Any] = {"text": True} if Path(source).suffix.lower() == ".csv" else {}
+    data = load(source, label=label, **how)
+    if told:
+        say(f"{data.name}: {len(data):,} rows")
+        say(Table.fit(X := data.frame(), kinds=kinds or kinds_of(X)).describe())
+    return data
+
+
+def _refuse_unlike(data: Any, source: str | None, kinds: Any, label: str | None = None) -> None:
+    """Refuse rows that are unlike a table's, before a model is fitted to it."""
+    from equilibria.data.table import Table
+    from equilibria.report.folds import kinds_of
+
+    if source is None:
+        return
+    rows = _table(source, told=False).frame()
+    if hasattr(rows, "iloc"):
+        rows = rows.drop(columns=[label], errors="ignore")
+    with _about(source, "give rows like those of the table"):
+        Table.fit(X := data.frame(), kinds=kinds or kinds_of(X)).encode(rows)
+
+
+def _parts(source: str, data: Any) -> Any:
+    """The rows of a table to train on, and a fifth, 40 at least, to judge by."""
+    from equilibria.data.load import divide, names
+    from equilibria.report.verdict import FEWEST
+    from equilibria.training.origin import Parts, collect
+
+    if source in names():
+        return collect(source)
+    if len(data) < 2 * FEWEST:
+        few = f"{len(data)} rows, and {2 * FEWEST} are needed to train models and to judge them"
+        advice = "use equilibria train --held-out 0, and equilibria sample"
+        raise ValueError(f"source={source!r} has {few}; {advice}")
+    return Parts(*divide(data, max(0.2, FEWEST / len(data))), data)
+
+
+def _suited(data: Any, model: str | None, kinds: Any, seed: int) -> dict[str, Any]:
+    """Models that can take a table, or the one that is asked for; who cannot is said."""
+    from equilibria.report.compare import SUITED
+    from equilibria.report.folds import model_of
+
+    found, how = dict[str, Any](), {} if kinds is None else {"kinds": kinds}
+    for name in SUITED if model is None else (model,):
+        one = model_of(name, data.frame(), random_state=seed, **how)
+        try:
+            one.set_params(labels=data.source["label"] is not None).preview(data)
+        except ValueError as error:
+            if model is not None:
+                raise
+            say(f"{name} is left out ({str(error).partition(';')[0]}).")
+        else:
+            found[name] = one
+    return found
+
+
+def _drawn(estimator: Any, n: int, seed: Any, data: Any, source: str, label: str | None) -> Any:
+    """Samples; with a label classes are drawn by their shares, and rows given them."""
+    import numpy as np
+
+    from equilibria.data.columns import missing_cells
+    from equilibria.random import Stream
+
+    if label is None:
+        return estimator.sample(n, random_state=seed)
+    whole = _table(source, told=False).frame()  # with the label's own type and place
+    stream, known = Stream(seed).child("labels"), np.flatnonzero(~missing_cells(data.labels))
+    picked = stream.child("rows").integers((n,), len(data)).numpy()
+    instead = known[stream.child("known").integers((n,), len(known)).numpy()]
+    told = np.where(np.isin(picked, known), picked, instead)
+    rows = estimator.sample(n, y=data.labels[told], random_state=seed)
+    column = whole[label].iloc[picked].set_axis(rows.index)
+    rows.insert(list(whole.columns).index(label), label, column)
+    return rows
+
+
+def _unlabelled(data: Any, label: str) -> Any:
+    """Places of the rows whose label is missing."""
+    import numpy as np
+
+    from equilibria.data.columns import missing_cells
+
+    places = np.flatnonzero(missing_cells(data.labels))
+    if not len(places):
+        advice = "leave the cells to be predicted empty, or give rows as DATA"
+        raise ValueError(f"label={label!r}: every row has one; {advice}")
+    return places
+
+
+def _fitted(
+    data: Any, capability: str, folder: Path, model: str | None, kinds: Any, overwrite: bool
+) -> Any:
+    """A model fitted to all rows of a table, into a run folder of its name."""
+    from equilibria.report.folds import likeliest, model_of
+
+    X, how = data.frame(), {} if kinds is None else {"kinds": kinds}
+    how |= {"labels": True} if capability == "classify" else {}
+    if model is None:
+        model, why, _ = likeliest(X, data.labels if "labels" in how else None, **how)
+        say(why)
+    run = folder / model
+    estimator = model_of(model, X, out=str(run), overwrite=overwrite, **how)
+    if capability not in estimator.capabilities_ or ("labels" in how and not estimator.labelled):
+        strange = "labels" in how and not estimator.labelled
+        what = "learns no labels" if strange else estimator.cannot(capability)
+        raise ValueError(f"model={model!r}: a {type(estimator).__name__} {what}")
+    with _spelled("out", "runs"):
+        estimator.fit(data)
+    say(f"The run is in {run}.")
+    return estimator
+
+
+def _beside(path: Path, runs: str | None) -> Path:
+    """Where the runs of a command go that writes a file."""
+    return path.with_name(f"{path.stem}-runs") if runs is None else Path(runs)
+
+
+@contextlib.contextmanager
+def _spelled(name: str, here: str) -> Iterator[None]:
+    """Errors that name an argument by what it is called here."""
+    try:
+        yield
+    except ValueError as error:
+        raise type(error)(re.sub(rf"\b{name}=", f"{here}=", str(error), count=1)) from error
 
 
 @contextlib.contextmanager
@@ -536,11 +855,15 @@ def _side(size: tuple[int, ...] | None) -> Any:
 
 
 def _write(path: Path, rows: Any) -> None:
-    """A table in the format that the file's name asks for: names and types stay."""
+    """A table in the format that the file's name asks for, whole or not at all: names and types
+    stay."""
     import numpy as np
     import pandas as pd
 
-    suffix, frame = path.suffix.lower(), pd.DataFrame(rows)
+    from equilibria.data.load import write_csv
+    from equilibria.training import durable
+
+    suffix, frame, content = path.suffix.lower(), pd.DataFrame(rows), io.BytesIO()
     if isinstance(rows, np.ndarray):
         frame.columns = [f"x{i}" for i in range(frame.shape[1])]
     if suffix == ".npz":
@@ -548,16 +871,15 @@ def _write(path: Path, rows: Any) -> None:
         if values.dtype == object:
             advice = "write .csv or .parquet; an .npz of text is read through pickle alone"
             raise ValueError(f"out={str(path)!r}: the table holds text: {advice}")
-        np.savez_compressed(path, X=values)
+        np.savez_compressed(content, X=values)
     elif suffix == ".parquet":
         try:
-            frame.to_parquet(path)
+            frame.to_parquet(content)
         except ImportError as error:
             raise ValueError(f"out={str(path)!r}: needs pyarrow, or write .csv") from error
     else:
-        from equilibria.data.load import write_csv
-
-        write_csv(path, frame)
+        write_csv(content, frame)
+    durable.replace(path, content.getvalue())
 
 
 def _counted(rows: int, times: int = 1) -> str:

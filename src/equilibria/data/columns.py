@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import decimal
 import difflib
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ALIASES", "KINDS", "Column", "Kind", "Reader", "is_frame", "missing_cells", "take"]
+__all__ = ["ALIASES", "KINDS", "Column", "Kind", "Reader", "as_frame", "is_frame", "missing_cells"]
+__all__ += ["take"]
 
 BLOCK_CELLS = 1 << 22
 EXACT = 2**53  # whole numbers up to here are exact in float64
@@ -83,6 +85,23 @@ ALIASES = {kind.old: word for word, kind in KINDS.items() if kind.old not in (""
 def is_frame(table: Any) -> bool:
     """Whether this is a DataFrame."""
     return hasattr(table, "iloc") and hasattr(table, "columns")
+
+
+def as_frame(table: Any, name: str = "X") -> Any:
+    """A frame of another library, such as polars, as one of pandas, by the interchange protocol
+    (``__dataframe__``); everything else as it is."""
+    if is_frame(table) or not hasattr(table, "__dataframe__"):
+        return table
+    import pandas as pd
+
+    try:
+        with warnings.catch_warnings():  # pandas 3 would have everyone depend on pyarrow
+            warnings.simplefilter("ignore")
+            return pd.api.interchange.from_dataframe(table)
+    except Exception as error:  # another library's code
+        kind = f"{type(table).__module__}.{type(table).__qualname__}"
+        what = f"a {kind}, which pandas could not read ({error})"
+        raise ValueError(f"{name} is {what}; give it as a pandas DataFrame (to_pandas)") from error
 
 
 def is_missing(cell: Any) -> bool:
@@ -300,6 +319,7 @@ class Reader:
         names: Sequence[Any] | None = None,
         types: Sequence[Column] = (),
     ):
+        X = as_frame(X, name)
         self.name, self.is_frame = name, is_frame(X)
         self.table: Any = X if self.is_frame else _array(X)
         self.shape = tuple(self.table.shape)

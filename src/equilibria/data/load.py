@@ -11,7 +11,7 @@ import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -392,9 +392,10 @@ def read_csv(
 
 
 def write_csv(
-    path: str | os.PathLike[str], values: Any, columns: Sequence[str] | None = None
+    path: str | os.PathLike[str] | IO[bytes], values: Any, columns: Sequence[str] | None = None
 ) -> None:
-    """Write a table (n, d) of numbers or text under a header; a missing cell is left empty.
+    """Write a table (n, d) of numbers or text under a header, into a file of a name or one that is
+    open; a missing cell is left empty.
 
     Names of the columns are by default a frame's own, or ``x0``, ``x1``, ….
     """

@@ -17,6 +17,7 @@ from equilibria.data.columns import (
     KINDS,
     Column,
     Reader,
+    as_frame,
     is_frame,
     listed,
     missing_cells,
@@ -215,6 +216,22 @@ class Table:
             grey[layer.columns] = layer.name in self.grey
         return grey
 
+    @property
+    def owner(self) -> tuple[int, ...]:
+        """Which of the data's columns each encoded one is of."""
+        pairs = (pair for one in self.layers for pair in zip(one.source, one.sizes, strict=True))
+        return tuple(place for place, size in pairs for _ in range(size))
+
+    def states(self, place: int) -> Tensor | None:
+        """The encoded values that a discrete column can have, one a row; None of any other, and of
+        greys."""
+        layer = next(one for one in self.layers if place in one.source)
+        if layer.kind == "categorical":
+            return torch.eye(layer.sizes[layer.source.index(place)], dtype=torch.float64)
+        if layer.kind not in ("binary", "spin") or layer.name in self.grey:
+            return None
+        return torch.tensor(KINDS[layer.kind].ends, dtype=torch.float64)[:, None]
+
     def with_grey(self, layers: Iterable[str]) -> Table:
         """The same table, these of its binary layers known as grey."""
         return dataclasses.replace(self, grey=tuple(sorted(layers)))
@@ -252,7 +269,7 @@ class Table:
 
         Columns are matched by name wherever both have names. Dates stand for dates alone.
         """
-        fault = ""
+        fault, X = "", as_frame(X, name)
         if not is_frame(X) or self.names is None:
             shape = np.shape(X)
             if len(shape) == 2 and shape[1] != self.width:

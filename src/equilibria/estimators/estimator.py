@@ -22,7 +22,7 @@ from torch import Tensor
 from equilibria import check
 from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
 from equilibria.data.batches import BINARISE
-from equilibria.data.columns import missing_cells
+from equilibria.data.columns import as_frame, missing_cells
 from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.table import Table
@@ -311,7 +311,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Rows as scikit-learn wants them, a frame as a frame; ``gaps`` says whether cells may be
         missing, by default as in training."""
         gaps = self.missing if gaps is None else gaps
-        least = 2 if reset else 1
+        least, X = (2 if reset else 1), as_frame(X)
         if hasattr(X, "iloc"):
             validate_data(self, X, reset=reset, skip_check_array=True)
             if len(X) < least:
@@ -546,9 +546,42 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
+        return self.row_scores(X) - self._log_z()
+
+    @available_if(can("score"))
+    def row_scores(self, X: Any) -> np.ndarray:
+        """:meth:`score_samples` without log Z, which costs nothing: enough to rank rows by."""
         check_is_fitted(self)
-        values = self.values(self.validated(X))
-        return self._log_prob(values) - self._log_z() - self._log_volume(values)
+        return self._unnormalised(self.values(self.validated(X)))
+
+    @available_if(can("score"))
+    def cell_scores(self, X: Any) -> np.ndarray:
+        """log p(x_j | the other cells of its row) in nats, shape (n_samples, d).
+
+        It is log p(x) − log p(x without cell j), a column at a time: the cell is summed out by
+        being missing where the model does so exactly, and by going through the values of a discrete
+        column where it does not. Of a number it is then the difference from a bound, and a model
+        that takes no gaps is refused. NaN where a cell is missing, and in columns that no model is
+        told.
+        """
+        check_is_fitted(self)
+        values, table = self.values(self.validated(X)), self.table_
+        whole, found = self._unnormalised(values), np.full((len(values), table.width), np.nan)
+        exact = self.missing and likelihood.is_exact(self.capabilities_, True)
+        for place in sorted(set(table.owner)):
+            columns = [column for column, own in enumerate(table.owner) if own == place]
+            rows = np.flatnonzero(~values[:, columns].isnan().any(1).numpy())
+            states = None if exact else table.states(place)
+            if states is None and not self.missing:
+                what = "which is summed out by being missing alone, and this model takes no gaps"
+                kind = type(self).__name__
+                raise ValueError(f"X: {table.column_name(place)} is a number, {what} ({kind})")
+            others, total = values[rows], list[np.ndarray]()
+            for state in [torch.nan] if states is None else states:
+                others[:, columns] = state
+                total.append(self._unnormalised(others))
+            found[rows, place] = whole[rows] - np.logaddexp.reduce(total)
+        return found
 
     @available_if(can("score"))
     def score(self, X: Any, y: Any = None) -> float:
@@ -584,8 +617,48 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         two_sided : bool
             Whether rows whose score is too high are odd too.
         """
-        known, found = self.score_samples(calibration), self.score_samples(X)
+        known, found = self.row_scores(calibration), self.row_scores(X)
         return conformal(known, found, flag()("two_sided", two_sided))
+
+    @available_if(can("score"))
+    def cell_pvalues(self, X: Any, calibration: Any) -> Any:
+        """Conformal p-values, shape (n_samples, d): how odd each cell is given the rest of its row.
+
+        The score of a cell is :meth:`cell_scores`, log p(x_j | the others), calibrated with the
+        same column of the calibration rows: so columns are comparable, and of the cells of a column
+        in rows that are as the calibration rows are a share of at most α has p ≤ α. NaN as there. A
+        cell may be odd because another one is wrong: the smallest p of a row is the first suspect.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, d)
+        calibration : array-like or frame of shape (n, d)
+            Usual rows that the model has not seen.
+
+        Returns
+        -------
+        ndarray, or a DataFrame with the index and columns of X
+
+        Examples
+        --------
+        Two columns that agree in 99 of 100 rows:
+
+        >>> import numpy as np
+        >>> from equilibria import ChowLiuTree
+        >>> usual = np.repeat([[0, 0], [1, 1], [0, 1]], [50, 49, 1], axis=0)
+        >>> ChowLiuTree().fit(usual).cell_pvalues([[0, 1], [1, 1]], usual).round(2)
+        array([[0.02, 0.02],
+               [0.5 , 1.  ]])
+        """
+        known, found = self.cell_scores(calibration), self.cell_scores(X)
+        for own, column in zip(known.T, found.T, strict=True):
+            there = ~np.isnan(column)
+            column[there] = conformal(own[~np.isnan(own)], column[there])
+        if not hasattr(X := as_frame(X), "iloc"):
+            return found
+        import pandas as pd
+
+        return pd.DataFrame(found, X.index, self.columns.names)
 
     def verdict(self, X: Any, y: Any = None, train: Any = None) -> Any:
         """What rows that were held out say of this model: :func:`equilibria.verdict`."""
@@ -752,6 +825,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.numbers_ = {}
         self.__dict__.pop("run_", None)  # its folder has the model as it was
         _PRECISE.pop(self.model_, None)
+
+    def _unnormalised(self, values: Tensor) -> np.ndarray:
+        """Scores up to log Z of encoded rows, in the data's own scale."""
+        return self._log_prob(values) - self._log_volume(values)
 
     def _log_z(self) -> float:
         return self.log_partition_.value if "normaliser" in self.capabilities_ else 0.0

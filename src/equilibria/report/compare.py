@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from equilibria import check
-from equilibria.data.columns import take
+from equilibria.data.columns import as_frame, take
 from equilibria.data.load import Data, divide
 from equilibria.errors import RunError
 from equilibria.estimators import all_estimators, load, resume
@@ -30,15 +30,17 @@ from equilibria.report.view import VERDICT, rows_for, write
 from equilibria.training.origin import Parts
 from equilibria.training.run import Run
 
-__all__ = ["FILE", "Comparison", "Entry", "compare"]
+__all__ = ["FILE", "SUITED", "Comparison", "Entry", "compare"]
 
 FILE = "comparison.json"
 SAMPLES = 1000  # whose drawing is timed
+SUITED = ("independent", "tree", "mixture", "latent-tree", "made", "gan", "rbm")
+"""Models among which one is chosen for a table."""
 ASKED = "asked.json"
 RESERVED = {"out": "each model's is a folder in compare's own", "minutes": "give compare's own"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Entry:
     """One model of a comparison.
 
@@ -113,6 +115,31 @@ class Comparison:
             if one.name == name:
                 return one
         raise KeyError(f"{name!r}: expected one of {[one.name for one in self.entries]}")
+
+    def choice(self) -> tuple[str, str]:
+        """The model whose samples are to be taken, and why in a sentence.
+
+        It is the one whose samples are told from held-out rows least. Of those within the interval
+        of its area under the curve, which the test does not tell apart, the likeliest is taken.
+        """
+        told = {one.name: found for one in self.entries if (found := one.measure(C2ST))}
+        if not told:
+            why = "; ".join(f"{one.name}: {one.why}" for one in self.entries if one.why)
+            raise ValueError(f"models: samples of none could be judged ({why})")
+        far = {name: abs(found.value - 0.5) for name, found in told.items()}
+        least = min(far, key=lambda name: far[name])
+        reach = far[least] + (told[least].high or 1.0) - told[least].value
+        near = [name for name in told if far[name] <= reach]
+        scored = [one for one in _alike(self.entries) if one.name in near]
+        areas = ", ".join(f"{name} {told[name].value:.3f}" for name in near)
+        what = f"told from held-out rows least (area under the curve {areas}; .5 is chance)"
+        if not scored or len(near) == 1:
+            return least, f"{least} is taken: its samples are {what}."
+        best = max(scored, key=lambda one: float(_own(one).mean()))
+        tied = "which are not told apart, and of these held-out rows are likeliest under it"
+        nats = f"{float(_own(best).mean()):.3f} nats a row"
+        said = f"samples of {len(near)} are {what}, {tied} ({nats})"
+        return best.name, f"{best.name} is taken: {said}."
 
     @property
     def table(self) -> list[list[str]]:
@@ -237,7 +264,7 @@ def _parts(X: Any, y: Any, held_out: float, test: Any, seed: Any) -> Parts:
         return Parts(X, test, None) if test is not None else Parts(*divide(X, held_out, seed), X)
     if test is not None:
         raise ValueError("test: it goes with a Data as X; give held_out, or make X a Data")
-    labels = None if y is None else np.asarray(y)
+    labels, X = (None if y is None else np.asarray(y)), as_frame(X)
     columns = tuple(X.columns) if hasattr(X, "columns") else None
     whole = Data(X if columns else np.asarray(X), labels, columns)
     return Parts(*divide(whole, held_out, seed), whole)
@@ -388,12 +415,8 @@ def _kind(one: Measure) -> str:
 
 def _ranked(entries: Sequence[Entry]) -> list[str]:
     """The order by likelihood, as far as paired differences tell it."""
-    groups: dict[str, list[Entry]] = {}
-    for one in entries:
-        if one.scores is not None:
-            groups.setdefault(one.density, []).append(one)
-    scored = max(groups.values(), key=len, default=[])
-    others = [one.name for group in groups.values() if group is not scored for one in group]
+    scored = _alike(entries)
+    others = [one.name for one in entries if one.scores is not None and one not in scored]
     apart = f"Likelihoods of {', '.join(others)} are of other columns, and not ranked with these."
     if len(scored) < 2:
         return ["Fewer than two models have a likelihood of the same columns: nothing ranks them."]
@@ -409,6 +432,15 @@ def _ranked(entries: Sequence[Entry]) -> list[str]:
             said.append(what + (", which has a bound alone and may be better" if bound else ""))
     ranked = f"By likelihood {best.name} is before {'; '.join(said)}."
     return [ranked, apart] if others else [ranked]
+
+
+def _alike(entries: Sequence[Entry]) -> list[Entry]:
+    """The most models whose likelihoods are of the same columns."""
+    groups: dict[str, list[Entry]] = {}
+    for one in entries:
+        if one.scores is not None:
+            groups.setdefault(one.density, []).append(one)
+    return max(groups.values(), key=len, default=[])
 
 
 def _own(one: Entry) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from equilibria.data.columns import missing_cells, take
+from equilibria.data.columns import as_frame, missing_cells, take
 from equilibria.estimators import all_estimators
 from equilibria.evaluation.quality import memorisation
 from equilibria.evaluation.statistics import as_labels, conformal
@@ -101,7 +101,7 @@ class Case:
     def _some(self, X: Any, name: str) -> tuple[Any, np.ndarray]:
         """At most 5,000 rows in random order, and their places; none with a gap that the model
         does not take."""
-        X = X if hasattr(X, "iloc") else np.asarray(X)
+        X = X if hasattr(X := as_frame(X), "iloc") else np.asarray(X)
         places = self.stream.child(name).permutation(len(X))[:ROWS].numpy()
         rows = self.model.validated(take(X, places), gaps=True)
         if not self.model.missing and (gaps := missing_cells(rows).any(axis=1)).any():
@@ -248,13 +248,7 @@ class Case:
     def _columns(self) -> tuple[list[int], list[str]]:
         """Of each encoded column the data's own, and what these are called."""
         table = self.model.table_
-        owner = [
-            c
-            for one in table.layers
-            for c, k in zip(one.source, one.sizes, strict=True)
-            for _ in range(k)
-        ]
-        return owner, [table.column_name(place) for place in range(table.width)]
+        return list(table.owner), [table.column_name(place) for place in range(table.width)]
 
     def _shuffled(self, rows: np.ndarray, n: int) -> np.ndarray:
         """So many rows each of whose columns comes from a row of its own that has it."""
