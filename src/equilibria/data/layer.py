@@ -71,6 +71,11 @@ class Layer:
             return (1,) * len(self.source)
         return tuple(map(len, self.categories))
 
+    @property
+    def linear(self) -> bool:
+        """Whether the mean of encoded values stands for the mean of the data's."""
+        return self.categories is None
+
     @functools.cached_property
     def affine(self) -> tuple[Tensor, Tensor]:
         """Offset and scale of x = offset + scale · encoded, float64."""
