@@ -72,9 +72,14 @@ class Layer:
         return tuple(map(len, self.categories))
 
     @property
-    def linear(self) -> bool:
-        """Whether the mean of encoded values stands for the mean of the data's."""
+    def numeric(self) -> bool:
+        """Whether encoded values stand for numbers, and not for categories."""
         return self.categories is None
+
+    @property
+    def linear(self) -> bool:
+        """Whether the mean of encoded values stands for the mean of the numbers."""
+        return self.numeric
 
     @functools.cached_property
     def affine(self) -> tuple[Tensor, Tensor]:

@@ -363,7 +363,7 @@ class Table:
         """
         found = np.full((len(values), self.width), np.nan)
         for layer in self.layers:
-            if layer.categories is None:
+            if layer.numeric:
                 found[:, layer.source] = layer.decode(values[:, layer.columns].double())[0]
         return found
 
@@ -372,7 +372,7 @@ class Table:
         rows = Reader(self.match(X), "X", self.names, self.types if self.is_frame else ())
         found = np.full(rows.shape, np.nan)
         for layer in self.layers:
-            if layer.categories is None:
+            if layer.numeric:
                 every = slice(0, len(rows))
                 found[:, layer.source] = rows.numbers(every, layer.source, layer.origin)
         return found
@@ -388,7 +388,7 @@ class Table:
         found = {}
         for layer in self.layers:
             ends = KINDS[layer.kind].ends
-            if layer.categories is None and layer.kind not in ("binary", "spin"):
+            if layer.numeric and layer.kind not in ("binary", "spin"):
                 continue
             parts = means[:, layer.columns].double().split(layer.sizes, 1)
             for column, (place, part) in enumerate(zip(layer.source, parts, strict=True)):
@@ -645,7 +645,7 @@ def _picture(shape: Any, width: int) -> tuple[int, ...] | None:
 def _decoded(layer: Layer, values: Tensor, numbers: Any) -> tuple[np.ndarray, np.ndarray]:
     """What a layer's values stand for, and which are missing; ``numbers`` have their say first."""
     decoded, missing = layer.decode(values)
-    if numbers is not None and layer.categories is None:
+    if numbers is not None and layer.numeric:
         own = numbers[:, layer.source]
         decoded = np.where(np.isnan(own), decoded, own)
     return decoded, missing

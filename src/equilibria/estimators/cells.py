@@ -14,7 +14,7 @@ from torch import Tensor
 from equilibria.data.columns import KINDS, is_frame, take
 from equilibria.data.table import Table
 from equilibria.evaluation import intervals
-from equilibria.models.model import spread
+from equilibria.models.model import marginals
 from equilibria.random import Stream
 
 __all__ = ["LEVEL", "Cells"]
@@ -88,18 +88,19 @@ class Cells:
         """
         found, chosen = np.full(self.missing.shape, np.nan), dict[int, bool]()
         for layer in self.table.layers:
-            for place in layer.source if layer.categories is None else ():
-                middle = median and self._count(place) and KINDS[layer.kind].ends is None
-                if self.missing[:, place].any() and (middle or not layer.linear):
-                    chosen[place] = middle
-        rows, places = np.flatnonzero(self.missing[:, list(chosen)].any(1)), list(chosen)
-        middle = np.array(list(chosen.values()))
+            for place in layer.source if layer.numeric else ():
+                whole = median and self._count(place) and KINDS[layer.kind].ends is None
+                if self.missing[:, place].any() and (whole or not layer.linear):
+                    chosen[place] = whole
+        if not chosen:
+            return found
+        places, middle = np.array(list(chosen)), np.array(list(chosen.values()))
+        rows = np.flatnonzero(self.missing[:, places].any(1))
 
         def point(draws: np.ndarray, _: slice) -> np.ndarray:
             return np.where(middle, np.median(draws, 0), draws.mean(0))
 
-        if places:
-            found[np.ix_(rows, places)] = self.reduced(rows, places, point)
+        found[np.ix_(rows, places)] = self.reduced(rows, places.tolist(), point)
         return found
 
     def reduced(self, rows: np.ndarray, places: Sequence[int], reduce: Reduce) -> np.ndarray:
@@ -108,9 +109,9 @@ class Cells:
         step = max(1, _NUMBERS // (DRAWS * self.values.shape[1]))
         for first in range(0, len(rows), step):
             block = slice(first, min(first + step, len(rows)))
-            part, key = self.values[rows[block]], self.stream.child("spread", first)
+            part, key = self.values[rows[block]], self.stream.child("marginals", first)
             with torch.no_grad():
-                drawn = spread(self.model, part, ~part.isnan(), key, DRAWS, **self.options)
+                drawn = marginals(self.model, part, ~part.isnan(), key, DRAWS, **self.options)
             numbers = self.table.numbers(drawn.flatten(0, 1)[:, : self.table.size].cpu())
             numbers = numbers[:, list(places)].reshape(DRAWS, len(part), len(places))
             parts.append(reduce(np.where(whole, np.rint(numbers), numbers), block))
@@ -133,7 +134,8 @@ class Cells:
         for place, (values, chances) in self.chances.items():
             rows = np.flatnonzero(self.missing[:, place])
             some = chances[rows]
-            held, order = intervals.likeliest(some, how[place][0]), np.argsort(-some, 1)
+            held = intervals.likeliest(some, how[place][0])
+            order = np.argsort(-some, 1, kind="stable")
             for row, own, places in zip(rows, held, order, strict=True):
                 found.append((row, place, None, None, tuple(values[k] for k in places if own[k])))
         places = [place for place in asked if place not in self.chances]
@@ -143,11 +145,11 @@ class Cells:
             pairs = [intervals.central(draws[..., i], *how[p]) for i, p in enumerate(places)]
             return np.stack([np.stack(end, 1) for end in zip(*pairs, strict=True)])
 
-        low, high = self.reduced(rows, places, ends) if places else (None, None)
+        both = self.reduced(rows, places, ends) if places else np.zeros((2, 0, 0))
         for i, place in enumerate(places):
             own = self.missing[rows, place]
-            both = (self.table.typed(end[own, i], place) for end in (low, high))
-            found += [(row, place, *pair, None) for row, *pair in zip(rows[own], *both, strict=True)]
+            pairs = zip(*(self.table.typed(end[own, i], place) for end in both), strict=True)
+            found += [(r, place, *pair, None) for r, pair in zip(rows[own], pairs, strict=True)]
         found.sort(key=lambda one: one[:2])
         label = self.X.index if is_frame(self.X) else range(len(self.missing))
         name = self.table.names or range(self.table.width)
@@ -164,6 +166,10 @@ class Cells:
         """
         stream = self.stream.child("calibration", place)
         known, patterns = np.flatnonzero(~self.missing[:, place]), gaps[gaps[:, place]]
+        least = intervals.least(level)
+        if len(known) < least:
+            what = f"{self.table.column_name(place)} is known in {len(known)} rows"
+            raise ValueError(f"calibration: {what}, and level={level:g} needs {least}; give more")
         which = stream.integers((len(known),), len(patterns)).numpy()
         hidden = self.missing[known] | patterns[which]
         whole, free = self.values[known], torch.from_numpy(hidden[:, self.table.owner])
@@ -171,18 +177,15 @@ class Cells:
         torn[:, : self.table.size].masked_fill_(free.to(torn.device), torch.nan)
         X = take(self.X, known)
         cells = dataclasses.replace(self, X=X, missing=hidden, values=torn, stream=stream)
-        unit, own = 0.0, self.table.chances(whole[:, : self.table.size].cpu()).get(place)
-        try:
-            if own is not None:
-                found = intervals.rank(cells.chances[place][1], own[1].argmax(1))
-                return intervals.calibrated(found, level), unit
+        own, unit = self.table.chances(whole[:, : self.table.size].cpu()).get(place), 0.0
+        if own is not None:
+            found = intervals.rank(cells.chances[place][1], own[1].argmax(1))
+        else:
             truth = self.table.numbers_of(X)[:, place]
-            unit = float(truth.std()) if len(truth) else 0.0
+            unit = float(truth.std())
 
             def depth(draws: np.ndarray, block: slice) -> np.ndarray:
                 return intervals.depth(draws[..., 0], truth[block], unit)[:, None]
 
-            found = cells.reduced(np.arange(len(known)), [place], depth)
-            return intervals.calibrated(found[:, 0], level), unit
-        except ValueError as error:
-            raise ValueError(f"calibration: {self.table.column_name(place)} has {error}") from None
+            found = cells.reduced(np.arange(len(known)), [place], depth)[:, 0]
+        return intervals.calibrated(found, level), unit

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-__all__ = ["calibrated", "central", "crps", "depth", "likeliest", "rank"]
+__all__ = ["calibrated", "central", "crps", "depth", "least", "likeliest", "rank"]
 
 
 def central(draws: np.ndarray, level: float, unit: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -70,20 +70,25 @@ def calibrated(found: np.ndarray, level: float) -> float:
     r"""The nominal level at which new cells are held with a chance of at least ``level``.
 
     ``found`` are the smallest nominal levels that hold the true values of n cells that the model
-    has not seen. The ⌈(n + 1) level⌉-th of them holds a further cell of the same law with a chance
-    from ``level`` to ``level`` + 1/(n + 1), ties apart, whatever the model: intervals that grow
-    with their nominal level are split-conformal (Gupta, Kuchibhotla & Ramdas 2022, "Nested
-    conformal prediction"; of sets: Romano, Sesia & Candès 2020, "Classification with valid and
-    adaptive coverage").
+    has not seen, :func:`least` or more. The ⌈(n + 1) level⌉-th of them holds a further cell of the
+    same law with a chance from ``level`` to ``level`` + 1/(n + 1), ties apart, whatever the model:
+    intervals that grow with their nominal level are split-conformal (Gupta, Kuchibhotla & Ramdas
+    2022, "Nested conformal prediction"; of sets: Romano, Sesia & Candès 2020, "Classification with
+    valid and adaptive coverage").
 
     >>> calibrated(np.arange(1, 100) / 100, 0.9)
     0.9
     """
-    place = math.ceil((len(found) + 1) * level - 1e-9)
-    if place > len(found):
-        least = math.ceil(level / (1 - level) - 1e-9)
-        raise ValueError(f"{len(found)} known cells, and level={level:g} needs {least}")
-    return float(np.sort(found)[place - 1])
+    return float(np.sort(found)[math.ceil((len(found) + 1) * level - 1e-9) - 1])
+
+
+def least(level: float) -> int:
+    """How many cells :func:`calibrated` needs.
+
+    >>> least(0.9)
+    9
+    """
+    return math.ceil(level / (1 - level) - 1e-9)
 
 
 def crps(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from equilibria.units.columns import LABEL
 __all__ = ["BoltzmannModel", "Chains", "Deep", "Restricted"]
 
 SETTLING = 1000  # sweeps of the chains that reverse annealing starts from
-ROW_CHAINS = 10  # of each row, behind means and spreads
+ROW_CHAINS = 10  # of each row, behind means and marginals
 FRESH = 1000  # temperatures through which a chain is cooled that no training chain stands behind
 
 
@@ -182,7 +182,7 @@ class BoltzmannModel(Chains):
         how: dict[str, Any] = {"sweeps": sweeps, "chains": ROW_CHAINS, "random_state": stream}
         return self.joined(conditional_means(self.machine, self.clamp(x), **how))
 
-    def spread(
+    def marginals(
         self, x: Tensor, observed: Tensor, stream: Stream, n: int, sweeps: int = 200
     ) -> Tensor:
         """States of ten clamped chains a row in the second half of their sweeps, (n, rows, d)."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from equilibria.random import Stream
 
 __all__ = ["CAPABILITIES", "Model", "Panel", "Progress", "capabilities"]
-__all__ += ["class_log_prob_by_scores", "spread", "taxonomy"]
+__all__ += ["class_log_prob_by_scores", "marginals", "taxonomy"]
 
 Progress = Callable[[int, int], None]
 """Told of long work as it goes: (done, total)."""
@@ -63,7 +63,7 @@ class Model(nn.Module):
                           is the model's
     ``complete``          (x, observed, stream, n) → (n, rows, d) draws of the missing cells
     ``means``             (x, observed, stream) → (rows, d) conditional means of the missing cells
-    ``spread``            (x, observed, stream, n) → (n, rows, d) equally likely values of each
+    ``marginals``         (x, observed, stream, n) → (n, rows, d) equally likely values of each
                           missing cell by itself, where that is cheaper or surer than ``complete``
     ``class_log_prob``    (x, stream) → (rows, classes) log p(class | row)
     ``features``          (x) → (rows, k) a representation
@@ -162,15 +162,15 @@ def taxonomy(model: Any) -> str:
     return "implicit density, Markov chain" if "chain" in can else "implicit density, direct"
 
 
-def spread(
+def marginals(
     model: Any, x: Tensor, observed: Tensor, stream: Stream, n: int, **options: Any
 ) -> Tensor:
     """n equally likely values of each missing cell given the cells that are there, (n, rows, d).
 
-    They speak of one cell at a time: by a model's own ``spread`` (quantiles, or states of a few
+    They speak of one cell at a time: by a model's own ``marginals`` (quantiles, or states of a few
     chains) those of one row do not belong together, as draws by ``complete`` do.
     """
-    ask = getattr(model, "spread", None) or model.complete
+    ask = getattr(model, "marginals", None) or model.complete
     return ask(x, observed, stream, n, **options)
 
 

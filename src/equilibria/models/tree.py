@@ -370,7 +370,7 @@ class DiscreteTree(Model):
             parts.append(torch.einsum("cnk,ck->nc", chance, own))
         return torch.where(x.isnan(), torch.cat(parts, 1), x)
 
-    def spread(self, x: Tensor, observed: Tensor, stream: Stream, n: int) -> Tensor:
+    def marginals(self, x: Tensor, observed: Tensor, stream: Stream, n: int) -> Tensor:
         """n equally likely values of each cell given those that are there, (n, rows, d): the
         quantiles at (i − ½)/n of its own distribution, exact but for those of a real column, whose
         level is right to 3e-4. Nothing is drawn."""
