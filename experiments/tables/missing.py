@@ -16,9 +16,9 @@ the log-loss in nats, over cells. Of the estimators the error is that of ``imput
 CRPS that of 50 draws, chances are ``impute_proba``, intervals ``impute_interval(level=0.9)``,
 the model's own and calibrated. scikit-learn's imputers see standardised numbers and one column for
 each category but the first; chances are those columns cut at .01 and normed; draws and intervals
-are the filled number and the errors made in the calibration rows, whose cells are hidden five times
-anew, and of IterativeImputer with ``sample_posterior`` 50 of its draws. Seconds are the processor's, of one
-thread, to fit and to fill by ``how="best"``.
+are the filled number and the errors made in the calibration rows, whose cells are hidden five
+times anew, and of IterativeImputer with ``sample_posterior`` 50 of its draws. Seconds are the
+processor's, of one thread, to fit and to fill by ``how="best"``.
 
 Rows are kept by table, gaps, method, seed and number of rows in
 experiments/results/tables_missing.json.

@@ -123,7 +123,7 @@ def test_a_column_of_a_frame_comes_back_as_it_was(name):
     assert torch.equal(again(table).encode(frame).isnan(), encoded.isnan())
     for one in (table, again(table)):
         pandas.testing.assert_frame_equal(one.decode(encoded, like=frame), frame, rtol=1e-6)
-    drawn = table.decode(torch.rand(encoded.shape, dtype=torch.float64) * 3)
+    drawn = table.decode(torch.rand(encoded.shape, dtype=torch.float64) * 3, gaps=False)
     assert list(drawn.dtypes) == list(frame.dtypes)
     filled = table.put_back(drawn, frame)
     assert filled.notna().all(axis=None)
@@ -190,7 +190,11 @@ def test_a_schema_of_the_first_edition_reads_alike():
         encoded = torch.tensor(np.array(case["encoded"], dtype=np.float64))
         noise = Stream(1).uniform(tuple(encoded.shape), torch.float64) * 2 - 0.5
         migrated = Table.from_json(case["schema"])
-        for table in (migrated, Table.fit(X, **case["options"]), again(migrated)):
+        options = case["options"] | {"gaps": False}
+        if options.get("kinds") == "mixed":  # whose reals are by their ranks today
+            kinds = {place: layer.kind for layer in migrated.layers for place in layer.source}
+            options["kinds"] = {**dict.fromkeys(range(X.shape[1]), "auto"), **kinds}
+        for table in (migrated, Table.fit(X, **options), again(migrated)):
             assert torch.equal(
                 table.encode(X, torch.float64).nan_to_num(-9), encoded.nan_to_num(-9)
             )
@@ -200,7 +204,7 @@ def test_a_schema_of_the_first_edition_reads_alike():
             flat = [cell for row in case["decoded"] for cell in row]
             assert list(map(type, decoded.ravel().tolist())) == list(map(type, flat))
             if case["log_scales"] is not None:
-                assert table.log_scales.tolist() == pytest.approx(case["log_scales"], rel=1e-12)
+                assert log_scales(table) == pytest.approx(case["log_scales"], rel=1e-12)
 
 
 def test_columns_are_matched_by_name():
@@ -279,7 +283,7 @@ def test_means_are_neither_rounded_nor_made_up():
             "t": pandas.date_range("2024", periods=4),
         }
     )
-    table = Table.fit(frame, kinds={"n": "real"})
+    table = Table.fit(frame, kinds={"n": "real", "t": "real"})
     encoded = table.encode(frame, torch.float64)
     with pytest.raises(ValueError, match="column 'c' holds text or categories, which have no mean"):
         table.decode_means(encoded)
@@ -294,7 +298,7 @@ def test_means_are_neither_rounded_nor_made_up():
 def test_whole_numbers_stay_whole_where_cells_are_missing():
     frame = pandas.DataFrame({"n": [*map(float, range(15)), np.nan], "t": ["a", "b"] * 8})
     table = Table.fit(frame)
-    drawn = table.decode(torch.rand(50, table.size) * 2)["n"]
+    drawn = table.decode(torch.rand(50, table.size) * 2, gaps=False)["n"]
     assert drawn.dtype == float
     assert (drawn % 1 == 0).all()
     assert Table.fit(frame[["n"]]).decode(torch.full((1, 1), 0.1))["n"][0] % 1 != 0
@@ -326,7 +330,7 @@ def test_constant_columns_and_names_do_not_stop_a_table():
     text = table.describe()
     assert "3 columns the same in every row, and given back so (const, one, day)" in text
     assert "1 column of text with too many different values, not modelled" in text
-    assert "2 columns as real numbers, standardised (x, when)" in text
+    assert "2 columns as numbers by their ranks, as normal scores (x, when)" in text
 
 
 def test_an_unknown_category_is_refused_or_missing():
@@ -413,7 +417,8 @@ def test_a_memory_map_is_never_copied_whole(tmp_path, monkeypatch, kinds):
     Table.fit(mapped, kinds=kinds).encode(mapped)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < mapped.nbytes / 8  # numpy's share: torch's is not traced, and holds the result
+    # numpy's share: torch's is not traced, and holds the result; a law is found in some of the rows
+    assert peak < mapped.nbytes / 8 + (2 << 20)
 
 
 def test_each_column_by_what_it_holds():
@@ -425,8 +430,8 @@ def test_each_column_by_what_it_holds():
         (["a", "b", "c"], "categorical"),
         ([3.0, 1.0, 2.0], "categorical"),
         ([*range(10)], "categorical"),
-        ([*range(11)], "real"),
-        ([0.5, 1.0, 0.5], "real"),
+        ([*range(11)], "quantile"),
+        ([0.5, 1.0, 0.5], "quantile"),
     ]:
         for dtype in (None, object):
             table = Table.fit(np.array(column, dtype=dtype)[:, None], kinds="mixed")
@@ -492,15 +497,20 @@ def test_every_kind_has_its_units():
     assert set(VISIBLE) == set(KINDS) - {"picture"}  # which is for networks
 
 
-def test_log_scales_are_the_change_of_density():
+def log_scales(table):
+    """The change of density of each encoded column alone."""
+    one = torch.full((table.size, table.size), torch.nan).fill_diagonal_(0.0)
+    return table.log_volume(one).tolist()
+
+
+def test_log_volume_is_the_change_of_density():
     X = np.array([[0, 3.0], [1, 5.0], [1, 10.0]])
     table = Table.fit(X, kinds=["binary", "real"])
     own = stats.norm(X[:, 1].mean(), X[:, 1].std()).logpdf(X[:, 1])
     encoded = table.encode(X, torch.float64)[:, 1].numpy()
-    np.testing.assert_allclose(
-        stats.norm.logpdf(encoded) - float(table.log_scales.sum()), own, atol=1e-12
-    )
-    assert table.log_scales.tolist() == [0, pytest.approx(math.log(X[:, 1].std()))]
+    volume = table.log_volume(table.encode(X, torch.float64)).numpy()
+    np.testing.assert_allclose(stats.norm.logpdf(encoded) - volume, own, atol=1e-12)
+    assert log_scales(table) == [0, pytest.approx(math.log(X[:, 1].std()))]
 
 
 def test_whole_numbers_are_rounded_and_clipped():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = ["BINARISE", "Batch", "Batches", "binarise"]
 
 BINARISE = ("resample", "fixed", "threshold")
 _BLOCK_ROWS = 4096
+KEPT_CELLS = 1 << 22  # of a table that is encoded as a whole, since that is small
 _MISSING = 255  # in place of a binary value that is missing, where binary values are kept as bytes
 
 
@@ -89,6 +91,9 @@ class Batches(Iterator[Batch]):
         row of the data (kept as one byte a cell), or by comparing with 0.5.
     greys : Tensor of bool, shape (size,), optional
         Which encoded columns are greys to make binary, where not all of them are.
+    spread : callable, optional
+        (rows, draws in [0, 1) of their shape) → rows, :meth:`Table.spread`: what comes again and
+        again is drawn anew within its own interval in every batch.
     missing : bool
         Whether rows may hold NaN, which means a missing value: every batch then has a ``mask``, and
         0 in place of NaN. What is drawn for the other cells does not depend on it.
@@ -120,6 +125,7 @@ class Batches(Iterator[Batch]):
         encode: Callable[[Any], Tensor] | None = None,
         binarise: str | None = None,
         greys: Tensor | None = None,
+        spread: Callable[[Tensor, Tensor], Tensor] | None = None,
         missing: bool = False,
         shard: tuple[int, int] = (0, 1),
         device: torch.device | str = "cpu",
@@ -132,7 +138,9 @@ class Batches(Iterator[Batch]):
             raise ValueError(f"batch_size={batch_size} {what}")
         self._stream, self._binarise, self._missing = stream, binarise, missing
         self._greys = None if greys is None or bool(greys.all()) else greys
-        self._values, self._encode = values, encode or _floats
+        if encode is not None and math.prod(values.shape) <= KEPT_CELLS:
+            values, encode = encode(values), _as_they_are  # once, not in every batch
+        self._values, self._encode, self._spread = values, encode or _floats, spread
         self._labels = None if labels is None else torch.as_tensor(labels)
         self._orders: dict[int, Tensor] = {}
         if binarise == "fixed" or (binarise is not None and encode is None):
@@ -151,7 +159,11 @@ class Batches(Iterator[Batch]):
         rank, world = self.shard
         rows = self.batch_size // world
         places = self._places(position * self.batch_size + rank * rows, rows)
-        values, mask = self._observed(self._encode(take(self._values, places)))
+        values = self._encode(take(self._values, places))
+        if self._spread is not None:
+            stream = self._stream.child("ties", position).rows(rank * rows)
+            values = self._spread(values, stream.uniform(values.shape))
+        values, mask = self._observed(values)
         values, mask = self._to_device(values), None if mask is None else self._to_device(mask)
         if self._binarise in ("resample", "threshold"):
             stream = self._stream.child("binarise", position).rows(rank * rows)
@@ -229,6 +241,10 @@ def _from_bytes(dtype: torch.dtype, missing: bool) -> Callable[[Tensor], Tensor]
     if not missing:
         return lambda rows: rows.to(dtype)
     return lambda rows: rows.to(dtype).masked_fill(rows == _MISSING, torch.nan)
+
+
+def _as_they_are(rows: Tensor) -> Tensor:
+    return rows
 
 
 def _floats(rows: Any) -> Tensor:

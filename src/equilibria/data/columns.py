@@ -64,17 +64,20 @@ KINDS = {
     "categorical": Kind("one-hot groups", old="categorical"),
     "real": Kind("real numbers, standardised", old="gaussian"),
     "positive": Kind("numbers of zero or more, in standard deviations", None, 0.0, "rectified"),
+    "quantile": Kind("numbers by their ranks, as normal scores"),
     "spin": Kind("spins between −1 and +1", (-1.0, 1.0), old="spin"),
     "picture": Kind("greys or colours in [−1, 1]", (-1.0, 1.0), old="picture"),
+    "gap": Kind("whether a cell is missing, as binary units"),
 }
 """Every kind of column that there is, one row each, in the order of the layers of a mixed table.
 
 A column that is coded takes one encoded column for each of its categories, or, where it is binary,
 one in all. A kind with ``ends`` is scaled from its range; any other is centred and divided by its
-standard deviation (``positive``: divided alone).
+standard deviation (``positive``: divided alone; ``quantile``: see
+:class:`~equilibria.data.margin.Margin`). A ``gap`` stands beside the column of which it tells.
 """
 
-ALIASES = {kind.old: word for word, kind in KINDS.items() if kind.old != word}
+ALIASES = {kind.old: word for word, kind in KINDS.items() if kind.old not in ("", word)}
 
 
 def is_frame(table: Any) -> bool:

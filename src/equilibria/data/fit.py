@@ -12,13 +12,25 @@ import torch
 from torch import Tensor
 
 from equilibria.check import number, sequence
-from equilibria.data.columns import ALIASES, EXACT, KINDS, Column, Reader, listed, nearest_name
+from equilibria.data.columns import (
+    ALIASES,
+    EXACT,
+    KINDS,
+    Column,
+    Reader,
+    listed,
+    missing_cells,
+    nearest_name,
+)
 from equilibria.data.layer import Layer, ends_of, refuse_range
+from equilibria.data.margin import Margin
 
 __all__ = ["MIXED", "Finder", "limits"]
 
 MAX_TEXTS = 100
-MIXED = ("binary", "categorical", "real", "positive")  # the layers of a mixed table, in order
+LAW_ROWS = 1 << 15  # behind a column's own law, or up to twice as many
+MIXED = ("binary", "categorical", "real", "positive", "quantile")  # layers of a mixed table
+SAID = tuple(kind for kind in KINDS if kind != "gap")  # what a user can say of a column
 _LEAST_DEVIATION = 0.1  # of a picture's pixels: the share of the largest that they are divided by
 _EXACT_TYPES = ("float", "double", "bool", "int8", "int16", "int32", "uint8", "uint16", "uint32")
 
@@ -75,8 +87,9 @@ class Survey:
 class Finder:
     """Finds the layers of a table; :meth:`Table.fit` has the arguments."""
 
-    def __init__(self, rows: Reader, limits: Any, allow_missing: bool, most: int):
+    def __init__(self, rows: Reader, limits: Any, allow_missing: bool, most: int, gaps: bool):
         self.rows, self.limits, self.allow_missing, self.most = rows, limits, allow_missing, most
+        self.gaps = gaps
         single = not rows.is_frame and rows.table.dtype != object
         self.types = [rows.column(place) for place in range(1 if single else rows.shape[1])]
 
@@ -86,12 +99,20 @@ class Finder:
     def word(self, kinds: str) -> str:
         """The word for all columns; ``"auto"`` means mixed where not all columns are numbers."""
         kind = ALIASES.get(kinds, kinds)
-        if kind not in (*KINDS, "auto", "mixed"):
-            known = ", ".join(map(repr, KINDS))
+        if kind not in (*SAID, "auto", "mixed"):
+            known = ", ".join(map(repr, SAID))
             raise ValueError(f"kinds={kinds!r}: expected 'auto', 'mixed', {known}")
         numbers = ("truth", "whole", "real", "decimal")
         odd = any(one.holds not in numbers or one.levels is not None for one in self.types)
         return "mixed" if kind == "auto" and odd else kind
+
+    def has_gaps(self) -> bool:
+        """Whether any cell is missing that may be."""
+        if not self.allow_missing:
+            return False
+        table = self.rows.table
+        blocks = (table.iloc[b] if self.rows.is_frame else table[b] for b in self.rows.ranges())
+        return any(missing_cells(block).any() for block in blocks)
 
     def survey(self, places: Iterable[int], every: Iterable[int] = ()) -> dict[int, Survey]:
         """One pass over columns; all the values of those in ``every``, or of pandas' categories."""
@@ -120,7 +141,9 @@ class Finder:
         chosen = self._said(kinds)
         found = self.survey(places, [p for p, kind in chosen.items() if kind in MIXED[:2]])
         for place, one in found.items():
-            chosen.setdefault(place, one.kind(rows.called(place), self.most))
+            if place not in chosen:
+                kind = one.kind(rows.called(place), self.most)
+                chosen[place] = "quantile" if kind == "real" else kind
         aside = []
         for place in (place for place in places if chosen[place] == "aside"):
             values = found[place].values
@@ -130,6 +153,9 @@ class Finder:
             aside.append((place, next(iter(values)) if len(values) == 1 else None))
         sources = {kind: tuple(p for p in places if chosen[p] == kind) for kind in MIXED}
         layers = [self.layer(k, k, source, found=found) for k, source in sources.items() if source]
+        gaps = tuple(p for p in places if found[p].missing and chosen[p] != "aside")
+        if gaps and self.gaps:
+            layers.append(Layer("gap", "gap", gaps))
         if not layers:
             raise ValueError("X: every column is constant, or text with too many different values")
         if rows.is_frame:  # whole numbers that are floats because cells are missing come back whole
@@ -149,7 +175,7 @@ class Finder:
             raise ValueError(
                 f"kinds={kinds!r}: expected a kind, or a mapping from modalities ({known})"
             )
-        said = {name: _word(name, kind, KINDS) for name, kind in kinds.items()}
+        said = {name: _word(name, kind, SAID) for name, kind in kinds.items()}
         found, layers = self.survey(range(self.rows.shape[1])), []
         for name, source in places.items():
             kind = said.get(name, "auto")
@@ -271,6 +297,9 @@ class Finder:
             low, high = self.limits or self._usual_range(kind, ends)
             refuse_range(kind, low, high, ends, "X")
             return Layer(name, kind, source, low=low, high=high)
+        if kind == "quantile":
+            laws = tuple(self._law(p, origin[i] if origin else 0) for i, p in enumerate(source))
+            return Layer(name, kind, source, origin=origin, laws=laws)
         mean, deviation = self._moments(source, origin)
         if shape is not None:  # a pixel that hardly varies would be blown up, and one row ruin all
             deviation = deviation.clamp(min=_LEAST_DEVIATION * float(deviation.max()))
@@ -278,6 +307,21 @@ class Finder:
             mean, origin = torch.zeros_like(mean), None
         offset, scale = tuple(mean.tolist()), tuple(deviation.tolist())
         return Layer(name, kind, source, offset=offset, scale=scale, origin=origin)
+
+    def _law(self, place: int, origin: int) -> Margin:
+        """The law of a column's observed values less its origin; of many rows, of every k-th, and
+        the two ends."""
+        rows, known, skipped = self.rows, (origin,) if origin else None, len(self.rows) // LAW_ROWS
+        low, high, parts = math.inf, -math.inf, []
+        for block in rows.ranges():
+            values = rows.numbers(block, (place,), known).numpy()[:, 0]
+            values = values[~np.isnan(values)]
+            parts.append(values[:: skipped + 1].copy())
+            low, high = min(low, values.min(initial=low)), max(high, values.max(initial=high))
+        if low > high:
+            raise ValueError(f"X: {rows.called(place)} has no observed value; leave it out")
+        values = np.concatenate([*parts, [low, high]] if skipped else parts)
+        return Margin.of(values, "float32" in self.type(place).dtype.lower())
 
     def _origin(self, source: Places) -> Places | None:
         """The smallest value of each column whose whole numbers float64 cannot tell apart."""

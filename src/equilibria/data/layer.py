@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from equilibria.data.columns import EXACT, KINDS, Reader, listed, objects
+from equilibria.data.margin import Margin, Margins
 
 __all__ = ["Layer", "ends_of", "refuse_range"]
 
@@ -41,6 +42,8 @@ class Layer:
         The range of the data, where there is one.
     origin : tuple of int or None
         Subtracted exactly before anything is rounded, where whole numbers are beyond 2⁵³.
+    laws : tuple of Margin or None
+        Of columns that are taken by their ranks.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Layer:
     low: float | None = None
     high: float | None = None
     origin: tuple[int, ...] | None = None
+    laws: tuple[Margin, ...] | None = None
 
     @property
     def variables(self) -> int:
@@ -74,12 +78,12 @@ class Layer:
     @property
     def numeric(self) -> bool:
         """Whether encoded values stand for numbers, and not for categories."""
-        return self.categories is None
+        return self.categories is None and self.kind != "gap"
 
     @property
     def linear(self) -> bool:
         """Whether the mean of encoded values stands for the mean of the numbers."""
-        return self.numeric
+        return self.numeric and self.laws is None
 
     @functools.cached_property
     def affine(self) -> tuple[Tensor, Tensor]:
@@ -90,6 +94,12 @@ class Layer:
         assert ends is not None and low is not None and high is not None  # noqa: PT018
         scale = (high - low) / (ends[1] - ends[0])
         return _double(low - ends[0] * scale), _double(scale)
+
+    @functools.cached_property
+    def margins(self) -> Margins:
+        """The laws of a layer of columns that are taken by their ranks."""
+        assert self.laws is not None
+        return Margins(self.laws)
 
     @functools.cached_property
     def _places(self) -> list[tuple[dict[Any, int], np.ndarray | None]]:
@@ -108,6 +118,13 @@ class Layer:
         """Some rows of a table, (n, size)."""
         if self.categories is not None:
             return self._coded(rows, block, dtype, missing, unknown)
+        if self.kind == "gap":
+            gaps = [rows.cells(block, place)[1] for place in self.source]
+            return torch.from_numpy(np.stack(gaps, 1)).to(dtype)
+        if self.laws is not None:
+            values = rows.numbers(block, self.source, self.origin)
+            ends_of(values, rows, block.start, self.source, missing)
+            return self.margins.scores(values).to(dtype)
         wide = self.scale is not None or dtype == torch.float64
         values = rows.numbers(block, self.source, self.origin, wide)
         if (
@@ -150,6 +167,9 @@ class Layer:
     def decode(self, values: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """(n, variables): numbers less ``origin``, or chosen categories; and which are missing."""
         values = values.detach().cpu()
+        if self.laws is not None:
+            numbers = self.margins.values(values.double()).numpy()
+            return numbers, np.isnan(numbers)
         if self.categories is None:
             offset, scale = self.affine
             numbers = (values.to(torch.float64) * scale + offset).numpy()
@@ -165,6 +185,8 @@ class Layer:
     def to_json(self) -> dict[str, Any]:
         """A dictionary that JSON can hold; the encoded columns follow from the order."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.laws is not None:
+            fields["laws"] = list(map(dataclasses.astuple, self.laws))
         return {k: v for k, v in fields.items() if v is not None and k != "columns"}
 
     @classmethod
@@ -174,7 +196,14 @@ class Layer:
         fields |= {k: tuple(v) for k, v in data.items() if isinstance(v, list | range)}
         if fields.get("categories") is not None:
             fields["categories"] = tuple(map(tuple, fields["categories"]))
+        if fields.get("laws") is not None:
+            laws = (tuple(map(_tuple, law)) for law in fields["laws"])
+            fields["laws"] = tuple(Margin(*law) for law in laws)
         return cls(**fields)
+
+
+def _tuple(values: Any) -> tuple[Any, ...] | None:
+    return None if values is None else tuple(values)
 
 
 def _double(values: Any) -> Tensor:

@@ -47,6 +47,11 @@ class Rows:
         """Sums and counts of the encoded columns, grey layers, whether cells are missing."""
         return self.table.statistics(self.values)
 
+    @property
+    def spread(self) -> Any:
+        """What draws ties anew in every batch; None where there are none."""
+        return self.table.spread if self.table.ties else None
+
     def refuse_unseen(self) -> None:
         """Refuse a column that no row has a value of."""
         for layer in self.table.layers:
@@ -66,6 +71,7 @@ class Rows:
             missing=self.statistics.missing,
             binarise=self.binarise,
             greys=self.table.grey_columns,
+            spread=self.spread,
             shard=self.shard,
             device=self.device,
         )
@@ -124,20 +130,25 @@ def digest(*parts: Any) -> str:
     return found.hexdigest()
 
 
-def fixed_draw(table: Table, X: Any, how: str | None, stream: Stream, name: str = "X") -> Tensor:
+def fixed_draw(
+    table: Table, X: Any, how: str | None, stream: Stream, name: str = "X", ties: bool = True
+) -> Tensor:
     """Encoded rows in float64, NaN where missing; greys as one draw each, keyed by the row's
-    content.
+    content, and tied scores too.
 
     A row has the same draw each time and in any company; ``how="threshold"`` compares with ½.
     """
     values = table.encode(X, torch.float64, name=name)
-    if how is None or not table.grey:
-        return values
     grey = table.grey_columns
     kept = values.isnan() if grey is None else values.isnan() | ~grey
-    if how == "threshold":
+    sharp, ties = how is not None and bool(table.grey), ties and table.ties
+    if sharp and how == "threshold":
         return values.where(kept, binarise(values.masked_fill(kept, 0.0), how, stream))
+    if not sharp and not ties:
+        return values
     keys = stream.child("content")
     names = (hashlib.blake2b(row.numpy().tobytes(), digest_size=8).hexdigest() for row in values)
-    draws = [keys.child(one).uniform((table.size,), torch.float64) for one in names]
-    return values.where(kept, (torch.stack(draws) < values).to(values))
+    draws = torch.stack([keys.child(one).uniform((table.size,), torch.float64) for one in names])
+    if sharp:
+        values = values.where(kept, (draws < values).to(values))
+    return table.spread(values, draws) if ties else values

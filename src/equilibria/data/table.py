@@ -29,6 +29,8 @@ from equilibria.data.layer import Layer
 
 __all__ = ["Statistics", "Table"]
 
+NEVER_DRAWN = 1 / 400  # the chance of a category whose mean over draws is 0
+
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
@@ -59,8 +61,10 @@ class Table:
     categorical one column for each category, 1 at the value's own
     real        (x − mean) / standard deviation
     positive    x / standard deviation, for x ≥ 0
+    quantile    Φ⁻¹(F(x)), a normal score, with the column's own F
     spin        2 (x − low) / (high − low) − 1, in [−1, 1]
     picture     2 (x − low) / (high − low) − 1, in [−1, 1]
+    gap         1 where the cell of another column is missing
     =========== ========================================================
 
     Attributes
@@ -99,7 +103,7 @@ class Table:
     >>> rows = np.array([["y", 1.5, "red"], ["n", 1.7, "blue"], ["y", 1.9, "green"]], dtype=object)
     >>> mixed = Table.fit(rows)
     >>> [(layer.name, layer.source) for layer in mixed.layers]
-    [('binary', (0,)), ('categorical', (2,)), ('real', (1,))]
+    [('binary', (0,)), ('categorical', (2,)), ('quantile', (1,))]
     >>> mixed.decode(mixed.encode(rows))[1].tolist()
     ['n', 1.7, 'blue']
     """
@@ -133,6 +137,8 @@ class Table:
         modalities: Mapping[str, Any] | None = None,
         allow_missing: bool = True,
         max_categories: int = 10,
+        gaps: bool = True,
+        numbers: str = "auto",
     ) -> Table:
         """A table from data.
 
@@ -158,12 +164,19 @@ class Table:
             Whether NaN, None and pandas' NA are missing values rather than errors.
         max_categories : int
             How many different whole numbers are still taken as categories.
+        gaps : bool
+            Whether a mixed table says which cells are missing, in a layer ``"gap"`` of a binary
+            column for each column with gaps, so that a model draws rows that have them too.
+        numbers : str
+            What ``"auto"`` takes a table of numbers alone for, where that is not to be seen.
         """
         if not isinstance(kinds, str | Mapping | Sequence | np.ndarray):
             raise ValueError(f"kinds={kinds!r}: expected a kind, or kinds by column")
         rows = Reader(X)
         width, aside = rows.shape[1], tuple[tuple[int, Any], ...]()
-        finder = Finder(rows, limits(value_range), allow_missing, max_categories)
+        finder = Finder(rows, limits(value_range), allow_missing, max_categories, gaps)
+        if isinstance(kinds, str) and kinds == "auto" and finder.word(kinds) == "auto":
+            kinds = "mixed" if numbers != "auto" and finder.has_gaps() else numbers
         shape = _picture(picture_shape, width)
         if modalities is not None:
             layers = finder.modalities(modalities, kinds)
@@ -279,6 +292,7 @@ class Table:
         name: str = "X",
         allow_missing: bool = True,
         unknown: str = "refuse",
+        told: bool = True,
     ) -> Tensor:
         """The model's values of any rows of the data, shape (n, size).
 
@@ -294,13 +308,53 @@ class Table:
             Whether missing cells become NaN (a category in its whole group) or are refused.
         unknown : {"refuse", "missing"}
             Whether a category that was not there at first is refused, or is taken as missing.
+        told : bool
+            Whether a missing cell is known to be a gap, or is one that is only not known: NaN
+            stands then in the layer ``"gap"`` too.
         """
         rows = Reader(self.match(X, name), name, self.names, self.types if self.is_frame else ())
         blocks = []
         for block in rows.ranges():
             parts = [one.encode(rows, block, dtype, allow_missing, unknown) for one in self.layers]
             blocks.append(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
-        return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+        values = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+        if not told:
+            for layer in self.layers:
+                if layer.kind == "gap":
+                    part = values[:, layer.columns]
+                    part.masked_fill_(part > 0.5, torch.nan)
+        return values
+
+    @property
+    def ties(self) -> bool:
+        """Whether any column that is taken by its ranks has values that come again and again."""
+        return any(layer.laws is not None and layer.margins.ties for layer in self.layers)
+
+    def spread(self, values: Tensor, share: Tensor) -> Tensor:
+        """Encoded rows whose tied scores are drawn anew, by ``share`` in [0, 1) of their shape."""
+        values = values.clone()
+        for layer in self.layers:
+            if layer.laws is not None:
+                part = values[:, layer.columns]
+                values[:, layer.columns] = layer.margins.spread(part, share[:, layer.columns])
+        return values
+
+    def gap_of(self, place: int) -> tuple[int, ...]:
+        """The encoded column that says where a column's cells are missing, if there is one."""
+        return tuple(
+            layer.columns.start + layer.source.index(place)
+            for layer in self.layers
+            if layer.kind == "gap" and place in layer.source
+        )
+
+    def columns_of(self, place: int) -> tuple[int, ...]:
+        """The encoded columns that hold a column's value; none of one that is left aside."""
+        for layer in self.layers:
+            if place in layer.source and layer.kind != "gap":
+                column = layer.source.index(place)
+                first = layer.columns.start + sum(layer.sizes[:column])
+                return tuple(range(first, first + layer.sizes[column]))
+        return ()
 
     def statistics(self, X: Any, rows: int = 4096) -> Statistics:
         """Sums and counts of the encoded columns, in one pass over blocks of rows."""
@@ -320,27 +374,47 @@ class Table:
 
     # ------------------------------------------------------------------ and back
 
-    def decode(self, values: Tensor, like: Any = None, numbers: np.ndarray | None = None) -> Any:
+    def decode(
+        self,
+        values: Tensor,
+        like: Any = None,
+        numbers: np.ndarray | None = None,
+        *,
+        gaps: bool = True,
+    ) -> Any:
         """Rows (n, size) of the model in the data's own scale and types, shape (n, width).
 
         Whole numbers are rounded and clipped to their type and range; of a category's columns the
         largest wins, of a binary one the second value above ½. A frame comes back as a frame, with
         the index of ``like`` where that is given. ``numbers`` are those of :meth:`numbers`, where
-        they are not NaN in place of what ``values`` say.
+        they are not NaN in place of what ``values`` say. With ``gaps`` a cell is empty where the
+        layer ``"gap"`` says so.
         """
         if values.ndim != 2 or values.shape[1] != self.size:
             raise ValueError(f"values has shape {tuple(values.shape)}: expected (n, {self.size})")
         cells = {place: self._constant(place, len(values)) for place, _ in self.aside}
+        empty = self.gaps_in(values) if gaps else {}
         for layer in self.layers:
+            if layer.kind == "gap":
+                continue
             decoded, missing = _decoded(layer, values[:, layer.columns], numbers)
             if len(self.types) == len(self.layers) == 1 and not self.is_frame and not layer.origin:
                 flat = self._typed(layer, 0, decoded.reshape(-1), missing.reshape(-1))
                 return flat.reshape(decoded.shape)
             for column, place in enumerate(layer.source):
                 origin = layer.origin[column] if layer.origin else 0
-                parts = decoded[:, column], missing[:, column]
+                parts = decoded[:, column], missing[:, column] | empty.get(place, False)
                 cells[place] = self._typed(layer, place, *parts, origin)
         return self._assembled(cells, len(values), like)
+
+    def gaps_in(self, values: Tensor) -> dict[int, np.ndarray]:
+        """Which cells of encoded rows are gaps, by column, bool (n,)."""
+        return {
+            place: (values[:, layer.columns.start + column] > 0.5).cpu().numpy()
+            for layer in self.layers
+            if layer.kind == "gap"
+            for column, place in enumerate(layer.source)
+        }
 
     def _typed(
         self, layer: Layer, place: int, cells: np.ndarray, missing: np.ndarray, origin: int = 0
@@ -348,7 +422,7 @@ class Table:
         """Decoded cells in the type of their column."""
         kind = self.type(place)
         if layer.categories is None and kind.holds in ("truth", "whole"):
-            missing = ~np.isfinite(cells)
+            missing = missing | ~np.isfinite(cells)
             if layer.low is not None and layer.high is not None:
                 cells = np.rint(cells).clip(math.ceil(layer.low), math.floor(layer.high))
         return kind.typed(cells, missing, self.column_name(place), origin)
@@ -357,7 +431,8 @@ class Table:
         """Encoded rows in the data's own scale less each column's origin, float64 (n, width),
         neither rounded nor cut; NaN in columns of categories.
 
-        >>> table = Table.fit(np.array([["y", 1.0], ["n", 3.0]], dtype=object))
+        >>> rows = np.array([["y", 1.0], ["n", 3.0]], dtype=object)
+        >>> table = Table.fit(rows, kinds={1: "real"})
         >>> table.numbers(torch.tensor([[0.0, 0.5]]))  # the mean is 2, the deviation 1
         array([[nan, 2.5]])
         """
@@ -379,16 +454,17 @@ class Table:
 
     def chances(self, means: Tensor) -> dict[int, tuple[list[Any], np.ndarray]]:
         """Of each discrete column its values, in order, and the chance of each by the means of the
-        encoded columns, float64 (n, K).
+        encoded columns, float64 (n, K). One that never came in a model's draws counts as half a
+        draw of two hundred.
 
-        >>> table = Table.fit(np.array([["y", 1.0], ["n", 3.0]], dtype=object))
-        >>> table.chances(torch.tensor([[0.25, 0.0]]))
+        >>> rows = np.array([["y", 1.5], ["n", 3.0]], dtype=object)
+        >>> Table.fit(rows).chances(torch.tensor([[0.25, 0.0]]))
         {0: (['n', 'y'], array([[0.75, 0.25]]))}
         """
         found = {}
         for layer in self.layers:
             ends = KINDS[layer.kind].ends
-            if layer.numeric and layer.kind not in ("binary", "spin"):
+            if layer.kind == "gap" or (layer.numeric and layer.kind not in ("binary", "spin")):
                 continue
             parts = means[:, layer.columns].double().split(layer.sizes, 1)
             for column, (place, part) in enumerate(zip(layer.source, parts, strict=True)):
@@ -401,12 +477,13 @@ class Table:
                     part = torch.cat([1 - up, up], 1)
                 known = np.zeros(len(values), dtype=bool)
                 own = self.type(place).typed(values, known, self.column_name(place)).tolist()
+                part = part.masked_fill(part == 0, NEVER_DRAWN)
                 found[place] = own, (part / part.sum(1, keepdim=True)).numpy()
         return found
 
     def typed(self, numbers: np.ndarray, place: int) -> list[Any]:
         """Numbers of one column, as :meth:`numbers` has them, in the type of its cells."""
-        layer = next(one for one in self.layers if place in one.source)
+        layer = next(one for one in self.layers if one.numeric and place in one.source)
         origin = layer.origin[layer.source.index(place)] if layer.origin else 0
         cells = self.type(place).typed(numbers, np.isnan(numbers), self.column_name(place), origin)
         return list(cells)
@@ -432,7 +509,7 @@ class Table:
                 values[:, layer.columns] = (part > 0.5).to(values.dtype)
             elif layer.kind == "spin":
                 values[:, layer.columns] = torch.where(part > 0, 1.0, -1.0).to(values.dtype)
-        return self.decode(values, like, numbers)
+        return self.decode(values, like, numbers, gaps=False)
 
     def _constant(self, place: int, n: int) -> Any:
         """A column that is left aside: its one value, or nothing."""
@@ -457,6 +534,8 @@ class Table:
                 timed = self.type(place).holds in times
                 cells[place] = constant if timed else np.asarray(constant, dtype=np.float64)
         for layer in self.layers:
+            if layer.kind == "gap":
+                continue
             part = values[:, layer.columns].detach().cpu().to(torch.float64)
             if layer.categories is None:
                 decoded, gaps = _decoded(layer, part, numbers)
@@ -555,15 +634,22 @@ class Table:
 
     # ------------------------------------------------------------------ scale, words, storage
 
-    @property
-    def log_scales(self) -> Tensor:
-        """log |dx / d(encoded)| of each encoded column, float64 (size,); 0 of discrete ones.
+    def log_volume(self, values: Tensor) -> Tensor:
+        """log |dx / d(encoded)| of encoded rows, summed over their observed cells, float64 (n,).
 
-        The sum over a row's observed cells is what their log-density in the data's own scale is
-        less than in the model's.
+        It is what a log-density in the data's own scale is less than in the model's. Discrete
+        columns have none. Of a column by its ranks it is log φ(z) − log f, f being its own density,
+        or its mass where whole numbers and the like are values that come again and again.
         """
-        scales = [(1.0,) * one.size if one.scale is None else one.scale for one in self.layers]
-        return torch.cat([torch.tensor(scale, dtype=torch.float64).log() for scale in scales])
+        total = torch.zeros(len(values), dtype=torch.float64)
+        for layer in self.layers:
+            part = values[:, layer.columns].detach().cpu().double()
+            if layer.laws is not None:
+                total += layer.margins.log_volume(part).nansum(1)
+            elif layer.scale is not None:
+                scale = torch.tensor(layer.scale, dtype=torch.float64)
+                total += (~part.isnan()).double() @ scale.log()
+        return total
 
     def describe(self) -> str:
         """What each column was taken for, in sentences.
@@ -575,7 +661,11 @@ class Table:
         1 column as binary units (0). 1 column as real numbers, standardised (1).
         1 column the same in every row, and given back so (2). Rows are given back as float64.
         """
-        parts = [self._clause(layer) for layer in self.layers]
+        parts = [self._clause(layer) for layer in self.layers if layer.kind != "gap"]
+        gaps = [place for layer in self.layers if layer.kind == "gap" for place in layer.source]
+        if gaps:
+            what = "with missing cells, which samples have too"
+            parts.append(f"{_count(gaps)} {what}{self._listed(gaps)}")
         constant = [place for place, value in self.aside if value is not None]
         unlike = [place for place, value in self.aside if value is None]
         texts = "of text with too many different values, not modelled: samples leave it empty"

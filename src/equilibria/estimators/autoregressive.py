@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from equilibria.check import choice, number, whole
-from equilibria.estimators.estimator import Estimator, Plan
+from equilibria.estimators.estimator import MODELLED, Estimator, Plan
 from equilibria.estimators.params import estimator, param
 from equilibria.models.model import Model
 from equilibria.recipes.likelihood import maximum_likelihood
@@ -17,7 +17,7 @@ __all__ = ["Autoregressive"]
 class Autoregressive(Estimator):
     """Base of the models that are products of conditionals."""
 
-    takes = frozenset({"binary", "categorical", "real", "spin"})
+    takes = frozenset({*MODELLED, "spin"})
 
     order: str = param(
         "fixed",

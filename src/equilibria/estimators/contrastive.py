@@ -14,7 +14,7 @@ from equilibria.data.batches import Batch, binarise
 from equilibria.data.rows import Rows, with_labels
 from equilibria.data.table import Table
 from equilibria.errors import DivergedError
-from equilibria.estimators.estimator import Estimator, settled
+from equilibria.estimators.estimator import MODELLED, Estimator, settled
 from equilibria.estimators.params import estimator, param
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference.boltzmann import BoltzmannModel
@@ -35,7 +35,7 @@ __all__ = ["Contrastive", "Undirected"]
 class Contrastive(Estimator):
     """Base of RBM, DBM and DBN: how contrastive learning is done."""
 
-    takes = frozenset({"binary", "categorical", "real", "positive", "spin"})
+    takes = frozenset({*MODELLED, "positive", "spin"})
     rate = 0.05  # the default learning rate where all visible layers are bounded
     renamed: ClassVar[dict[str, str]] = {
         "units": "kinds",
@@ -295,8 +295,10 @@ class Undirected(Contrastive):
 
 
 def batch_of(rows: Rows, stream: Stream) -> Batch:
-    """All rows as one batch, greys drawn from ``stream``."""
+    """All rows as one batch, greys and ties drawn from ``stream``."""
     values = rows.table.encode(rows.values)
+    if rows.table.ties:
+        values = rows.table.spread(values, stream.child("ties").uniform(values.shape))
     missing = values.isnan()
     if rows.binarise is not None:
         grey = rows.table.grey_columns

@@ -10,7 +10,7 @@ from equilibria.data.batches import Batch
 from equilibria.data.rows import Rows
 from equilibria.data.table import Table
 from equilibria.estimators.contrastive import Contrastive
-from equilibria.estimators.estimator import Plan
+from equilibria.estimators.estimator import MODELLED, Plan
 from equilibria.estimators.params import estimator, param
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference.belief import Belief
@@ -61,7 +61,7 @@ class DBN(Contrastive):
     name = "dbn"
     model = Belief
     labelled = False
-    takes = frozenset({"binary", "categorical", "real"})
+    takes = frozenset(MODELLED)
 
     hidden: tuple[int, ...] = param(
         (500, 500, 2000),

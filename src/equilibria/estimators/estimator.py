@@ -46,6 +46,7 @@ from equilibria.training.trainer import Trainer
 
 __all__ = ["Estimator", "Plan", "Recipe", "Trained"]
 
+MODELLED = ("binary", "categorical", "real", "quantile", "gap")
 TRIAL = 1000  # the length of the training whose updates are timed, where the user gives none
 CHUNK = 2000  # rows that are scored at a time
 Recipe = Callable[[Rows], list[Stage]]
@@ -126,8 +127,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     name: ClassVar[str] = ""
     """In run folders and on the command line."""
     model: ClassVar[type[Model]] = Model
-    takes: ClassVar[frozenset[str]] = frozenset({"binary", "categorical", "real"})
+    takes: ClassVar[frozenset[str]] = frozenset(MODELLED)
     """Kinds of columns that ``build`` knows."""
+    numbers: ClassVar[str] = "auto"
+    """What a table of numbers alone is taken for, where that is not said."""
     missing: ClassVar[bool] = False
     """Whether cells of training rows may be missing."""
     labelled: ClassVar[bool] = True
@@ -205,11 +208,11 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return "binary" if ranged and self.kinds == "auto" else self.kinds
 
     def pictures_or_reals(self) -> Any:
-        """The same, of a model of pictures, where range or shape say so, and else of reals."""
+        """The same, of a model of pictures, where range or shape say so, and else of tables."""
         if not isinstance(self.kinds, str) or self.kinds != "auto":
             return self.kinds
         known = self.value_range is not None or self.picture_shape is not None
-        return "picture" if known else "real"
+        return "picture" if known else "auto"
 
     # ------------------------------------------------------------ training
 
@@ -269,6 +272,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             picture_shape=self.picture_shape,
             allow_missing=self.missing,
             modalities=getattr(self, "modalities", None),
+            numbers=self.numbers,
         )
         self._refuse_kinds(table)
         if not self.labels:
@@ -672,7 +676,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             observed = ~cells.values.isnan()
             with torch.no_grad():
                 drawn = self.model_.complete(cells.values, observed, cells.stream, n, **options)
-            rows = [table.decode(one[:, : table.size], X) for one in drawn.cpu()]
+            rows = [table.decode(one[:, : table.size], X, gaps=False) for one in drawn.cpu()]
             filled = [table.put_back(one, X) for one in rows]
             if n == 1 or not isinstance(filled[0], np.ndarray):
                 return filled[0] if n == 1 else filled
@@ -756,6 +760,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Rows with gaps beside the model."""
         X = self.validated(X, gaps=True)
         values = self.values(X, binary=False).to(torch.float32).to(self.settings_.device)
+        unknown = self.table_.encode(X, told=False).isnan().to(values.device)
+        values[:, : self.table_.size].masked_fill_(unknown, torch.nan)
         stream = self.draws(random_state, "impute")
         return Cells(self.model_, self.table_, X, missing_cells(X), values, stream, options)
 
@@ -790,9 +796,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     # ------------------------------------------------------------ details of these
 
     def values(self, X: Any, binary: bool = True) -> Tensor:
-        """Encoded rows in float64 with the label's columns free; greys as one fixed draw each."""
+        """Encoded rows in float64 with the label's columns free; greys, and scores that are tied,
+        as one fixed draw each where the rows are ``binary``."""
         how = self.settings_.binarise if binary else None
-        values = fixed_draw(self.table_, X, how, self.stream)
+        values = fixed_draw(self.table_, X, how, self.stream, ties=binary)
         blank = torch.full((len(values), self.table_.classes), torch.nan, dtype=values.dtype)
         return torch.cat([values, blank], 1)
 
@@ -829,8 +836,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _log_volume(self, values: Tensor) -> np.ndarray:
         """What log p is less in the data's own scale: that of a row's observed cells, (rows,)."""
-        observed = ~values[:, : self.table_.size].isnan()
-        return (observed.double() @ self.table_.log_scales).numpy()
+        return self.table_.log_volume(values[:, : self.table_.size]).numpy()
 
     @settled()
     def _work_out(self, options: Mapping[str, Any] | None, stream: Stream) -> Measure:
@@ -878,7 +884,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"given: a {type(self).__name__} {self.cannot('complete')}")
         held = torch.full((n, table.size + table.classes), torch.nan, dtype=torch.float32)
         if rows is not None:
-            held[:, : table.size] = table.encode(rows, name="given")
+            held[:, : table.size] = table.encode(rows, name="given", told=False)
         if y is not None:
             assert table.labels is not None
             codes = table.labels.encode(np.full(n, y) if np.ndim(y) == 0 else y)

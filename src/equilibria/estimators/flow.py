@@ -42,7 +42,8 @@ class Flow(Estimator):
     name = "flow"
     model = flow.Flow
     labelled = False
-    takes = frozenset({"real", "picture"})
+    takes = frozenset({"real", "quantile", "picture"})
+    numbers = "real"
 
     transforms: int = param(5, "Invertible maps in the chain.", whole(1), positional=True)
     hidden: tuple[int, ...] = param(

@@ -7,7 +7,7 @@ from typing import Any
 from equilibria.check import number, optional, whole
 from equilibria.data.rows import Rows
 from equilibria.data.table import Table
-from equilibria.estimators.estimator import Estimator, Plan
+from equilibria.estimators.estimator import MODELLED, Estimator, Plan
 from equilibria.estimators.params import estimator, param
 from equilibria.models.tree import DiscreteTree
 from equilibria.random import Stream
@@ -25,7 +25,7 @@ class Counting(Estimator):
     model = DiscreteTree
     missing = True
     quick = True
-    takes = frozenset({"binary", "categorical", "real", "spin"})
+    takes = frozenset({*MODELLED, "spin"})
 
     steps: int = param(20, "Iterations of expectation maximisation.", whole(1))
     smoothing: float = param(

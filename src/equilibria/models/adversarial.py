@@ -54,18 +54,19 @@ class Given:
         """
         if columns is None:
             return cls((), tuple(range(table.size)), table.shape)
-        order = [place for layer in table.layers for place in layer.source]
         names = list(table.names or ())
         for column in columns:
             if column not in (names if isinstance(column, str) else range(table.width)):
                 known = f"names, or numbers from 0 to {table.width - 1}"
                 raise ValueError(f"condition: there is no column {column!r}; expected {known}")
         places = [names.index(one) if isinstance(one, str) else int(one) for one in columns]
-        given = tuple(sorted(order.index(place) for place in places if place in order))
+        encoded = [(*table.columns_of(place), *table.gap_of(place)) for place in places]
+        given = tuple(sorted(place for one in encoded for place in one))
         drawn = tuple(place for place in range(table.size) if place not in set(given))
-        if len(set(given)) < len(columns) or not given or not drawn:
+        if len(set(given)) < len(given) or not all(encoded) or not given or not drawn:
+            varying = table.width - len(table.aside)
             raise ValueError(
-                f"condition={columns!r:.60}: expected some of the {table.size} columns that vary, "
+                f"condition={columns!r:.60}: expected some of the {varying} columns that vary, "
                 "each once, and some left to be drawn"
             )
         planes, rest = divmod(len(given), len(drawn))
@@ -160,6 +161,7 @@ class Adversarial(Implicit):
 
     The generator draws the drawn columns of ``given``, given the given ones and then the class's.
     The critic is as the game has it. Classes by which rows are not drawn are the critic's outputs.
+    ``gappy`` are the columns that are 0 where an indicator says that a cell is missing.
     """
 
     conditions: Tensor
@@ -172,9 +174,11 @@ class Adversarial(Implicit):
         given: Given,
         classes: int = 0,
         by_class: bool = False,
+        gappy: tuple[int, ...] = (),
     ):
         super().__init__(classes, by_class)
         self.generator, self.critic, self.given = generator, critic, given
+        self.gappy = list(gappy)
         self.conditional, self.size = bool(given.given), len(given.given) + len(given.drawn)
         self.register_buffer("conditions", torch.zeros(0, len(given.given)).float())
         self.register_buffer("condition_codes", torch.zeros(0, dtype=torch.int64))
@@ -203,7 +207,11 @@ class Adversarial(Implicit):
 
     def shown(self, rows: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Encoded rows as (what is drawn, its condition); None where there is no condition."""
-        values, condition = self.given.parts(rows[:, : self.size])
+        rows = rows[:, : self.size]
+        if self.gappy:  # an indicator beside them says where these are missing
+            rows = rows.clone()
+            rows[:, self.gappy] = rows[:, self.gappy].nan_to_num(nan=0.0)
+        values, condition = self.given.parts(rows)
         if codes is not None and self.by_class:
             condition = torch.cat([condition, self.one_hot(codes).to(condition)], 1)
         return values, condition if condition.shape[1] else None

@@ -24,6 +24,7 @@ from equilibria.models.adversarial import Adversarial, Given, Implicit
 from equilibria.models.generator import Generator, evaluating
 from equilibria.networks.convolutional import DCGANCritic, DCGANGenerator, DetailGenerator
 from equilibria.networks.fourier import Fourier
+from equilibria.networks.heads import Heads
 from equilibria.networks.mlp import MLP
 from equilibria.networks.normalisation import batch_norms, reestimate
 from equilibria.networks.packing import Packed
@@ -168,7 +169,8 @@ class Players:
 
     Rows of ``size`` columns, pictures where they have a ``shape``. The condition is ``planes``
     pictures of that shape, then ``numbers``. ``output`` is what the generator's last layer passes
-    through, ``classes`` how many logits the critic has.
+    through, ``classes`` how many logits the critic has. Columns of several kinds have ``heads``,
+    and ``gaps`` where cells may be missing (:class:`~equilibria.networks.heads.Heads`).
     """
 
     network: str
@@ -178,6 +180,8 @@ class Players:
     planes: int
     output: str | None
     classes: int = 1
+    heads: tuple[Any, ...] = ()
+    gaps: tuple[Any, ...] = ()
 
     @property
     def condition(self) -> int:
@@ -206,7 +210,7 @@ def settle(how: Any, known: Mapping[str, Mapping[str, Any]], players: Players) -
     """Every parameter of these players' training: what the user said, else the preset."""
     preset = dict(known[players.network])
     plain = players.network == "mlp"
-    few = plain and players.size <= FEW and players.shape is None
+    few = plain and players.size <= FEW and players.shape is None and not players.heads
     frequency = preset["max_frequency"] if few else 0.0
     if plain and how.max_frequency is not None:
         frequency = float(how.max_frequency)
@@ -237,7 +241,11 @@ def mlps(
     seen, frequency = how.packing * players.size, how.max_frequency
     columns = seen + how.packing * players.condition + (2 * FEATURES if frequency else 0)
     sizes = [how.latent_dim + players.condition, *how.hidden, players.size]
-    network = MLP(sizes, output=players.output, precision=how.precision, stream=generator)
+    network: nn.Module = MLP(
+        sizes, output=players.output, precision=how.precision, stream=generator
+    )
+    if players.heads:
+        network = Heads(network, players.heads, players.gaps)
     sizes = [columns, *reversed(how.hidden), players.classes]
     judge = MLP(sizes, activation="leaky_relu", precision=how.precision, stream=critic)
     if not frequency:
@@ -292,6 +300,25 @@ class Pair:
     classes: int | None = None
 
 
+def heads(table: Table, drawn: Sequence[int]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The heads of a generator of these encoded columns, and its gaps; none where all are reals or
+    a picture."""
+    if {layer.kind for layer in table.layers} <= {"real", "picture"}:
+        return (), ()
+    at, found = {place: column for column, place in enumerate(drawn)}, list[Any]()
+    for layer in table.layers:
+        kind = {"binary": "binary", "gap": "binary", "categorical": "categorical"}
+        word = "grey" if layer.name in table.grey else kind.get(layer.kind, "number")
+        first = layer.columns.start
+        for size in layer.sizes:
+            if first in at:
+                found.append((word, tuple(at[first + i] for i in range(size))))
+            first += size
+    columns = ((table.gap_of(p), table.columns_of(p)) for p in range(table.width))
+    gaps = [(at[one[0]], tuple(at[c] for c in c_s)) for one, c_s in columns if one and one[0] in at]
+    return tuple(found), tuple(gaps)
+
+
 def conditional(
     how: Any, network: str, known: Mapping[str, Any], table: Table, stream: Stream
 ) -> tuple[Adversarial, Pair]:
@@ -301,12 +328,14 @@ def conditional(
     numbers = (table.classes if by_class else 0) + (0 if given.planes else len(given.given))
     logits = None if by_class or not table.classes else table.classes
     output = "tanh" if table.kind == "picture" else None
-    parts = (given.shape, numbers, given.planes, output, logits or 1)
+    parts = (given.shape, numbers, given.planes, output, logits or 1, *heads(table, given.drawn))
     players = Players(network, len(given.drawn), *parts)
     settings = settle(how, known, players)
     settings.shape = table.shape
     generator, critic = build(players, settings, stream.child("weights"))
-    model = Adversarial(generator, packed(critic, how.packing), given, table.classes, by_class)
+    gappy = [c for p in range(table.width) if table.gap_of(p) for c in table.columns_of(p)]
+    sizes = table.classes, by_class, tuple(gappy)
+    model = Adversarial(generator, packed(critic, how.packing), given, *sizes)
     plays = (generator, critic, settings, model.view, model.portraits)
     return model, Pair("play", *plays, classes=logits)
 
@@ -374,6 +403,7 @@ def packs(rows: Rows, how: SimpleNamespace, key: tuple[str, ...], least: int) ->
         )
     shared: dict[str, Any] = {"labels": rows.codes, "encode": rows.table.encode}
     shared |= {"shard": rows.shard, "device": rows.device}
+    shared |= {"missing": rows.statistics.missing, "spread": rows.spread}
     return Batches(rows.values, size, rows.stream.child(*key), **shared)
 
 

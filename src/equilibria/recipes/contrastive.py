@@ -142,7 +142,7 @@ def prepare(machine: BoltzmannMachine, rows: Rows) -> None:
         if layer.kind == "categorical":
             sizes = [len(group) for group in layer.categories or () for _ in group]
             means[layer.name] = (sums + 1) / (n + torch.tensor(sizes))
-        elif layer.kind == "binary":
+        elif layer.kind in ("binary", "gap"):
             means[layer.name] = (sums + 1) / (n + 2)
         else:
             means[layer.name] = sums / (n + 2 if layer.kind == "spin" else n)
@@ -171,7 +171,7 @@ def refuse_unaffordable(how: Any, size: int, widths: Sequence[int], name: str) -
 def unbounded(table: Any) -> bool:
     """Whether a column is real-valued: its principal component grows faster than chains follow at
     the rate of binary ones."""
-    return any(layer.kind in ("real", "positive") for layer in table.layers)
+    return any(layer.kind in ("real", "positive", "quantile") for layer in table.layers)
 
 
 def optimiser(

@@ -19,6 +19,8 @@ VISIBLE: Mapping[str, Callable[[Any], Units]] = {
     "categorical": lambda layer: Categorical([len(group) for group in layer.categories]),
     "spin": lambda layer: Spin(layer.variables),
     "real": lambda layer: Gaussian(layer.variables, learned=True),
+    "quantile": lambda layer: Gaussian(layer.variables, learned=True),
+    "gap": lambda layer: Bernoulli(layer.variables),
     "positive": lambda layer: Rectified(layer.variables),
 }
 """Kind of column → the units of a layer of such columns."""
