@@ -491,7 +491,7 @@ class Table:
     @property
     def modelled(self) -> list[int]:
         """The columns of the data that are told a model."""
-        return sorted(place for layer in self.layers for place in layer.source)
+        return sorted({place for layer in self.layers for place in layer.source})
 
     @property
     def owner(self) -> np.ndarray:
