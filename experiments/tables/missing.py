@@ -49,7 +49,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from record import kept, record
 
 from equilibria.estimators import all_estimators
-from equilibria.evaluation.intervals import central, crps
+from equilibria.evaluation.statistics import central_interval, crps
 from equilibria.random import Stream
 
 TABLES = ("titanic", "penguins", "diamonds", "credit")
@@ -181,7 +181,7 @@ def by_peer(name: str, train: Part, aside: Part, test: Part, gaps: str, seed: in
         chances = code.decode(np.mean(every, 0))[1]
         best = best.assign(**{c: p.idxmax(axis=1) for c, p in chances.items()})
         stack = np.stack([one.to_numpy() for one in draws])
-        for end, values in zip(ends, central(stack, LEVEL), strict=True):
+        for end, values in zip(ends, central_interval(stack, LEVEL), strict=True):
             ends[end][:] = values
     else:
         again = [tear(aside.whole, gaps, train.whole, Stream(i).child("again")) for i in range(5)]
@@ -194,7 +194,7 @@ def by_peer(name: str, train: Part, aside: Part, test: Part, gaps: str, seed: in
             steps = np.quantile(errors, (np.arange(199) + 0.5) / 199)
             for one, step in zip(draws, steps, strict=True):
                 one[column] += step
-            for end, step in zip(ends, central(steps[:, None], LEVEL), strict=True):
+            for end, step in zip(ends, central_interval(steps[:, None], LEVEL), strict=True):
                 ends[end][column] += step
     low, high = ({"own": ends[end]} for end in ends)
     return Filled(best, draws, chances, seconds, low, high, {})

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equilibria.data.columns import KINDS, is_frame, take
 from equilibria.data.table import Table
-from equilibria.evaluation import intervals
+from equilibria.evaluation import statistics
 from equilibria.models.model import marginals
 from equilibria.random import Stream
 
@@ -134,7 +134,7 @@ class Cells:
         for place, (values, chances) in self.chances.items():
             rows = np.flatnonzero(self.missing[:, place])
             some = chances[rows]
-            held = intervals.likeliest(some, how[place][0])
+            held = statistics.likeliest_set(some, how[place][0])
             order = np.argsort(-some, 1, kind="stable")
             for row, own, places in zip(rows, held, order, strict=True):
                 found.append((row, place, None, None, tuple(values[k] for k in places if own[k])))
@@ -142,7 +142,9 @@ class Cells:
         rows = np.flatnonzero(self.missing[:, places].any(1))
 
         def ends(draws: np.ndarray, _: slice) -> np.ndarray:
-            pairs = [intervals.central(draws[..., i], *how[p]) for i, p in enumerate(places)]
+            pairs = [
+                statistics.central_interval(draws[..., i], *how[p]) for i, p in enumerate(places)
+            ]
             return np.stack([np.stack(end, 1) for end in zip(*pairs, strict=True)])
 
         both = self.reduced(rows, places, ends) if places else np.zeros((2, 0, 0))
@@ -166,7 +168,7 @@ class Cells:
         """
         stream = self.stream.child("calibration", place)
         known, patterns = np.flatnonzero(~self.missing[:, place]), gaps[gaps[:, place]]
-        least = intervals.least(level)
+        least = statistics.fewest(level)
         if len(known) < least:
             what = f"{self.table.column_name(place)} is known in {len(known)} rows"
             raise ValueError(f"calibration: {what}, and level={level:g} needs {least}; give more")
@@ -179,13 +181,13 @@ class Cells:
         cells = dataclasses.replace(self, X=X, missing=hidden, values=torn, stream=stream)
         own, unit = self.table.chances(whole[:, : self.table.size].cpu()).get(place), 0.0
         if own is not None:
-            found = intervals.rank(cells.chances[place][1], own[1].argmax(1))
+            found = statistics.set_level(cells.chances[place][1], own[1].argmax(1))
         else:
             truth = self.table.numbers_of(X)[:, place]
             unit = float(truth.std())
 
             def depth(draws: np.ndarray, block: slice) -> np.ndarray:
-                return intervals.depth(draws[..., 0], truth[block], unit)[:, None]
+                return statistics.interval_level(draws[..., 0], truth[block], unit)[:, None]
 
             found = cells.reduced(np.arange(len(known)), [place], depth)[:, 0]
-        return intervals.calibrated(found, level), unit
+        return statistics.conformal_level(found, level), unit

@@ -726,11 +726,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         quantiles), of a category the likeliest ones that reach ``level`` together. That is the
         model's own word. With ``calibration`` it is held to rows: column by column the nominal
         level is taken at which the intervals of known cells hold ``level`` of them, each hidden
-        together with what a random row of ``X`` lacks beside it (split-conformal: see
-        :func:`equilibria.evaluation.intervals.calibrated`). Such intervals hold at least ``level``
-        of cells that are missing by chance, whatever the model; not of those that are missing
-        because of their value. With ties, and where the likeliest category alone is right more
-        often, they hold more.
+        together with what a random row of ``X`` lacks beside it (split-conformal prediction). Such
+        intervals hold at least ``level`` of cells that are missing by chance, whatever the model;
+        not of those that are missing because of their value. With ties, and where the likeliest
+        category alone is right more often, they hold more.
 
         Parameters
         ----------
