@@ -232,7 +232,7 @@ def mixed() -> RBM:
 
 
 def test_a_mixed_table_comes_back_as_it_was(mixed):
-    assert [layer.name for layer in mixed.table_.layers] == ["binary", "categorical", "real"]
+    assert [layer.name for layer in mixed.table_.layers] == ["binary", "categorical", "quantile"]
     new = mixed.sample(300)
     assert list(new.columns) == ["tall", "size", "colour"]
     assert new["size"].dtype == float

@@ -137,6 +137,10 @@ def _of_samples(case: Case, drawn: Any) -> list[Measure]:
     view, model = View.of(case.model, drawn), case.model
     held, more = (_complete(view, model, data) for data in (case.held_out, case.more))
     fake = view.samples(drawn, False)
+    whole = ~np.isnan(fake).any(1)  # samples too may have gaps
+    if whole.sum() < 4:
+        return []
+    fake = fake[whole]
     found = _coverage(case, held, more, fake)
     if len(held[0]) >= 4:
         notes = [view.note.replace("beside grey rows", "made binary like the rows")]
@@ -147,7 +151,7 @@ def _of_samples(case: Case, drawn: Any) -> list[Measure]:
         told = case.judged("C2ST")
         if told is None:
             real = _complete(view, model, case.held_out, True)[0]
-            told = two_sample(real, view.samples(drawn, True))
+            told = two_sample(real, view.samples(drawn, True)[whole])
         found.append(_noted(told, *notes))
     if not case.unseen or not min(len(held[0]), len(more[0])):
         return found
