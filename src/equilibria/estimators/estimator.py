@@ -652,8 +652,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         how : {"draw", "mean", "mode", "best"}
             Draws from p(missing | observed); or one completion, with ``n=1``, each cell by itself:
             its conditional mean (of binary columns a probability; categories have none); its most
-            probable value (of a number the mean); or the best of each: of a real number and of a
-            date the mean, of whole numbers the median, of all else the most probable value.
+            probable value (of a number the one at its mean score); or the best of each: of a real
+            number and of a date the mean, of whole numbers the median, of all else the most
+            probable value.
         random_state : int, numpy generator or None
             None uses the seed of ``fit``.
         **options
