@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.estimator_checks import check_estimator
 
-from equilibria import RBM, ChowLiuTree, Flow, Imputer, Independent, Mixture
+from equilibria import RBM, ChowLiuTree, Flow, Imputer, Independent, LatentTree, Mixture
 
 RANDOM = np.random.RandomState(0)
 KIND = RANDOM.randint(3, size=300)
@@ -32,7 +32,7 @@ GAPS = WHOLE.mask(RANDOM.uniform(size=WHOLE.shape) < 0.2)
 def test_scikit_learn_accepts_it() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = check_estimator(Imputer(Mixture(3, steps=3)), on_fail=None)
+        results = check_estimator(Imputer(LatentTree(3, steps=3)), on_fail=None)
     assert {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"} == {}
     assert sum(r["status"] == "passed" for r in results) >= 40
 
@@ -55,7 +55,7 @@ def test_a_frame_is_filled_as_the_estimator_fills_it(how: str) -> None:
 def test_arrays_stay_arrays_and_frames_are_made_where_they_are_asked_for() -> None:
     rows = GAPS[["size", "count"]].to_numpy()
     imputer = Imputer().fit(rows)
-    assert isinstance(imputer.estimator_, Mixture)
+    assert isinstance(imputer.estimator_, LatentTree)
     assert isinstance(imputer.transform(rows), np.ndarray)
     framed = imputer.set_output(transform="pandas").transform(rows)
     assert list(framed.columns) == ["x0", "x1"]

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, 
 from sklearn.utils.validation import check_is_fitted
 
 from equilibria.check import choice, seed
-from equilibria.estimators.trees import Mixture
+from equilibria.estimators.trees import LatentTree
 
 __all__ = ["Imputer"]
 
@@ -19,7 +19,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     estimator : estimator, optional
-        What learns the rows and fills their cells; by default ``Mixture()``. It is cloned.
+        What learns the rows and fills their cells; by default ``LatentTree()``. It is cloned.
     how : {"best", "mean", "mode", "draw"}
         As in the estimator's ``impute``: with "draw" the filled table spreads as the rows do, with
         "best" each cell is as near as it can be.
@@ -47,7 +47,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> Imputer:
         """Learn the rows; cells may be missing where the estimator takes such rows."""
         choice("best", "mean", "mode", "draw")("how", self.how)
-        model = Mixture() if self.estimator is None else clone(self.estimator)
+        model = LatentTree() if self.estimator is None else clone(self.estimator)
         if "complete" not in getattr(model, "capabilities_", ()):
             why = model.cannot("complete") if hasattr(model, "cannot") else "is no model of rows"
             raise ValueError(f"estimator={model!r}: a {type(model).__name__} {why}")
