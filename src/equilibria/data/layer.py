@@ -197,13 +197,9 @@ class Layer:
         if fields.get("categories") is not None:
             fields["categories"] = tuple(map(tuple, fields["categories"]))
         if fields.get("laws") is not None:
-            laws = (tuple(map(_tuple, law)) for law in fields["laws"])
-            fields["laws"] = tuple(Margin(*law) for law in laws)
+            laws = ((tuple(knots), tuple(shares), grid) for knots, shares, grid in fields["laws"])
+            fields["laws"] = tuple(Margin(*law[:2], law[2] and tuple(law[2])) for law in laws)
         return cls(**fields)
-
-
-def _tuple(values: Any) -> tuple[Any, ...] | None:
-    return None if values is None else tuple(values)
 
 
 def _double(values: Any) -> Tensor:

@@ -160,13 +160,13 @@ class Adversarial(Estimator):
     batch_size: int | None = param(
         None,
         "Rows in a batch (all rows, where there are fewer); by default 64 for networks of pictures "
-        "and MLPs of pictures from 16 pixels a side, else 512.",
+        "and MLPs of pictures from 16 pixels a side, 256 for mixed tables, else 512.",
         optional(whole(1)),
     )
     steps: int | None = param(
         None,
         "Steps, of each level in a pyramid but the coarsest, which has twice as many; by default "
-        "8,000 for MLPs of tables and small pictures, else 20,000.",
+        "8,000 for MLPs of tables and small pictures, 3,000 for mixed tables, else 20,000.",
         optional(whole(1)),
     )
     average: float | None = param(

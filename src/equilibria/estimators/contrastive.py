@@ -22,7 +22,15 @@ from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.networks.mlp import PRECISIONS
 from equilibria.numbers import Measure
 from equilibria.random import Stream, as_seed
-from equilibria.recipes.contrastive import HIDDEN, NEGATIVE, Graph, game_of, optimiser, unbounded
+from equilibria.recipes.contrastive import (
+    HIDDEN,
+    NEGATIVE,
+    Graph,
+    game_of,
+    optimiser,
+    scored,
+    unbounded,
+)
 from equilibria.solvers import Simultaneous, Solver
 from equilibria.training.stage import finite
 from equilibria.units.columns import LABEL
@@ -51,7 +59,7 @@ class Contrastive(Estimator):
     learning_rate: float | None = param(
         None,
         "First learning rate, which falls linearly to zero. By default .05 (DBM: .005), a fifth of "
-        "it where a visible layer is real-valued.",
+        "it where a visible layer is real-valued, two fifths where numbers go by their ranks.",
         optional(number(0, above=True)),
     )
     batch_size: int = param(100, "Rows in a batch; all rows, where there are fewer.", whole(1))
@@ -101,7 +109,7 @@ class Contrastive(Estimator):
         """The first learning rate of the last stage."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return self.rate / 5 if unbounded(table) else self.rate
+        return self.rate * (0.2 if unbounded(table) else 0.4 if scored(table) else 1.0)
 
     def check(self) -> None:
         if self.sparsity is not None and self.sparsity[0] > 1:

@@ -22,7 +22,7 @@ from equilibria.inference.refine import Refined
 from equilibria.models import adversarial
 from equilibria.models.generator import Generator
 from equilibria.random import RandomState, Stream
-from equilibria.recipes.adversarial import HELD, choose, conditional, play, presets
+from equilibria.recipes.adversarial import HELD, choose, conditional, heads, play, presets
 
 __all__ = ["GAN"]
 
@@ -131,7 +131,7 @@ class GAN(Adversarial):
     def columns_without_gaps(self, table: Table, X: Any) -> None:
         """Refuse missing cells where no indicator of the table tells of them."""
         found = missing_cells(X).any(0)
-        for place in np.flatnonzero(found):
+        for place in np.flatnonzero(found).tolist():
             if not table.gap_of(place) and table.columns_of(place):
                 raise ValueError(
                     f"X: {table.column_name(place)} has missing cells, and this GAN knows none "
@@ -142,7 +142,8 @@ class GAN(Adversarial):
     def build(self, table: Table, stream: Stream) -> Plan:
         known, shape = vars(self), adversarial.Given.of(table, self.condition).shape
         self.network_ = known.get("network_") or choose(self.network, shape)
-        rows = presets([self.network_], shape, self.device)
+        mixed = bool(heads(table, range(table.size))[0])
+        rows = presets([self.network_], shape, self.device, mixed=mixed)
         self.presets_ = {**rows, **known.get("presets_", {})}
         model, pair = conditional(self, self.network_, self.presets_, table, stream)
         self.resolved_ = pair.how
@@ -268,8 +269,6 @@ class GAN(Adversarial):
             codes = torch.from_numpy(found).to(self.device)
         elif y is not None:
             raise ValueError(f"y={y!r:.60}: {_BY_NO_CLASS}; leave y out")
-        if bool(values.isnan().any()):
-            raise ValueError("X: cells are missing, and the critic judges whole rows")
         return self.model_.shown(values.to(self.device), codes)
 
     # ------------------------------------------------------------ codes

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from equilibria.check import number, whole
+from equilibria.check import number, optional, whole
 from equilibria.data.rows import Rows, fixed_draw
 from equilibria.data.table import Table
 from equilibria.estimators.contrastive import Undirected, as_numpy
@@ -23,6 +23,9 @@ from equilibria.training.stage import Stage
 from equilibria.units.columns import LABEL
 
 __all__ = ["RBM"]
+
+PASSES = 10  # over the data, by default
+UPDATES = 4000  # at least, of a mixed table: experiments/tables/synthetic.py
 
 
 @estimator
@@ -64,7 +67,12 @@ class RBM(Undirected):
     lengths = ("n_iter",)
 
     n_components: int = param(256, "Hidden units.", whole(1), positional=True)
-    n_iter: int = param(10, "Passes over the data.", whole(1))
+    n_iter: int | None = param(
+        None,
+        "Passes over the data; by default 10, of a mixed table as many as make 4,000 updates, "
+        "where that is more.",
+        optional(whole(1)),
+    )
     batch_size: int = param(10, "Rows in a batch; all rows, where there are fewer.", whole(1))
     initial_std: float = param(
         0.01,
@@ -90,7 +98,9 @@ class RBM(Undirected):
         def recipe(rows: Rows) -> list[Stage]:
             prepare(model.machine, rows)
             size = min(self.batch_size, len(rows))
-            steps = max(1, self.n_iter * len(rows) // size)
+            steps = max(1, (self.n_iter or PASSES) * len(rows) // size)
+            if self.n_iter is None and table.kind == "mixed":
+                steps = max(steps, UPDATES)
             return [whole_machine(model, self, rows, "joint", self.first_rate(table), steps)]
 
         return Plan(model, recipe)

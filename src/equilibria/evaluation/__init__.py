@@ -3,6 +3,7 @@
 from equilibria.evaluation.calibration import Calibration, calibration, jensen_shannon, reliability
 from equilibria.evaluation.chains import ChainMonitor, free_energy_gap, mixing
 from equilibria.evaluation.coverage import Coverage
+from equilibria.evaluation.differences import Differences, differences
 from equilibria.evaluation.features import PIXELS, Features, network_features
 from equilibria.evaluation.likelihood import bound
 from equilibria.evaluation.modes import modes
@@ -17,12 +18,14 @@ __all__ = [
     "Calibration",
     "ChainMonitor",
     "Coverage",
+    "Differences",
     "Features",
     "GameMonitor",
     "both_sides",
     "bound",
     "calibration",
     "cluster_coverage",
+    "differences",
     "frechet",
     "free_energy_gap",
     "jensen_shannon",

@@ -35,7 +35,8 @@ class Panel(NamedTuple):
     """Something worth looking at inside a model.
 
     ``kind`` says how it is drawn: ``"pictures"`` are rows of the table's shape, ``"curve"`` and
-    ``"bars"`` are numbers by name.
+    ``"bars"`` are numbers by name, ``"margin"`` and ``"pair"`` columns of rows beside samples, as
+    :func:`~equilibria.evaluation.differences.differences` has them.
     """
 
     title: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -77,9 +77,9 @@ def _categorical(sums: Tensor) -> Tensor:
     return _straight(hard, sums.softmax(1))
 
 
-_OUTPUTS = {
+_OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "number": lambda sums: sums,
-    "grey": torch.sigmoid,
+    "grey": lambda sums: sums.sigmoid(),
     "binary": _binary,
     "categorical": _categorical,
 }

@@ -95,6 +95,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "average": 0.99,
         "max_frequency": 10.0,
     },
+    "mlp, mixed": {"batch_size": 256, "steps": 3000},
     "mlp, pictures": {
         "hidden": (512, 512, 512),
         "prior": "normal",
@@ -127,7 +128,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """How each kind of network is trained where the parameters say nothing else: changes of ``every``.
 
 ``critic_pace`` is the critic's rate over the generator's. The MLPs' settings are what won on the
-ring and the grid (experiments/ring_and_grid.py). ``mlp, pictures`` is of sides from 16 pixels on:
+ring and the grid (experiments/ring_and_grid.py). ``mlp, mixed`` is of tables of several kinds of
+columns (experiments/tables/synthetic.py). ``mlp, pictures`` is of sides from 16 pixels on:
 modes of pictures are joined, so ±1 noise would gain nothing, and inverting one could not move it.
 ``pictures`` is what won within minutes of a core (experiments/pictures.py): batch norm in place of
 penalties, and instance noise that fades, which helps on digits. By it emoji collapse within eight
@@ -142,6 +144,7 @@ def presets(
     shape: Sequence[int] | None,
     device: str = "cpu",
     pyramid: bool = False,
+    mixed: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """The presets of these kinds of networks, whole, and those of ``fourier``; a run keeps them."""
     found = {"fourier": dict(PRESETS["fourier"])}
@@ -151,6 +154,7 @@ def presets(
         rows = {
             "every": True,
             "mlp": not pictured,
+            "mlp, mixed": not pictured and mixed,
             "mlp, pictures": wide,
             "pictures": pictured,
             "pictures, colour": pictured and shape is not None and len(shape) > 2,

@@ -171,7 +171,12 @@ def refuse_unaffordable(how: Any, size: int, widths: Sequence[int], name: str) -
 def unbounded(table: Any) -> bool:
     """Whether a column is real-valued: its principal component grows faster than chains follow at
     the rate of binary ones."""
-    return any(layer.kind in ("real", "positive", "quantile") for layer in table.layers)
+    return any(layer.kind in ("real", "positive") for layer in table.layers)
+
+
+def scored(table: Any) -> bool:
+    """Whether a column is a normal score: unbounded too, but never far from 0."""
+    return any(layer.kind == "quantile" for layer in table.layers)
 
 
 def optimiser(

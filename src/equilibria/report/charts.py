@@ -27,7 +27,8 @@ from PIL import Image
 
 from equilibria.data.pictures import picture_grid
 
-__all__ = ["as_pictures", "bars", "curve", "curves", "grid", "scatter", "signed", "strip", "tiles"]
+__all__ = ["COLOURS", "INK", "as_pictures", "bars", "curve", "curves", "drawing", "framed", "grid"]
+__all__ += ["keys", "scatter", "signed", "strip", "svg_of", "tiles"]
 
 # told apart by colour-blind eyes, 3 : 1 against white and black
 COLOURS = "#2f7fc1", "#d2601a", "#3a8f52"
@@ -177,7 +178,7 @@ def curves(history: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     for title, unit, lines, note in known if len(history) > 1 else ():
         if lines := {name: label for name, label in lines.items() if name in logged}:
             chart = _logged(history, stages, title, unit, list(lines))
-            found.append(framed(_keys(lines.values()) + chart, title, note))
+            found.append(framed(keys(lines.values()) + chart, title, note))
     named = ", ".join(f"{a} {stage}" for a, stage in zip(ascii_uppercase, stages, strict=False))
     bold = "Where measurements are noisy, the bold line averages neighbouring ones."
     return f"Stages: {named}. {bold}" if len(stages) > 1 else bold, found
@@ -193,7 +194,7 @@ def _logged(
     """Curves of measures that were logged, stage by stage; every other stage is shaded, and each
     headed with its letter, since names would not fit."""
     seen = [np.zeros(0)]
-    with _drawing(unit, "step (update of the parameters)") as (figure, axes):
+    with drawing(unit, "step (update of the parameters)") as (figure, axes):
         for name, colour in zip(names, COLOURS, strict=False):
             for stage in stages:
                 rows = [row for row in history if str(row.get("stage")) == stage and name in row]
@@ -211,7 +212,7 @@ def _logged(
             if i % 2 == 0:
                 axes.axvspan(first, last, facecolor=INK, alpha=0.07, linewidth=0)
             axes.text((first + last) / 2, 1.02, letter, **place)
-        return _svg(figure, f"{title} over the steps of training")
+        return svg_of(figure, f"{title} over the steps of training")
 
 
 def _line(axes: Axes, points: np.ndarray, colour: str) -> None:
@@ -247,22 +248,22 @@ def _scale(axes: Axes, values: np.ndarray) -> None:
 def curve(title: str, values: Mapping[str, Any] | Sequence[float], caption: str = "") -> str:
     """Numbers in their order as a line; or several, by name."""
     named = values if isinstance(values, Mapping) else {"": values}
-    with _drawing("value", "place") as (figure, axes):
+    with drawing("value", "place") as (figure, axes):
         for numbers, colour in zip(named.values(), COLOURS, strict=False):
             axes.plot(np.asarray(numbers, dtype=float), color=colour, linewidth=1.6)
-        return framed(_keys(named) + _svg(figure, title), title, caption)
+        return framed(keys(named) + svg_of(figure, title), title, caption)
 
 
 def scatter(real: np.ndarray, samples: np.ndarray, columns: Sequence[str]) -> str:
     """Samples of two columns over real rows."""
     how: dict[str, Any] = {"alpha": 0.6, "linewidths": 0, "rasterized": True}
-    with _drawing(columns[1], columns[0], _WIDTH) as (figure, axes):
+    with drawing(columns[1], columns[0], _WIDTH) as (figure, axes):
         for points, colour, size in ((real, COLOURS[0], 9.0), (samples, COLOURS[1], 4.0)):
             axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, **how)
         axes.set_aspect("equal", adjustable="datalim")
         alt = f"Scatter plot of {len(samples)} samples over {len(real)} real points"
-        keys = _keys((f"{len(real):,} real points", f"{len(samples):,} samples"))
-        return framed(keys + _svg(figure, alt), "Samples over real points")
+        named = keys((f"{len(real):,} real points", f"{len(samples):,} samples"))
+        return framed(named + svg_of(figure, alt), "Samples over real points")
 
 
 def bars(
@@ -278,7 +279,7 @@ def bars(
     lying = len(named) > 12 or max(map(len, named)) > 4
     places, width = np.arange(len(named)), 0.8 / count
     height = max(_HEIGHT, 26 * len(named) + 60) if lying else _HEIGHT
-    with _drawing("" if lying else unit, unit if lying else "", height) as (figure, axes):
+    with drawing("" if lying else unit, unit if lying else "", height) as (figure, axes):
         axes.grid(visible=False, axis="y" if lying else "x")
         for i, colour in zip(range(count), COLOURS, strict=False):
             lengths = [value[i] for value in named.values()]
@@ -290,11 +291,11 @@ def bars(
         numbers = (", ".join(f"{number:.3g}" for number in value) for value in named.values())
         told = "; ".join(f"{name}: {said}" for name, said in zip(named, numbers, strict=True))
         of = f" ({','.join(series)})" if series else ""
-        svg = _svg(figure, f"{title}, {unit}{of}. {told}")
-    return framed(_keys(series) + svg, title, caption)
+        svg = svg_of(figure, f"{title}, {unit}{of}. {told}")
+    return framed(keys(series) + svg, title, caption)
 
 
-def _keys(labels: Iterable[str]) -> str:
+def keys(labels: Iterable[str]) -> str:
     """Which colour is what."""
     return "".join(
         f'<span class="key"><i style="background:{colour}"></i>{escape(label)}</span>'
@@ -304,21 +305,23 @@ def _keys(labels: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
-def _drawing(ylabel: str, xlabel: str, height: int = _HEIGHT) -> Iterator[tuple[Figure, Axes]]:
+def drawing(
+    ylabel: str, xlabel: str, height: int = _HEIGHT, width: int = _WIDTH
+) -> Iterator[tuple[Figure, Axes]]:
     """A chart in the page's style; a letter that the font lacks is the reader's browser's to draw.
 
     An SVG has 72 units an inch.
     """
     with warnings.catch_warnings(), matplotlib.rc_context(_STYLE):
         warnings.filterwarnings("ignore", message="Glyph")
-        figure = Figure(figsize=(_WIDTH / 72, height / 72), layout="constrained")
+        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         axes = figure.subplots()
         for set_label, text in ((axes.set_xlabel, xlabel), (axes.set_ylabel, ylabel)):
             set_label(text if len(text) <= 40 else text[:39] + "…", parse_math=False)
         yield figure, axes
 
 
-def _svg(figure: Figure, alt: str) -> str:
+def svg_of(figure: Figure, alt: str) -> str:
     """Inline SVG: the same figure gives the same text, and shares no identifier with others."""
     buffer = io.StringIO()
     none = dict.fromkeys(("Date", "Creator", "Format", "Type"))

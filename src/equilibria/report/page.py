@@ -45,6 +45,9 @@ a{color:inherit}
  gap:24px 28px;align-items:start}
 .strip{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(45%,200px),1fr));
  gap:16px 20px}
+.small{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,200px),1fr));
+ gap:18px 20px;margin:1em 0;align-items:start}
+.small h4{font-size:.85rem;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
 figure{margin:0}
 figcaption,.note{color:var(--soft);font-size:.85rem;margin-top:.4em}
 figcaption{max-width:440px}
@@ -57,12 +60,18 @@ th,td{text-align:left;vertical-align:top;padding:8px 22px 8px 0;border-bottom:1p
 thead th,td.how{color:var(--soft);font-size:.88rem}
 thead th{font-weight:normal}
 tbody th{font-weight:600;width:32%}
+.rules tbody th{width:60%;font-weight:normal}
+.numbers{font-size:.88rem}
+.numbers tbody th{width:22%}
+.numbers th,.numbers td{overflow-wrap:break-word;padding-right:14px}
+.numbers td:nth-child(n+4){white-space:nowrap}
 td.value{white-space:nowrap;font-variant-numeric:tabular-nums;font-weight:600}
 details{margin:1.2em 0;border:1px solid var(--line);border-radius:4px;padding:8px 14px}
 summary{cursor:pointer}
 pre{background:var(--box);padding:10px 12px;border-radius:4px;white-space:pre-wrap;font-size:.85rem}
 code{font-size:.92em}
 @media(max-width:640px){thead{display:none}
+ td[data-of]::before{content:attr(data-of) ": ";color:var(--soft)}
  tr,tbody th,td{display:block;width:auto;border:0;padding:1px 0}
  tr{border-bottom:1px solid var(--line);padding:8px 0}}
 """

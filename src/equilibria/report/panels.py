@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from html import escape
+import functools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from equilibria.data.columns import missing_cells
 from equilibria.evaluation.statistics import nearest_row
 from equilibria.models.model import Panel
 from equilibria.random import Stream
-from equilibria.report import charts
+from equilibria.report import charts, tables
+from equilibria.report.columns import margin, pair
 from equilibria.report.view import CLASS_SHARE, View, rows_for, some
 
 if TYPE_CHECKING:
@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["pictures"]
 
-_PICTURES, _NEAREST, _ROWS, _COLUMNS = 64, 16, 2000, 30
+_PICTURES, _NEAREST, _ROWS = 64, 16, 2000
 _CHAINS, _STEPS = 8, 8
+DRAWN: dict[str, Callable[..., str]] = {
+    "bars": charts.bars,
+    "curve": charts.curve,
+    "margin": margin,
+    "pair": pair,
+}
+"""How a panel of each kind is drawn; pictures need the model's table."""
 
 
 def pictures(summary: Summary) -> str:
@@ -31,16 +38,23 @@ def pictures(summary: Summary) -> str:
     model, columns, panels = summary.model, "", list[str]()
     table = model.table_
     if "sample" in model.capabilities_:
-        real = None if summary.parts is None else _some(summary.parts.test, _ROWS)
         drawn = model.sample(_PICTURES if table.shape else _ROWS)
         if table.shape is not None:
             panels = [*_samples(summary, drawn), *_nearest(summary, drawn)]
-        elif real is not None and table.width == 2 and not table.text:
-            names = real.columns or ("first column", "second column")
-            rows = np.asarray(rows_for(model, real), dtype=float)
-            panels = [charts.scatter(rows, np.asarray(drawn, dtype=float), names)]
-        elif real is not None:
-            columns = _columns(model, drawn, real)
+        elif summary.parts is not None:
+            real = _some(summary.parts.test, _ROWS)
+            kind = "held-out rows" if summary.parts.unseen else "training rows"
+            view, rows = View.of(model, drawn), rows_for(model, real)
+            both = [rows, drawn]
+            if table.grey:  # like with like: greys as the model knows them
+                seen = view.rows(rows, False), view.samples(drawn, False)
+                both = [table.decode(torch.from_numpy(part)) for part in seen]
+            draw = functools.partial(_drawn, model)
+            columns = tables.sections(table, both[0], both[1], kind, draw, view.note)
+            if table.width == 2 and not table.text:
+                names = real.columns or ("first column", "second column")
+                points = [np.asarray(part, dtype=float) for part in (rows, drawn)]
+                panels = [charts.scatter(points[0], points[1], names)]
     inside = [_drawn(model, panel) for panel in _inside(summary)]
     over_time = charts.strip(sorted((summary.run.path / "samples").glob("*.png")))
     return (
@@ -94,33 +108,6 @@ def _rows(table: Any, places: Any) -> Any:
     return table.iloc[places] if hasattr(table, "iloc") else table[places]
 
 
-def _columns(model: Any, drawn: Any, real: Data) -> str:
-    """Mean and standard deviation of each column, of real rows and of samples."""
-    both = [np.asarray(rows, dtype=object) for rows in (rows_for(model, real), drawn)]
-    names = model.table_.names or real.columns or range(model.table_.width)
-    rows = ""
-    for i, name in enumerate(names[:_COLUMNS]):
-        cells = "".join(f"<td>{_spread(table[:, i])}</td>" for table in both)
-        rows += f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>'
-    hidden = len(names) - _COLUMNS
-    more = f"<p>{hidden} more columns are not shown.</p>" if hidden > 0 else ""
-    head = "<thead><tr><th>Column</th><th>Real rows</th><th>Samples</th></tr></thead>"
-    title = "Column by column: mean ± standard deviation, or the commonest value"
-    return f"<h3>{title}</h3><table>{head}<tbody>{rows}</tbody></table>{more}"
-
-
-def _spread(values: np.ndarray) -> str:
-    """Mean and deviation of a column's numbers; of anything else the commonest and its share."""
-    known = values[~missing_cells(values)]
-    if not len(known):
-        return "none"
-    if all(isinstance(cell, int | float | np.number) for cell in known):
-        numbers = known.astype(float)
-        return f"{numbers.mean():.4g} ± {numbers.std():.3g}"
-    texts, counts = np.unique(known.astype(str), return_counts=True)
-    return f"{escape(str(texts[counts.argmax()]))}, {100 * counts.max() / counts.sum():.0f} %"
-
-
 def _class_bars(summary: Summary) -> Iterator[str]:
     """Each class's share of the samples, beside its share of the training rows."""
     shares = {
@@ -156,8 +143,8 @@ def _inside(summary: Summary) -> Iterator[Panel]:
 
 def _drawn(model: Any, panel: Panel) -> str:
     title, kind, values, note = panel
-    if kind in ("bars", "curve"):
-        return (charts.bars if kind == "bars" else charts.curve)(title, values, note)
+    if kind in DRAWN:
+        return DRAWN[kind](title, values, note)
     values = torch.as_tensor(values).detach().cpu()[:, : model.table_.size]
     if bool((values < 0).any()):
         shown = values.double().numpy().reshape(len(values), *model.table_.shape)
