@@ -56,13 +56,8 @@ LIMITS = {
     "private names of self from other files": 2,  # torch's own
     "classes with two bases of ours": 0,
     "lines over 100 characters": 0,
-<<<<<<< HEAD
-    "if … raise": 271,  # goal: 200; comparisons, binary sets and imputation came
-    "lines": 27_400,  # goal: 17,000; exact residents, verdict, tables and imputation came
-=======
-    "if … raise": 273,  # goal: 200; comparisons, binary sets, a table's report came
-    "lines": 27_900,  # goal: 17,000; exact residents, verdict, comparison, tables came
->>>>>>> main
+    "if … raise": 275,  # goal: 200; comparisons, binary sets, a table's report, imputation came
+    "lines": 28_600,  # goal: 17,000; exact residents, verdict, comparison, tables came
 }
 """What a figure is today, where it is above its goal: it may only fall."""
 
