@@ -51,7 +51,7 @@ def figures() -> dict[str, int]:
 LIMITS = {
     "longest chain of imports": 15,
     "cycles": 0,
-    "files loaded by an estimator": 60,
+    "files loaded by an estimator": 63,  # goal: 60; margins, heads and missing cells came
     "private names on other objects": 0,
     "private names of self from other files": 2,  # torch's own
     "classes with two bases of ours": 0,

@@ -27,6 +27,7 @@ _HOMES = {
     "RBM": "estimators.rbm",
     "FineTunedClassifier": "estimators.fine_tuned",
     "NextState": "estimators.next_state",
+    "Imputer": "estimators.imputer",
     "compare": "report.compare",
     "odd": "report.odd",
     "verdict": "report.verdict",
@@ -41,7 +42,7 @@ _HOMES = {
     "Stream": "random",
     "Table": "data.table",
 }
-"""Public name → the module that has it. An estimator is on the command line too."""
+"""Public name → the module that has it. A model is on the command line too."""
 
 __all__ = [*_HOMES, "__version__"]
 

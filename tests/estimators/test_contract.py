@@ -574,15 +574,21 @@ def test_given_cells_come_back_as_they_were(name: str) -> None:
         assert (found[~free] == rows[~free]).all()
         assert np.isin(found[free], (0, 1)).all()
     assert (model.sample(3, given=rows[0])[:, ~free[0]] == rows[0, ~free[0]]).all()
-    for how in ("mode", "mean"):
+    for how in ("mode", "mean", "best"):
         found = model.impute(rows, how=how)
         assert (found[~free] == rows[~free]).all()
         assert ((found >= 0) & (found <= 1)).all()
     assert (model.impute(BITS) == BITS).all()
+    chances, sets = model.impute_proba(rows), model.impute_interval(rows)["categories"]
+    assert len(sets) == free.sum() == sum(map(len, chances.values()))
+    for column, p in chances.items():
+        assert np.allclose(p.sum(axis=1), 1, atol=1e-6)
+        assert (model.impute(rows, how="best")[p.index, column] == p.idxmax(axis=1)).all()
+        assert all(sets[row, column][0] == p.loc[row].idxmax() for row in p.index)
     for options, message in (
         ({"n": 0}, "n=0"),
         ({"n": 2, "how": "mode"}, "with how='mode' there is one completion"),
-        ({"how": "best"}, "how='best': expected 'draw', 'mode' or 'mean'"),
+        ({"how": "guess"}, "how='guess': expected 'draw', 'mean', 'mode' or 'best'"),
     ):
         with pytest.raises(ValueError, match=message):
             model.impute(rows, **options)

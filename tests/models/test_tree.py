@@ -161,6 +161,30 @@ def test_conditional_means_are_ratios_of_sums(shape: str) -> None:
     assert torch.allclose(found, expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_marginals_are_quantiles_of_ratios_of_sums(shape: str) -> None:
+    """Their levels by the trapezoid over the real column; shares of discrete values to 1/n."""
+    model, n = tree(shape), 199
+    row = torch.full((2, 7), torch.nan, dtype=torch.float64)
+    row[0, 1], row[0, 5] = 1.0, -1.0
+    found = model.marginals(row, ~row.isnan(), Stream(0), n)
+    assert found.shape == (n, 2, 7)
+    assert bool((found[:, 0, [1, 5]] == row[0, [1, 5]]).all())
+    means = model.means(row, ~row.isnan(), Stream(0))
+    for column in range(6):
+        shares = found[:, :, column].mean(0)
+        assert torch.allclose(shares, means[:, column], atol=(2 if column == 5 else 1) / n)
+    values = torch.linspace(-40, 40, 160_001, dtype=torch.float64)
+    for i in range(2):
+        rows = row[i].repeat(len(values), 1)
+        rows[:, 6] = values
+        density = (model.log_prob(rows) - model.log_prob(row[i : i + 1])).exp()
+        below = torch.cumulative_trapezoid(density, values)
+        at = torch.searchsorted(values, found[:, i, 6].contiguous()) - 1
+        levels = (torch.arange(n) + 0.5) / n
+        assert torch.allclose(below[at], levels.double(), rtol=0, atol=5e-4)
+
+
 def test_known_nodes_make_a_chow_liu_tree_of_pair_frequencies() -> None:
     """p(x) = p(x_r) Π p(x_i | x_π(i)) by counting, to 1e-9, with unequal numbers of categories."""
     rows = np.random.RandomState(0).randint(0, [2, 3, 4], size=(300, 3))

@@ -75,6 +75,16 @@ class Layer:
             return (1,) * len(self.source)
         return tuple(map(len, self.categories))
 
+    @property
+    def numeric(self) -> bool:
+        """Whether encoded values stand for numbers, and not for categories."""
+        return self.categories is None and self.kind != "gap"
+
+    @property
+    def linear(self) -> bool:
+        """Whether the mean of encoded values stands for the mean of the numbers."""
+        return self.numeric and self.laws is None
+
     @functools.cached_property
     def affine(self) -> tuple[Tensor, Tensor]:
         """Offset and scale of x = offset + scale · encoded, float64."""

@@ -30,6 +30,8 @@ from equilibria.data.layer import Layer
 
 __all__ = ["Statistics", "Table"]
 
+NEVER_DRAWN = 1 / 400  # the chance of a category whose mean over draws is 0
+
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
@@ -390,13 +392,21 @@ class Table:
 
     # ------------------------------------------------------------------ and back
 
-    def decode(self, values: Tensor, like: Any = None, *, gaps: bool = True) -> Any:
+    def decode(
+        self,
+        values: Tensor,
+        like: Any = None,
+        numbers: np.ndarray | None = None,
+        *,
+        gaps: bool = True,
+    ) -> Any:
         """Rows (n, size) of the model in the data's own scale and types, shape (n, width).
 
         Whole numbers are rounded and clipped to their type and range; of a category's columns the
         largest wins, of a binary one the second value above ½. A frame comes back as a frame, with
-        the index of ``like`` where that is given. With ``gaps`` a cell is empty where the layer
-        ``"gap"`` says so.
+        the index of ``like`` where that is given. ``numbers`` are those of :meth:`numbers`, where
+        they are not NaN in place of what ``values`` say. With ``gaps`` a cell is empty where the
+        layer ``"gap"`` says so.
         """
         if values.ndim != 2 or values.shape[1] != self.size:
             raise ValueError(f"values has shape {tuple(values.shape)}: expected (n, {self.size})")
@@ -405,7 +415,7 @@ class Table:
         for layer in self.layers:
             if layer.kind == "gap":
                 continue
-            decoded, missing = layer.decode(values[:, layer.columns])
+            decoded, missing = _decoded(layer, values[:, layer.columns], numbers)
             if len(self.types) == len(self.layers) == 1 and not self.is_frame and not layer.origin:
                 flat = self._typed(layer, 0, decoded.reshape(-1), missing.reshape(-1))
                 return flat.reshape(decoded.shape)
@@ -435,8 +445,81 @@ class Table:
                 cells = np.rint(cells).clip(math.ceil(layer.low), math.floor(layer.high))
         return kind.typed(cells, missing, self.column_name(place), origin)
 
-    def decode_modes(self, values: Tensor, like: Any = None) -> Any:
-        """Each cell's most probable value given its mean; of a real one, the mean."""
+    def numbers(self, values: Tensor) -> np.ndarray:
+        """Encoded rows in the data's own scale less each column's origin, float64 (n, width),
+        neither rounded nor cut; NaN in columns of categories.
+
+        >>> rows = np.array([["y", 1.0], ["n", 3.0]], dtype=object)
+        >>> table = Table.fit(rows, kinds={1: "real"})
+        >>> table.numbers(torch.tensor([[0.0, 0.5]]))  # the mean is 2, the deviation 1
+        array([[nan, 2.5]])
+        """
+        found = np.full((len(values), self.width), np.nan)
+        for layer in self.layers:
+            if layer.numeric:
+                found[:, layer.source] = layer.decode(values[:, layer.columns].double())[0]
+        return found
+
+    def numbers_of(self, X: Any) -> np.ndarray:
+        """The same numbers as they stand in the data; NaN where a cell is missing too."""
+        rows = Reader(self.match(X), "X", self.names, self.types if self.is_frame else ())
+        found = np.full(rows.shape, np.nan)
+        for layer in self.layers:
+            if layer.numeric:
+                every = slice(0, len(rows))
+                found[:, layer.source] = rows.numbers(every, layer.source, layer.origin)
+        return found
+
+    def chances(self, means: Tensor) -> dict[int, tuple[list[Any], np.ndarray]]:
+        """Of each discrete column its values, in order, and the chance of each by the means of the
+        encoded columns, float64 (n, K). One that never came in a model's draws counts as half a
+        draw of two hundred.
+
+        >>> rows = np.array([["y", 1.5], ["n", 3.0]], dtype=object)
+        >>> Table.fit(rows).chances(torch.tensor([[0.25, 0.0]]))
+        {0: (['n', 'y'], array([[0.75, 0.25]]))}
+        """
+        found = {}
+        for layer in self.layers:
+            ends = KINDS[layer.kind].ends
+            if layer.kind == "gap" or (layer.numeric and layer.kind not in ("binary", "spin")):
+                continue
+            parts = means[:, layer.columns].double().split(layer.sizes, 1)
+            for column, (place, part) in enumerate(zip(layer.source, parts, strict=True)):
+                if layer.categories is not None:
+                    values = objects(layer.categories[column])
+                else:
+                    values = np.array([layer.low, layer.high])
+                if ends is not None:
+                    up = ((part - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
+                    part = torch.cat([1 - up, up], 1)
+                known = np.zeros(len(values), dtype=bool)
+                own = self.type(place).typed(values, known, self.column_name(place)).tolist()
+                part = part.masked_fill(part == 0, NEVER_DRAWN)
+                found[place] = own, (part / part.sum(1, keepdim=True)).numpy()
+        return found
+
+    def typed(self, numbers: np.ndarray, place: int) -> list[Any]:
+        """Numbers of one column, as :meth:`numbers` has them, in the type of its cells."""
+        layer = next(one for one in self.layers if one.numeric and place in one.source)
+        origin = layer.origin[layer.source.index(place)] if layer.origin else 0
+        cells = self.type(place).typed(numbers, np.isnan(numbers), self.column_name(place), origin)
+        return list(cells)
+
+    @property
+    def modelled(self) -> list[int]:
+        """The columns of the data that are told a model."""
+        return sorted({place for layer in self.layers for place in layer.source})
+
+    @property
+    def owner(self) -> np.ndarray:
+        """Of each encoded column the column of the data that it stands for, (size,)."""
+        places = [np.repeat(layer.source, layer.sizes) for layer in self.layers]
+        return np.concatenate(places)
+
+    def decode_modes(self, values: Tensor, like: Any = None, numbers: Any = None) -> Any:
+        """Each cell's most probable value given its mean; of a real one, the mean, or else what
+        ``numbers`` has."""
         values = values.clone()
         for layer in self.layers:
             part = values[:, layer.columns]
@@ -444,7 +527,7 @@ class Table:
                 values[:, layer.columns] = (part > 0.5).to(values.dtype)
             elif layer.kind == "spin":
                 values[:, layer.columns] = torch.where(part > 0, 1.0, -1.0).to(values.dtype)
-        return self.decode(values, like, gaps=False)
+        return self.decode(values, like, numbers, gaps=False)
 
     def _constant(self, place: int, n: int) -> Any:
         """A column that is left aside: its one value, how it goes on, or nothing."""
@@ -458,11 +541,14 @@ class Table:
         cells, missing = np.array([value, None], dtype=object)[:1].repeat(n), value is None
         return self.type(place).typed(cells, np.full(n, missing), self.column_name(place))
 
-    def decode_means(self, values: Tensor, like: Any = None, wanted: Any = None) -> Any:
+    def decode_means(
+        self, values: Tensor, like: Any = None, wanted: Any = None, numbers: Any = None
+    ) -> Any:
         """Means of the model's columns in the data's own scale, float64, neither rounded nor cut.
 
         Dates and durations are given as such. Categories and text have no mean: they are refused
         where ``wanted`` (bool, (n, width); all by default) asks for one, and NaN elsewhere.
+        ``numbers`` are as in :meth:`decode`.
         """
         times = ("datetime", "timedelta") if self.is_frame else ()
         cells: dict[int, Any] = {}
@@ -476,7 +562,7 @@ class Table:
                 continue
             part = values[:, layer.columns].detach().cpu().to(torch.float64)
             if layer.categories is None:
-                decoded, gaps = layer.decode(part)
+                decoded, gaps = _decoded(layer, part, numbers)
                 for column, place in enumerate(layer.source):
                     kind, origin = self.type(place), layer.origin[column] if layer.origin else 0
                     cells[place] = decoded[:, column] + origin
@@ -494,7 +580,7 @@ class Table:
             if wanted is None or np.asarray(wanted)[:, place].any():
                 raise ValueError(
                     f"values: {self.column_name(place)} holds text or categories, which have no "
-                    "mean; ask for the most probable value, or draw several"
+                    'mean; how="best" gives numbers their mean and these their likeliest value'
                 )
         return self._assembled(cells, len(values), like, np.float64)
 
@@ -673,6 +759,15 @@ def _picture(shape: Any, width: int) -> tuple[int, ...] | None:
     if fault:
         raise ValueError(f"picture_shape={shape!r}{fault}")
     return tuple(sides)
+
+
+def _decoded(layer: Layer, values: Tensor, numbers: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What a layer's values stand for, and which are missing; ``numbers`` have their say first."""
+    decoded, missing = layer.decode(values)
+    if numbers is not None and layer.numeric:
+        own = numbers[:, layer.source]
+        decoded = np.where(np.isnan(own), decoded, own)
+    return decoded, missing
 
 
 def _tuple(values: Any) -> tuple[Any, ...] | None:

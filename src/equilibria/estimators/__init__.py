@@ -23,7 +23,8 @@ def all_estimators() -> dict[str, Any]:
     for name, home in equilibria.homes().items():
         if home.startswith("estimators."):
             cls = getattr(importlib.import_module(f"equilibria.{home}"), name)
-            found[cls.name] = cls
+            if hasattr(cls, "name"):  # what is trained into a run has one
+                found[cls.name] = cls
     return found
 
 

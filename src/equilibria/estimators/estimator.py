@@ -28,6 +28,7 @@ from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.table import Table
 from equilibria.errors import RunError
 from equilibria.estimators import all_estimators, face
+from equilibria.estimators.cells import LEVEL, Cells
 from equilibria.estimators.migrate import migrated, renamed
 from equilibria.estimators.params import estimator, param, parameters
 from equilibria.evaluation import likelihood
@@ -721,12 +722,16 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X : array-like or frame of shape (rows, d)
         n : int
             How many completions of each row to draw: their spread is the model's uncertainty.
-        how : {"draw", "mode", "mean"}
-            Draws from p(missing | observed); or one completion with each cell's most probable
-            value, or with its conditional mean (of binary columns a probability). The last two need
-            ``n=1``.
+        how : {"draw", "mean", "mode", "best"}
+            Draws from p(missing | observed); or one completion, with ``n=1``, each cell by itself:
+            its conditional mean (of binary columns a probability; categories have none); its most
+            probable value (of a number the one at its mean score); or the best of each: of a real
+            number and of a date the mean, of whole numbers the median, of all else the most
+            probable value.
         random_state : int, numpy generator or None
             None uses the seed of ``fit``.
+        **options
+            Of the model's own ``complete`` and ``means``: ``sweeps`` of a Boltzmann machine.
 
         Returns
         -------
@@ -734,30 +739,105 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         n = whole(1)("n", n)
-        choice("draw", "mode", "mean")("how", how)
+        choice("draw", "mean", "mode", "best")("how", how)
         if how != "draw" and n > 1:
             raise ValueError(
                 f"n={n!r}: with how={how!r} there is one completion; leave n at 1, or draw several"
             )
-        X = self.validated(X, gaps=True)
-        values = self.values(X, binary=False).to(torch.float32).to(self.settings_.device)
-        gaps = self.table_.encode(X, told=False, unknown=self.settings_.unknown).isnan()
-        gaps = gaps.to(values.device)
-        values[:, : self.table_.size].masked_fill_(gaps, torch.nan)
-        observed, stream = ~values.isnan(), self.draws(random_state, "impute")
+        cells = self._cells(X, random_state, options)
+        X, table = cells.X, self.table_
         if how == "draw":
+            observed = ~cells.values.isnan()
             with torch.no_grad():
-                drawn = self.model_.complete(values, observed, stream, n, **options).cpu()
-            size = self.table_.size
-            rows = (self.table_.decode(r[:, :size], X, gaps=False) for r in drawn)
-            filled = [self.table_.put_back(one, X) for one in rows]
+                drawn = self.model_.complete(cells.values, observed, cells.stream, n, **options)
+            rows = [table.decode(one[:, : table.size], X, gaps=False) for one in drawn.cpu()]
+            filled = [table.put_back(one, X) for one in rows]
             if n == 1 or not isinstance(filled[0], np.ndarray):
                 return filled[0] if n == 1 else filled
             return np.stack(filled)
-        means = self.model_.means(values, observed, stream, **options)[:, : self.table_.size].cpu()
-        if how == "mode":
-            return self.table_.put_back(self.table_.decode_modes(means, X), X)
-        return self.table_.put_back(self.table_.decode_means(means, X, missing_cells(X)), X)
+        numbers = None if how == "mode" else cells.numbers(median=how == "best")
+        if how == "mean":
+            return table.put_back(table.decode_means(cells.means, X, cells.missing, numbers), X)
+        return table.put_back(table.decode_modes(cells.means, X, numbers), X)
+
+    @available_if(can("complete"))
+    @settled()
+    def impute_proba(self, X: Any, *, random_state: RandomState = None, **options: Any) -> Any:
+        """p(category | the row's observed cells) of each missing cell of a discrete column.
+
+        Exact where the model's conditional means are (trees, mixtures; one missing variable of an
+        autoregressive model), else by chains or draws.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (rows, d)
+        random_state, **options
+            As in :meth:`impute`.
+
+        Returns
+        -------
+        dict of column to DataFrame
+            Of each discrete column with gaps: a row for each row that lacks it, by its index, a
+            column for each category.
+        """
+        check_is_fitted(self)
+        return self._cells(X, random_state, options).probabilities()
+
+    @available_if(can("complete"))
+    @settled()
+    def impute_interval(
+        self,
+        X: Any,
+        level: float = 0.9,
+        calibration: Any = None,
+        *,
+        random_state: RandomState = None,
+        **options: Any,
+    ) -> Any:
+        """Where each missing cell lies with a chance of ``level``: an interval, or a set.
+
+        Of a number it is the central interval of 199 equally likely values (of an exact model its
+        quantiles), of a category the likeliest ones that reach ``level`` together. That is the
+        model's own word. With ``calibration`` it is held to rows: column by column the nominal
+        level is taken at which the intervals of known cells hold ``level`` of them, each hidden
+        together with what a random row of ``X`` lacks beside it (split-conformal prediction). Such
+        intervals hold at least ``level`` of cells that are missing by chance, whatever the model;
+        not of those that are missing because of their value. With ties, and where the likeliest
+        category alone is right more often, they hold more.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (rows, d)
+        level : float
+            Above 0 and at most 0.99.
+        calibration : array-like or frame of shape (n, d), optional
+            Rows that the model has not seen, with gaps or without; at least level / (1 − level) of
+            them must know each column that is missing in ``X``.
+        random_state, **options
+            As in :meth:`impute`.
+
+        Returns
+        -------
+        DataFrame
+            A row for each missing cell, indexed by ("row", "column"): ``low`` and ``high`` of a
+            number, ``categories`` of a category, a tuple, the likeliest first.
+        """
+        check_is_fitted(self)
+        level = number(0, LEVEL, above=True)("level", level)
+        aside = None
+        if calibration is not None:
+            aside = self._cells(calibration, random_state, options)
+        return self._cells(X, random_state, options).intervals(level, aside)
+
+    def _cells(self, X: Any, random_state: RandomState, options: Any) -> Cells:
+        """Rows with gaps beside the model."""
+        X = self.validated(X, gaps=True)
+        values = self.values(X, binary=False).to(torch.float32).to(self.settings_.device)
+        how: Any = {"told": False, "unknown": self.settings_.unknown}
+        unknown = self.table_.encode(X, **how).isnan().to(values.device)
+        values[:, : self.table_.size].masked_fill_(unknown, torch.nan)
+        stream = self.draws(random_state, "impute")
+        return Cells(self.model_, self.table_, X, missing_cells(X), values, stream, options)
 
     @available_if(can("classify"))
     def predict_log_proba(self, X: Any) -> np.ndarray:

@@ -13,8 +13,9 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import check_array
 from torch import Tensor
 
-__all__ = ["alike", "as_labels", "as_rows", "conformal", "gaussian", "kernel_estimate", "kl_chance"]
-__all__ += ["kl_divergence", "nearest_row", "wilson"]
+__all__ = ["alike", "as_labels", "as_rows", "central_interval", "conformal", "conformal_level"]
+__all__ += ["crps", "fewest", "gaussian", "interval_level", "kernel_estimate", "kl_chance"]
+__all__ += ["kl_divergence", "likeliest_set", "nearest_row", "set_level", "wilson"]
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """All rows of one table with all rows of another."""
@@ -129,6 +130,109 @@ def conformal(calibration: np.ndarray, scores: np.ndarray, two_sided: bool = Fal
         return low
     high = (1 + n - np.searchsorted(known, scores, side="left")) / (n + 1)
     return np.minimum(1.0, 2 * np.minimum(low, high))
+
+
+def central_interval(
+    draws: np.ndarray, level: float, unit: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The central interval of nominal ``level`` between equally likely values, (m,) each end.
+
+    Of n sorted values (1 − level)/2 · (n + 1) − 1 are left out on either side: one more value of
+    the same law falls between the two with a chance of ``level``, with ties of at least that. Above
+    1 the interval is all values and (level − 1) · ``unit`` more on either side.
+
+    Parameters
+    ----------
+    draws : ndarray of shape (n, m)
+        n equally likely values of each of m cells.
+
+    Examples
+    --------
+    >>> low, high = central_interval(np.arange(1.0, 200.0)[:, None], 0.9)
+    >>> float(low[0]), float(high[0])
+    (10.0, 190.0)
+    """
+    ordered, n = np.sort(draws, 0), len(draws)
+    place = max(1, math.floor((1 - level) / 2 * (n + 1) + 1e-6))
+    more = max(0.0, level - 1) * unit
+    return ordered[place - 1] - more, ordered[n - place] + more
+
+
+def interval_level(draws: np.ndarray, truth: np.ndarray, unit: float = 1.0) -> np.ndarray:
+    """The smallest nominal level, (m,), at which :func:`central_interval` holds each true value.
+
+    Above 1 it is 1 + the distance to the nearest draw in units.
+
+    >>> interval_level(np.arange(1.0, 200.0)[:, None], np.array([190.0])).round(9)
+    array([0.9])
+    """
+    n, unit = len(draws), unit or 1.0
+    out = np.maximum((draws < truth).sum(0), (draws > truth).sum(0))
+    found = 1 - 2 * np.minimum(n - out, (n + 1) // 2) / (n + 1)
+    beyond = np.maximum(draws.min(0) - truth, truth - draws.max(0))
+    return np.where(beyond > 0, 1 + beyond / unit, found)
+
+
+def likeliest_set(chances: np.ndarray, level: float) -> np.ndarray:
+    """The sets of likeliest categories that reach ``level`` together, bool (m, K); never empty."""
+    return chance_before(chances) <= max(level - 1e-9, 0)
+
+
+def set_level(chances: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The smallest level, (m,), at which :func:`likeliest_set` has the true category (m,)."""
+    return chance_before(chances)[np.arange(len(truth)), truth] + 1e-9
+
+
+def chance_before(chances: np.ndarray) -> np.ndarray:
+    """The total chance of all categories that are likelier than each, (m, K)."""
+    order = np.argsort(-chances, 1, kind="stable")
+    ordered = np.take_along_axis(chances, order, 1)
+    sums = np.cumsum(ordered, 1) - ordered
+    return np.take_along_axis(sums, np.argsort(order, 1), 1)
+
+
+def conformal_level(found: np.ndarray, level: float) -> float:
+    r"""The nominal level at which new cells are held with a chance of at least ``level``.
+
+    ``found`` are the smallest nominal levels that hold the true values of n cells that the model
+    has not seen, :func:`fewest` or more. The ⌈(n + 1) level⌉-th of them holds a further cell of the
+    same law with a chance from ``level`` to ``level`` + 1/(n + 1), ties apart, whatever the model:
+    intervals that grow with their nominal level are split-conformal (Gupta, Kuchibhotla & Ramdas
+    2022, "Nested conformal prediction"; of sets: Romano, Sesia & Candès 2020, "Classification with
+    valid and adaptive coverage").
+
+    >>> conformal_level(np.arange(1, 100) / 100, 0.9)
+    0.9
+    """
+    return float(np.sort(found)[math.ceil((len(found) + 1) * level - 1e-9) - 1])
+
+
+def fewest(level: float) -> int:
+    """How many cells :func:`conformal_level` needs.
+
+    >>> fewest(0.9)
+    9
+    """
+    return math.ceil(level / (1 - level) - 1e-9)
+
+
+def crps(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    r"""Continuous ranked probability score of each cell by n equally likely values, (m,).
+
+    .. math:: \mathrm{E} |X - y| - \tfrac12 \mathrm{E} |X - X'|
+
+    in the units of the cell; of a single value it is the absolute error (Gneiting & Raftery 2007,
+    "Strictly proper scoring rules"). The second part is unbiased.
+
+    >>> crps(np.array([[0.0], [2.0]]), np.array([1.0]))  # 1 − ½ · 2
+    array([0.])
+    """
+    n, ordered = len(draws), np.sort(draws, 0)
+    error = np.abs(draws - truth).mean(0)
+    if n == 1:
+        return error
+    weights = (2 * np.arange(n) - n + 1)[:, None] / (n * (n - 1))
+    return error - (weights * ordered).sum(0)
 
 
 def cubic(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from equilibria.units.columns import LABEL
 __all__ = ["BoltzmannModel", "Chains", "Deep", "Restricted"]
 
 SETTLING = 1000  # sweeps of the chains that reverse annealing starts from
+ROW_CHAINS = 10  # of each row, behind means and marginals
 FRESH = 1000  # temperatures through which a chain is cooled that no training chain stands behind
 
 
@@ -178,8 +179,22 @@ class BoltzmannModel(Chains):
 
     def means(self, x: Tensor, observed: Tensor, stream: Stream, sweeps: int = 200) -> Tensor:
         """E[x | observed] by Rao–Blackwellised averages over ten chains a row."""
-        how: dict[str, Any] = {"sweeps": sweeps, "chains": 10, "random_state": stream}
+        how: dict[str, Any] = {"sweeps": sweeps, "chains": ROW_CHAINS, "random_state": stream}
         return self.joined(conditional_means(self.machine, self.clamp(x), **how))
+
+    def marginals(
+        self, x: Tensor, observed: Tensor, stream: Stream, n: int, sweeps: int = 200
+    ) -> Tensor:
+        """States of ten clamped chains a row in the second half of their sweeps, (n, rows, d)."""
+        each = -(-n // ROW_CHAINS)
+        clamp, every = self.clamp(x.repeat(ROW_CHAINS, 1)), max(1, sweeps // 2 // each)
+        state = gibbs.start(self.machine, ROW_CHAINS * len(x), stream, clamp)
+        state = gibbs.run(self.machine, state, sweeps // 2, stream.child("sweeps"), clamp)
+        parts = list[Tensor]()
+        for i in range(each):
+            state = gibbs.run(self.machine, state, every, stream.child("kept", i), clamp)
+            parts.append(self.joined(state).unflatten(0, (ROW_CHAINS, len(x))))
+        return torch.cat(parts)[:n]
 
     def class_log_prob(self, x: Tensor, stream: Stream) -> Tensor:
         """log p(class | row): exact in a restricted machine, else by bounds or chains."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from equilibria.random import Stream
 
 __all__ = ["CAPABILITIES", "Model", "Panel", "Progress", "capabilities"]
-__all__ += ["class_log_prob_by_scores", "taxonomy"]
+__all__ += ["class_log_prob_by_scores", "marginals", "taxonomy"]
 
 Progress = Callable[[int, int], None]
 """Told of long work as it goes: (done, total)."""
@@ -64,6 +64,8 @@ class Model(nn.Module):
                           is the model's
     ``complete``          (x, observed, stream, n) → (n, rows, d) draws of the missing cells
     ``means``             (x, observed, stream) → (rows, d) conditional means of the missing cells
+    ``marginals``         (x, observed, stream, n) → (n, rows, d) equally likely values of each
+                          missing cell by itself, where that is cheaper or surer than ``complete``
     ``class_log_prob``    (x, stream) → (rows, classes) log p(class | row)
     ``features``          (x) → (rows, k) a representation
     ====================  =========================================================================
@@ -159,6 +161,18 @@ def taxonomy(model: Any) -> str:
     if "score" in can:
         return "explicit density, tractable"
     return "implicit density, Markov chain" if "chain" in can else "implicit density, direct"
+
+
+def marginals(
+    model: Any, x: Tensor, observed: Tensor, stream: Stream, n: int, **options: Any
+) -> Tensor:
+    """n equally likely values of each missing cell given the cells that are there, (n, rows, d).
+
+    They speak of one cell at a time: by a model's own ``marginals`` (quantiles, or states of a few
+    chains) those of one row do not belong together, as draws by ``complete`` do.
+    """
+    ask = getattr(model, "marginals", None) or model.complete
+    return ask(x, observed, stream, n, **options)
 
 
 def class_log_prob_by_scores(model: Any, x: Tensor, classes: int) -> Tensor:
