@@ -28,6 +28,7 @@ _HOMES = {
     "FineTunedClassifier": "estimators.fine_tuned",
     "NextState": "estimators.next_state",
     "compare": "report.compare",
+    "evaluate": "evaluation.tables",
     "verdict": "report.verdict",
     "load": "estimators",
     "resume": "estimators",

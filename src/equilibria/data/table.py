@@ -231,6 +231,12 @@ class Table:
         return ((pictures - low) / (high - low)).clamp(0, 1).numpy()
 
     @property
+    def owner(self) -> tuple[int, ...]:
+        """Of each encoded column the place of the data's own."""
+        pairs = (pair for one in self.layers for pair in zip(one.source, one.sizes, strict=True))
+        return tuple(place for place, size in pairs for _ in range(size))
+
+    @property
     def text(self) -> tuple[int, ...]:
         """Places of the columns that hold text."""
         return tuple(place for place in range(self.width) if self.type(place).holds == "text")

@@ -48,9 +48,8 @@ def halves(
     the real ones' mean, so that none depends on the origin.
     """
     max_rows = check.whole(least)("max_rows", max_rows)
-    table = as_rows(real, "real", least=2 * least)
-    rows = features(table, "real")
-    others = features(as_rows(fake, "fake", table.shape[1], least), "fake")
+    table, samples = alike(least, real=real, fake=fake)
+    rows, others = features(as_rows(table, "real", least=2 * least), "real"), features(samples)
     for found, name in ((rows, "real"), (others, "fake")):
         if not np.ptp(found, axis=0).any():
             same = f"all {len(found)} rows are the same through {features.name}"
