@@ -75,25 +75,24 @@ def associations(
     The first is of two numbers and their correlations r; the second of two categories. A number
     beside a category is cut into ten equal parts of the rows' range, and a missing cell is a
     category of its own. ``chance`` is 1 less twice the sampling error; there is a ``warning`` where
-    the difference is not chance, at a false alarm of 5 % for all pairs together. Their mean is the
-    "pair trends" of SDMetrics (DataCebo 2023, *Synthetic Data Metrics*, version 0.9).
+    the difference (of two numbers that of their rank correlations, which wild values do not move)
+    is not chance, at a false alarm of 5 % for all pairs together. Their mean is the "pair trends"
+    of SDMetrics (DataCebo 2023, *Synthetic Data Metrics*).
     """
     codes = [_binned(real[:, i], fake[:, i], code) for i, code in enumerate(coded)]
+    ranks = [stats.rankdata(rows, axis=0, nan_policy="omit") for rows in (real, fake)]
     found = []
     for a, b in itertools.combinations(range(len(names)), 2):
         if coded[a] or coded[b]:
-            size = codes[b][2]
-            joint = (codes[a][i] * size + codes[b][i] for i in (0, 1))
-            value, chance, p = total_variation(*joint)
+            (x, other_x, _), (y, other_y, size) = codes[a], codes[b]
+            value, chance, p = total_variation(x * size + y, other_x * size + other_y)
             what = "contingency"
         else:
             moments = [correlation(rows[:, a], rows[:, b]) for rows in (real, fake)]
-            if any(m is None for m in moments):  # a column that is constant has none
+            if any(map(math.isnan, (moments[0][0], moments[1][0]))):  # a constant column has none
                 continue
-            (first, error), (second, other) = (m for m in moments if m is not None)
-            sigma = math.hypot(error, other)
-            value, chance = abs(first - second) / 2, sigma
-            p = 2 * float(stats.norm.sf(2 * value / sigma)) if sigma else float(value == 0)
+            value, chance, _ = _difference(*moments)
+            p = _difference(*(correlation(r[:, a], r[:, b]) for r in ranks))[2]
             what = "correlation"
         name = f"{what} similarity of {names[a]} and {names[b]}"
         how: dict[str, Any] = {"n": len(fake), "chance": 1 - chance, "ideal": 1.0}
@@ -163,9 +162,9 @@ def sampling_error(shares: np.ndarray, n: int, m: int) -> float:
     return math.sqrt(2 / math.pi * float(both.sum())) / 2
 
 
-def correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
+def correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Pearson's correlation of the rows that have both, and its standard error by its influence
-    function, whatever the law; None where one is constant.
+    function, whatever the law; NaN where one is constant.
 
     >>> correlation(np.array([0.0, 1, 2, 3]), np.array([1.0, 0, 3, 2]))[0]
     0.6
@@ -173,10 +172,17 @@ def correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
     known = ~(np.isnan(x) | np.isnan(y))
     x, y = x[known], y[known]
     if len(x) < 2 or not np.ptp(x) or not np.ptp(y):
-        return None
+        return math.nan, math.nan
     x, y = ((part - part.mean()) / part.std() for part in (x, y))
     r = float((x * y).mean())
     return r, float((x * y - r / 2 * (x**2 + y**2)).std()) / math.sqrt(len(x))
+
+
+def _difference(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float, float]:
+    """Half the difference of two correlations, twice its sampling error, and a p-value."""
+    value, sigma = abs(one[0] - other[0]) / 2, math.hypot(one[1], other[1])
+    p = 2 * float(stats.norm.sf(2 * value / sigma)) if sigma else float(value == 0)
+    return value, sigma, p
 
 
 def _binned(real: np.ndarray, fake: np.ndarray, coded: bool) -> tuple[np.ndarray, np.ndarray, int]:

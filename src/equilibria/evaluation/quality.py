@@ -3,7 +3,9 @@
 :func:`frechet`, :func:`kernel` and :func:`prdc` halve the real rows, and compare the halves with
 each other as they compare the samples: that is what chance gives. ``real`` (n, …) are rows held out
 from the model, ``fake`` (m, …) samples on the same scale; at most ``max_rows`` of each half and of
-the samples are used, and ``random_state`` says which.
+the samples are used, and ``random_state`` says which. Frames of mixed columns will do: numbers are
+then in standard deviations and categories one-hot; a row with a gap has no distance, and is
+refused.
 """
 
 from __future__ import annotations

@@ -40,8 +40,7 @@ def as_rows(
         how["ensure_all_finite"] = "allow-nan"
         table = np.asarray(check_array(values, dtype=np.float64, **how))
     except (TypeError, ValueError) as error:
-        what = "; text and dates are compared as a DataFrame beside another, by "
-        what += "equilibria.evaluate, two_sample, prdc, frechet, kernel and memorisation"
+        what = "; encode text and dates by one table for all: Table.fit(rows).encode(rows)"
         raise ValueError(f"{name}: {error}{what * ('convert' in str(error))}") from None
     size = math.prod(table.shape[1:])
     if table.ndim < 2 or (not size and len(table)) or columns not in (None, size):
@@ -49,8 +48,8 @@ def as_rows(
         raise ValueError(f"{name}: expected shape (rows, {expected}), found {table.shape}")
     table = table.reshape(len(table), size)
     if not gaps and (missing := np.isnan(table).any(axis=1)).any():
-        what = f"{int(missing.sum())} of {len(table)} rows have missing cells (NaN)"
-        raise ValueError(f"{name}: {what}; leave these rows out, or fill them in")
+        what = f"contains NaN in {int(missing.sum())} of {len(table)} rows"
+        raise ValueError(f"{name}: Input {what}; leave these rows out, or fill them in")
     if table.size and np.nanmax(np.abs(table), initial=0) > 1e150:  # whose squares are beyond it
         raise ValueError(f"{name}: holds numbers beyond 1e150; rescale its columns")
     return table

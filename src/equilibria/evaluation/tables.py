@@ -37,6 +37,7 @@ LEAST = 10  # rows of each table
 ROWS, REAL_ROWS = 5000, 20_000  # that neighbours are sought of, and among
 RESAMPLES = 200  # of the rows that predictions are judged by
 LINES = 20  # of columns that are printed
+PAIRS = 100  # of columns that are kept
 SHAPES, TRENDS = "column shapes", "pair trends"
 ALIKE = "Are the columns distributed alike?"
 TOGETHER = "Do the columns depend on each other alike?"
@@ -57,7 +58,7 @@ class Evaluation:
     margins : Answer
         Columns one by one: "column shapes", one less the mean distance, and each column's.
     associations : Answer
-        Pairs of columns: "pair trends", their mean similarity, and each pair's, furthest first.
+        Pairs of columns: "pair trends", their mean similarity, and the furthest, 100 at most.
     told : Answer
         Whether boosted trees tell samples from rows.
     use : Answer
@@ -123,8 +124,9 @@ class Evaluation:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
         """The inverse of :meth:`to_json`."""
-        said = {k: Answer.from_json(v) if isinstance(v, Mapping) else v for k, v in data.items()}
-        return cls(**{**said, "left_out": tuple(data["left_out"])})
+        said = {k: Answer.from_json(v) for k, v in data.items() if isinstance(v, Mapping)}
+        fields: dict[str, Any] = {**data, **said, "left_out": tuple(data["left_out"])}
+        return cls(**fields)
 
 
 def evaluate(
@@ -182,12 +184,13 @@ def evaluate(
         if len(rows) < LEAST:
             raise ValueError(f"{name} has {len(rows)} rows; expected {LEAST} or more")
     place = None if target is None else _target(table, target)
-    order = [stream.child(name).permutation(len(x)).numpy() for name, x in zip(given, encodings)]
-    mixed = [rows[one] for rows, one in zip(encodings, order, strict=True)]
-    rows, drawn = mixed[:2]
-    held = mixed[2] if control is not None else None
+    rows, drawn, *others = (
+        part[stream.child(name).permutation(len(part)).numpy()]
+        for name, part in zip(given, encodings, strict=True)
+    )
+    held = others[0] if others else None
     columns = _Columns(table)
-    cells = [columns.cells(part) for part in (rows, drawn)]
+    both = columns.cells(rows), columns.cells(drawn)
     half = len(rows) // 2
     folds = [(rows, held)] if held is not None else []
     folds = folds or [(rows[:half], rows[half:]), (rows[half:], rows[:half])]
@@ -196,8 +199,8 @@ def evaluate(
         len(rows),
         len(drawn),
         0 if held is None else len(held),
-        _margins(margins(*cells, columns.coded, columns.names)),
-        _associations(associations(*cells, columns.coded, columns.names)),
+        _margins(margins(*both, columns.coded, columns.names)),
+        _associations(associations(*both, columns.coded, columns.names)),
         told(folds, drawn, table.owner, names, stream),
         _use(columns, place, rows, drawn, held, stream.child("use")),
         _leaks(rows, drawn, held, stream.child("leaks")),
@@ -209,21 +212,21 @@ class _Columns:
     """The columns that a table encodes, one by one."""
 
     def __init__(self, table: Table):
-        layers = [(layer, place) for layer in table.layers for place in layer.source]
-        self.places = [place for _, place in layers]
-        self.names = [_called(table, place) for place in self.places]
-        self.called = dict(zip(self.places, self.names, strict=True))
-        self.coded = [layer.categories is not None for layer, _ in layers]
+        layers = {place: layer for layer in table.layers for place in layer.source}
+        self.called = {place: _called(table, place) for place in layers}
+        self.code = {place: layer.categories is not None for place, layer in layers.items()}
+        self.names, self.coded = list(self.called.values()), list(self.code.values())
         self.owner = np.asarray(table.owner)
 
+    def values(self, rows: np.ndarray, place: int) -> np.ndarray:
+        """One column of encoded rows: numbers, or codes of categories."""
+        own = rows[:, self.owner == place]
+        code = np.where(np.isnan(own).any(axis=1), np.nan, own.argmax(axis=1))
+        return own[:, 0] if own.shape[1] == 1 else code
+
     def cells(self, rows: np.ndarray) -> np.ndarray:
-        """Encoded rows as (n, width): numbers, and codes of categories."""
-        parts = []
-        for place in self.places:
-            own = rows[:, self.owner == place]
-            code = np.where(np.isnan(own).any(axis=1), np.nan, own.argmax(axis=1))
-            parts.append(own[:, 0] if own.shape[1] == 1 else code)
-        return np.stack(parts, axis=1)
+        """All columns of encoded rows, (n, width)."""
+        return np.stack([self.values(rows, place) for place in self.called], axis=1)
 
 
 def _called(table: Table, place: int) -> str:
@@ -248,7 +251,7 @@ def _target(table: Table, target: Any) -> int:
 
 def _apart(one: Measure) -> float:
     """How far a number is from its ideal in units of what chance gives, the furthest first."""
-    error = abs((one.chance or 0.0) - (one.ideal if one.ideal == 1 else 0.0))
+    error = 1 - (one.chance or 0.0) if "similarity" in one.name else one.chance
     return -abs(one.value - (one.ideal or 0.0)) / error if error else -math.inf
 
 
@@ -264,13 +267,13 @@ def _associations(found: Sequence[Measure]) -> Answer:
     if not found:
         return Answer(TOGETHER, UNKNOWN, "there are no two columns to compare.")
     mean = Measure(TRENDS, float(np.mean([one.value for one in found])), n=len(found), ideal=1.0)
-    return _alike(TOGETHER, "pairs", sorted(found, key=_apart), mean)
+    return _alike(TOGETHER, "pairs", found, mean)
 
 
 def _alike(question: str, what: str, found: Sequence[Measure], mean: Measure | None) -> Answer:
     """Whether no number is further from its ideal than chance takes it."""
-    numbers = (*([] if mean is None else [mean]), *found)
     worst = sorted(found, key=_apart)
+    numbers = (*([] if mean is None else [mean]), *(found if what != "pairs" else worst[:PAIRS]))
     off = [one for one in worst if one.warning]
     near = sum(-_apart(one) <= 1 for one in found)
     said = f"{near} of {len(found)} {what} are within twice their sampling errors"
@@ -290,56 +293,71 @@ def _use(
     held: np.ndarray | None,
     stream: Stream,
 ) -> Answer:
-    """Trees trained on samples, and as many real rows, judged by the same real rows."""
+    """Trees trained on samples, and on as many real rows, judged by the same real rows."""
     if place is None:
         return Answer(USE, UNKNOWN, "no column to predict was named (target=).")
-    own, n = columns.owner == place, min(len(rows), len(drawn))
-    coded = columns.coded[columns.places.index(place)]
-    at = columns.places.index(place)
-    sets = {"samples": drawn[:n]} | ({} if held is None else {"real rows": rows[:n]})
-    judged = rows if held is None else held
-    truth = columns.cells(judged)[:, at]
-    judged, truth = judged[~np.isnan(truth)][:, ~own], truth[~np.isnan(truth)]
-    what = "area under the curve" if coded else "R²"
-    score: Callable[[np.ndarray, np.ndarray], float] = _rest if coded else _explained
-    predicted = {}
-    for name, part in sets.items():
-        labels = columns.cells(part)[:, at]
-        known = ~np.isnan(labels)
-        if len(np.unique(labels[known])) < 2 or len(np.unique(truth)) < 2:
-            said = f"{columns.called[place]} has fewer than two values in {name} or in the rows."
-            return Answer(USE, UNKNOWN, said)
-        seed = stream.child(name).integer() % 2**32
-        predicted[name] = _trees(part[known][:, ~own], labels[known], judged, coded, seed)
-    draw = np.random.default_rng(stream.child("resamples").integer())
-    picks = [draw.integers(len(truth), size=len(truth)) for _ in range(RESAMPLES)]
-    again = {k: np.array([score(truth[i], p[i]) for i in picks]) for k, p in predicted.items()}
-    found = {name: score(truth, part) for name, part in predicted.items()}
-    if held is not None:
-        found["difference"] = found["samples"] - found["real rows"]
-        again["difference"] = again["samples"] - again["real rows"]
-    chance = 0.5 if coded else 0.0
-    numbers = []
-    for name, value in found.items():
-        ends = [float(end) for end in np.nanquantile(again[name], [0.025, 0.975])]
-        of = f"{what} of trees trained on {name}"
-        how: dict[str, Any] = {"n": len(truth), "method": f"predicts {columns.called[place]}"}
-        how |= {"chance": chance, "ideal": found.get("real rows")}
-        if name == "difference":
-            of, how = f"{what}, samples less real rows", how | {"chance": None, "ideal": 0.0}
-        numbers.append(Measure(of, value, *ends, **how))
-    by = "those rows" if held is None else "held-out rows"
-    said = f"trees trained on {n:,} samples predict {columns.called[place]} of {by} with "
-    said += f"{'an area under the curve' if coded else 'an R²'} of {numbers[0].value:.3f}"
+    name, coded, others = columns.called[place], columns.code[place], columns.owner != place
+    n, judged = min(len(rows), len(drawn)), rows if held is None else held
+    sets = {"samples": drawn[:n], "real rows": rows[:n], "rows to judge by": judged}
+    parts = {}
+    for what, part in sets.items():
+        values = columns.values(part, place)
+        known = ~np.isnan(values)
+        parts[what] = part[known][:, others], values[known]
+        if not others.any() or len(np.unique(values[known])) < 2:
+            fault = f"{name} has fewer than two values in the {what}."
+            fault = fault if others.any() else f"there is no column to predict {name} by."
+            return Answer(USE, NO if what == "samples" and others.any() else UNKNOWN, fault)
+    test, truth = parts.pop("rows to judge by")
     if held is None:
-        said += "; with held-out rows (control=) real rows would be beside them."
-        low = (numbers[0].low or 0.0) <= chance
-        return Answer(USE, NO if low else UNKNOWN, said, tuple(numbers))
-    real, apart = numbers[1], numbers[2]
+        del parts["real rows"]
+    seeds = {what: stream.child(what).integer() % 2**32 for what in parts}
+    predicted = {what: _trees(*part, test, coded, seeds[what]) for what, part in parts.items()}
+    found = _scored(truth, predicted, name, coded, stream.child("resamples"))
+    first, chance = found[0], 0.5 if coded else 0.0
+    useful = first.low is not None and first.low > chance
+    said = (
+        f"trees trained on {n:,} samples predict {name} of {'those' if held is None else 'other'}"
+    )
+    said += f" rows with {'an area under the curve' if coded else 'an R²'} of {first.value:.3f}"
+    if held is None:
+        said += "; beside held-out rows (control=) it would be known what real rows give."
+        return Answer(USE, UNKNOWN if useful else NO, said, found)
+    real, apart = found[1:]
     said += f", trained on as many real rows {real.value:.3f} (difference {apart.value:+.3f}, "
     said += f"{apart.low:+.3f} to {apart.high:+.3f})."
-    good = (apart.high or 0.0) >= 0 and (numbers[0].low or 0.0) > chance
-    return Answer(USE, YES if good else NO, said, tuple(numbers))
+    return Answer(USE, YES if useful and (apart.high or 0.0) >= 0 else NO, said, found)
+
+
+def _scored(
+    truth: np.ndarray, predicted: Mapping[str, np.ndarray], name: str, coded: bool, stream: Stream
+) -> tuple[Measure, ...]:
+    """How well the truth is predicted by each, and the difference of two, with intervals over
+    resamples of the rows."""
+    what = "area under the curve" if coded else "R²"
+    score: Callable[[np.ndarray, np.ndarray], float] = _rest if coded else _explained
+    draw = np.random.default_rng(stream.integer())
+    picks = [np.arange(len(truth))]
+    picks += [draw.integers(len(truth), size=len(truth)) for _ in range(RESAMPLES)]
+    values = {k: np.array([score(truth[i], p[i]) for i in picks]) for k, p in predicted.items()}
+    shared: dict[str, Any] = {"n": len(truth), "method": f"of {name}"}
+    how = {**shared, "chance": 0.5 if coded else 0.0}
+    if "real rows" in values:
+        how["ideal"] = float(values["real rows"][0])
+    found = [
+        Measure(f"{what} of trees trained on {key}", float(all_[0]), *_ends(all_), **how)
+        for key, all_ in values.items()
+    ]
+    if "real rows" in values:
+        apart, label = values["samples"] - values["real rows"], f"{what}, samples less real rows"
+        found.append(Measure(label, float(apart[0]), *_ends(apart), **{**shared, "ideal": 0.0}))
+    return tuple(found)
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """Between which 95 % of resamples lie, the first being no resample."""
+    low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _trees(X: np.ndarray, y: np.ndarray, judged: np.ndarray, coded: bool, seed: int) -> np.ndarray:
@@ -374,9 +392,7 @@ def _explained(truth: np.ndarray, predicted: np.ndarray) -> float:
     return 1 - float(np.square(truth - predicted).mean()) / spread if spread else math.nan
 
 
-def _leaks(
-    rows: np.ndarray, drawn: np.ndarray, held: np.ndarray | None, stream: Stream
-) -> Answer:
+def _leaks(rows: np.ndarray, drawn: np.ndarray, held: np.ndarray | None, stream: Stream) -> Answer:
     """Copies and nearest rows, and an attack by distances; both against held-out rows."""
     parts = [rows[:REAL_ROWS], drawn[:ROWS], *([] if held is None else [held[:ROWS]])]
     whole = [part[~np.isnan(part).any(axis=1)] for part in parts]
@@ -387,11 +403,14 @@ def _leaks(
         return leaks([], 2)
     half = len(control) // 2
     reference, control = control[:half], control[half:]
-    near = [nearest_row(part, fake)[1] for part in (control, train)]
-    usual = [nearest_row(part, reference)[1] for part in (control, train)]
-    scores = [np.log1p(b) - np.log1p(a) for a, b in zip(near, usual, strict=True)]
-    found = [memorisation(fake, train, whole[2], stream.child("copies"))]
-    found.append(membership(*scores, "nearness to samples", stream.child("membership")))
+
+    def scores(part: np.ndarray) -> np.ndarray:
+        """How much nearer each row is to a sample than to a row of the reference."""
+        near, usual = (nearest_row(part, table)[1] for table in (fake, reference))
+        return np.asarray(np.log1p(usual) - np.log1p(near))
+
+    attack = scores(control), scores(train), "nearness to samples", stream.child("membership")
+    found = [memorisation(fake, train, whole[2], stream.child("copies")), membership(*attack)]
     return leaks(found, 2)
 
 
@@ -403,6 +422,10 @@ def _copies(rows: np.ndarray, drawn: np.ndarray) -> tuple[str, tuple[Measure, ..
     counts = np.unique(rows, axis=0, return_counts=True)[1]
     again = float(counts[counts > 1].sum() / len(rows))
     how: dict[str, Any] = {"n": len(drawn), "chance": again}
-    one = Measure("samples that are a real row", same / len(drawn), *wilson(same, len(drawn)), **how)
-    said = f"{100 * one.value:.2g} % of samples are real rows, {100 * again:.2g} % of real rows are "
+    one = Measure(
+        "samples that are a real row", same / len(drawn), *wilson(same, len(drawn)), **how
+    )
+    said = (
+        f"{100 * one.value:.2g} % of samples are real rows, {100 * again:.2g} % of real rows are "
+    )
     return f"{said}there twice; held-out rows (control=) would tell whether that is a leak.", (one,)

@@ -260,7 +260,8 @@ class Case:
             ratios = [scores - floor for scores, floor in zip(own, floors, strict=True)]
         except ValueError:
             return []
-        return [membership(*ratios, "density ratio", self.stream.child("membership"))]
+        control, known = ratios
+        return [membership(control, known, "density ratio", self.stream.child("membership"))]
 
     def _odd(self) -> Answer:
         """Conformal p-values, and the share of held-out rows that they flag."""
