@@ -110,14 +110,14 @@ def encoded(**tables: Any) -> tuple[Table, list[np.ndarray]]:
 
     frames = _framed(tables)
     pool = pd.concat(frames, ignore_index=True)
-    found = Table.fit(pool, kinds="mixed")
+    found = Table.fit(pool, kinds="mixed", gaps=False)
     numbers = {
         pool.columns[place]: "real"
         for layer in found.layers
         for place in layer.source
         if layer.kind not in ("binary", "categorical")
     }
-    table = Table.fit(pool, kinds=numbers)
+    table = Table.fit(pool, kinds=numbers, gaps=False)
     rows = table.encode(pool, torch.float64).numpy()
     for layer in table.layers:
         if layer.categories is None:  # the first table's deviations: others may have wild values
