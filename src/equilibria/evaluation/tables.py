@@ -159,7 +159,8 @@ def evaluate(
         their mean), numbers by R².
     control : DataFrame or array-like, optional
         Real rows that the samples were not made from. Without them nothing can be said of leaks
-        but copies, and *told* and *use* are judged by ``real``.
+        but copies, and *told* and *use* are judged by ``real``. Neighbours are sought of at most
+        5,000 samples and 5,000 such rows, among 20,000 of ``real``, complete rows of all.
     random_state : int or Stream
         Of the trees, and of the order of rows.
 
