@@ -21,7 +21,7 @@ from equilibria.training import budget
 RESULTS = Path(__file__).parent / "results"
 
 
-def budgeted(parser: argparse.ArgumentParser, minutes: float) -> argparse.Namespace:
+def budgeted(parser: argparse.ArgumentParser, minutes: float | None) -> argparse.Namespace:
     """Options of an experiment whose fits have a budget in minutes, and where and on how many
     threads they run; both hold from now on.
 

@@ -30,6 +30,7 @@ _HOMES = {
     "Imputer": "estimators.imputer",
     "compare": "report.compare",
     "odd": "report.odd",
+    "evaluate": "evaluation.tables",
     "verdict": "report.verdict",
     "load": "estimators",
     "resume": "estimators",

@@ -390,3 +390,36 @@ def test_columns_are_given_their_kinds_by_name(tmp_path: Path) -> None:
     kinds = {layer.kind: layer.source for layer in equilibria.load(tmp_path / "run").table_.layers}
     assert (kinds["real"], kinds["quantile"]) == ((0,), (1,))
     assert 2 in kinds["categorical"]
+
+
+def samples_of_two_columns(path: Path, seed: int, n: int = 200) -> Path:
+    r = np.random.RandomState(seed)
+    x = r.normal(size=n)
+    colour = np.where(x + 0.3 * r.normal(size=n) > 0, "red", "blue")
+    pd.DataFrame({"size": x.round(3), "colour": colour}).to_csv(path, index=False)
+    return path
+
+
+def test_samples_are_evaluated_beside_rows_in_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, held = (samples_of_two_columns(tmp_path / f"{i}.csv", i) for i in (0, 1))
+    samples = samples_of_two_columns(tmp_path / "samples.csv", 2, 300)
+    words = ["evaluate", str(real), "--samples", str(samples)]
+    assert main([*words, "--target", "colour", "--control", str(held)]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("300 samples beside 200 rows, 200 held-out rows.")
+    frames = [pd.read_csv(path) for path in (real, samples, held)]
+    found = equilibria.evaluate(*frames[:2], target="colour", control=frames[2])
+    assert text == f"{found}\n"
+    assert found.use.short == "yes"
+    for extra, sentence in (
+        (["--target", "color"], "--target='color' is no column; did you mean 'colour'?"),
+        (["--samples", str(tmp_path / "no.csv")], "no such file or folder"),
+    ):
+        assert main([*words, *extra]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main(["evaluate", str(real)]) == 2
+    assert "is a file; name a run folder, or samples of these" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path), "--target", "colour"]) == 2
+    assert "--target='colour': it goes with --samples" in capsys.readouterr().err

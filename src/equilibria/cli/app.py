@@ -41,6 +41,10 @@ def option(text: str, metavar: str, parser: Any = None, *names: str) -> Any:
 
 
 RUN = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
+JUDGED = Annotated[str, typer.Argument(metavar="RUN", help="A run folder; or a table of rows.")]
+SAMPLES = Annotated[str | None, option("Of a table: samples of it, as a table.", "FILE")]
+TARGET = Annotated[str | None, option("Of a table: a column to predict.", "column")]
+CONTROL = Annotated[str | None, option("Of a table: rows that samples were not made of.", "FILE")]
 RUNS = Annotated[list[str], typer.Argument(metavar="RUN", help="One run folder or more.")]
 SOURCE = Annotated[str, typer.Argument(metavar="DATA", help="A name (equilibria data), or a path.")]
 EITHER = Annotated[str, typer.Argument(metavar="RUN|TABLE", help="A run folder, or a table.")]
@@ -393,8 +397,23 @@ def predict(
         say(f"{right:.2f} % of the {(codes >= 0).sum()} whose class the data know are right.")
 
 
-def evaluate(run: RUN) -> None:
-    """Judge a trained model by the rows that were held out, and measure it."""
+def evaluate(
+    run: JUDGED, samples: SAMPLES = None, target: TARGET = None, control: CONTROL = None
+) -> None:
+    """Judge a trained model by the rows that were held out, and measure it; or judge samples.
+
+    equilibria evaluate REAL.csv --samples SYNTHETIC.csv sets two tables of the same columns beside
+    each other: columns, pairs of columns, whether trees tell them apart, what samples are good for
+    (--target) and whether they leak rows (--control).
+    """
+    if samples is not None:
+        return say(_of_tables(run, samples, target, control))
+    for name, value in (("target", target), ("control", control)):
+        if value is not None:
+            raise ValueError(f"{name}={value!r}: it goes with --samples; leave it out")
+    if Path(run).is_file():
+        what = "is a file; name a run folder, or samples of these rows with --samples"
+        raise ValueError(f"run={run!r} {what}")
     from equilibria.report.assessment import assess
     from equilibria.report.view import CLASS_SHARE, read_verdict
     from equilibria.training.run import Run
@@ -406,6 +425,17 @@ def evaluate(run: RUN) -> None:
     for number in numbers:
         if not number.name.startswith(CLASS_SHARE):  # the report draws them
             say(number)
+
+
+def _of_tables(real: str, samples: str, target: str | None, control: str | None) -> Any:
+    """What is said of samples beside rows, both in files."""
+    from equilibria.data.load import load
+    from equilibria.evaluation.tables import evaluate
+
+    files = [real, samples, *([] if control is None else [control])]
+    found = [load(one, text=Path(one).suffix.lower() == ".csv").frame() for one in files]
+    held = found[2] if control is not None else None
+    return evaluate(*found[:2], target=target, control=held)
 
 
 def compare(
@@ -722,7 +752,7 @@ def _refuse_unlike(data: Any, source: str | None, kinds: Any, label: str | None 
 def _parts(source: str, data: Any) -> Any:
     """The rows of a table to train on, and a fifth, 40 at least, to judge by."""
     from equilibria.data.load import divide, names
-    from equilibria.report.verdict import FEWEST
+    from equilibria.evaluation.verdict import FEWEST
     from equilibria.training.origin import Parts, collect
 
     if source in names():

@@ -511,12 +511,6 @@ class Table:
         """The columns of the data that are told a model."""
         return sorted({place for layer in self.layers for place in layer.source})
 
-    @property
-    def owner(self) -> np.ndarray:
-        """Of each encoded column the column of the data that it stands for, (size,)."""
-        places = [np.repeat(layer.source, layer.sizes) for layer in self.layers]
-        return np.concatenate(places)
-
     def decode_modes(self, values: Tensor, like: Any = None, numbers: Any = None) -> Any:
         """Each cell's most probable value given its mean; of a real one, the mean, or else what
         ``numbers`` has."""

@@ -570,7 +570,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         whole, found = self._unnormalised(values), np.full((len(values), table.width), np.nan)
         exact = self.missing and likelihood.is_exact(self.capabilities_, True)
         for place in sorted(set(table.owner)):
-            columns = [column for column, own in enumerate(table.owner) if own == place]
+            columns = list(table.columns_of(place))  # an indicator goes on saying that it is there
             rows = np.flatnonzero(~values[:, columns].isnan().any(1).numpy())
             states = None if exact else table.states(place)
             if states is None and not self.missing:

@@ -10,6 +10,7 @@ from equilibria.evaluation.modes import modes
 from equilibria.evaluation.monitor import GameMonitor, cluster_coverage
 from equilibria.evaluation.parzen import parzen
 from equilibria.evaluation.quality import frechet, kernel, memorisation, prdc
+from equilibria.evaluation.tables import Evaluation, evaluate
 from equilibria.evaluation.two_sample import two_sample
 from equilibria.inference.partition import both_sides, log_partition
 
@@ -19,6 +20,7 @@ __all__ = [
     "ChainMonitor",
     "Coverage",
     "Differences",
+    "Evaluation",
     "Features",
     "GameMonitor",
     "both_sides",
@@ -26,6 +28,7 @@ __all__ = [
     "calibration",
     "cluster_coverage",
     "differences",
+    "evaluate",
     "frechet",
     "free_energy_gap",
     "jensen_shannon",

@@ -3,7 +3,9 @@
 :func:`frechet`, :func:`kernel` and :func:`prdc` halve the real rows, and compare the halves with
 each other as they compare the samples: that is what chance gives. ``real`` (n, …) are rows held out
 from the model, ``fake`` (m, …) samples on the same scale; at most ``max_rows`` of each half and of
-the samples are used, and ``random_state`` says which.
+the samples are used, and ``random_state`` says which. Frames of mixed columns will do: numbers are
+then in standard deviations and categories one-hot; a row with a gap has no distance, and is
+refused.
 """
 
 from __future__ import annotations
@@ -48,9 +50,8 @@ def halves(
     the real ones' mean, so that none depends on the origin.
     """
     max_rows = check.whole(least)("max_rows", max_rows)
-    table = as_rows(real, "real", least=2 * least)
-    rows = features(table, "real")
-    others = features(as_rows(fake, "fake", table.shape[1], least), "fake")
+    table, samples = alike(least, real=real, fake=fake)
+    rows, others = features(as_rows(table, "real", least=2 * least), "real"), features(samples)
     for found, name in ((rows, "real"), (others, "fake")):
         if not np.ptp(found, axis=0).any():
             same = f"all {len(found)} rows are the same through {features.name}"

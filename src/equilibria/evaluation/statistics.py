@@ -7,54 +7,159 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import check_array
 from torch import Tensor
 
+from equilibria.data.columns import Column, Reader, is_frame, nearest_name
+from equilibria.data.table import Table
+
 __all__ = ["alike", "as_labels", "as_rows", "central_interval", "conformal", "conformal_level"]
-__all__ += ["crps", "fewest", "gaussian", "interval_level", "kernel_estimate", "kl_chance"]
-__all__ += ["kl_divergence", "likeliest_set", "nearest_row", "set_level", "wilson"]
+__all__ += ["crps", "encoded", "fewest", "gaussian", "interval_level", "kernel_estimate"]
+__all__ += ["kl_chance", "kl_divergence", "likeliest_set", "nearest_row", "set_level", "wilson"]
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """All rows of one table with all rows of another."""
+_APART = ("text", "datetime", "timedelta")  # what a column holds, where it is no numbers
 
 
-def as_rows(values: Any, name: str, columns: int | None = None, least: int = 1) -> np.ndarray:
+def as_rows(
+    values: Any, name: str, columns: int | None = None, least: int = 1, gaps: bool = False
+) -> np.ndarray:
     """``values`` (n, …) as a finite float64 table, one example a row, pictures flattened.
 
-    ``name`` is what errors call it; a row must have so many ``columns``, if they are given.
+    ``name`` is what errors call it; a row must have so many ``columns``, if they are given; with
+    ``gaps`` cells may be missing.
     """
     if isinstance(values, Tensor):
         values = values.detach().cpu().double().numpy()
     try:
         how: dict[str, Any] = {"ensure_2d": False, "allow_nd": True, "ensure_min_samples": least}
+        how["ensure_all_finite"] = "allow-nan"
         table = np.asarray(check_array(values, dtype=np.float64, **how))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {error}") from None
+        what = "; encode text and dates by one table for all: Table.fit(rows).encode(rows)"
+        raise ValueError(f"{name}: {error}{what * ('convert' in str(error))}") from None
     size = math.prod(table.shape[1:])
     if table.ndim < 2 or (not size and len(table)) or columns not in (None, size):
         expected = "columns" if columns is None else columns
         raise ValueError(f"{name}: expected shape (rows, {expected}), found {table.shape}")
-    if table.size and np.abs(table).max() > 1e150:  # whose squares are beyond double precision
+    table = table.reshape(len(table), size)
+    if not gaps and (missing := np.isnan(table).any(axis=1)).any():
+        what = f"contains NaN in {int(missing.sum())} of {len(table)} rows"
+        raise ValueError(f"{name}: Input {what}; leave these rows out, or fill them in")
+    if table.size and np.nanmax(np.abs(table), initial=0) > 1e150:  # whose squares are beyond it
         raise ValueError(f"{name}: holds numbers beyond 1e150; rescale its columns")
-    return table.reshape(len(table), size)
+    return table
 
 
-def alike(least: int = 1, **tables: Any) -> list[np.ndarray]:
+def alike(least: int = 1, *, gaps: bool = False, **tables: Any) -> list[np.ndarray]:
     """Tables of equal columns by name, as :func:`as_rows` gives them, and of one precision.
 
-    Where one is in single precision or less, all are rounded to it: a copy then equals its source,
-    whatever the type of either.
+    Where one has text, categories, dates or pandas' own numbers, all are encoded by one table
+    (:func:`encoded`); tables of plain numbers stay as they are. Where one is in single precision or
+    less, all are rounded to it: a copy then equals its source, whatever the type of either.
     """
+    types = " ".join(str(getattr(values, "dtype", "")) for values in tables.values())
+    if any(map(_speaks, tables.values())):
+        tables = dict(zip(tables, encoded(**tables)[1], strict=True))
     rows: list[np.ndarray] = []
     for name, values in tables.items():
-        rows.append(as_rows(values, name, rows[0].shape[1] if rows else None, least))
-    types = " ".join(str(getattr(values, "dtype", "")) for values in tables.values())
+        rows.append(as_rows(values, name, rows[0].shape[1] if rows else None, least, gaps))
     if "float32" in types or "float16" in types:
         return [table.astype(np.float32).astype(np.float64) for table in rows]
     return rows
+
+
+def _speaks(values: Any) -> bool:
+    """Whether a table holds more than plain numbers."""
+    if is_frame(values):
+        return not all(isinstance(one, np.dtype) and one.kind in "biuf" for one in values.dtypes)
+    try:
+        return not isinstance(values, Tensor) and np.asarray(values).dtype.kind in "OU"
+    except ValueError:  # lines of unequal lengths, which as_rows speaks of
+        return False
+
+
+def encoded(**tables: Any) -> tuple[Table, list[np.ndarray]]:
+    """Tables of the same columns as people have them, as rows of numbers that are alike.
+
+    Columns are matched by name and are what all the tables together say. A number is in standard
+    deviations of the first table, a category has a column for each of its values, a date is a
+    number; where a cell is missing there is NaN. Constant columns, and text whose values hardly
+    recur, are left aside, as :class:`Table` does.
+
+    Returns
+    -------
+    table : Table
+        What the columns are; its numbers are those of all the tables.
+    rows : list of ndarray
+        One for each table, float64, (n, table.size).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> one = pd.DataFrame({"sex": ["f", "m", "f"], "age": [1.0, 3.0, None]})
+    >>> table, rows = encoded(one=one, other=one[["age", "sex"]][:2])
+    >>> rows[1].tolist() == rows[0][:2].tolist(), rows[0].shape
+    (True, (3, 2))
+    """
+    import pandas as pd
+
+    frames = _framed(tables)
+    pool = pd.concat(frames, ignore_index=True)
+    found = Table.fit(pool, kinds="mixed", gaps=False)
+    numbers = {
+        pool.columns[place]: "real"
+        for layer in found.layers
+        for place in layer.source
+        if layer.kind not in ("binary", "categorical")
+    }
+    table = Table.fit(pool, kinds=numbers, gaps=False)
+    rows = table.encode(pool, torch.float64).numpy()
+    for layer in table.layers:
+        if layer.categories is None:  # the first table's deviations: others may have wild values
+            own = rows[: len(frames[0]), layer.columns]
+            known = np.where(np.isnan(own).all(axis=0), 0.0, own)
+            spread = np.nanstd(known, axis=0)
+            rows[:, layer.columns] /= np.where(spread > 0, spread, 1.0)
+    return table, np.split(rows, np.cumsum(list(map(len, frames)))[:-1])
+
+
+def _framed(tables: dict[str, Any]) -> list[Any]:
+    """Frames of the same columns in the order of the first's, which go together."""
+    import pandas as pd
+
+    frames: list[Any] = []
+    for name, values in tables.items():
+        rows = Reader(values, name)
+        frame = rows.table if rows.is_frame else pd.DataFrame(rows.table).infer_objects()
+        first = frames[0] if frames else frame
+        unknown = [one for one in frame.columns if one not in first.columns]
+        absent = [one for one in first.columns if one not in frame.columns]
+        if unknown or absent:
+            odd, has = (unknown[0], "has") if unknown else (absent[0], "lacks")
+            other = f"which {next(iter(tables))} {'does not have' if unknown else 'has'}"
+            hint = nearest_name(odd, list(first.columns if unknown else frame.columns))
+            raise ValueError(f"{name} {has} the column {odd!r}, {other}; {hint}")
+        frames.append(frame[list(first.columns)])
+    for column in frames[0].columns:
+        kinds: dict[str, str] = {}
+        for name, frame in zip(tables, frames, strict=True):
+            if (cells := frame[column].dropna()).size:
+                holds = Column.of(cells, f"{name}: column {column!r}").holds
+                kinds[name] = holds if holds in _APART else "numbers"
+                if kinds[name] == "numbers" and np.isinf(cells.to_numpy(dtype=float)).any():
+                    what = "holds an infinite number; replace it by a finite one"
+                    raise ValueError(f"{name}: column {column!r} {what}")
+        if len(set(kinds.values())) > 1:
+            said = " and ".join(f"{kind} in {name}" for name, kind in kinds.items())
+            raise ValueError(f"column {column!r} holds {said}; give it one type in all tables")
+    seen = [one for one in frames[0] if any(frame[one].notna().any() for frame in frames)]
+    return [frame[seen] for frame in frames]
 
 
 def as_labels(y: Any, name: str, rows: int) -> np.ndarray:

@@ -22,10 +22,10 @@ from equilibria.estimators.estimator import Trained
 from equilibria.estimators.params import parameters
 from equilibria.evaluation.statistics import wilson
 from equilibria.evaluation.two_sample import C2ST, SEEN
-from equilibria.evaluation.verdict import Verdict, difference
+from equilibria.evaluation.verdict import FEWEST, Verdict, difference
 from equilibria.numbers import Measure
 from equilibria.random import Stream
-from equilibria.report.verdict import FEWEST, verdict
+from equilibria.report.verdict import verdict
 from equilibria.report.view import VERDICT, rows_for, write
 from equilibria.training.origin import Parts
 from equilibria.training.run import Run

@@ -14,16 +14,21 @@ from equilibria.data.columns import as_frame, missing_cells, take
 from equilibria.estimators import all_estimators
 from equilibria.evaluation.quality import memorisation
 from equilibria.evaluation.statistics import as_labels, conformal
-from equilibria.evaluation.two_sample import (
-    SEEN,
-    areas,
-    detectable,
-    deviation,
-    give_away,
-    told_apart,
-    with_gaps,
+from equilibria.evaluation.verdict import (
+    FEWEST,
+    LEAKS,
+    NO,
+    TOLD,
+    UNKNOWN,
+    YES,
+    Answer,
+    Verdict,
+    calibrated,
+    difference,
+    leaks,
+    membership,
+    told,
 )
-from equilibria.evaluation.verdict import NO, UNKNOWN, YES, Answer, Verdict, calibrated, difference
 from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.report.view import View
@@ -33,12 +38,9 @@ __all__ = ["FLOORS", "verdict"]
 FLOORS = {"independent": "independent columns", "tree": "a tree", "mixture": "a mixture"}
 """Models that are fitted in seconds, which every other must beat."""
 ROWS = 5000  # of either kind that are used
-FEWEST = 40  # held-out rows, below which nothing is said
-SURE = 0.999  # of a sentence about leaks
 COMPONENTS = 20  # of the mixture, with 50 rows each at least
 LEAST = 0.01  # nats a row that are spoken of
 FAR = 3.5  # standard deviations of a share of flagged rows
-FOUND = 0.7  # area under the curve that an attack must find, for a "no" to mean anything
 NEAR = 0.6  # area under the curve up to which samples will do for some simulations
 
 
@@ -200,34 +202,12 @@ class Case:
 
     def _told(self) -> Answer:
         """A two-sample test by boosted trees, and what it can see with so many rows."""
-        question = "Can samples be told from data?"
         if "sample" not in self.can:
-            return Answer(question, UNKNOWN, "it draws none.")
-        view = self.view
+            return Answer(TOLD, UNKNOWN, "it draws none.")
+        table, view = self.model.table_, self.view
         folds = [(view.rows(known, True), view.rows(new, True)) for known, new in self.folds]
-        rows = np.concatenate([new for _, new in folds])
-        samples = with_gaps(view.samples(self.drawn, True), rows)
-        found = told_apart(folds, samples, self.stream)
-        shuffled = self._shuffled(np.concatenate([known for known, _ in folds]), len(samples))
-        name = "C2ST area under the curve, columns shuffled one by one"
-        control = told_apart(folds, with_gaps(shuffled, rows), self.stream.child("control"), name)
-        measures: tuple[Measure, ...] = (found, control)
-        seen = f"{found.value:.3f} where .5 is chance and {found[SEEN].value:.3f} would have been "
-        seen += f"seen; shuffled columns reach {control.value:.3f}"
-        gaps = " Gaps are taken to come at random." if np.isnan(rows).any() else ""
-        if found.warning:
-            worst = give_away(rows, samples, *self._columns(), self.stream.child("columns"))
-            what = "; most by " + ", ".join(f"{name} ({v:.2f})" for v, name in worst[:3])
-            said = f"boosted trees put a sample above a row with probability {seen}"
-            near = " They are nearer to training rows than held-out rows are."
-            near = near if found.value < 0.5 else ""
-            return Answer(question, YES, f"{said}{what if worst else ''}.{near}{gaps}", measures)
-        if not control.warning and len(set(self._columns()[0])) > 1:
-            said = f"the area under the curve is {seen}: no dependence between columns is seen"
-            said = f"{said} in these rows, so a model without any would pass."
-            return Answer(question, UNKNOWN, f"{said}{gaps}", measures)
-        said = f"the area under the curve is {seen}. {found.note}{gaps}"
-        return Answer(question, NO, said, measures)
+        names = [table.column_name(place) for place in range(table.width)]
+        return told(folds, view.samples(self.drawn, True), table.owner, names, self.stream)
 
     @functools.cached_property
     def scores(self) -> np.ndarray:
@@ -245,37 +225,12 @@ class Case:
         n = min(2 * ROWS, max(400, 2 * len(self.X)))
         return self.model.sample(n, random_state=self.stream.child("samples"))
 
-    def _columns(self) -> tuple[list[int], list[str]]:
-        """Of each encoded column the data's own, and what these are called."""
-        table = self.model.table_
-        return list(table.owner), [table.column_name(place) for place in range(table.width)]
-
-    def _shuffled(self, rows: np.ndarray, n: int) -> np.ndarray:
-        """So many rows each of whose columns comes from a row of its own that has it."""
-        owner, parts = np.asarray(self._columns()[0]), np.full((n, rows.shape[1]), np.nan)
-        for column in np.unique(owner):
-            own = rows[:, owner == column]
-            own = own[~np.isnan(own).any(1)]
-            if len(own):
-                stream = self.stream.child("shuffled", int(column))
-                parts[:, owner == column] = own[stream.integers((n,), len(own)).numpy()]
-        return parts
-
     def _leaks(self) -> Answer:
         """Whether training rows are known better than held-out ones."""
-        question = "Does it leak training rows?"
         if self.train is None:
-            return Answer(question, UNKNOWN, "the rows it was trained on were not given (train=).")
+            return Answer(LEAKS, UNKNOWN, "the rows it was trained on were not given (train=).")
         found = [*self._copies(), *self._membership()]
-        said = "; ".join(_leak_said(one) for one in found)
-        if any(one.warning for one in found):
-            return Answer(question, YES, f"{said}.", tuple(found))
-        asked = {"sample", "score"} & set(self.can)
-        weak = [one for one in found if SEEN in (part.name for part in one.parts)]
-        if len(found) < len(asked) or not found or any(one[SEEN].value > FOUND for one in weak):
-            few = f"{said or 'no test could be made'}: too few rows, or too many gaps, to tell"
-            return Answer(question, UNKNOWN, f"{few}.", tuple(found))
-        return Answer(question, NO, f"not that these rows show: {said}.", tuple(found))
+        return leaks(found, len({"sample", "score"} & set(self.can)))
 
     def _copies(self) -> list[Measure]:
         """Whether samples lie on training rows."""
@@ -305,23 +260,8 @@ class Case:
             ratios = [scores - floor for scores, floor in zip(own, floors, strict=True)]
         except ValueError:
             return []
-        value, p, _ = areas(ratios[0], ratios[1], self.stream.child("membership"))
-        error = 1.96 * deviation(value, len(ratios[0]), len(ratios[1]))
-        what = "Training rows are known better than held-out ones" if p <= 1 - SURE else ""
-        return [
-            Measure(
-                "area under the curve, training rows against held-out rows",
-                value,
-                value - error,
-                value + error,
-                n=len(ratios[0]),
-                chance=0.5,
-                ideal=0.5,
-                parts=(Measure(SEEN, detectable(len(ratios[0]), len(ratios[1]), 1 - SURE)),),
-                method=f"density ratio, p = {p:.3g}",
-                warning=f"{what}." if what else "",
-            )
-        ]
+        control, known = ratios
+        return [membership(control, known, "density ratio", self.stream.child("membership"))]
 
     def _odd(self) -> Answer:
         """Conformal p-values, and the share of held-out rows that they flag."""
@@ -380,29 +320,20 @@ def _by(lost: Sequence[Measure], what: str) -> str:
     return f"{what} {listed}"
 
 
-def _leak_said(one: Measure) -> str:
-    if SEEN in (part.name for part in one.parts):
-        known = f"an attack on who was trained on has an area under the curve of {one.value:.3f}"
-        return f"{known} ({one[SEEN].value:.3f} would have been seen)"
-    copies = one["samples that are a training row"]
-    said = f"{100 * copies.value:.2g} % of samples are training rows"
-    return f"{said}, {100 * (copies.ideal or 0):.2g} % of held-out rows are"
-
-
 def uses(answers: Sequence[Answer], can: Any) -> dict[str, Answer]:
     """What a model may be used for, by the answers; what was not tested is not known."""
-    density, told, leaks, odd = answers
-    area = 0.5 + abs(told.measures[0].value - 0.5) if told.measures else 1.0
+    density, seen, shown, odd = answers
+    area = 0.5 + abs(seen.measures[0].value - 0.5) if seen.measures else 1.0
     found = {"simulate": (UNKNOWN, "it was not tested with enough power.")}
-    if told.short == NO:
+    if seen.short == NO:
         found["simulate"] = YES, "no test here tells its samples from data."
-    elif told.short == YES:
+    elif seen.short == YES:
         near = area <= NEAR and density.short != NO
         what = "where the columns that give it away do not matter."
         found["simulate"] = (YES, what) if near else (NO, "its samples are not as the data are.")
     leak = {YES: (NO, "training rows show."), NO: (YES, "no leak was seen.")}
     found["publish rows"] = leak.get(
-        leaks.short, (UNKNOWN, "leaks were not tested, or not with enough rows.")
+        shown.short, (UNKNOWN, "leaks were not tested, or not with enough rows.")
     )
     if "sample" not in can:
         found["publish rows"] = NO, "it draws no rows."
