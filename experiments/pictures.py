@@ -34,7 +34,7 @@ from equilibria import GAN, LAPGAN
 from equilibria.data import Data, divide, load, save_grid
 from equilibria.evaluation import features, frechet, memorisation
 from equilibria.networks.pictures import halvings, to_planes, to_rows
-from equilibria.training import budget
+from equilibria.training import trainer as budget
 
 NETWORKS = ("dcgan", "residual", "lapgan", "mlp", "tutorial")
 DATA = ("digits", "mnist", "fashion-mnist", "emoji32", "emoji64")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import equilibria
-from equilibria.training import budget
+from equilibria.training import trainer as budget
 
 RESULTS = Path(__file__).parent / "results"
 

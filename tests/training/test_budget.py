@@ -15,7 +15,7 @@ from equilibria import DBM, GAN, RBM, NextState
 from equilibria.errors import TrainingInterrupted
 from equilibria.estimators.params import parameters
 from equilibria.report.summary import Summary
-from equilibria.training import budget
+from equilibria.training import trainer as budget
 from equilibria.training.run import Run
 from equilibria.training.stage import Stage
 from small import BITS, ESTIMATORS, LABELS, NAMES, assert_same, small

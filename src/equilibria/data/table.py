@@ -676,7 +676,7 @@ class Table:
         --------
         >>> rows = np.array([[0, 1.5, 7], [1, 2.5, 7]])
         >>> print(Table.fit(rows, kinds="mixed").describe())
-        1 column as binary units (0). 1 column as real numbers, standardised (1).
+        1 column as binary units (0). 1 column as numbers by their ranks, as normal scores (1).
         1 column the same in every row, and given back so (2). Rows are given back as float64.
         """
         parts = [self._clause(layer) for layer in self.layers if layer.kind != "gap"]

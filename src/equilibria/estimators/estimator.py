@@ -37,12 +37,11 @@ from equilibria.models.model import Model, capabilities
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream, as_seed, as_stream
 from equilibria.training import health
-from equilibria.training.budget import share_within
 from equilibria.training.distributed import Processes, processes
 from equilibria.training.progress import Work
 from equilibria.training.run import Run
 from equilibria.training.stage import Stage
-from equilibria.training.trainer import Trainer
+from equilibria.training.trainer import Trainer, share_within
 
 __all__ = ["Estimator", "Plan", "Recipe", "Trained"]
 
