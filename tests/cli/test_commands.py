@@ -408,7 +408,7 @@ RBM_ON_DIGITS = ("train", "rbm", "digits", "--out", "x")
         ((*RBM_ON_DIGITS, "--kinds", "age=,b"), "value for '--kinds': 'age=,b': expected names"),
         ((*RBM_ON_DIGITS, "--size", "1,2,3"), "value for '--size': '1,2,3' has 3 numbers"),
         ((*RBM_ON_DIGITS, "--value-range", "1,2,3"), "--value-range=1.0,2.0,3.0: expected"),
-        ((*RBM_ON_DIGITS, "--n-iter", "0"), "--n-iter=0: expected a whole number, 1 or more"),
+        ((*RBM_ON_DIGITS, "--n-iter", "0"), "--n-iter=0: expected None or a whole number, 1"),
         ((*RBM_ON_DIGITS, "--kinds", "bits"), "--kinds='bits'"),
         ((*RBM_ON_DIGITS, "--device", "abacus"), "--device='abacus': expected a device"),
         (("train", "rbm", "digist", "--out", "x"), "DATA='digist': neither a path nor a built-in"),

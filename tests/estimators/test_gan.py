@@ -209,7 +209,7 @@ def test_former_names_of_parameters_are_taken_with_a_warning(cls: Any) -> None:
         ({"penalties": {"r3": 1.0}}, "penalties=.*: expected None or a mapping from 'r1'"),
         ({"penalties": {"r1": -1.0}}, "penalties=.*: expected None or a mapping"),
         ({"packing": 30}, "batch_size=20: a batch has 20 rows, and 30 are needed for packs of 30"),
-        ({"kinds": "binary", "value_range": None}, "kinds: column 0 is binary, and a GAN knows"),
+        ({"kinds": "spin", "value_range": None}, "kinds: column 0 is spin, and a GAN knows"),
         ({"value_range": (0, 1)}, "outside 0 to 1|value_range"),
         ({"validation_fraction": 0.05}, "validation_fraction: 6 rows .* fitted to 10 or more"),
     ],

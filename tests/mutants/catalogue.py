@@ -587,7 +587,7 @@ MUTANTS = (
     ),
     Mutant(
         "the density forgets the scale of the data",
-        "estimators.estimator:Trained.score_samples",
+        "estimators.estimator:Trained._unnormalised",
         "- self._log_volume(values)",
         "",
         "densities_in_the_datas_scale(rbm)",

