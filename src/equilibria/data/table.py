@@ -782,7 +782,8 @@ def _series(cells: np.ndarray, dtype: Any) -> Any:
         return pd.Series(cells, dtype=object)
     gaps = made.isna().to_numpy(dtype=bool)
     same = gaps == missing_cells(cells)
-    same[~gaps] &= [a == b for a, b in zip(made[~gaps].astype(object), cells[~gaps], strict=True)]
+    pairs = zip(made[~gaps].astype(object), cells[~gaps], strict=True)
+    same[~gaps] &= np.array([a == b for a, b in pairs], dtype=bool)  # of none, no array of floats
     return made if same.all() else pd.Series(cells, dtype=object).infer_objects()
 
 

@@ -25,6 +25,7 @@ from equilibria.data.batches import BINARISE
 from equilibria.data.columns import as_frame, missing_cells
 from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
+from equilibria.data.rules import Rules
 from equilibria.data.table import Table
 from equilibria.errors import RunError
 from equilibria.estimators import all_estimators, face
@@ -32,7 +33,7 @@ from equilibria.estimators.cells import LEVEL, Cells
 from equilibria.estimators.migrate import migrated, renamed
 from equilibria.estimators.params import estimator, param, parameters
 from equilibria.evaluation import likelihood
-from equilibria.evaluation.statistics import conformal
+from equilibria.evaluation.statistics import conformal, wilson
 from equilibria.models.model import Model, capabilities
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream, as_seed, as_stream
@@ -499,10 +500,19 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         y: Any = None,
         given: Any = None,
         *,
+        rules: Any = (),
+        unique: Any = (),
+        return_share: bool = False,
         random_state: RandomState = None,
         **options: Any,
     ) -> Any:
         """Draw rows from the model, in the data's own scale, types and column names.
+
+        Rows that break a rule are drawn anew until n of them hold (rejection): their law is the
+        model's given the rules. A row that repeats a key of a kept row is drawn anew too: given
+        the rows kept before it, its law is the model's given the rules and another key. An equation
+        of numbers that are not whole is hardly ever met by chance: say ``-.01 < a + b - c < .01``,
+        or leave ``c`` out of fit and work it out.
 
         Parameters
         ----------
@@ -513,6 +523,17 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         given : array-like or frame of shape (d,) or (n, d), optional
             Cells to hold, NaN (or None) where the model is to fill in; they come back untouched.
             Columns of a frame are matched by name.
+        rules : str, callable, or sequence of these
+            What each row must meet: comparisons of columns with columns and constants
+            (``"start <= end"``, ``"a + b == total and not (sex == 'm' and births > 0)"``), names
+            that are no words of Python in backticks, columns without names x0, x1, …; or functions
+            of a frame that give True or False for each row. A comparison holds in a row that lacks
+            a cell that it speaks of.
+        unique : str, or sequence of str and tuples of str
+            Keys: columns, or tuples of columns, in which no two rows are alike. Missing cells are
+            like no others.
+        return_share : bool
+            Whether to return (rows, the share of the rows drawn first that held, a Measure).
         random_state : int, numpy generator or None
             None uses the seed of ``fit``, so a fitted model gives the same samples each time.
         **options
@@ -521,17 +542,71 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, d), or DataFrame where ``fit`` had one
+
+        Raises
+        ------
+        ValueError
+            When too few rows hold: after 200 rounds of n draws (100 at least), or 2,000 draws
+            without one.
+
+        Examples
+        --------
+        >>> from equilibria import Independent
+        >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+        >>> model = Independent(random_state=0).fit(X)
+        >>> rows, share = model.sample(100, rules="x0 <= x1", return_share=True)
+        >>> bool((rows[:, 0] <= rows[:, 1]).all()), 0.6 < share.value < 0.9
+        (True, True)
         """
         check_is_fitted(self)
-        n = whole(1)("n", n)
-        affordable("n", n, float(n) * self.table_.size)
         self._refuse_options(options)
+
+        def draw(n: int, stream: Stream, held: Tensor | None) -> Tensor:
+            with torch.no_grad():
+                return self.model_.sample(n, stream, held, **options)
+
+        how = {"rules": rules, "unique": unique, "return_share": return_share}
+        return self.rows_by(draw, n, y, given, random_state=random_state, **how)
+
+    def rows_by(
+        self,
+        draw: Callable[[int, Stream, Tensor | None], Tensor],
+        n: int,
+        y: Any = None,
+        given: Any = None,
+        *,
+        rules: Any = (),
+        unique: Any = (),
+        return_share: bool = False,
+        random_state: RandomState = None,
+    ) -> Any:
+        """Rows of a way to draw, (n, stream, held cells) → encoded rows; all else as in
+        :meth:`sample`."""
+        table, n = self.table_, whole(1)("n", n)
+        affordable("n", n, float(n) * table.size)
+        must = Rules.of(rules, unique, table)
         rows = None if given is None else self.given_rows(given, n)
-        held = self.held_cells(rows, y, n)
-        with torch.no_grad():
-            drawn = self.model_.sample(n, self.draws(random_state, "sample"), held, **options)
-        decoded = self.table_.decode(drawn[:, : self.table_.size].cpu(), like=rows)
-        return decoded if rows is None else self.table_.put_back(decoded, rows)
+        if rows is not None and must:
+            must.refuse(rows)
+        held, stream = self.held_cells(rows, y, n), self.draws(random_state, "sample")
+
+        def encoded(places: np.ndarray, again: int) -> Tensor:
+            own = held if held is None or not again else take(held, places)
+            key = stream.child("again", again) if again else stream
+            return draw(len(places), key, own)[:, : table.size].cpu()
+
+        def decoded(values: Tensor, places: np.ndarray) -> Any:
+            own = None if rows is None else take(rows, places)
+            found = table.decode(values, like=own)
+            return found if own is None else table.put_back(found, own)
+
+        every = np.arange(n)
+        drawn, at_once = must.kept(n, encoded, decoded) if must else (encoded(every, 0), n)
+        found = decoded(drawn, every)  # of all rows, so that identifiers go on without a gap
+        if not flag()("return_share", return_share):
+            return found
+        ends = wilson(at_once, n)
+        return found, Measure("share of rows that held at once", at_once / n, *ends, n=n)
 
     @available_if(can("score"))
     def score_samples(self, X: Any) -> np.ndarray:

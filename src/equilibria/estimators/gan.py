@@ -182,6 +182,9 @@ class GAN(Adversarial):
         given: Any = None,
         *,
         refine: str | None = None,
+        rules: Any = (),
+        unique: Any = (),
+        return_share: bool = False,
         random_state: RandomState = None,
     ) -> Any:
         """Draw rows from the generator, in the data's own scale and type.
@@ -197,12 +200,15 @@ class GAN(Adversarial):
             rows (some 2,000 are kept with the model), of the class that is drawn.
         refine : {None, "reject", "mh", "sir", "langevin"}
             How the critic's ratio refines the samples; :meth:`refined` also says how it went.
+        rules, unique, return_share
+            What rows must meet: as in :meth:`Estimator.sample`.
         random_state : int, numpy generator or None
             None uses the seed of ``fit``.
         """
+        how = {"rules": rules, "unique": unique, "return_share": return_share}
         if refine is not None:
-            return self.refined(n, refine, y, given, random_state=random_state)[0]
-        return super().sample(n, y, given, random_state=random_state)
+            return self.refined(n, refine, y, given, random_state=random_state, **how)[0]
+        return super().sample(n, y, given, random_state=random_state, **how)
 
     @settled()
     def refined(
@@ -212,6 +218,9 @@ class GAN(Adversarial):
         y: Any = None,
         given: Any = None,
         *,
+        rules: Any = (),
+        unique: Any = (),
+        return_share: bool = False,
         random_state: RandomState = None,
         **options: Any,
     ) -> tuple[Any, Refined]:
@@ -219,14 +228,19 @@ class GAN(Adversarial):
 
         ``method`` is rejection (exact while the ratio's bound holds), independence chains, a choice
         among candidates, or Langevin moves in the noise; ``options`` are of the function of that
-        name in :mod:`equilibria.inference.refine` or :mod:`equilibria.inference.langevin`.
+        name in :mod:`equilibria.inference.refine` or :mod:`equilibria.inference.langevin`. Where
+        rows are drawn anew for a rule's sake, the report is of the first draw.
         """
         check_is_fitted(self)
-        n, method = whole(1)("n", n), choice(*REFINEMENTS)("refine", method)
-        rows = None if given is None else self.given_rows(given, n)
-        held, stream = self.held_cells(rows, y, n), self.draws(random_state, "sample")
-        drawn, report = self.critic_.refined(n, method, held, stream, **options)
-        return self._back(drawn, rows), report
+        method, reports = choice(*REFINEMENTS)("refine", method), list[Refined]()
+
+        def draw(n: int, stream: Stream, held: Tensor | None) -> Tensor:
+            drawn, report = self.critic_.refined(n, method, held, stream, **options)
+            reports.append(report)
+            return drawn
+
+        how = {"rules": rules, "unique": unique, "return_share": return_share}
+        return self.rows_by(draw, n, y, given, random_state=random_state, **how), reports[0]
 
     def held_cells(self, rows: Any, y: Any, n: int) -> Tensor | None:
         if y is not None and self.settings_.semi_supervised:
