@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +139,54 @@ def test_a_label_is_drawn_as_a_class_and_stays_in_its_place(
     assert means["right"] - means["left"] == pytest.approx(4, abs=0.8)
     assert 0 < made["party"].isna().sum() < 60, "5 % of the labels are missing"
     assert equilibria.load(tmp_path / "a-runs" / "tree").labels
+
+
+# ---------------------------------------------------------------- rules
+
+
+def test_rules_are_met_in_what_is_written(console: Console, home: Path, tmp_path: Path) -> None:
+    out, more = tmp_path / "made.csv", tmp_path / "more.csv"
+    rules = ("--rule", "size<=5.0 or count==0", "--rule", "party == 'left' or `count` % 2 == 0")
+    words = ("synthesise", home / "whole.csv", "--out", out, "--model", "tree", *rules)
+    code, text, errors = console(*words, "--unique", "size, count")
+    assert code == 0, errors
+    whole, made = draw(200), pd.read_csv(out)
+    assert len(made) == 200
+    assert ((made["size"] <= 5) | (made["count"] == 0)).all()
+    assert ((made["party"] == "left") | (made["count"] % 2 == 0)).all()
+    assert not made.duplicated(["size", "count"]).any()
+    broken = 100 * ((whole["party"] != "left") & (whole["count"] % 2 == 1)).mean()
+    said = f"{broken:.3g} % of the rows of {home / 'whole.csv'} break {rules[3]!r} themselves."
+    assert said in text.splitlines()
+    assert re.search(r"\n[1-9]\S* % of the rows drawn at first broke a rule", text)
+    run = tmp_path / "made-runs" / "tree"
+    assert console("sample", run, "--out", more, "-n", 30, "--rule", "size > 4.0")[0] == 0
+    drawn = equilibria.load(run).sample(30, rules="size > 4.0").reset_index(drop=True)
+    pd.testing.assert_frame_equal(pd.read_csv(more), drawn)
+
+
+def test_bad_rules_are_refused_before_a_training(
+    refused: Refused, home: Path, tmp_path: Path
+) -> None:
+    words = ("synthesise", home / "whole.csv", "--out", tmp_path / "made.csv")
+    said = refused(*words, "--rule", "count==sise")
+    assert said.startswith("equilibria: --rule='count==sise': 'sise' is no column; did you mean")
+    assert "no part of a comparison" in refused(*words, "--rule", "__import__('os').getcwd() < 3")
+    assert "--unique=('size', 'cod')" in refused(*words, "--unique", "size,cod")
+    assert not list(tmp_path.iterdir())
+
+
+def test_rules_are_over_the_columns_beside_the_label(
+    console: Console, home: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "made.csv"
+    words = ("synthesise", home / "whole.csv", "--out", out, "--model", "tree", "--label", "party")
+    code, _, errors = console(*words, "--rule", "count >= 10")
+    assert code == 0, errors
+    made = pd.read_csv(out)
+    assert list(made) == list(TYPES)
+    assert (made["count"] >= 10).all()
+    assert made.groupby("party")["size"].mean().diff().iloc[1] > 3
 
 
 # ---------------------------------------------------------------- fill

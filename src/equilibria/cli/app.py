@@ -67,6 +67,10 @@ COUNT = Annotated[Any, option("How many.", "int", whole, "-n")]
 COMPLETIONS = Annotated[Any, option("Completions of each row, in turn.", "int", whole, "-n")]
 WHOSE = "Whose samples, if it has --labels."
 CLASS = Annotated[str | None, option(WHOSE, "label", None, "--class")]
+KEYED = "Columns in which no two rows are alike; may be repeated."
+RULED = "What rows must meet, such as 'start <= end'; others are drawn anew; may be repeated."
+RULES = Annotated[list[str] | None, option(RULED, "rule", None, "--rule")]
+UNIQUE = Annotated[list[str] | None, option(KEYED, "column[,column…]", None, "--unique")]
 DRAWS = Annotated[Any, option("Rows to draw; by default as many as there are.", "int", whole, "-n")]
 ONE = Annotated[str | None, option("In place of one that is chosen.", "name")]
 MODEL = Annotated[str | None, option("For a table: in place of one that is chosen.", "name")]
@@ -238,6 +242,8 @@ def sample(
     n: COUNT = "64",
     seed: SEED = None,
     of: CLASS = None,
+    rules: RULES = None,
+    unique: UNIQUE = None,
     overwrite: OVERWRITE = False,
 ) -> None:
     """Draw samples from a trained model into a file."""
@@ -248,7 +254,8 @@ def sample(
         advice = "write a table (.csv), or train with --picture-shape"
         raise ValueError(f"out={out!r}: the rows of {run} are no pictures; {advice}")
     wanted = {} if of is None else {"y": _class_called(of, estimator, run)}
-    rows = estimator.sample(n, random_state=seed, **wanted)
+    wanted |= _must(rules, unique, table)
+    rows = _ruled(estimator, n, seed, wanted)
     if pictured:
         from equilibria.data.pictures import save_grid
         from equilibria.report.charts import as_pictures
@@ -489,6 +496,8 @@ def synthesise(
     minutes: TOTAL = "2",
     label: LABEL = None,
     kinds: KINDS = None,
+    rules: RULES = None,
+    unique: UNIQUE = None,
     runs: KEPT = None,
     seed: SEEDS = "0",
     overwrite: OVERWRITE = False,
@@ -497,8 +506,8 @@ def synthesise(
 
     Several models are trained on four fifths of the rows, unless --model names one. Rows are drawn
     from the one whose samples are told least from the other rows. With --label its class is learnt
-    as a class, and classes have the shares that they have. The same command goes on where it was
-    stopped. At the end: whether the samples can be trusted.
+    as a class, and classes have the shares that they have; rules are then over the other columns.
+    The same command goes on where it was stopped. At the end: whether the samples can be trusted.
     """
     from equilibria.check import number
     from equilibria.check import whole as counted
@@ -509,6 +518,7 @@ def synthesise(
     folder, data = _beside(path, runs), _table(source, label, kinds)
     n = len(data) if n is None else counted(1)("n", n)
     minutes = number(0, above=True)("minutes", minutes)
+    must = _must_of(source, data.frame(), kinds, rules, unique)
     parts = _parts(source, data)
     models = _suited(data, model, kinds, seed)
     slow = [name for name, one in models.items() if not one.quick]
@@ -522,7 +532,7 @@ def synthesise(
     if model is None:
         say(f"{found}\n{why}")
     estimator = load(folder / name)
-    _write(path, _drawn(estimator, n, seed, data, source, label))
+    _write(path, _drawn(estimator, n, seed, data, source, label, must))
     say(f"{n:,} rows drawn from {name} are in {path}. Can they be trusted?")
     verdict = found[name].verdict
     for sentence in () if verdict is None else verdict.answers:
@@ -783,7 +793,51 @@ def _suited(data: Any, model: str | None, kinds: Any, seed: int) -> dict[str, An
     return found
 
 
-def _drawn(estimator: Any, n: int, seed: Any, data: Any, source: str, label: str | None) -> Any:
+def _must(rules: Any, unique: Any, table: Any) -> dict[str, Any]:
+    """What rows of a table must meet, as ``sample`` takes it."""
+    if not rules and not unique:
+        return {}
+    keys = [
+        key if key in (table.names or ()) else tuple(part.strip() for part in key.split(","))
+        for key in unique or ()
+    ]
+    return {"rules": tuple(rules or ()), "unique": keys}
+
+
+def _must_of(source: str, X: Any, kinds: Any, rules: Any, unique: Any) -> dict[str, Any]:
+    """The same of a table that models are to be trained on; what its own rows break is said."""
+    from equilibria.data.rules import Rules
+    from equilibria.data.table import Table
+    from equilibria.report.folds import kinds_of
+
+    if not rules and not unique:
+        return {}
+    table = Table.fit(X, kinds=kinds or kinds_of(X))
+    must = _must(rules, unique, table)
+    for name, broken in Rules.of(must["rules"], must["unique"], table).broken(X).items():
+        if broken.any():
+            say(f"{100 * broken.mean():.3g} % of the rows of {source} break {name!r} themselves.")
+    return must
+
+
+def _ruled(estimator: Any, n: int, seed: Any, wanted: Mapping[str, Any]) -> Any:
+    """Samples; how many broke a rule is said."""
+    rows, share = estimator.sample(n, random_state=seed, return_share=True, **wanted)
+    if wanted.get("rules") or wanted.get("unique"):
+        share = 100 * (1 - share.value)
+        say(f"{share:.3g} % of the rows drawn at first broke a rule, and were drawn anew.")
+    return rows
+
+
+def _drawn(
+    estimator: Any,
+    n: int,
+    seed: Any,
+    data: Any,
+    source: str,
+    label: str | None,
+    must: Mapping[str, Any],
+) -> Any:
     """Samples; with a label classes are drawn by their shares, and rows given them."""
     import numpy as np
 
@@ -791,13 +845,13 @@ def _drawn(estimator: Any, n: int, seed: Any, data: Any, source: str, label: str
     from equilibria.random import Stream
 
     if label is None:
-        return estimator.sample(n, random_state=seed)
+        return _ruled(estimator, n, seed, must)
     whole = _table(source, told=False).frame()  # with the label's own type and place
     stream, known = Stream(seed).child("labels"), np.flatnonzero(~missing_cells(data.labels))
     picked = stream.child("rows").integers((n,), len(data)).numpy()
     instead = known[stream.child("known").integers((n,), len(known)).numpy()]
     told = np.where(np.isin(picked, known), picked, instead)
-    rows = estimator.sample(n, y=data.labels[told], random_state=seed)
+    rows = _ruled(estimator, n, seed, {**must, "y": data.labels[told]})
     column = whole[label].iloc[picked].set_axis(rows.index)
     rows.insert(list(whole.columns).index(label), label, column)
     return rows
@@ -1013,4 +1067,4 @@ def one_sentence(error: BaseException, spelling: Mapping[str, str]) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename} cannot be used: {error.strerror}"
     text = re.sub(r"=\(([\d., -]+)\)", lambda tuple_: "=" + tuple_[1].replace(" ", ""), text)
-    return re.sub(r"\b[a-z_]+(?==)", lambda name: spelling.get(name[0], name[0]), text)
+    return re.sub(r"\b[a-z_]+(?==(?!=))", lambda name: spelling.get(name[0], name[0]), text)

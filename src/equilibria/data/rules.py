@@ -278,42 +278,55 @@ class Rules:
         places = np.arange(n)
         rows = found = draw(places, 0)
         waiting, seen = np.ones(n, dtype=bool), [set[Any]() for _ in self.keys]
-        first, tried, broken = 0, 0, dict.fromkeys(self._labels(), 0)
+        names = [*(rule.text for rule in self.rules), *self._key_names()]
+        at_once, tried, broken = 0, 0, np.zeros(len(names), dtype=np.int64)
         for again in range(1, ROUNDS + 2):
-            frame = self._frame(decode(found, places))
-            holds = np.ones(len(frame), dtype=bool)
-            for rule in self.rules:
-                own = rule.holds(frame)
-                broken[rule.text] += int((~own).sum())
-                holds &= own
-            keys = [self._values(frame, key) for key in self.keys]
-            taken = []
-            for i in np.flatnonzero(holds):
-                same = [key[i] in known for key, known in zip(keys, seen, strict=True)]
-                for name, twice in zip(self._key_names(), same, strict=True):
-                    broken[name] += twice
-                if waiting[places[i]] and not any(same):
-                    waiting[places[i]] = False
-                    taken.append(i)
-                    for key, known in zip(keys, seen, strict=True):
-                        known |= {key[i]} - {None}
-            if again > 1 and taken:
-                rows = rows.index_copy(0, torch.from_numpy(places[taken]), found[torch.tensor(taken)])
-            tried, first = tried + len(places), len(taken) if again == 1 else first
-            left = np.flatnonzero(waiting)
+            taken = self._taken(decode(found, places), places, waiting, seen, broken)
+            if again == 1:
+                at_once = len(taken)
+            else:
+                here = torch.from_numpy(places[taken])
+                rows = rows.index_copy(0, here, found[torch.from_numpy(taken)])
+            tried, left = tried + len(places), np.flatnonzero(waiting)
             if not len(left):
-                return rows, first
+                return rows, at_once
             if again > ROUNDS or (tried >= HOPELESS and len(left) == n):
                 break
             places = np.repeat(left, max(1, max(n, LEAST) // len(left)))
             found = draw(places, again)
-        shares = [f"{100 * b / tried:.4g} % break {name!r}" for name, b in broken.items()]
+        shares = [
+            f"{100 * b / tried:.4g} % break {name!r}" for name, b in zip(names, broken, strict=True)
+        ]
         what = f"{n - len(left)} of {n} rows were found in {tried:,} draws, of which"
         advice = "loosen them, or leave a column that the others give out of fit and work it out"
         raise ValueError(f"rules: {what} {', '.join(shares)}; {advice}")
 
-    def _labels(self) -> list[str]:
-        return [*(rule.text for rule in self.rules), *self._key_names()]
+    def _taken(
+        self,
+        rows: Any,
+        places: np.ndarray,
+        waiting: np.ndarray,
+        seen: Sequence[set[Any]],
+        broken: np.ndarray,
+    ) -> np.ndarray:
+        """Which of some draws are kept, in their order: ``waiting``, keys that were ``seen`` and
+        how often each rule was ``broken`` are brought up to date."""
+        frame = self._frame(rows)
+        holds = np.ones((len(frame), len(self.rules)), dtype=bool)
+        for j, rule in enumerate(self.rules):
+            holds[:, j] = rule.holds(frame)
+        broken[: len(self.rules)] += (~holds).sum(0)
+        keys, taken = [self._values(frame, key) for key in self.keys], []
+        for i in np.flatnonzero(holds.all(1)):
+            own = [key[i] for key in keys]
+            twice = [value in known for value, known in zip(own, seen, strict=True)]
+            broken[len(self.rules) :] += np.array(twice, dtype=bool)
+            if waiting[places[i]] and not any(twice):
+                waiting[places[i]] = False
+                taken.append(i)
+                for value, known in zip(own, seen, strict=True):
+                    known |= {value} - {None}
+        return np.array(taken, dtype=np.int64)
 
     def _key_names(self) -> list[str]:
         return ["unique " + ", ".join(self.names[place] for place in key) for key in self.keys]
