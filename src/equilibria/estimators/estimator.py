@@ -348,7 +348,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def refuse_untold(self, table: Table, X: Any) -> None:
         """Refuse missing cells where no indicator tells of them and the model needs one."""
-        for place in np.flatnonzero(self.untold(table, X).any(0)) if self.indicated else ():
+        found = self.untold(table, X).any(0) if self.indicated else np.zeros(0)
+        for place in np.flatnonzero(found)[:1].tolist():
             raise ValueError(
                 f"X: {table.column_name(place)} has missing cells, and this "
                 f"{type(self).__name__} knows none there; fill them, leave those rows out, or fit "
