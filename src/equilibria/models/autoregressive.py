@@ -119,9 +119,9 @@ class Autoregressive(Model):
             vars(self)[name] = None
         self.places, self.degrees, self.gaps = places_of(layers), tuple(degrees), dict(gaps)
         first = [place.columns.start for place in self.places]
-        for name, numbers in (("first", first), ("values", gaps), ("indicators", gaps.values())):
-            found = torch.tensor(list(numbers), dtype=torch.int64)
-            self.register_buffer(name, found, persistent=False)
+        for name, kept in (("first", first), ("values", gaps), ("indicators", gaps.values())):
+            variables = torch.tensor(list(kept), dtype=torch.int64)
+            self.register_buffer(name, variables, persistent=False)
         each = [stream.child("member", m) if m else stream for m in range(orders)]
         # a unit that hears as many variables in every order learns more than one that does not
         routes = [self.route_by(one, stream if self.any_order else one) for one in each]

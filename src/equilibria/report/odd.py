@@ -176,7 +176,7 @@ def _refuse_blind(judge: Any, table: Table) -> None:
     if not fault and (judge.indicated or not judge.missing):
         number = next((p for p in sorted(set(table.owner)) if table.states(p) is None), None)
         if number is not None:
-            fault = f"sums out no gaps, and so not {table.column_name(number)}"
+            fault = f"sums out no gaps, and so cannot sum {table.column_name(number)} out"
     if fault:
         advice = "a tree, a mixture, a latent tree, RBM and DBM can"
         raise ValueError(f"model={judge.name!r}: a {type(judge).__name__} {fault}; {advice}")
