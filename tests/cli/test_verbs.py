@@ -304,8 +304,8 @@ def test_labels_of_other_rows_are_predicted(console: Console, home: Path, tmp_pa
             "kinds names the column 'colour', which X does not have; the columns are party,",
         ),
         (
-            ("synthesise", "{home}/gaps.csv", "--out", "{tmp}/a.csv", "--model", "made"),
-            "column 'party' has missing cells, and a MADE takes none",
+            ("synthesise", "{home}/gaps.csv", "--out", "{tmp}/a.csv", "--model", "flow"),
+            "column 'party' has missing cells, and a Flow takes none",
         ),
         (("fill", "none.csv", "--out", "{tmp}/a.csv"), "RUN|TABLE='none.csv': no such file"),
         (("fill", "{home}", "--out", "{tmp}/a.csv"), "is a run folder: name the rows after it"),

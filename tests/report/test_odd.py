@@ -148,7 +148,7 @@ def test_what_cannot_be_judged_is_refused_before_any_work() -> None:
     with pytest.raises(ValueError, match="model='gan': a GAN"):
         odd(draw(40)[["near"]], GAN())
     with pytest.raises(
-        ValueError, match=r"'flow'.* takes no gaps, and so cannot sum column 'near'"
+        ValueError, match=r"'flow'.* sums out no gaps, and so cannot sum column 'near'"
     ):
         odd(X[["near"]], "flow")
     with pytest.raises(ValueError, match="model='treee' is unknown; expected one of"):

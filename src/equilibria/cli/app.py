@@ -164,6 +164,7 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     if parts.unseen:
         with _about(source, "held-out rows must be like those to train on (see --held-out)"):
             table.encode(test.frame(), allow_missing=estimator.missing)
+            estimator.refuse_untold(table, test.frame())
     held = f", {len(test):,} held out." if parts.unseen else "; none held out."
     say(f"{train.name}: {len(train):,} rows to train on{held}")
     say(table.describe())

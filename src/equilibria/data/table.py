@@ -141,6 +141,7 @@ class Table:
         max_categories: int = 10,
         gaps: bool = True,
         numbers: str = "auto",
+        indicated: bool = False,
     ) -> Table:
         """A table from data.
 
@@ -171,15 +172,18 @@ class Table:
             column for each column with gaps, so that a model draws rows that have them too.
         numbers : str
             What ``"auto"`` takes a table of numbers alone for, where that is not to be seen.
+        indicated : bool
+            Whether ``"auto"`` takes numbers with missing cells, unless they are pictures, for a
+            mixed table, which says which these are.
         """
         if not isinstance(kinds, str | Mapping | Sequence | np.ndarray):
             raise ValueError(f"kinds={kinds!r}: expected a kind, or kinds by column")
         rows = Reader(X)
         width, aside = rows.shape[1], tuple[tuple[int, Any], ...]()
         finder = Finder(rows, limits(value_range), allow_missing, max_categories, gaps)
-        if isinstance(kinds, str) and kinds == "auto" and finder.word(kinds) == "auto":
-            kinds = "mixed" if numbers != "auto" and finder.has_gaps() else numbers
         shape = _picture(picture_shape, width)
+        if isinstance(kinds, str) and kinds == "auto" and finder.word(kinds) == "auto":
+            kinds = "mixed" if indicated and shape is None and finder.has_gaps() else numbers
         if modalities is not None:
             layers = finder.modalities(modalities, kinds)
         elif isinstance(kinds, str) and (word := finder.word(kinds)) != "mixed":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from equilibria.check import choice, number, whole
+from equilibria.data.table import Table
 from equilibria.estimators.estimator import MODELLED, Estimator, Plan
 from equilibria.estimators.params import estimator, param
 from equilibria.models.model import Model
@@ -15,9 +16,14 @@ __all__ = ["Autoregressive"]
 
 @estimator
 class Autoregressive(Estimator):
-    """Base of the models that are products of conditionals."""
+    """Base of the models that are products of conditionals.
+
+    A cell may be missing where an indicator tells of it (:class:`~equilibria.models.autoregressive.
+    Autoregressive`): in a mixed table, in the columns that had gaps in training.
+    """
 
     takes = frozenset({*MODELLED, "spin"})
+    missing = indicated = True
 
     order: str = param(
         "fixed",
@@ -57,3 +63,14 @@ class Autoregressive(Estimator):
             "average": self.average,
         }
         return Plan(model, maximum_likelihood(model, rate=self.learning_rate, **how))
+
+
+def gaps_of(table: Table) -> dict[int, int]:
+    """Of each column with an indicator the number of its variable → that of the indicator.
+
+    >>> import numpy as np
+    >>> gaps_of(Table.fit(np.array([["a", 1.0], ["b", np.nan], ["a", 2.0]], dtype=object)))
+    {1: 2}
+    """
+    found = [(layer.kind == "gap", place) for layer in table.layers for place in layer.source]
+    return {found.index((False, place)): i for i, (gap, place) in enumerate(found) if gap}

@@ -133,6 +133,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """What a table of numbers alone is taken for, where that is not said."""
     missing: ClassVar[bool] = False
     """Whether cells of training rows may be missing."""
+    indicated: ClassVar[bool] = False
+    """Whether they may where an indicator of the table tells of them alone."""
     labelled: ClassVar[bool] = True
     """Whether labels may be learnt beside the columns."""
     lengths: ClassVar[tuple[str, ...]] = ("steps",)
@@ -273,8 +275,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             allow_missing=self.missing,
             modalities=getattr(self, "modalities", None),
             numbers=self.numbers,
+            indicated=self.indicated,
         )
         self._refuse_kinds(table)
+        self.refuse_untold(table, X)
         if not self.labels:
             return table
         if y is None:
@@ -309,8 +313,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return X.frame(), (X.labels if y is None else y), X.origin
 
     def validated(self, X: Any, reset: bool = False, gaps: bool | None = None) -> Any:
-        """Rows as scikit-learn wants them, a frame as a frame; ``gaps`` says whether cells may be
-        missing, by default as in training."""
+        """Rows as scikit-learn wants them, a frame as a frame; ``gaps`` says whether any cells may
+        be missing, by default those that may in training."""
+        judged = not reset and gaps is None
         gaps = self.missing if gaps is None else gaps
         least, X = (2 if reset else 1), as_frame(X)
         if hasattr(X, "iloc"):
@@ -323,10 +328,34 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                     f"X: column {column!r} has missing cells, and a {type(self).__name__} takes "
                     "none; fill them, or leave those rows out"
                 )
-            return X if reset else self.columns.match(X)
-        options: dict[str, Any] = {"dtype": None if _keeps_cells(X) else "numeric"}
-        options |= {"ensure_min_samples": least, "ensure_all_finite": "allow-nan" if gaps else True}
-        return validate_data(self, X, reset=reset, **options)
+            X = X if reset else self.columns.match(X)
+        else:
+            options: dict[str, Any] = {"dtype": None if _keeps_cells(X) else "numeric"}
+            finite = "allow-nan" if gaps else True
+            options |= {"ensure_min_samples": least, "ensure_all_finite": finite}
+            X = validate_data(self, X, reset=reset, **options)
+        if judged:
+            self.refuse_untold(self.columns, X)
+        return X
+
+    def untold(self, table: Table, X: Any) -> np.ndarray:
+        """Missing cells that such a model does not take, bool (n, width)."""
+        gaps = np.array(missing_cells(X))
+        for place in np.flatnonzero(gaps.any(0)).tolist():
+            told = not self.indicated or table.gap_of(place) or not table.columns_of(place)
+            if self.missing and told:
+                gaps[:, place] = False
+        return gaps
+
+    def refuse_untold(self, table: Table, X: Any) -> None:
+        """Refuse missing cells where no indicator tells of them and the model needs one."""
+        found = self.untold(table, X).any(0) if self.indicated else np.zeros(0)
+        for place in np.flatnonzero(found)[:1].tolist():
+            raise ValueError(
+                f"X: {table.column_name(place)} has missing cells, and this "
+                f"{type(self).__name__} knows none there; fill them, leave those rows out, or fit "
+                "it with kinds='mixed' on rows that have such gaps"
+            )
 
     def codes(self, table: Table, y: Any, rows: int) -> np.ndarray | None:
         """Class numbers, −1 where missing; None where the model learns no labels."""
@@ -636,19 +665,20 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         It is log p(x) − log p(x without cell j), a column at a time: the cell is summed out by
         being missing where the model does so exactly, and by going through the values of a discrete
         column where it does not. Of a number it is then the difference from a bound, and a model
-        that takes no gaps is refused. NaN where a cell is missing, and in columns that no model is
-        told.
+        that sums out no gaps is refused. NaN where a cell is missing, and in columns that no model
+        is told.
         """
         check_is_fitted(self)
         values, table = self.values(self.validated(X)), self.table_
         whole, found = self._unnormalised(values), np.full((len(values), table.width), np.nan)
-        exact = self.missing and likelihood.is_exact(self.capabilities_, True)
+        summed = self.missing and not self.indicated
+        exact = summed and likelihood.is_exact(self.capabilities_, True)
         for place in sorted(set(table.owner)):
             columns = list(table.columns_of(place))  # an indicator goes on saying that it is there
             rows = np.flatnonzero(~values[:, columns].isnan().any(1).numpy())
             states = None if exact else table.states(place)
-            if states is None and not self.missing:
-                what = "which is summed out by being missing alone, and this model takes no gaps"
+            if states is None and not summed:
+                what = "which is summed out by being missing alone, and this model sums out no gaps"
                 kind = type(self).__name__
                 raise ValueError(f"X: {table.column_name(place)} is a number, {what} ({kind})")
             others, total = values[rows], list[np.ndarray]()

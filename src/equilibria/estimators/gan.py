@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from equilibria.check import Check, choice, flag, optional, sequence, whole
-from equilibria.data.columns import missing_cells
 from equilibria.data.rows import Rows, fixed_draw
 from equilibria.data.table import Table
 from equilibria.estimators.adversarial import Adversarial
@@ -88,7 +87,8 @@ class GAN(Adversarial):
     name = "gan"
     model = adversarial.Adversarial
     takes = frozenset({*MODELLED, "positive", "picture"})
-    numbers, missing = "real", True
+    numbers = "real"
+    missing = indicated = True
     kept = ("network_", "presets_")
 
     semi_supervised: bool = param(
@@ -115,29 +115,6 @@ class GAN(Adversarial):
 
     def column_kinds(self) -> Any:
         return self.pictures_or_reals()
-
-    def tabulate(self, X: Any, y: Any) -> Table:
-        table = super().tabulate(X, y)
-        if "gap" not in {layer.kind for layer in table.layers}:
-            self.columns_without_gaps(table, X)
-        return table
-
-    def validated(self, X: Any, reset: bool = False, gaps: bool | None = None) -> Any:
-        X = super().validated(X, reset, gaps)
-        if not reset and gaps is None:
-            self.columns_without_gaps(self.table_, X)
-        return X
-
-    def columns_without_gaps(self, table: Table, X: Any) -> None:
-        """Refuse missing cells where no indicator of the table tells of them."""
-        found = missing_cells(X).any(0)
-        for place in np.flatnonzero(found).tolist():
-            if not table.gap_of(place) and table.columns_of(place):
-                raise ValueError(
-                    f"X: {table.column_name(place)} has missing cells, and this GAN knows none "
-                    "there; fill them, leave those rows out, or fit it with kinds='mixed' on rows "
-                    "that have such gaps"
-                )
 
     def build(self, table: Table, stream: Stream) -> Plan:
         known, shape = vars(self), adversarial.Given.of(table, self.condition).shape

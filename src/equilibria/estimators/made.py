@@ -6,7 +6,7 @@ from typing import Any
 
 from equilibria.check import whole, widths
 from equilibria.data.table import Table
-from equilibria.estimators.autoregressive import Autoregressive
+from equilibria.estimators.autoregressive import Autoregressive, gaps_of
 from equilibria.estimators.estimator import Plan
 from equilibria.estimators.params import estimator, param
 from equilibria.models import made
@@ -49,7 +49,5 @@ class MADE(Autoregressive):
 
     def build(self, table: Table, stream: Stream) -> Plan:
         how: dict[str, Any] = {"order": self.order, "components": self.components}
-        units = units_of(table)
-        return self.plan(
-            made.MADE(units, self.hidden, stream.child("weights"), masks=self.masks, **how)
-        )
+        how |= {"masks": self.masks, "gaps": gaps_of(table)}
+        return self.plan(made.MADE(units_of(table), self.hidden, stream.child("weights"), **how))

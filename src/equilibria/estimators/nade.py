@@ -6,7 +6,7 @@ from typing import Any
 
 from equilibria.check import choice, whole, widths
 from equilibria.data.table import Table
-from equilibria.estimators.autoregressive import Autoregressive
+from equilibria.estimators.autoregressive import Autoregressive, gaps_of
 from equilibria.estimators.estimator import Plan
 from equilibria.estimators.params import estimator, param
 from equilibria.models import nade
@@ -55,5 +55,5 @@ class NADE(Autoregressive):
 
     def build(self, table: Table, stream: Stream) -> Plan:
         how: dict[str, Any] = {"order": self.order, "components": self.components}
-        how |= {"orders": self.orders, "activation": self.activation}
+        how |= {"orders": self.orders, "activation": self.activation, "gaps": gaps_of(table)}
         return self.plan(nade.NADE(units_of(table), self.hidden, stream.child("weights"), **how))

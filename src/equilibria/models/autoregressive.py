@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,10 @@ from equilibria.random import Stream
 from equilibria.units import Units
 from equilibria.units.columns import LABEL
 
-__all__ = ["Autoregressive", "GaussianMixture", "Route"]
+__all__ = ["NO_GAPS", "Autoregressive", "GaussianMixture", "Route"]
+
+NO_GAPS: Mapping[int, int] = MappingProxyType({})
+"""Of a table whose cells are all there: no variable has an indicator."""
 
 LEAST = 0.1  # the part of a mixture's deviations that is not learned, as of Gaussian units
 
@@ -57,6 +61,12 @@ class Autoregressive(Model):
     field, or a mixture of normal distributions. A missing label is summed out. A subclass gives
     ``fields`` (all of them in one pass), ``walk`` (one by one) and ``fields_given``.
 
+    A value may have an indicator of its own, a binary variable that is 1 where the value is
+    missing. The model is then p(r) p(x observed | r): in every order an indicator r comes before
+    its value, and where it is 1 the value's factor is left out and the network is given 0 in its
+    place, which the indicator tells from a value of 0. Values are filled in as those of a row that
+    has them, r = 0. Any other missing value makes the density NaN.
+
     Parameters
     ----------
     units : mapping of str to Units
@@ -73,9 +83,14 @@ class Autoregressive(Model):
         Of the mixtures of normal distributions of real columns; 1 leaves the Units as they are.
     degrees : sequence of int
         Widths of the hidden layers that are masked.
+    gaps : mapping of int to int
+        Variable → its indicator, by their numbers in the order of an encoded row.
     """
 
     order: Tensor
+    first: Tensor
+    values: Tensor
+    indicators: Tensor
     owner: Tensor
     field_owner: Tensor
     units: Any
@@ -89,6 +104,7 @@ class Autoregressive(Model):
         order: str = "fixed",
         components: int = 1,
         degrees: Sequence[int] = (),
+        gaps: Mapping[int, int] = NO_GAPS,
     ):
         super().__init__()
         layers = {
@@ -101,7 +117,11 @@ class Autoregressive(Model):
         missing = [] if self.any_order else ["complete", "means"]
         for name in missing + ([] if LABEL in units else ["class_log_prob"]):
             vars(self)[name] = None
-        self.places, self.degrees = places_of(layers), tuple(degrees)
+        self.places, self.degrees, self.gaps = places_of(layers), tuple(degrees), dict(gaps)
+        first = [place.columns.start for place in self.places]
+        for name, kept in (("first", first), ("values", gaps), ("indicators", gaps.values())):
+            variables = torch.tensor(list(kept), dtype=torch.int64)
+            self.register_buffer(name, variables, persistent=False)
         each = [stream.child("member", m) if m else stream for m in range(orders)]
         # a unit that hears as many variables in every order learns more than one that does not
         routes = [self.route_by(one, stream if self.any_order else one) for one in each]
@@ -160,14 +180,42 @@ class Autoregressive(Model):
             # spread over all ranks but the last, which no variable may hear
             cycle = torch.arange(width) % max(1, count - 1)
             heard.append(cycle[degrees.child("degrees", i).permutation(width)])
-        return Route(order.argsort(), tuple(heard))
+        return Route(self.indicators_first(order.argsort()), tuple(heard))
 
     def route_for(self, stream: Stream) -> Route:
         """The way of one batch in training: that of one of the members, or a new order."""
         if not self.any_order:
             return self.route(int(stream.child("member").rows(0).integers((1,), self.members)))
-        order = stream.child("order").permutation(len(self.places))
-        return Route(order.argsort().to(self.order.device), self.route().degrees)
+        rank = stream.child("order").permutation(len(self.places)).argsort()
+        return Route(self.indicators_first(rank.to(self.order.device)), self.route().degrees)
+
+    def indicators_first(self, rank: Tensor) -> Tensor:
+        """Ranks, (…, variables), in which a value that comes before its indicator takes its place.
+
+        Of ranks that are all equally likely it makes all those equally likely that are allowed.
+        """
+        pairs = rank[..., self.values], rank[..., self.indicators]
+        rank = rank.index_copy(-1, self.indicators, torch.minimum(*pairs))
+        return rank.index_copy(-1, self.values, torch.maximum(*pairs))
+
+    # ------------------------------------------------------------ gaps
+
+    def gone(self, x: Tensor) -> Tensor:
+        """Which variables are missing by their indicators, bool (n, variables)."""
+        found = torch.zeros(len(x), len(self.places), dtype=torch.bool, device=x.device)
+        return found.index_copy(1, self.values, x[:, self.first[self.indicators]] > 0.5)
+
+    def with_zeros(self, x: Tensor) -> Tensor:
+        """Rows with 0 where an indicator says that the value is missing."""
+        return x.masked_fill(self.gone(x)[:, self.owner], 0.0) if self.gaps else x
+
+    def with_indicators(self, x: Tensor, wanted: bool = False) -> Tensor:
+        """Rows whose unknown indicators are 0 where a value is there, or everywhere if values are
+        ``wanted``."""
+        columns = self.first[self.indicators]
+        there = wanted | ~x[:, self.first[self.values]].isnan()
+        flags = x[:, columns]
+        return x.index_copy(1, columns, flags.masked_fill(there & flags.isnan(), 0.0))
 
     # ------------------------------------------------------------ densities
 
@@ -185,23 +233,26 @@ class Autoregressive(Model):
 
     def total(self, fields: Tensor, x: Tensor) -> Tensor:
         """log p of rows under their fields, (n,)."""
+        if self.gaps:
+            return self.each(fields, x).sum(1)
         total = x.new_zeros(len(x))
         for _, products, base, partition in self.pieces(fields, x):
             total = total + products.sum(1) - (base.sum(1) + partition.sum(1))
         return total
 
     def each(self, fields: Tensor, x: Tensor) -> Tensor:
-        """log p of each variable under its field, (n, variables)."""
+        """log p of each variable under its field, (n, variables); 0 of one that is missing."""
         found = []
         for units, products, base, partition in self.pieces(fields, x):
             if hasattr(units, "sizes"):
                 groups = [part.sum(1) for part in products.split(units.sizes, 1)]
                 products = torch.stack(groups, 1)
             found.append(products - base - partition)
-        return torch.cat(found, 1)
+        return torch.cat(found, 1).masked_fill(self.gone(x), 0.0)
 
     def score(self, x: Tensor, route: Route) -> Tensor:
         """log p(x) in one order, (n,); a missing label is summed out."""
+        x = self.with_zeros(x)
         if LABEL not in self.units:
             return self.total(self.fields(x, route), x)
         classes = self.units[LABEL].size
@@ -217,7 +268,8 @@ class Autoregressive(Model):
         return table.index_put((row, number), found).logsumexp(1)
 
     def log_prob(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        """log p(x) of rows, (n,), in which nothing but the label may be missing."""
+        """log p(x) of rows, (n,), in which nothing may be missing but the label, and what an
+        indicator tells of."""
         scores = [self.score(x, self.route(m)) for m in range(self.members)]
         if len(scores) == 1:
             return scores[0]
@@ -246,20 +298,27 @@ class Autoregressive(Model):
 
     @torch.no_grad()
     def complete(self, x: Tensor, observed: Tensor, stream: Stream, n: int = 1) -> Tensor:
-        """Draws of the missing cells, (n, rows, d), in orders where the observed come first."""
-        rows = x.masked_fill(~observed, math.nan).repeat(n, 1)
-        return self.filled(rows, stream).unflatten(0, (n, len(x)))
+        """Draws of the missing cells, (n, rows, d), in orders where the observed come first.
+
+        An unknown indicator is 0: of a row that lacks a value it is asked what it could be.
+        """
+        rows = self.with_indicators(x.masked_fill(~observed, math.nan), wanted=True)
+        return self.filled(rows.repeat(n, 1), stream).unflatten(0, (n, len(x)))
 
     @torch.no_grad()
     def means(self, x: Tensor, observed: Tensor, stream: Stream) -> Tensor:
-        """E[x_i | the cells that are there], (rows, d), in orders where i comes next."""
-        rows, found = x.masked_fill(~observed, math.nan), x.clone()
+        """E[x_i | the cells that are there], (rows, d), in orders where i comes next.
+
+        An unknown indicator is 0, as in ``complete``.
+        """
+        rows = self.with_indicators(x.masked_fill(~observed, math.nan), wanted=True)
+        found = x.clone()
         patterns, group = self.patterns(rows)
         for p, seen in enumerate(patterns):
             own = rows[group == p].nan_to_num()
             fields = [self.fields_given(own, seen, m) for m in range(self.members)]
             found[group == p] = sum(map(self.mean_of, fields)) / self.members
-        return torch.where(observed, x, found)
+        return torch.where(rows.isnan(), found, rows)
 
     def mean_of(self, fields: Tensor) -> Tensor:
         """Means of all columns under their fields, (n, size)."""
@@ -269,12 +328,12 @@ class Autoregressive(Model):
 
     def patterns(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Which variables are there, each set of them once, and the number of each row's set."""
-        first = [place.columns.start for place in self.places]
-        return torch.unique(~rows[:, first].isnan(), dim=0, return_inverse=True)
+        return torch.unique(~rows[:, self.first].isnan(), dim=0, return_inverse=True)
 
     def filled(self, rows: Tensor, stream: Stream) -> Tensor:
         """Rows with their NaN cells drawn; each is drawn by one of the members."""
-        rows, (patterns, group) = rows.clone(), self.patterns(rows)
+        rows = self.with_indicators(rows)
+        patterns, group = self.patterns(rows)
         member = stream.child("member").integers((len(rows),), self.members, rows.device)
         jobs = list(itertools.product(range(len(patterns)), range(self.members)))
         for p, m in jobs:
@@ -292,6 +351,8 @@ class Autoregressive(Model):
             layer = field.new_zeros(len(x), getattr(units, "width", units.size))
             layer[:, own_fields] = field
             x[:, columns] = units.sample(layer, stream.child(i, name))[:, own_columns]
+            if variable in self.gaps:
+                x[:, columns].masked_fill_(self.gone(x)[:, variable, None], 0.0)
         return x
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equilibria.models.autoregressive import Autoregressive, Route
+from equilibria.models.autoregressive import NO_GAPS, Autoregressive, Route
 from equilibria.random import Stream
 from equilibria.units import Units
 
@@ -42,6 +42,8 @@ class MADE(Autoregressive):
         filled in; all orders have one set of hidden units' degrees.
     components : int
         Of the mixtures of normal distributions of real columns.
+    gaps : mapping of int to int
+        Variable → the binary variable that is 1 where it is missing.
 
     References
     ----------
@@ -68,10 +70,10 @@ class MADE(Autoregressive):
         masks: int = 1,
         order: str = "fixed",
         components: int = 1,
+        gaps: Mapping[int, int] = NO_GAPS,
     ):
-        super().__init__(
-            units, stream, orders=masks, order=order, components=components, degrees=hidden
-        )
+        how: dict[str, Any] = {"order": order, "components": components, "gaps": gaps}
+        super().__init__(units, stream, orders=masks, degrees=hidden, **how)
         alone, cut = masks == 1 and not self.any_order, self.masks_of(self.route())
         layers = (_Masked(mask, stream.child("layer", i), alone) for i, mask in enumerate(cut))
         self.layers = nn.ModuleList(layers)

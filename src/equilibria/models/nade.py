@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equilibria.models.autoregressive import Autoregressive, Route, rows_of
+from equilibria.models.autoregressive import NO_GAPS, Autoregressive, Route, rows_of
 from equilibria.random import Stream
 from equilibria.units import Units
 
@@ -55,6 +55,8 @@ class NADE(Autoregressive):
     components : int
         Of the mixtures of normal distributions of real columns.
     activation : {"sigmoid", "relu"}
+    gaps : mapping of int to int
+        Variable → the binary variable that is 1 where it is missing.
 
     References
     ----------
@@ -84,8 +86,10 @@ class NADE(Autoregressive):
         order: str = "fixed",
         components: int = 1,
         activation: str = "sigmoid",
+        gaps: Mapping[int, int] = NO_GAPS,
     ):
-        super().__init__(units, stream, orders=orders, order=order, components=components)
+        how: dict[str, Any] = {"order": order, "components": components, "gaps": gaps}
+        super().__init__(units, stream, orders=orders, **how)
         self.activation = activation
         # beside the columns, where any may be missing, one input for each variable: it is there
         there = torch.arange(len(self.places) if self.any_order else 0)
@@ -186,21 +190,26 @@ class NADE(Autoregressive):
     def objective(self, batch: Any, stream: Stream) -> Tensor:
         """Minus the log-density in one order; where any may come, an estimate of its mean over all.
 
-        Of d variables that are there the others, each given these, are scored, times D/(D − d).
+        Of d variables that are there the others, each given these, are scored, times D/(D − d): as
+        often as each is the next. With an indicator before it a value never is, and the indicator
+        twice as often.
         """
         if not self.any_order:
             return super().objective(batch, stream)
-        x = rows_of(batch)
-        known = ~x[:, [place.columns.start for place in self.places]].isnan()
+        x = self.with_zeros(rows_of(batch))
+        known = ~x[:, self.first].isnan()
         x, count = x.nan_to_num(), known.sum(1)
         share = stream.child("seen").uniform((len(x),), device=x.device)
         draws = stream.child("order").uniform(tuple(known.shape), device=x.device)
-        draws = draws.masked_fill(~known, 2.0)
+        draws = self.indicators_first(draws).masked_fill(~known, 2.0)
         place = (share * count).long().minimum(count - 1)
         seen = draws < draws.sort(1).values.gather(1, place[:, None])
         scored = known & ~seen
         each = self.each(self.fields_given(x, seen), x)
-        return -(each * scored).sum(1) * count / scored.sum(1)
+        weight = scored.to(each)
+        both = weight[:, self.values] * weight[:, self.indicators]
+        weight = weight.index_add(1, self.indicators, both).index_add(1, self.values, -both)
+        return -(each * weight).sum(1) * count / scored.sum(1)
 
     def describe(self) -> str:
         widths = "-".join(str(layer.out_features) for layer in list(self.layers)[:-1])

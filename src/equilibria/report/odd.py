@@ -173,10 +173,10 @@ def odd(
 def _refuse_blind(judge: Any, table: Table) -> None:
     """Refuse a model that cannot say how odd a row and each of its cells is."""
     fault = "" if "score" in judge.capabilities_ else "has no density"
-    if not fault and not judge.missing:
+    if not fault and (judge.indicated or not judge.missing):
         number = next((p for p in sorted(set(table.owner)) if table.states(p) is None), None)
         if number is not None:
-            fault = f"takes no gaps, and so cannot sum {table.column_name(number)} out"
+            fault = f"sums out no gaps, and so cannot sum {table.column_name(number)} out"
     if fault:
         advice = "a tree, a mixture, a latent tree, RBM and DBM can"
         raise ValueError(f"model={judge.name!r}: a {type(judge).__name__} {fault}; {advice}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from equilibria.data.columns import as_frame, missing_cells, take
+from equilibria.data.columns import as_frame, take
 from equilibria.estimators import all_estimators
 from equilibria.evaluation.quality import memorisation
 from equilibria.evaluation.statistics import as_labels, conformal
@@ -106,7 +106,7 @@ class Case:
         X = X if hasattr(X := as_frame(X), "iloc") else np.asarray(X)
         places = self.stream.child(name).permutation(len(X))[:ROWS].numpy()
         rows = self.model.validated(take(X, places), gaps=True)
-        if not self.model.missing and (gaps := missing_cells(rows).any(axis=1)).any():
+        if (gaps := self.model.untold(self.model.columns, rows).any(axis=1)).any():
             rows, places = take(rows, np.flatnonzero(~gaps)), places[~gaps]
         return rows, places
 
