@@ -58,31 +58,26 @@ class Cells:
 
     @functools.cached_property
     def short(self) -> Cells:
-        """The same with ten levels at most, those that are in the cells and the rarest together,
-        text by the commonest of the rows; numbers of so few values have levels too."""
-        both = np.concatenate(self.known)
-        different, counts = np.unique(both, return_counts=True)
+        """The same with ten levels at most, of those that are in the cells, the rarest together;
+        text by the commonest of the rows. Numbers of so few values have levels too."""
+        different, counts = np.unique(np.concatenate(self.known), return_counts=True)
         if not self.levels and not 0 < len(different) <= LEVELS:
             return self
         most = len(different) if len(different) <= LEVELS else LEVELS - 1
         kept = different[np.sort(np.argsort(-counts, kind="stable")[:most])]
         if self.holds == "text":
-            of_rows = (self.known[0][:, None] == kept).sum(axis=0)
-            kept = kept[np.argsort(-of_rows, kind="stable")]
-        order, others = np.argsort(kept), len(different) - len(kept)
-        if self.levels:
-            levels = tuple(self.levels[int(value)] for value in kept)
-        else:
-            levels = tuple(spelt(float(value), self.holds) for value in kept)
-        if others:
-            levels += (f"{others} others",)
+            kept = kept[np.argsort(-(self.known[0][:, None] == kept).sum(axis=0), kind="stable")]
+        levels, others = self.levels, len(different) - most
+        words = [levels[int(v)] if levels else spelt(float(v), self.holds) for v in kept]
+        words += [f"{others} others"] * (others > 0)
 
         def placed(cells: np.ndarray) -> np.ndarray:
-            at = order[np.searchsorted(kept[order], cells).clip(max=len(kept) - 1)]
-            return np.where(np.isnan(cells), np.nan, np.where(kept[at] == cells, at, len(kept)))
+            same = cells[:, None] == kept
+            at = np.where(same.any(axis=1), same.argmax(axis=1), most).astype(float)
+            return np.where(np.isnan(cells), np.nan, at)
 
         return Cells(
-            self.name, placed(self.rows), placed(self.samples), levels, "value", max(others, 0)
+            self.name, placed(self.rows), placed(self.samples), tuple(words), "value", others
         )
 
 
@@ -98,24 +93,22 @@ def beside(table: Table, rows: np.ndarray, samples: np.ndarray) -> list[Cells]:
     found = {}
     for layer in table.layers:
         for i, place in enumerate(layer.source):
-            kind, name = table.type(place), called(table, place)
+            kind, levels = table.type(place), tuple[str, ...]()
             both = [column(table, part, place) for part in (rows, samples)]
             if layer.categories is not None:
                 levels = tuple(map(_word, layer.categories[i]))
-                text = kind.holds == "text" and kind.levels is None
-                found[place] = Cells(name, *both, levels, "text" if text else "value")
-                continue
-            offset, scale = (float(part[i]) for part in layer.affine)
-            origin, holds = layer.origin[i] if layer.origin else 0, _TIMES.get(kind.holds, "number")
-            both = [x * scale + offset + origin for x in both]
-            if holds == "number":
-                near = [np.isclose(x, np.rint(x), _ROUNDING, _ROUNDING * scale) for x in both]
-                if all((one | np.isnan(x)).all() for one, x in zip(near, both, strict=True)):
-                    both, holds = [np.rint(x) for x in both], "whole"
+                holds = "text" if kind.holds == "text" and kind.levels is None else "value"
             else:
-                seconds = np.timedelta64(1, unit_of(kind.dtype)) / np.timedelta64(1, "s")
-                both = [x * seconds for x in both]
-            found[place] = Cells(name, *both, (), holds)
+                offset, scale = (float(part[i]) for part in layer.affine)
+                origin, holds = layer.origin[i] if layer.origin else 0, _TIMES.get(kind.holds, "")
+                unit: Any = unit_of(kind.dtype) if holds else "s"
+                seconds = float(np.timedelta64(1, unit) / np.timedelta64(1, "s"))
+                both = [(x * scale + offset + origin) * seconds for x in both]
+                cells = np.concatenate(both)
+                near = np.isclose(cells, np.rint(cells), _ROUNDING, _ROUNDING * scale)
+                holds = holds or ("whole" if near[~np.isnan(cells)].all() else "number")
+                both = [np.rint(x) for x in both] if holds == "whole" else both
+            found[place] = Cells(called(table, place), both[0], both[1], levels, holds)
     return [found[place] for place in sorted(found)]
 
 

@@ -10,11 +10,17 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import stats
 from scipy.stats.contingency import association
 
 from equilibria.evaluation.beside import Cells, beside, called, spelt
-from equilibria.evaluation.margins import associations, fifths, margins, order
+from equilibria.evaluation.margins import (
+    associations,
+    correlations,
+    fifths,
+    margins,
+    order,
+    ranked,
+)
 from equilibria.evaluation.reasons import Reason, reasons
 from equilibria.evaluation.statistics import encoded
 from equilibria.numbers import Measure
@@ -185,9 +191,8 @@ def _pair(first: Cells, second: Cells, apart: Measure) -> Pair:
     if first.levels or second.levels:
         what, found = "Cramér's V", [_cramer(one) for one in counts]
     else:
-        what = "rank correlation"
-        both = (first.rows, second.rows), (first.samples, second.samples)
-        found = [_rank_correlation(*side) for side in both]
+        what, both = "rank correlation", (ranked(first), ranked(second))
+        found = [0.0 if math.isnan(r) else r for r, _ in correlations(*both)]
     named = zip(("rows", "samples"), found, strict=True)
     apart = apart.replace(parts=tuple(Measure(f"{what} in {side}", v) for side, v in named))
     return Pair(first, second, counts, (labels[0], labels[1]), apart)
@@ -209,12 +214,3 @@ def _cramer(counts: np.ndarray) -> float:
     """Cramér's V; 0 where a column has one value."""
     seen = counts[counts.sum(1) > 0][:, counts.sum(0) > 0]
     return float(association(seen, method="cramer")) if min(seen.shape, default=0) > 1 else 0.0
-
-
-def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's; 0 where a column has one value."""
-    both = ~(np.isnan(a) | np.isnan(b))
-    a, b = a[both], b[both]
-    if len(a) < 2 or not np.ptp(a) or not np.ptp(b):
-        return 0.0
-    return float(stats.spearmanr(a, b).statistic)

@@ -15,8 +15,9 @@ from scipy import special, stats
 from equilibria.evaluation.beside import Cells
 from equilibria.numbers import Measure
 
-__all__ = ["Parts", "apart", "associations", "correlation", "fifths", "homogeneity"]
-__all__ += ["interaction", "margins", "order", "sampling_error", "total_variation"]
+__all__ = ["Parts", "apart", "associations", "correlation", "correlations", "fifths", "homogeneity"]
+__all__ += ["interaction", "kolmogorov", "margins", "order", "ranked", "sampling_error"]
+__all__ += ["total_variation"]
 
 ALARM = 0.05  # of all columns together, or of all pairs
 BINS = 10  # of a number's range beside a category
@@ -88,7 +89,7 @@ def associations(columns: Sequence[Cells]) -> dict[tuple[int, int], Measure]:
     count; of two numbers also where rank correlations differ. Wild values hide nothing from it.
     """
     cut = [_parted(one) if one.levels else _tenths(one) for one in columns]
-    parts, ranks = [fifths(one.short) for one in columns], list(map(_ranked, columns))
+    parts, ranks = [fifths(one.short) for one in columns], list(map(ranked, columns))
     found = {}
     for i, j in itertools.combinations(range(len(columns)), 2):
         counts = parts[i].beside(parts[j])
@@ -99,11 +100,11 @@ def associations(columns: Sequence[Cells]) -> dict[tuple[int, int], Measure]:
             value, chance, _ = total_variation(cut[i].beside(cut[j]).reshape(2, -1))
             what = "contingency"
         else:
-            moments = _correlations(*pair)
+            moments = correlations(*pair)
             if any(math.isnan(r) for r, _ in moments):  # a constant column has none
                 continue
             value, chance, _ = _difference(*moments)
-            p = min(1.0, 2 * min(p, _difference(*_correlations(ranks[i], ranks[j]))[2]))
+            p = min(1.0, 2 * min(p, _difference(*correlations(ranks[i], ranks[j]))[2]))
             what = "correlation"
         name = f"{what} similarity of {pair[0].name} and {pair[1].name}"
         how: dict[str, Any] = {"n": len(pair[0].samples), "chance": 1 - chance, "ideal": 1.0}
@@ -242,7 +243,7 @@ def interaction(counts: np.ndarray) -> float:
     their own shares are, from counts (2, parts, levels); cells that chance would give less than one
     of are left out (Bartlett 1935, "Contingency table interactions").
 
-    >>> interaction(np.array([[[40, 20], [40, 20]], [[90, 10], [9, 1]]]))
+    >>> round(interaction(np.array([[[40, 20], [40, 20]], [[90, 10], [9, 1]]])), 6)
     1.0
     """
     fitted = np.ones(counts.shape)
@@ -301,12 +302,12 @@ def _difference(one: tuple[float, float], other: tuple[float, float]) -> tuple[f
     return value, sigma, p
 
 
-def _correlations(one: Cells, other: Cells) -> list[tuple[float, float]]:
+def correlations(one: Cells, other: Cells) -> list[tuple[float, float]]:
     """Of rows and of samples."""
     return [correlation(one.rows, other.rows), correlation(one.samples, other.samples)]
 
 
-def _ranked(one: Cells) -> Cells:
+def ranked(one: Cells) -> Cells:
     """A column's ranks on either side."""
     ranks = [stats.rankdata(x, nan_policy="omit") for x in (one.rows, one.samples)]
     return Cells(one.name, *ranks)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.metrics import r2_score
 from threadpoolctl import threadpool_limits
 
 from equilibria.data.columns import listed, nearest_name
@@ -306,7 +307,7 @@ def _scored(
     """How well the truth is predicted by each, and the difference of two, with intervals over
     resamples of the rows."""
     what = "area under the curve" if coded else "R²"
-    score: Callable[[np.ndarray, np.ndarray], float] = _rest if coded else _explained
+    score: Callable[[np.ndarray, np.ndarray], float] = _rest if coded else r2_score
     draw = np.random.default_rng(stream.integer())
     picks = [np.arange(len(truth))]
     picks += [draw.integers(len(truth), size=len(truth)) for _ in range(RESAMPLES)]
@@ -355,12 +356,6 @@ def _rest(truth: np.ndarray, proba: np.ndarray) -> float:
             scores = proba[:, int(code)] if known else np.zeros(len(truth))
             found.append(area(scores[~own], scores[own]))
     return float(np.mean(found)) if found else math.nan
-
-
-def _explained(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """R²: 1 less the share of the variance that is left."""
-    spread = float(truth.var())
-    return 1 - float(np.square(truth - predicted).mean()) / spread if spread else math.nan
 
 
 def _leaks(rows: np.ndarray, drawn: np.ndarray, held: np.ndarray | None, stream: Stream) -> Answer:
