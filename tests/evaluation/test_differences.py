@@ -11,7 +11,7 @@ import pytest
 
 from equilibria.evaluation.beside import LEVELS, Cells, beside, spelt
 from equilibria.evaluation.differences import MISSING, Histogram, differences
-from equilibria.evaluation.margins import apart, associations
+from equilibria.evaluation.margins import associations, distance
 from equilibria.evaluation.reasons import reasons
 from equilibria.evaluation.statistics import encoded
 from equilibria.random import Stream
@@ -120,7 +120,7 @@ def test_columns_of_every_type_are_read(cells: Any, holds: str, levels: tuple[st
     assert np.isnan(one.rows).tolist() == cells.isna().tolist()
     found = differences(pd.concat([frame] * 2), frame)  # 12 samples: too few for a tree
     assert found.told is None
-    distances = [apart(part.apart)[0] for part in (*found.margins, *found.pairs)]
+    distances = [distance(part.apart)[0] for part in (*found.margins, *found.pairs)]
     assert distances == pytest.approx([0] * 3)
 
 
@@ -161,7 +161,7 @@ def test_a_lost_dependence_is_half_and_one_of_wrong_columns_is_no_fault() -> Non
     rows = pd.DataFrame({"x": COIN, "y": COIN, "z": OTHER})
     lost = rows.assign(y=np.where(OTHER == "c", "a", "b"))
     found = differences(rows, lost)
-    pairs = {(one.first.name, one.second.name): apart(one.apart)[0] for one in found.pairs}
+    pairs = {(one.first.name, one.second.name): distance(one.apart)[0] for one in found.pairs}
     assert pairs["x", "y"] == pytest.approx(0.5)  # shares of ½ in two cells, then ¼ in four
     assert pairs["y", "z"] == pytest.approx(0.5)
     assert pairs["x", "z"] == pytest.approx(0)
@@ -170,7 +170,7 @@ def test_a_lost_dependence_is_half_and_one_of_wrong_columns_is_no_fault() -> Non
     wrong = pd.DataFrame({"x": mostly, "z": np.where(np.arange(100) % 10, "c", "d")})
     found = differences(rows[["x", "z"]], wrong)
     assert [bool(one.apart.warning) for one in found.margins] == [True, True]
-    assert apart(found.pairs[0].apart)[0] == pytest.approx(0.56)  # 0.81 − ¼, all the others less
+    assert distance(found.pairs[0].apart)[0] == pytest.approx(0.56)  # 0.81 − ¼, all the others less
     assert found.beyond == 0
 
 
@@ -179,7 +179,7 @@ def test_what_was_missing_is_a_level_of_a_pair() -> None:
     one = differences(pd.DataFrame(rows), pd.DataFrame({"x": COIN, "y": COIN})).pairs[0]
     assert one.labels == (("a", "b"), ("a", "b", MISSING))
     assert one.counts.tolist() == [[[50, 0, 50], [0, 50, 0]], [[50, 0, 0], [0, 50, 0]]]
-    assert apart(one.apart)[0] == pytest.approx((1 / 3 + 1 / 6 + 1 / 6) / 2)
+    assert distance(one.apart)[0] == pytest.approx((1 / 3 + 1 / 6 + 1 / 6) / 2)
     assert not one.apart.warning  # where y is there, x follows it as in the rows
 
 
@@ -191,7 +191,7 @@ def test_numbers_are_compared_by_fifths_and_have_a_rank_correlation() -> None:
     assert np.array_equal(one.counts[0], 20 * np.eye(5))
     assert one.counts[1][:, 0].tolist() == [20] * 5  # all of the samples' y are below the rows'
     assert [round(float(part), 9) for part in one.apart.parts] == [1, -1]
-    assert apart(one.apart)[0] == pytest.approx(np.corrcoef(x, x**3)[0, 1])
+    assert distance(one.apart)[0] == pytest.approx(np.corrcoef(x, x**3)[0, 1])
     halves = differences(rows / 2 + 0.25, rows / 2).pairs[0].labels[0]
     assert halves == ("≤ 10.15", "10.15–20.05", "20.05–29.95", "29.95–39.85", "> 39.85")
     coin = differences(pd.DataFrame({"x": COIN, "y": COIN}), pd.DataFrame({"x": COIN, "y": OTHER}))
@@ -214,9 +214,9 @@ def test_distances_are_within_chance_and_alarms_are_few() -> None:
     stream = np.random.RandomState(0)
     tables = [(drawn(120, stream), drawn(400, stream)) for _ in range(100)]
     found = [differences(*both, i) for i, both in enumerate(tables)]
-    ratios = [np.square(apart(one.apart)) for table in found for one in table.margins]
+    ratios = [np.square(distance(one.apart)) for table in found for one in table.margins]
     pairs = [associations(read(*both)[:4]) for both in tables]
-    of_pairs = [np.square(apart(one)) for some in pairs for one in some.values()]
+    of_pairs = [np.square(distance(one)) for some in pairs for one in some.values()]
     for parts in (ratios, of_pairs):
         squares, errors = np.sum(parts, axis=0)
         assert 2 * np.sqrt(squares / errors) == pytest.approx(1, abs=0.1)

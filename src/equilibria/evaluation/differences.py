@@ -17,8 +17,10 @@ from equilibria.evaluation.margins import (
     associations,
     correlations,
     fifths,
+    joint,
     margins,
     order,
+    parted,
     ranked,
 )
 from equilibria.evaluation.reasons import Reason, reasons
@@ -75,7 +77,7 @@ class Pair:
     first: Cells
     second: Cells
     counts: np.ndarray
-    labels: tuple[tuple[str, ...], tuple[str, ...]]
+    labels: tuple[tuple[str, ...], ...]
     apart: Measure
 
 
@@ -182,12 +184,8 @@ def _edges(rows: np.ndarray, everything: np.ndarray, cells: Cells) -> np.ndarray
 
 def _pair(first: Cells, second: Cells, apart: Measure) -> Pair:
     """A pair of columns with its counts and associations."""
-    parts = fifths(first), fifths(second)
-    labels = [
-        (one.levels or _ranges(part.cuts, one)) + (MISSING,) * any(one.missing)
-        for one, part in zip((first, second), parts, strict=True)
-    ]
-    counts = parts[0].beside(parts[1])
+    labels = tuple(_labels(one) for one in (first, second))
+    counts = joint(parted(first, fifths), parted(second, fifths))
     if first.levels or second.levels:
         what, found = "Cramér's V", [_cramer(one) for one in counts]
     else:
@@ -195,19 +193,20 @@ def _pair(first: Cells, second: Cells, apart: Measure) -> Pair:
         found = [0.0 if math.isnan(r) else r for r, _ in correlations(*both)]
     named = zip(("rows", "samples"), found, strict=True)
     apart = apart.replace(parts=tuple(Measure(f"{what} in {side}", v) for side, v in named))
-    return Pair(first, second, counts, (labels[0], labels[1]), apart)
+    return Pair(first, second, counts, labels, apart)
 
 
-def _ranges(cuts: np.ndarray, cells: Cells) -> tuple[str, ...]:
-    """Parts of a number's range in words; of whole numbers from the first to the last."""
-    if not len(cuts):
-        return ("all",)
+def _labels(cells: Cells) -> tuple[str, ...]:
+    """Levels, or fifths in words, of whole numbers from the first to the last."""
+    gone, cuts = (MISSING,) * any(cells.missing), fifths(cells)
+    if cells.levels or not len(cuts):
+        return *(cells.levels or ("all",)), *gone
     span = float(np.ptp(cuts)) if len(cuts) > 1 else math.inf
     ends = np.floor(cuts) if cells.holds == "whole" else cuts
     firsts = ends + 1 if cells.holds == "whole" else ends
     low, high = ([spelt(float(v), cells.holds, span) for v in part] for part in (firsts, ends))
     between = [a if a == b else f"{a}–{b}" for a, b in zip(low, high[1:], strict=False)]
-    return (f"≤ {high[0]}", *between, f"> {high[-1]}")
+    return f"≤ {high[0]}", *between, f"> {high[-1]}", *gone
 
 
 def _cramer(counts: np.ndarray) -> float:

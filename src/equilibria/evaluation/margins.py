@@ -3,10 +3,9 @@ gives: the distances and marks of :func:`~equilibria.evaluation.evaluate` and of
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from scipy import special, stats
 from equilibria.evaluation.beside import Cells
 from equilibria.numbers import Measure
 
-__all__ = ["Parts", "apart", "associations", "correlation", "correlations", "fifths", "homogeneity"]
-__all__ += ["interaction", "kolmogorov", "margins", "order", "ranked", "sampling_error"]
-__all__ += ["total_variation"]
+__all__ = ["Parts", "associations", "correlation", "correlations", "distance", "fifths"]
+__all__ += ["homogeneity", "interaction", "joint", "kolmogorov", "margins", "order", "parted"]
+__all__ += ["ranked", "sampling_error", "total_variation"]
 
 ALARM = 0.05  # of all columns together, or of all pairs
 BINS = 10  # of a number's range beside a category
@@ -88,16 +87,16 @@ def associations(columns: Sequence[Cells]) -> dict[tuple[int, int], Measure]:
     the pair their odds (:func:`interaction`), so that columns that are wrong by themselves do not
     count; of two numbers also where rank correlations differ. Wild values hide nothing from it.
     """
-    cut = [_parted(one) if one.levels else _tenths(one) for one in columns]
-    parts, ranks = [fifths(one.short) for one in columns], list(map(ranked, columns))
+    cut = [parted(one, _tenths) for one in columns]
+    parts, ranks = [parted(one.short, fifths) for one in columns], list(map(ranked, columns))
     found = {}
     for i, j in itertools.combinations(range(len(columns)), 2):
-        counts = parts[i].beside(parts[j])
+        counts = joint(parts[i], parts[j])
         p = max(homogeneity(counts), homogeneity(counts.swapaxes(1, 2)))
         p = p if p > ALARM else max(p, interaction(counts))
         pair = columns[i], columns[j]
         if pair[0].levels or pair[1].levels:
-            value, chance, _ = total_variation(cut[i].beside(cut[j]).reshape(2, -1))
+            value, chance, _ = total_variation(joint(cut[i], cut[j]).reshape(2, -1))
             what = "contingency"
         else:
             moments = correlations(*pair)
@@ -117,7 +116,7 @@ def _warned(one: Measure, p: float, tests: int) -> Measure:
     return one.replace(warning=APART if p < ALARM / tests else "")
 
 
-def apart(one: Measure) -> tuple[float, float]:
+def distance(one: Measure) -> tuple[float, float]:
     """How far a number of a column or a pair is from its ideal, and twice its sampling error."""
     chance = one.chance or 0.0
     return abs(one.value - (one.ideal or 0.0)), 1 - chance if "similarity" in one.name else chance
@@ -125,63 +124,51 @@ def apart(one: Measure) -> tuple[float, float]:
 
 def order(one: Measure) -> tuple[bool, float]:
     """Sorts numbers: those that are not chance first, the furthest beyond it first."""
-    distance, error = apart(one)
-    return not one.warning, error - distance
+    far, error = distance(one)
+    return not one.warning, error - far
 
 
 # ------------------------------------------------------------------ parts of columns
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Parts:
-    """A column as places of few parts, missing cells the last where there are any.
-
-    Attributes
-    ----------
-    rows, samples : ndarray of int
-    size : int
-    cuts : ndarray
-        Between the parts of a number; such a one itself is below.
-    """
-
-    rows: np.ndarray
-    samples: np.ndarray
-    size: int
-    cuts: np.ndarray
-
-    def beside(self, other: Parts) -> np.ndarray:
-        """How many rows, and samples, are in each pair of parts, (2, own, other's)."""
-        codes = [
-            own * other.size + its
-            for own, its in ((self.rows, other.rows), (self.samples, other.samples))
-        ]
-        return _counted(codes, self.size * other.size).reshape(2, self.size, other.size)
+Parts = tuple[np.ndarray, np.ndarray, int]
+"""A column's rows and samples as places of few parts, missing cells the last where there are any;
+and how many parts there are."""
 
 
-def fifths(one: Cells) -> Parts:
-    """A column's levels, or fifths of its rows."""
-    if one.levels:
-        return _parted(one)
+def fifths(one: Cells) -> np.ndarray:
+    """What lies between a number's parts of as many rows each, and belongs to the lower one."""
     rows = next((known for known in one.known if len(known)), np.zeros(1))
     cuts = np.unique(np.quantile(rows, np.arange(1, FIFTHS) / FIFTHS))
-    return _parted(one, cuts[cuts < rows.max()])
+    return np.asarray(cuts[cuts < rows.max()])
 
 
-def _tenths(one: Cells) -> Parts:
-    """Ten equal parts of the rows' range; a number that lies on an edge is above it."""
+def _tenths(one: Cells) -> np.ndarray:
+    """What lies between ten equal parts of the rows' range, a shade lower: a number that lies on an
+    edge is above it."""
     rows = one.known[0] if len(one.known[0]) else np.zeros(1)
     ends = np.linspace(rows.min(), rows.max(), BINS + 1)
-    return _parted(one, ends[1:-1] - 1e-9 * np.ptp(ends))
+    return np.asarray(ends[1:-1] - 1e-9 * np.ptp(ends))
 
 
-def _parted(one: Cells, cuts: Sequence[float] | np.ndarray = ()) -> Parts:
-    size, cuts = len(one.levels) or len(cuts) + 1, np.asarray(cuts)
-    sides = [x if one.levels else np.searchsorted(cuts, x) for x in (one.rows, one.samples)]
+def parted(one: Cells, cuts: Callable[[Cells], np.ndarray]) -> Parts:
+    """A column's levels, or the parts between cuts."""
+    places, size = [one.rows, one.samples], len(one.levels)
+    if not size:
+        edges = cuts(one)
+        places, size = [np.searchsorted(edges, x) for x in places], len(edges) + 1
     gaps = np.isnan(one.rows), np.isnan(one.samples)
     rows, samples = (
-        np.where(gap, size, side).astype(int) for side, gap in zip(sides, gaps, strict=True)
+        np.where(*pair).astype(int) for pair in zip(gaps, (size, size), places, strict=True)
     )
-    return Parts(rows, samples, size + any(one.missing), cuts)
+    return rows, samples, size + any(one.missing)
+
+
+def joint(one: Parts, other: Parts) -> np.ndarray:
+    """How many rows, and samples, are in each pair of two columns' parts, (2, one's, other's)."""
+    shape = 2, one[2], other[2]
+    codes = [own * shape[2] + its for own, its in zip(one[:2], other[:2], strict=True)]
+    return _counted(codes, shape[1] * shape[2]).reshape(shape)
 
 
 def _counted(sides: Sequence[np.ndarray], size: int) -> np.ndarray:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from operator import le
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from equilibria.data.columns import listed, nearest_name
 from equilibria.data.table import Table
 from equilibria.evaluation.beside import beside, called, column
-from equilibria.evaluation.margins import apart, associations, margins, order
+from equilibria.evaluation.margins import associations, distance, margins, order
 from equilibria.evaluation.quality import memorisation
 from equilibria.evaluation.statistics import encoded, nearest_row, wilson
 from equilibria.evaluation.two_sample import area
@@ -104,7 +102,7 @@ class Evaluation:
         """A header and a line for each number of a column, the furthest first."""
         found = [["column by column", "found", "ideal", "twice the sampling error", ""]]
         for one in sorted(self.margins.measures[1:], key=order):
-            cells = [f"{value:.3f}" for value in (one.value, one.ideal or 0.0, apart(one)[1])]
+            cells = [f"{value:.3f}" for value in (one.value, one.ideal or 0.0, distance(one)[1])]
             found.append([one.name, *cells, "not chance" if one.warning else ""])
         return found
 
@@ -203,7 +201,7 @@ def evaluate(
         len(rows),
         len(drawn),
         0 if held is None else len(held),
-        _margins(list(itertools.chain.from_iterable(margins(columns)))),
+        _margins(margins(columns)),
         _associations(list(associations(columns).values())),
         told(folds, drawn, table.owner, names, stream),
         _use(table, place, rows, drawn, held, stream.child("use")),
@@ -226,11 +224,12 @@ def _target(table: Table, target: Any) -> int:
 # ------------------------------------------------------------------ the answers
 
 
-def _margins(found: Sequence[Measure]) -> Answer:
+def _margins(columns: Sequence[Sequence[Measure]]) -> Answer:
     """Columns one by one, after their mean."""
-    apart = [one.value for one in found if not one.name.startswith("share of missing")]
-    mean = Measure(SHAPES, 1 - float(np.mean(apart)), n=len(apart), ideal=1.0) if apart else None
-    return _alike(ALIKE, "comparisons of columns", found, mean)
+    shapes = [1 - own[0].value for own in columns]
+    mean = Measure(SHAPES, float(np.mean(shapes)), n=len(shapes), ideal=1.0)
+    found = [one for own in columns for one in own]
+    return _alike(ALIKE, "comparisons of columns", found, (mean, *found))
 
 
 def _associations(found: Sequence[Measure]) -> Answer:
@@ -238,22 +237,21 @@ def _associations(found: Sequence[Measure]) -> Answer:
     if not found:
         return Answer(TOGETHER, UNKNOWN, "there are no two columns to compare.")
     mean = Measure(TRENDS, float(np.mean([one.value for one in found])), n=len(found), ideal=1.0)
-    return _alike(TOGETHER, "pairs", found, mean)
+    return _alike(TOGETHER, "pairs", found, (mean, *sorted(found, key=order)[:PAIRS]))
 
 
-def _alike(question: str, what: str, found: Sequence[Measure], mean: Measure | None) -> Answer:
-    """Whether no number is further from its ideal than chance takes it."""
-    worst = sorted(found, key=order)
-    numbers = (*([] if mean is None else [mean]), *(found if what != "pairs" else worst[:PAIRS]))
-    off = [one for one in worst if one.warning]
-    near = sum(le(*apart(one)) for one in found)
-    said = f"{near} of {len(found)} {what} are within twice their sampling errors"
-    said += f" ({mean.name} {mean.value:.3f})" if mean is not None else ""
-    shown = [f"{one.name} {one.value:.3f}" for one in (off or worst)[:3]]
+def _alike(question: str, what: str, found: Sequence[Measure], kept: tuple[Measure, ...]) -> Answer:
+    """Whether no number is further from its ideal than chance takes it; ``kept`` are told of, the
+    mean first."""
+    off = [one for one in found if one.warning]
+    near = sum(order(one)[1] >= 0 for one in found)
+    said = f"{near} of {len(found)} {what} are within twice their sampling errors ({kept[0].name} "
+    said += f"{kept[0].value:.3f})"
+    shown = [f"{one.name} {one.value:.3f}" for one in sorted(off or found, key=order)[:3]]
     if off:
         said = f"{said}; {len(off)} further than chance takes them, most {'; '.join(shown)}."
-        return Answer(question, NO, said, numbers)
-    return Answer(question, YES, f"{said}; none is off by more than chance: {shown[0]}.", numbers)
+        return Answer(question, NO, said, kept)
+    return Answer(question, YES, f"{said}; none is off by more than chance: {shown[0]}.", kept)
 
 
 def _use(

@@ -12,7 +12,7 @@ import numpy as np
 from equilibria.data.columns import is_frame, listed
 from equilibria.evaluation.beside import Cells, spelt
 from equilibria.evaluation.differences import Differences, Histogram, differences
-from equilibria.evaluation.margins import apart
+from equilibria.evaluation.margins import distance
 from equilibria.evaluation.two_sample import SEEN
 from equilibria.models.model import Panel
 from equilibria.numbers import Measure
@@ -119,8 +119,8 @@ def _in_numbers(margins: Sequence[Histogram], kind: str) -> str:
 
 
 def _apart(one: Measure) -> tuple[str, str]:
-    distance, error = apart(one)
-    return f"{distance:.3f}", f"{error:.3f}"
+    far, error = distance(one)
+    return f"{far:.3f}", f"{error:.3f}"
 
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
