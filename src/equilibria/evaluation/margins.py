@@ -118,8 +118,8 @@ def _warned(one: Measure, p: float, tests: int) -> Measure:
 
 def distance(one: Measure) -> tuple[float, float]:
     """How far a number of a column or a pair is from its ideal, and twice its sampling error."""
-    chance = one.chance or 0.0
-    return abs(one.value - (one.ideal or 0.0)), 1 - chance if "similarity" in one.name else chance
+    chance, similar = one.chance or 0.0, one.name.partition(" of ")[0].endswith("similarity")
+    return abs(one.value - (one.ideal or 0.0)), 1 - chance if similar else chance
 
 
 def order(one: Measure) -> tuple[bool, float]:
@@ -157,10 +157,8 @@ def parted(one: Cells, cuts: Callable[[Cells], np.ndarray]) -> Parts:
     if not size:
         edges = cuts(one)
         places, size = [np.searchsorted(edges, x) for x in places], len(edges) + 1
-    gaps = np.isnan(one.rows), np.isnan(one.samples)
-    rows, samples = (
-        np.where(*pair).astype(int) for pair in zip(gaps, (size, size), places, strict=True)
-    )
+    rows = np.where(np.isnan(one.rows), size, places[0]).astype(int)
+    samples = np.where(np.isnan(one.samples), size, places[1]).astype(int)
     return rows, samples, size + any(one.missing)
 
 
