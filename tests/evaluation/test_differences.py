@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import decimal
-import itertools
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from equilibria.evaluation.beside import LEVELS, beside, spelt
-from equilibria.evaluation.dependence import MISSING, pairs
-from equilibria.evaluation.differences import Margin, differences
+from equilibria.evaluation.beside import LEVELS, Cells, beside, spelt
+from equilibria.evaluation.differences import MISSING, Histogram, differences
+from equilibria.evaluation.margins import associations, distance
 from equilibria.evaluation.reasons import reasons
+from equilibria.evaluation.statistics import encoded
 from equilibria.random import Stream
 
 COIN = np.array(["a", "a", "b", "b"] * 25)
 OTHER = np.array(["c", "d", "c", "d"] * 25)  # independent of COIN
 
 
-def margin(rows: Any, samples: Any) -> Margin:
+def margin(rows: Any, samples: Any) -> Histogram:
     """The one column of two lists."""
     return differences(pd.DataFrame({"x": rows}), pd.DataFrame({"x": samples})).margins[0]
+
+
+def read(rows: Any, samples: Any) -> list[Cells]:
+    """The columns of two frames, as they are drawn."""
+    table, both = encoded(rows=rows, samples=samples)
+    return [one.short for one in beside(table, *both)]
 
 
 # ------------------------------------------------------------------ columns
 
 
 def test_whole_numbers_have_a_bin_each_and_kolmogorovs_distance() -> None:
-    found = margin(list(range(10)), [0, 9] * 5)
+    found = margin(list(range(20)), [0, 19] * 5)
     assert found.edges is not None
-    assert found.edges.tolist() == [i - 0.5 for i in range(11)]
-    assert found.shares[0].tolist() == [0.1] * 10
-    assert found.shares[1].tolist() == [0.5, *[0.0] * 8, 0.5]
-    assert found.apart.value == pytest.approx(0.4)
+    assert found.edges.tolist() == [i - 0.5 for i in range(21)]
+    assert found.shares[0].tolist() == [0.05] * 20
+    assert found.shares[1].tolist() == [0.5, *[0.0] * 18, 0.5]
+    assert found.apart.value == pytest.approx(0.45)
     assert found.outside == 0
 
 
@@ -54,15 +60,34 @@ def test_values_have_their_shares_and_missing_cells_the_rest() -> None:
     assert found.shares.tolist() == [[0.5, 0.3, 0.0], [0.0, 0.6, 0.2]]
     assert found.cells.missing == (0.2, 0.2)
     assert found.apart.value == pytest.approx(0.5 * (5 / 8 + abs(3 / 8 - 3 / 4) + 1 / 4))
-    assert found.apart.method == "total variation"
+    assert found.apart.name == "total variation of x"
 
 
 def test_rare_values_go_together() -> None:
     rows = [f"v{i:02d}" for i in range(12) for _ in range(20 - i)]
     found = margin(rows, rows)
-    assert found.cells.levels == (*(f"v{i:02d}" for i in range(LEVELS - 1)), "5 others")
-    assert found.shares[0, -1] * len(rows) == pytest.approx(sum(20 - i for i in range(7, 12)))
-    assert found.cells.others == 5
+    assert found.cells.levels == (*(f"v{i:02d}" for i in range(LEVELS - 1)), "3 others")
+    assert found.shares[0, -1] * len(rows) == pytest.approx(sum(20 - i for i in range(9, 12)))
+    assert found.cells.others == 3
+
+
+def test_distances_are_of_all_values_also_of_those_that_go_together() -> None:
+    rows = [f"v{i:02d}" for i in range(20) for _ in range(5)]
+    assert margin(rows, rows[:50] * 2).apart.value == pytest.approx(0.5)
+
+
+def test_text_is_in_the_order_of_the_rows_and_numbers_in_their_own() -> None:
+    rows = pd.DataFrame({"x": ["a", "b", "b", "c"] * 5, "y": [1.5, 2.5, 2.5, 7.5] * 5})
+    one, two = read(rows, rows)
+    assert (one.levels, one.rows[:4].tolist()) == (("b", "a", "c"), [1, 0, 0, 2])
+    assert (two.levels, two.rows[:4].tolist()) == (("1.5", "2.5", "7.5"), [0, 1, 1, 2])
+    assert margin(rows["y"], rows["y"] + 1).apart.name == "Kolmogorov distance of x"
+
+
+def test_a_column_that_samples_lack_is_at_distance_one() -> None:
+    found = margin([*range(20), None], [None] * 5)
+    assert (found.apart.value, found.cells.missing, found.outside) == (1, (1 / 21, 1), 0)
+    assert found.shares.sum(1) == pytest.approx([20 / 21, 0])
 
 
 def test_what_is_furthest_beyond_chance_comes_first_and_names_match() -> None:
@@ -77,7 +102,7 @@ def test_what_is_furthest_beyond_chance_comes_first_and_names_match() -> None:
 @pytest.mark.parametrize(
     ("cells", "holds", "levels"),
     [
-        (pd.Series([True, False, None] * 4, dtype=object), "value", ("True", "False")),
+        (pd.Series([True, False, None] * 4, dtype=object), "value", ("False", "True")),
         (pd.Series([2, 1, None] * 4, dtype="Int64"), "value", ("1", "2")),
         (pd.Series(range(12), dtype="Int64"), "whole", ()),
         (pd.Series([decimal.Decimal(i) / 4 for i in range(12)], dtype=object), "number", ()),
@@ -85,19 +110,18 @@ def test_what_is_furthest_beyond_chance_comes_first_and_names_match() -> None:
         (pd.Series(pd.Categorical(["lo", "hi"] * 6, ["lo", "mid", "hi"])), "value", ("lo", "hi")),
         (pd.Series(pd.date_range("2020-01-01", periods=12, tz="UTC")), "date", ()),
         (pd.Series(pd.to_timedelta(range(12), unit="h")), "duration", ()),
-        (pd.Series([None] * 12, dtype=object), "value", ()),
-        (pd.Series([np.nan] * 12), "value", ()),
     ],
 )
 def test_columns_of_every_type_are_read(cells: Any, holds: str, levels: tuple[str, ...]) -> None:
     frame = pd.DataFrame({"x": cells, "y": range(12)})
-    one = beside(frame, frame[::-1])[0]
+    one = read(frame, frame[::-1])[0]
     assert (one.holds, one.levels) == (holds, levels)
     assert np.array_equal(one.rows, one.samples[::-1], equal_nan=True)
     assert np.isnan(one.rows).tolist() == cells.isna().tolist()
     found = differences(pd.concat([frame] * 2), frame)  # 12 samples: too few for a tree
     assert found.told is None
-    assert all(part.apart.value == 0 for part in (*found.margins, *found.pairs))
+    distances = [distance(part.apart)[0] for part in (*found.margins, *found.pairs)]
+    assert distances == pytest.approx([0] * 3)
 
 
 def test_numbers_are_spelt_as_they_are_read() -> None:
@@ -115,10 +139,14 @@ def test_numbers_are_spelt_as_they_are_read() -> None:
 @pytest.mark.parametrize(
     ("rows", "samples", "message"),
     [
-        (pd.DataFrame({"x": [1]}), pd.DataFrame({"y": [1]}), "samples: column 'x'"),
+        (
+            pd.DataFrame({"x": [1]}),
+            pd.DataFrame({"y": [1]}),
+            "samples has the column 'y', which real does not",
+        ),
         (pd.DataFrame({"x": [1]}), pd.DataFrame({"x": []}), "samples has shape"),
-        ([[1.0]], [[1.0, 2.0]], "samples: column 1 is in one"),
-        ([[np.inf]], [[1.0]], "column 0 holds an infinite number"),
+        ([[1.0]], [[1.0, 2.0]], "samples has the column 1, which real does not"),
+        ([[np.inf]], [[1.0]], "real: column 0 holds an infinite number"),
     ],
 )
 def test_tables_that_are_unlike_are_refused(rows: Any, samples: Any, message: str) -> None:
@@ -129,45 +157,30 @@ def test_tables_that_are_unlike_are_refused(rows: Any, samples: Any, message: st
 # ------------------------------------------------------------------ pairs
 
 
-def distances(rows: dict[str, Any], samples: dict[str, Any]) -> dict[tuple[str, str], float]:
-    found = differences(pd.DataFrame(rows), pd.DataFrame(samples)).pairs
-    return {(one.first.name, one.second.name): one.apart.value for one in found}
+def test_a_lost_dependence_is_half_and_one_of_wrong_columns_is_no_fault() -> None:
+    rows = pd.DataFrame({"x": COIN, "y": COIN, "z": OTHER})
+    lost = rows.assign(y=np.where(OTHER == "c", "a", "b"))
+    found = differences(rows, lost)
+    pairs = {(one.first.name, one.second.name): distance(one.apart)[0] for one in found.pairs}
+    assert pairs["x", "y"] == pytest.approx(0.5)  # shares of ½ in two cells, then ¼ in four
+    assert pairs["y", "z"] == pytest.approx(0.5)
+    assert pairs["x", "z"] == pytest.approx(0)
+    assert (found.beyond, found.compared) == (2, 3)
+    mostly = np.repeat(["a", "b"], [90, 10])  # both columns wrong, but independent as in the rows
+    wrong = pd.DataFrame({"x": mostly, "z": np.where(np.arange(100) % 10, "c", "d")})
+    found = differences(rows[["x", "z"]], wrong)
+    assert [bool(one.apart.warning) for one in found.margins] == [True, True]
+    assert distance(found.pairs[0].apart)[0] == pytest.approx(0.56)  # 0.81 − ¼, all the others less
+    assert found.beyond == 0
 
 
-def test_a_lost_dependence_is_half_and_one_of_wrong_columns_is_none() -> None:
-    rows = {"x": COIN, "y": COIN, "z": OTHER}
-    lost = {"x": COIN, "y": np.where(OTHER == "c", "a", "b"), "z": OTHER}
-    found = distances(rows, lost)
-    assert found["x", "y"] == pytest.approx(0.5)  # d is ±1/4 in four cells, then 0
-    assert found["y", "z"] == pytest.approx(0.5)
-    assert found["x", "z"] == pytest.approx(0)
-    mostly = np.array(["a"] * 9 + ["b"])  # all columns wrong, but independent as in the rows
-    table = np.array(list(itertools.product(mostly, np.where(mostly == "a", "c", "d"))))
-    wrong = distances({"x": COIN, "z": OTHER}, {"x": table[:, 0], "z": table[:, 1]})
-    assert wrong["x", "z"] == pytest.approx(0, abs=1e-9)
-
-
-def test_distances_are_those_of_a_count_by_hand() -> None:
-    stream = np.random.RandomState(0)
-    tables = []
-    for n in (150, 400):
-        frame = pd.DataFrame(stream.randint(0, 4, (n, 3)), columns=list("xyz"))
-        frame["w"] = (frame["x"] + stream.randint(0, 2, n)).astype(str)
-        tables.append(frame.mask(stream.uniform(size=frame.shape) < 0.2))
-    for (a, b), value in distances(*({c: f[c] for c in f} for f in tables)).items():
-        dependences = []
-        for frame in tables:
-            values = frame[[a, b]].map(lambda v: MISSING if pd.isna(v) else str(v))
-            joint = pd.crosstab(values[a], values[b], normalize=True)
-            dependences.append(joint - np.outer(joint.sum(axis=1), joint.sum()))
-        apart = dependences[0].sub(dependences[1]).abs().to_numpy().sum() / 2
-        assert value == pytest.approx(apart)
-
-
-def test_rows_without_one_of_both_cells_are_left_out_where_samples_have_no_gaps() -> None:
+def test_what_was_missing_is_a_level_of_a_pair() -> None:
     rows = {"x": [*COIN, *["a"] * 50], "y": [*COIN, *[None] * 50]}
-    samples = {"x": COIN, "y": COIN}
-    assert distances(rows, samples)["x", "y"] == pytest.approx(0)
+    one = differences(pd.DataFrame(rows), pd.DataFrame({"x": COIN, "y": COIN})).pairs[0]
+    assert one.labels == (("a", "b"), ("a", "b", MISSING))
+    assert one.counts.tolist() == [[[50, 0, 50], [0, 50, 0]], [[50, 0, 0], [0, 50, 0]]]
+    assert distance(one.apart)[0] == pytest.approx((1 / 3 + 1 / 6 + 1 / 6) / 2)
+    assert not one.apart.warning  # where y is there, x follows it as in the rows
 
 
 def test_numbers_are_compared_by_fifths_and_have_a_rank_correlation() -> None:
@@ -178,7 +191,7 @@ def test_numbers_are_compared_by_fifths_and_have_a_rank_correlation() -> None:
     assert np.array_equal(one.counts[0], 20 * np.eye(5))
     assert one.counts[1][:, 0].tolist() == [20] * 5  # all of the samples' y are below the rows'
     assert [round(float(part), 9) for part in one.apart.parts] == [1, -1]
-    assert one.apart.value == pytest.approx((5 * (0.2 - 0.04) + 20 * 0.04) / 2)
+    assert distance(one.apart)[0] == pytest.approx(np.corrcoef(x, x**3)[0, 1])
     halves = differences(rows / 2 + 0.25, rows / 2).pairs[0].labels[0]
     assert halves == ("≤ 10.15", "10.15–20.05", "20.05–29.95", "29.95–39.85", "> 39.85")
     coin = differences(pd.DataFrame({"x": COIN, "y": COIN}), pd.DataFrame({"x": COIN, "y": OTHER}))
@@ -195,22 +208,22 @@ def drawn(n: int, stream: np.random.RandomState) -> pd.DataFrame:
     return frame.mask(stream.uniform(size=frame.shape) < 0.1)
 
 
-def test_chance_is_what_tables_of_one_law_have_and_alarms_are_few() -> None:
-    """Of 100 pairs of tables the mean distance is chance, to a tenth, and of three kinds of alarm,
-    each in 5 % of cases at most, none comes 16 times: 1e-5 by the binomial law."""
+def test_distances_are_within_chance_and_alarms_are_few() -> None:
+    """Of 100 pairs of tables distances are near half of twice their sampling errors, and of three
+    kinds of alarm, each in 5 % of cases at most, none comes 16 times: 1e-5 by the binomial law."""
     stream = np.random.RandomState(0)
-    found = [differences(drawn(120, stream), drawn(400, stream), i) for i in range(100)]
-    for kind in ("margins", "pairs"):
-        parts = [one.apart for table in found for one in getattr(table, kind)]
-        if kind == "pairs":  # all of them, not the furthest
-            columns = [beside(drawn(120, stream), drawn(400, stream))[:4] for _ in range(100)]
-            parts = [one.apart for some in columns for one in pairs(some)[0]]
-        ratio = sum(one.value for one in parts) / sum(one.chance or 0 for one in parts)
-        assert abs(ratio - 1) < 0.1
+    tables = [(drawn(120, stream), drawn(400, stream)) for _ in range(100)]
+    found = [differences(*both, i) for i, both in enumerate(tables)]
+    ratios = [np.square(distance(one.apart)) for table in found for one in table.margins]
+    pairs = [associations(read(*both)[:4]) for both in tables]
+    of_pairs = [np.square(distance(one)) for some in pairs for one in some.values()]
+    for parts in (ratios, of_pairs):
+        squares, errors = np.sum(parts, axis=0)
+        assert 2 * np.sqrt(squares / errors) == pytest.approx(1, abs=0.1)
     alarms = [sum(any(one.apart.warning for one in table.margins) for table in found)]
     alarms += [sum(bool(table.beyond) for table in found)]
     alarms += [sum(bool(table.reasons) for table in found)]
-    assert max(alarms) < 16
+    assert max(alarms) < 16, alarms
 
 
 # ------------------------------------------------------------------ rules
@@ -263,7 +276,7 @@ def test_samples_without_gaps_are_not_told_by_them() -> None:
     stream = np.random.RandomState(0)
     rows, samples = (pd.DataFrame(stream.normal(size=(400, 2)), columns=["x", "y"]) for _ in "ab")
     rows = rows.mask(stream.uniform(size=rows.shape) < 0.4)
-    told = reasons(beside(rows, samples), Stream(0))[1]
+    told = reasons(read(rows, samples), Stream(0))[1]
     assert told is not None
     assert abs(told.value - 0.5) < 0.15  # 6 standard errors
-    assert reasons(beside(rows.iloc[:5], samples), Stream(0)) == ((), None)
+    assert reasons(read(rows.iloc[:5], samples), Stream(0)) == ((), None)

@@ -74,8 +74,17 @@ def test_rows_stand_beside_samples_in_numbers() -> None:
     assert "2 of 2 columns are further apart than chance would put them" in content
     svg = content.partition("<svg ")[2]
     assert 'aria-label="kind: a 75% of rows, 0% of samples; b 25% of rows, 100% of samples"' in svg
-    assert content.count(">missing</text>") == 1  # of the histogram; the kind has no gap
+    assert content.count(">missing</text>") == 2  # of the histogram and the pair; kind has no gap
     assert "Missing" not in sections(*(part.dropna() for part in (rows, samples)))[-200:]
+
+
+def test_columns_of_one_value_are_named_and_no_fault() -> None:
+    table = Table.fit(pd.DataFrame({"x": ["a", "b"] * 20, "y": [1, 2] * 20}), kinds="mixed")
+    rows = pd.DataFrame({"x": ["a"] * 30, "y": [1, 2] * 15})
+    found = tables.sections(table, rows, rows, "held-out rows", draw)
+    assert "Of one value in all rows and samples, and left out: x." in found
+    found = tables.sections(table, rows[::2], rows[::2], "held-out rows", draw)
+    assert "Every column has one value in all rows and samples." in found
 
 
 def test_what_gives_them_away_is_said_in_words() -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 __all__ = ["ALIASES", "KINDS", "Column", "Kind", "Reader", "as_frame", "is_frame", "missing_cells"]
-__all__ += ["take"]
+__all__ += ["take", "unit_of"]
 
 BLOCK_CELLS = 1 << 22
 EXACT = 2**53  # whole numbers up to here are exact in float64
@@ -260,14 +260,14 @@ class Column:
         if self.holds not in _TIMES:
             return pd.array(cells, dtype=_pandas_type(self.dtype))
         ticks = np.where(missing, np.iinfo("i8").min, cells).astype("i8")  # numpy's mark of NaT
-        times = pd.Series(ticks.view(f"{_TIMES[self.holds]}8[{_unit(self.dtype)}]"))
+        times = pd.Series(ticks.view(f"{_TIMES[self.holds]}8[{unit_of(self.dtype)}]"))
         zone = getattr(_pandas_type(self.dtype), "tz", None)
         if zone is not None:
             times = times.dt.tz_localize("UTC").dt.tz_convert(zone)
         return times.astype(self.dtype).array
 
 
-def _unit(dtype: str) -> str:
+def unit_of(dtype: str) -> str:
     """The unit of a type of dates or durations: datetime64[us, UTC] has microseconds."""
     unit = dtype.partition("[")[2].partition(",")[0].partition("]")[0]
     return "D" if unit == "day" else unit
@@ -454,7 +454,7 @@ def _read(series: Any, known: Column | None = None) -> tuple[np.ndarray, np.ndar
         levels = _read(pd.Series(dtype.categories))[0] if len(dtype.categories) else np.zeros(1)
         return levels[series.cat.codes.to_numpy().clip(min=0)], missing
     if dtype.kind in "mM":
-        unit = _unit(str(dtype) if known is None else known.dtype)
+        unit = unit_of(str(dtype) if known is None else known.dtype)
         return series.to_numpy(f"{dtype.kind}8[{unit}]").view("i8"), missing
     if dtype.kind in "biuf":
         return series.fillna(False if dtype.kind == "b" else 0).to_numpy(

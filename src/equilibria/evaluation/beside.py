@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from typing import Any
 
 import numpy as np
 
-from equilibria.data.columns import is_frame
+from equilibria.data.columns import unit_of
+from equilibria.data.table import Table
 
-__all__ = ["BEYOND", "LEVELS", "Cells", "beside", "limit", "spelt"]
+__all__ = ["LEVELS", "Cells", "beside", "called", "column", "spelt"]
 
-LEVELS = 8  # values of a column that are told apart; the rarest go together
-ALARM = 0.05  # of all columns, or all pairs, together
-BEYOND = "Further apart than chance would put them."
+LEVELS = 10  # values of a column that are told apart; the rarest go together
 _UNITS = (365.25 * 86400, "y"), (86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s")
+_TIMES = {"datetime": "date", "timedelta": "duration"}
+_ROUNDING = 1e-12  # of what was encoded and decoded
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Cells:
     levels : tuple of str
         What the places stand for; empty for numbers.
     holds : str
-        ``"number"``, ``"whole"``, ``"date"``, ``"duration"`` or ``"value"``.
+        ``"number"``, ``"whole"``, ``"date"``, ``"duration"``, ``"value"`` or ``"text"``.
     others : int
         How many values the last level stands for, where it stands for several.
     """
@@ -54,95 +56,79 @@ class Cells:
         """The shares of missing cells, in rows and in samples."""
         return float(np.isnan(self.rows).mean()), float(np.isnan(self.samples).mean())
 
+    @functools.cached_property
+    def short(self) -> Cells:
+        """The same with ten levels at most, of those that are in the cells, the rarest together;
+        text by the commonest of the rows. Numbers of so few values have levels too."""
+        different, counts = np.unique(np.concatenate(self.known), return_counts=True)
+        if not self.levels and not 0 < len(different) <= LEVELS:
+            return self
+        most = len(different) if len(different) <= LEVELS else LEVELS - 1
+        kept = different[np.sort(np.argsort(-counts, kind="stable")[:most])]
+        if self.holds == "text":
+            kept = kept[np.argsort(-(self.known[0][:, None] == kept).sum(axis=0), kind="stable")]
+        levels, others = self.levels, len(different) - most
+        words = [levels[int(v)] if levels else spelt(float(v), self.holds) for v in kept]
+        words += [f"{others} others"] * (others > 0)
 
-def beside(real: Any, samples: Any) -> list[Cells]:
-    """The columns of two tables of the same columns, frames or arrays, in the order of ``real``.
+        def placed(cells: np.ndarray) -> np.ndarray:
+            same = cells[:, None] == kept
+            at = np.where(same.any(axis=1), same.argmax(axis=1), most).astype(float)
+            return np.where(np.isnan(cells), np.nan, at)
 
-    Numbers, dates and durations are numbers, unless there are no more than 8 different ones; truth
-    values, text and categories are values, of which the 8 commonest are told apart. A frame's
-    columns are matched by name.
+        return Cells(
+            self.name, placed(self.rows), placed(self.samples), tuple(words), "value", others
+        )
 
-    >>> first = beside(np.array([["a", 1.5], ["b", None]], dtype=object), [["b", 2.5]])[0]
-    >>> first.levels, first.rows, first.samples
-    (('a', 'b'), array([0., 1.]), array([1.]))
+
+def beside(table: Table, rows: np.ndarray, samples: np.ndarray) -> list[Cells]:
+    """The columns of rows and samples that a table has encoded
+    (:func:`~equilibria.evaluation.statistics.encoded`), in the order of the data.
+
+    >>> table = Table.fit(np.array([["a", 1.5], ["b", 2.5]], dtype=object), kinds={1: "real"})
+    >>> first, second = beside(table, np.array([[0.0, -1.0], [1.0, np.nan]]), np.array([[1, 1.0]]))
+    >>> first.levels, first.rows, second.rows, second.samples
+    (('a', 'b'), array([0., 1.]), array([1.5, nan]), array([2.5]))
     """
-    frames = [_frame(X, name) for X, name in ((real, "real"), (samples, "samples"))]
-    here, there = (list(frame.columns) for frame in frames)
-    if sorted(map(str, here)) != sorted(map(str, there)):
-        lost = [name for name in (*here, *there) if (name in here) != (name in there)]
-        what = f"column {lost[0]!r} is in one of both tables alone" if lost else "other columns"
-        raise ValueError(f"samples: {what}; give the columns of real")
-    return [_cells(name, *(frame[name] for frame in frames)) for name in here]
+    found = {}
+    for layer in table.layers:
+        for i, place in enumerate(layer.source):
+            kind, levels = table.type(place), tuple[str, ...]()
+            both = [column(table, part, place) for part in (rows, samples)]
+            if layer.categories is not None:
+                levels = tuple(map(_word, layer.categories[i]))
+                holds = "text" if kind.holds == "text" and kind.levels is None else "value"
+            else:
+                offset, scale = (float(part[i]) for part in layer.affine)
+                origin, holds = layer.origin[i] if layer.origin else 0, _TIMES.get(kind.holds, "")
+                unit: Any = unit_of(kind.dtype) if holds else "s"
+                seconds = float(np.timedelta64(1, unit) / np.timedelta64(1, "s"))
+                both = [(x * scale + offset + origin) * seconds for x in both]
+                cells = np.concatenate(both)
+                near = np.isclose(cells, np.rint(cells), _ROUNDING, _ROUNDING * scale)
+                holds = holds or ("whole" if near[~np.isnan(cells)].all() else "number")
+                both = [np.rint(x) for x in both] if holds == "whole" else both
+            found[place] = Cells(called(table, place), both[0], both[1], levels, holds)
+    return [found[place] for place in sorted(found)]
 
 
-def _frame(X: Any, name: str) -> Any:
-    """Rows as a frame."""
-    import pandas as pd
-
-    table = X if is_frame(X) else pd.DataFrame(np.asarray(X, dtype=getattr(X, "dtype", object)))
-    if not len(table) or not table.shape[1]:
-        raise ValueError(f"{name} has shape {table.shape}: expected a row and a column at least")
-    if not table.columns.is_unique:
-        raise ValueError(f"{name}: two columns have one name; give each its own")
-    return table
+def column(table: Table, rows: np.ndarray, place: int) -> np.ndarray:
+    """One column of encoded rows, (n,): its numbers as they are, or the codes of its categories."""
+    own = rows[:, np.asarray(table.owner) == place]
+    code = np.where(np.isnan(own).any(axis=1), np.nan, own.argmax(axis=1))
+    return own[:, 0] if own.shape[1] == 1 else code
 
 
-def _cells(name: Any, rows: Any, samples: Any) -> Cells:
-    """One column of both, read as both together are."""
-    import pandas as pd
-
-    both, n = pd.concat([rows, samples], ignore_index=True).infer_objects(), len(rows)
-    holds, numbers = _numbers(both)
-    if holds:
-        if np.isinf(numbers).any():
-            raise ValueError(f"column {name!r} holds an infinite number; leave such rows out")
-        different = np.unique(numbers[~np.isnan(numbers)])
-        if len(different) > LEVELS:
-            whole = holds == "number" and bool((np.rint(different) == different).all())
-            kind = "whole" if whole else holds
-            return Cells(str(name), numbers[:n], numbers[n:], (), kind)
-        places = np.searchsorted(different, numbers).astype(float)
-        places[np.isnan(numbers)] = np.nan
-        levels = tuple(spelt(value, holds) for value in different)
-        return Cells(str(name), places[:n], places[n:], levels, "value")
-    levels, places, others = _coded(both, n)
-    return Cells(str(name), places[:n], places[n:], levels, "value", others)
+def called(table: Table, place: int) -> str:
+    """A column as numbers call it: by its name alone, where it has one."""
+    name = place if table.names is None else table.names[place]
+    return name if isinstance(name, str) else f"column {name}"
 
 
-def _numbers(series: Any) -> tuple[str, np.ndarray]:
-    """What a column of numbers holds, and these; "" and nothing of any other."""
-    from pandas.api import types
-
-    if types.infer_dtype(series, skipna=True) == "decimal":
-        series = series.astype(float)
-    if types.is_numeric_dtype(series) and not types.is_bool_dtype(series):
-        return "number", series.to_numpy(dtype=np.float64, na_value=np.nan)
-    if (kind := series.dtype.kind) in "mM":
-        unit = series.to_numpy(f"{kind}8[us]")
-        seconds = np.where(np.isnat(unit), np.nan, unit.astype(np.int64) / 1e6)
-        return "date" if kind == "M" else "duration", seconds
-    return "", np.zeros(0)
-
-
-def _coded(series: Any, n: int) -> tuple[tuple[str, ...], np.ndarray, int]:
-    """The values of a column by their order, or the commonest of the rows first, the places of its
-    cells among them, and how many values go together at the end."""
-    import pandas as pd
-
-    gaps, counts = series.isna().to_numpy(dtype=bool), series.value_counts()
-    counts = counts[counts > 0]
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        order = [value for value in series.cat.categories if value in counts.index]
-    else:
-        order = list(dict.fromkeys([*series[:n].value_counts().index, *counts.index]))
-    common = set(order if len(order) <= LEVELS else counts.index[: LEVELS - 1])
-    kept = [value for value in order if value in common]
-    place = {value: i for i, value in enumerate(kept)}
-    values = zip(series, gaps, strict=True)
-    places = np.array([np.nan if gap else place.get(v, len(kept)) for v, gap in values], float)
-    levels = tuple(" ".join(str(value).split()) for value in kept)
-    others = len(order) - len(kept)
-    return levels + (f"{others} others",) * bool(others), places, others
+def _word(value: Any) -> str:
+    """A category."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return spelt(float(value), "number") if number else " ".join(str(value).split())
 
 
 def spelt(value: float, holds: str, span: float = math.inf) -> str:
@@ -166,15 +152,3 @@ def spelt(value: float, holds: str, span: float = math.inf) -> str:
     if abs(value) >= 1e6 or (holds != "whole" and 0 < abs(value) < 1e-4):
         return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.3g}")
     return f"{value:.0f}" if holds == "whole" or abs(value) >= 1000 else f"{value:.4g}"
-
-
-def limit(chance: Any, spread: Any, tests: int) -> Any:
-    """The distance that chance alone passes in less than 5 % of cases, of so many tests together.
-
-    Moving one of n rows moves a distance by 1/n at most, so that by McDiarmid (1989) it is more
-    than t above its mean with a probability below exp(−2t² / (1/n + 1/m)); ``spread`` is 1/n + 1/m.
-
-    >>> round(float(limit(0.1, 1 / 200 + 1 / 200, 1)), 3)
-    0.222
-    """
-    return chance + np.sqrt(math.log(max(tests, 1) / ALARM) / 2 * spread)

@@ -1,6 +1,6 @@
-r"""Where samples of a table are unlike its rows: in a column, in a pair of columns, in a few words.
+"""Where samples of a table are unlike its rows: in a column, in a pair of columns, in a few words.
 
-A distance is in [0, 1], and stands beside what chance alone gives with so many rows and samples.
+Distances and what chance gives are those of :mod:`~equilibria.evaluation.margins`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,33 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.stats.contingency import association
 
-from equilibria.evaluation.beside import BEYOND, Cells, beside, limit
-from equilibria.evaluation.dependence import Pair, pairs
+from equilibria.evaluation.beside import Cells, beside, called, spelt
+from equilibria.evaluation.margins import (
+    associations,
+    correlations,
+    fifths,
+    joint,
+    margins,
+    order,
+    parted,
+    ranked,
+)
 from equilibria.evaluation.reasons import Reason, reasons
+from equilibria.evaluation.statistics import encoded
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, as_stream
 
-__all__ = ["Differences", "Margin", "Pair", "differences"]
+__all__ = ["MISSING", "Differences", "Histogram", "Pair", "differences"]
 
 BINS = 24  # of a histogram
+WORST = 10  # pairs that are told of
+MISSING = "missing"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Margin:
+class Histogram:
     """A column in rows and in samples.
 
     Attributes
@@ -48,43 +60,61 @@ class Margin:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Pair:
+    """Two columns and how they go together.
+
+    Attributes
+    ----------
+    first, second : Cells
+    counts : ndarray, shape (2, parts, parts)
+        Rows, and samples, by the levels or fifths of both columns.
+    labels : tuple of tuple of str
+        What these parts are, of either column.
+    apart : Measure
+        How similar they are in this; its parts are the association in rows and in samples.
+    """
+
+    first: Cells
+    second: Cells
+    counts: np.ndarray
+    labels: tuple[tuple[str, ...], ...]
+    apart: Measure
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Differences:
     """Where samples are unlike rows; what is furthest beyond chance comes first.
 
     Attributes
     ----------
-    margins : tuple of Margin
+    margins : tuple of Histogram
         Every column.
     pairs : tuple of Pair
         At most ten.
-    beyond : int
-        How many of all pairs are further apart than chance would put them.
+    beyond, compared : int
+        How many pairs are further apart than chance would put them, of how many.
     reasons : tuple of Reason
         A small tree's rules that tell samples from rows, and what share of either each holds of.
     told : Measure or None
         The area under the curve of that tree, on cells it has not seen; None where there are fewer
         than 20 rows or samples.
+    left_out : tuple of str
+        Columns that nothing is said of: constant ones, and text whose values hardly recur.
     """
 
-    margins: tuple[Margin, ...]
+    margins: tuple[Histogram, ...]
     pairs: tuple[Pair, ...]
     beyond: int
+    compared: int
     reasons: tuple[Reason, ...]
     told: Measure | None
+    left_out: tuple[str, ...] = ()
 
 
 def differences(real: Any, samples: Any, random_state: RandomState = 0) -> Differences:
-    r"""Compare samples with rows column by column, pair by pair, and by a tree of three questions.
+    """Compare samples with rows column by column, pair by pair, and by a tree of three questions.
 
-    Columns are compared by their cells that are there. Of a pair, with the joint distribution
-    :math:`p_{ab}` over levels or fifths of the rows, the dependence is
-    :math:`d_{ab} = p_{ab} - p_a p_b`, and the distance half of the sum of its differences,
-
-    .. math:: \tfrac{1}{2} \sum_{ab} |d_{ab}(rows) - d_{ab}(samples)|,
-
-    so that columns that are wrong by themselves do not count here. Chance is its mean where both
-    have one law, by the normal approximation of each term. A missing cell is a level of its own
-    where rows and samples have some; else pairs are of the rows that have both cells.
+    Columns and pairs are as far apart as :func:`~equilibria.evaluation.evaluate` has them.
 
     Parameters
     ----------
@@ -98,70 +128,46 @@ def differences(real: Any, samples: Any, random_state: RandomState = 0) -> Diffe
     >>> rows = np.arange(400).reshape(-1, 1).repeat(2, axis=1) % [2, 100]
     >>> found = differences(rows, rows[:, :1] * [1, 20])
     >>> [(one.cells.name, round(one.apart.value, 2)) for one in found.margins]
-    [('1', 0.79), ('0', 0.0)]
+    [('column 1', 0.79), ('column 0', 0.0)]
     """
-    columns = beside(real, samples)
-    margins = sorted((_margin(one, len(columns)) for one in columns), key=_beyond)
-    found, beyond = pairs(columns)
-    said, told = reasons(columns, as_stream(random_state).child("reasons"))
-    return Differences(tuple(margins), found, beyond, said, told)
-
-
-def _beyond(one: Margin) -> float:
-    return (one.apart.chance or 0.0) - one.apart.value
+    table, encodings = encoded(real=real, samples=samples)
+    columns = beside(table, *encodings)
+    short, found = [one.short for one in columns], associations(columns)
+    worst = sorted(found.items(), key=lambda item: order(item[1]))[:WORST]
+    drawn = [_histogram(one, own[0]) for one, own in zip(short, margins(columns), strict=True)]
+    said, told = reasons(short, as_stream(random_state).child("reasons"))
+    return Differences(
+        tuple(sorted(drawn, key=lambda one: order(one.apart))),
+        tuple(_pair(short[i], short[j], one) for (i, j), one in worst),
+        sum(bool(one.warning) for one in found.values()),
+        len(found),
+        said,
+        told,
+        tuple(called(table, place) for place, _ in table.aside),
+    )
 
 
 # ------------------------------------------------------------------ columns
 
 
-def _margin(cells: Cells, tests: int) -> Margin:
-    """A column; ``tests`` columns share one false alarm."""
+def _histogram(cells: Cells, apart: Measure) -> Histogram:
+    """What a column's bins or levels hold."""
     rows, samples = cells.known
-    if not len(rows) or not len(samples):
-        apart = Measure("distance", float(bool(len(rows)) != bool(len(samples))), chance=0.0)
-        edges = None if cells.levels else np.array([0.0, 1.0])
-        return Margin(cells, edges, np.zeros((2, len(cells.levels) or 1)), apart)
-    edges = np.arange(len(cells.levels) + 1) - 0.5 if cells.levels else _edges(rows, samples, cells)
+    whole = np.array([[len(cells.rows)], [len(cells.samples)]])
+    if cells.levels:
+        places = np.arange(len(cells.levels))[:, None]
+        counts = np.stack([(part == places).sum(axis=1) for part in (rows, samples)])
+        return Histogram(cells, None, counts / whole, apart)
+    edges = _edges(rows if len(rows) else samples, np.concatenate([rows, samples]), cells)
     ends = edges[0], edges[-1]
     counts = np.stack([np.histogram(part.clip(*ends), edges)[0] for part in (rows, samples)])
-    shares = counts / np.array([[len(cells.rows)], [len(cells.samples)]])
-    apart = _variation(counts, tests) if cells.levels else _kolmogorov(rows, samples, tests)
-    if cells.levels:
-        return Margin(cells, None, shares, apart)
-    outside = float(((samples < rows.min()) | (samples > rows.max())).mean())
-    return Margin(cells, edges, shares, apart, outside)
+    outside = (samples < rows.min(initial=np.inf)) | (samples > rows.max(initial=-np.inf))
+    share = float(outside.mean()) if len(rows) and len(samples) else 0.0
+    return Histogram(cells, edges, counts / whole, apart, share)
 
 
-def _variation(counts: np.ndarray, tests: int) -> Measure:
-    """Total variation; beyond its mean by chance as McDiarmid's inequality (1989) bounds it."""
-    n = counts.sum(1)
-    spread, pooled = float((1 / n).sum()), counts.sum(0) / counts.sum()
-    value = float(np.abs(counts[0] / n[0] - counts[1] / n[1]).sum()) / 2
-    terms = np.sqrt(2 / math.pi * pooled * (1 - pooled) * spread)
-    chance = float(terms.sum()) / 2
-    bound = limit(chance, spread, tests)
-    return _measure(value, chance, bound, int(n[0]), "total variation")
-
-
-def _kolmogorov(rows: np.ndarray, samples: np.ndarray, tests: int) -> Measure:
-    """Kolmogorov's distance; its mean by chance is √(π/2) log 2 √(1/n + 1/m), and with so many rows
-    it is beyond t with a probability below 2 exp(−2t² / (1/n + 1/m))."""
-    spread = 1 / len(rows) + 1 / len(samples)
-    value = float(stats.ks_2samp(rows, samples, method="asymp").statistic)
-    chance = math.sqrt(math.pi / 2 * spread) * math.log(2)
-    bound = limit(0.0, spread, 2 * tests)
-    return _measure(value, chance, bound, len(rows), "Kolmogorov's distance")
-
-
-def _measure(value: float, chance: float, bound: float, n: int, method: str) -> Measure:
-    warning = BEYOND if value > bound else ""
-    how: dict[str, Any] = {"n": n, "ideal": 0.0, "method": method, "warning": warning}
-    return Measure("distance", value, chance=chance, **how)
-
-
-def _edges(rows: np.ndarray, samples: np.ndarray, cells: Cells) -> np.ndarray:
+def _edges(rows: np.ndarray, everything: np.ndarray, cells: Cells) -> np.ndarray:
     """Ends of bins that suit the rows: their middle 98 %, and a quarter more towards the rest."""
-    everything = np.concatenate([rows, samples])
     least, most = float(everything.min()), float(everything.max())
     low, high = (float(end) for end in np.quantile(rows, (0.01, 0.99)))
     room = (high - low) / 4
@@ -171,3 +177,39 @@ def _edges(rows: np.ndarray, samples: np.ndarray, cells: Cells) -> np.ndarray:
         step = math.ceil((most - least + 1) / BINS)
         return np.arange(math.floor(least), math.ceil(most) + step + 1, step) - 0.5
     return np.linspace(least, most, BINS + 1)
+
+
+# ------------------------------------------------------------------ pairs
+
+
+def _pair(first: Cells, second: Cells, apart: Measure) -> Pair:
+    """A pair of columns with its counts and associations."""
+    labels = tuple(_labels(one) for one in (first, second))
+    counts = joint(parted(first, fifths), parted(second, fifths))
+    if first.levels or second.levels:
+        what, found = "Cramér's V", [_cramer(one) for one in counts]
+    else:
+        what, both = "rank correlation", (ranked(first), ranked(second))
+        found = [0.0 if math.isnan(r) else r for r, _ in correlations(*both)]
+    named = zip(("rows", "samples"), found, strict=True)
+    apart = apart.replace(parts=tuple(Measure(f"{what} in {side}", v) for side, v in named))
+    return Pair(first, second, counts, labels, apart)
+
+
+def _labels(cells: Cells) -> tuple[str, ...]:
+    """Levels, or fifths in words, of whole numbers from the first to the last."""
+    gone, cuts = (MISSING,) * any(cells.missing), fifths(cells)
+    if cells.levels or not len(cuts):
+        return *(cells.levels or ("all",)), *gone
+    span = float(np.ptp(cuts)) if len(cuts) > 1 else math.inf
+    ends = np.floor(cuts) if cells.holds == "whole" else cuts
+    firsts = ends + 1 if cells.holds == "whole" else ends
+    low, high = ([spelt(float(v), cells.holds, span) for v in part] for part in (firsts, ends))
+    between = [a if a == b else f"{a}–{b}" for a, b in zip(low, high[1:], strict=False)]
+    return f"≤ {high[0]}", *between, f"> {high[-1]}", *gone
+
+
+def _cramer(counts: np.ndarray) -> float:
+    """Cramér's V; 0 where a column has one value."""
+    seen = counts[counts.sum(1) > 0][:, counts.sum(0) > 0]
+    return float(association(seen, method="cramer")) if min(seen.shape, default=0) > 1 else 0.0

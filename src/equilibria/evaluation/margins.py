@@ -1,111 +1,180 @@
 """How far columns, and pairs of columns, of samples are from the rows' own, beside what chance
-gives.
-
-Columns are ``(n, width)``: numbers, or codes of categories where ``coded`` says so, NaN where a
-cell is missing.
-"""
+gives: the distances and marks of :func:`~equilibria.evaluation.evaluate` and of the page."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
+from equilibria.evaluation.beside import Cells
 from equilibria.numbers import Measure
 
-__all__ = ["associations", "correlation", "margins", "sampling_error", "total_variation"]
+__all__ = ["Parts", "associations", "correlation", "correlations", "distance", "fifths"]
+__all__ += ["homogeneity", "interaction", "joint", "kolmogorov", "margins", "order", "parted"]
+__all__ += ["ranked", "sampling_error", "total_variation"]
 
 ALARM = 0.05  # of all columns together, or of all pairs
-BINS = 10  # of a number beside a category
+BINS = 10  # of a number's range beside a category
+FIFTHS = 5  # of a number's ranks
+FITS = 20  # of expected counts to each of three margins
 LEAST = 5.0  # cells that chance would give, below which categories are put together
 MANY = 50  # categories above which errors are taken to be independent
 APART = "It is further off than chance takes it."
 
-Coded = Sequence[bool]
 
-
-def margins(
-    real: np.ndarray, fake: np.ndarray, coded: Coded, names: Sequence[str]
-) -> tuple[Measure, ...]:
-    """Each column beside the rows' own: Kolmogorov's distance of a number, the total variation of a
-    category, and the share of missing cells where there are any.
+def margins(columns: Sequence[Cells]) -> tuple[tuple[Measure, ...], ...]:
+    """Each column beside the rows' own: Kolmogorov's distance of a number or the total variation of
+    a category, and the share of missing cells where there are any.
 
     ``chance`` is twice the sampling error, the root mean square that so many rows and samples of
     one law would give. There is a ``warning`` where the difference is not chance, at a false alarm
-    of 5 % for all columns together.
+    of 5 % for all columns together. A column that one side has no cell of is at distance 1, of
+    which its missing cells warn.
 
     Examples
     --------
-    >>> rows = np.arange(100.0)[:, None]
-    >>> [found] = margins(rows, rows + 50, [False], ["age"])
+    >>> rows = np.arange(100.0)
+    >>> [[found]] = margins([Cells("age", rows, rows + 50)])
     >>> found.name, found.value, round(found.chance, 3), found.warning != ""
     ('Kolmogorov distance of age', 0.5, 0.257, True)
     """
-    found = []
-    for place, (code, name) in enumerate(zip(coded, names, strict=True)):
-        pair = real[:, place], fake[:, place]
-        parts = [cells[~np.isnan(cells)] for cells in pair]
-        if min(map(len, parts)):
-            what = "total variation" if code else "Kolmogorov distance"
-            value, chance, p = total_variation(*parts) if code else kolmogorov(*parts)
-            how: dict[str, Any] = {"n": len(parts[1]), "chance": chance, "ideal": 0.0}
-            found.append((Measure(f"{what} of {name}", value, **how), p))
-        gaps = [np.isnan(cells).astype(float) for cells in pair]
-        if any(map(np.any, gaps)):
-            _, chance, p = total_variation(*gaps)
-            shares = [float(part.mean()) for part in gaps]
-            how = {"n": len(fake), "chance": chance, "ideal": shares[0]}
-            one = Measure(f"share of missing cells of {name}", shares[1], **how)
-            found.append((one, p))
-    return _warned(found)
+    found = [_margin(one) for one in columns]
+    tests = sum(map(len, found))
+    return tuple(tuple(_warned(*one, tests) for one in own) for own in found)
 
 
-def associations(
-    real: np.ndarray, fake: np.ndarray, coded: Coded, names: Sequence[str]
-) -> tuple[Measure, ...]:
-    r"""Each pair of columns beside the rows' own: correlation and contingency similarity.
+def _margin(one: Cells) -> list[tuple[Measure, float]]:
+    """A column's numbers and their p-values."""
+    known, size = one.known, len(one.levels)
+    what = "total variation" if size else "Kolmogorov distance"
+    if not min(map(len, known)):
+        value, chance, p = float(any(map(len, known))), 0.0, 1.0
+    elif size:
+        value, chance, p = total_variation(_counted(known, size))
+    else:
+        value, chance, p = kolmogorov(*known)
+    how: dict[str, Any] = {"n": len(known[1]), "chance": chance, "ideal": 0.0}
+    found = [(Measure(f"{what} of {one.name}", value, **how), p)]
+    if any(one.missing):
+        gaps = [np.isnan(cells).astype(int) for cells in (one.rows, one.samples)]
+        _, chance, p = total_variation(_counted(gaps, 2))
+        how = {"n": len(one.samples), "chance": chance, "ideal": one.missing[0]}
+        share = Measure(f"share of missing cells of {one.name}", one.missing[1], **how)
+        found.append((share, p))
+    return found
+
+
+def associations(columns: Sequence[Cells]) -> dict[tuple[int, int], Measure]:
+    r"""Pairs of columns, by their places, beside the rows' own: correlation and contingency
+    similarity.
 
     .. math:: 1 - \tfrac12 |r_{real} - r_{fake}|, \qquad
         1 - \tfrac12 \sum_{ab} |p_{real}(a, b) - p_{fake}(a, b)|
 
     The first is of two numbers and their correlations r; the second of two categories. A number
     beside a category is cut into ten equal parts of the rows' range, and a missing cell is a
-    category of its own. ``chance`` is 1 less twice the sampling error; there is a ``warning`` where
-    the difference is not chance, at a false alarm of 5 % for all pairs together, by the numbers'
-    ranks: wild values hide nothing from it. The mean is the "pair trends" of SDMetrics (DataCebo
-    2023, *Synthetic Data Metrics*).
+    category of its own. The mean is the "pair trends" of SDMetrics (DataCebo 2023, *Synthetic Data
+    Metrics*). Two numbers of which one is constant have no similarity, and are left out.
+
+    ``chance`` is 1 less twice the sampling error. There is a ``warning`` where the columns do not
+    depend on each other as in the rows, at a false alarm of 5 % for all pairs together: where
+    neither, given the other, has the rows' shares of levels or fifths (:func:`homogeneity`), nor
+    the pair their odds (:func:`interaction`), so that columns that are wrong by themselves do not
+    count; of two numbers also where rank correlations differ. Wild values hide nothing from it.
     """
-    columns = list(zip(real.T, fake.T, coded, strict=True))
-    cut, deciles = ([_binned(*one, equal) for one in columns] for equal in (True, False))
-    ranks = [stats.rankdata(rows, axis=0, nan_policy="omit") for rows in (real, fake)]
-    found = []
-    for a, b in itertools.combinations(range(len(names)), 2):
-        if coded[a] or coded[b]:
-            value, chance, p = _joint(cut[a], cut[b])
-            if not (coded[a] and coded[b]):
-                p = _joint(deciles[a], deciles[b])[2]
+    cut = [parted(one, _tenths) for one in columns]
+    parts, ranks = [parted(one.short, fifths) for one in columns], list(map(ranked, columns))
+    found = {}
+    for i, j in itertools.combinations(range(len(columns)), 2):
+        counts = joint(parts[i], parts[j])
+        p = max(homogeneity(counts), homogeneity(counts.swapaxes(1, 2)))
+        p = p if p > ALARM else max(p, interaction(counts))
+        pair = columns[i], columns[j]
+        if pair[0].levels or pair[1].levels:
+            value, chance, _ = total_variation(joint(cut[i], cut[j]).reshape(2, -1))
             what = "contingency"
         else:
-            moments = [correlation(rows[:, a], rows[:, b]) for rows in (real, fake)]
-            if any(map(math.isnan, (moments[0][0], moments[1][0]))):  # a constant column has none
+            moments = correlations(*pair)
+            if any(math.isnan(r) for r, _ in moments):  # a constant column has none
                 continue
             value, chance, _ = _difference(*moments)
-            p = _difference(*(correlation(r[:, a], r[:, b]) for r in ranks))[2]
+            p = min(1.0, 2 * min(p, _difference(*correlations(ranks[i], ranks[j]))[2]))
             what = "correlation"
-        name = f"{what} similarity of {names[a]} and {names[b]}"
-        how: dict[str, Any] = {"n": len(fake), "chance": 1 - chance, "ideal": 1.0}
-        found.append((Measure(name, 1 - value, **how), p))
-    return _warned(found)
+        name = f"{what} similarity of {pair[0].name} and {pair[1].name}"
+        how: dict[str, Any] = {"n": len(pair[0].samples), "chance": 1 - chance, "ideal": 1.0}
+        found[i, j] = Measure(name, 1 - value, **how), p
+    return {places: _warned(*one, len(found)) for places, one in found.items()}
 
 
-def _warned(found: Sequence[tuple[Measure, float]]) -> tuple[Measure, ...]:
-    """Measures, with a warning where a p-value is below a fair share of the alarm."""
-    least = ALARM / max(1, len(found))
-    return tuple(one.replace(warning=APART if p < least else "") for one, p in found)
+def _warned(one: Measure, p: float, tests: int) -> Measure:
+    """A number, with a warning where its p-value is below a fair share of the alarm."""
+    return one.replace(warning=APART if p < ALARM / tests else "")
+
+
+def distance(one: Measure) -> tuple[float, float]:
+    """How far a number of a column or a pair is from its ideal, and twice its sampling error."""
+    chance, similar = one.chance or 0.0, one.name.partition(" of ")[0].endswith("similarity")
+    return abs(one.value - (one.ideal or 0.0)), 1 - chance if similar else chance
+
+
+def order(one: Measure) -> tuple[bool, float]:
+    """Sorts numbers: those that are not chance first, the furthest beyond it first."""
+    far, error = distance(one)
+    return not one.warning, error - far
+
+
+# ------------------------------------------------------------------ parts of columns
+
+
+Parts = tuple[np.ndarray, np.ndarray, int]
+"""A column's rows and samples as places of few parts, missing cells the last where there are any;
+and how many parts there are."""
+
+
+def fifths(one: Cells) -> np.ndarray:
+    """What lies between a number's parts of as many rows each, and belongs to the lower one."""
+    rows = next((known for known in one.known if len(known)), np.zeros(1))
+    cuts = np.unique(np.quantile(rows, np.arange(1, FIFTHS) / FIFTHS))
+    return np.asarray(cuts[cuts < rows.max()])
+
+
+def _tenths(one: Cells) -> np.ndarray:
+    """What lies between ten equal parts of the rows' range, a shade lower: a number that lies on an
+    edge is above it."""
+    rows = one.known[0] if len(one.known[0]) else np.zeros(1)
+    ends = np.linspace(rows.min(), rows.max(), BINS + 1)
+    return np.asarray(ends[1:-1] - 1e-9 * np.ptp(ends))
+
+
+def parted(one: Cells, cuts: Callable[[Cells], np.ndarray]) -> Parts:
+    """A column's levels, or the parts between cuts."""
+    places, size = [one.rows, one.samples], len(one.levels)
+    if not size:
+        edges = cuts(one)
+        places, size = [np.searchsorted(edges, x) for x in places], len(edges) + 1
+    rows = np.where(np.isnan(one.rows), size, places[0]).astype(int)
+    samples = np.where(np.isnan(one.samples), size, places[1]).astype(int)
+    return rows, samples, size + any(one.missing)
+
+
+def joint(one: Parts, other: Parts) -> np.ndarray:
+    """How many rows, and samples, are in each pair of two columns' parts, (2, one's, other's)."""
+    shape = 2, one[2], other[2]
+    codes = [own * shape[2] + its for own, its in zip(one[:2], other[:2], strict=True)]
+    return _counted(codes, shape[1] * shape[2]).reshape(shape)
+
+
+def _counted(sides: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """How often each code comes on either side, (2, size)."""
+    return np.stack([np.bincount(side.astype(int), minlength=size) for side in sides])
+
+
+# ------------------------------------------------------------------ distances
 
 
 def kolmogorov(real: np.ndarray, fake: np.ndarray) -> tuple[float, float, float]:
@@ -120,25 +189,56 @@ def kolmogorov(real: np.ndarray, fake: np.ndarray) -> tuple[float, float, float]
     return float(found.statistic), 2 * error, float(found.pvalue)
 
 
-def total_variation(real: np.ndarray, fake: np.ndarray) -> tuple[float, float, float]:
-    """Half the sum of differences of the categories' shares, twice its sampling error, and the
-    p-value of Pearson's test, rare categories together.
+def total_variation(counts: np.ndarray) -> tuple[float, float, float]:
+    """Half the sum of differences of the categories' shares, from counts (2, categories); twice its
+    sampling error, and the p-value of :func:`homogeneity`.
 
-    >>> found = total_variation(np.array([0, 0, 1, 1.0]), np.array([0, 1, 1, 1.0]))
+    >>> found = total_variation(np.array([[2, 2], [1, 3]]))
     >>> found[0], round(found[1] / 2, 4)  # √(⅜ · ⅝ · ½)
     (0.25, 0.3423)
     """
-    values, places = np.unique(np.concatenate([real, fake]), return_inverse=True)
-    sides = np.split(places, [len(real)])
-    counts = np.stack([np.bincount(side, minlength=len(values)) for side in sides])
+    counts = counts[:, counts.any(axis=0)]
     n, m = counts.sum(axis=1)
     value = float(np.abs(counts[0] / n - counts[1] / m).sum() / 2)
-    rare = counts.sum(axis=0) * min(n, m) / (n + m) < LEAST
-    tested = np.concatenate([counts[:, ~rare], counts[:, rare].sum(axis=1, keepdims=True)], axis=1)
-    tested = tested[:, tested.any(axis=0)]
-    wide = tested.shape[1] > 1
-    p = float(stats.chi2_contingency(tested, correction=False).pvalue) if wide else 1.0
-    return value, 2 * sampling_error(counts.sum(axis=0) / (n + m), n, m), p
+    error = sampling_error(counts.sum(axis=0) / (n + m), n, m)
+    return value, 2 * error, homogeneity(counts[:, None])
+
+
+def homogeneity(counts: np.ndarray) -> float:
+    """The p-value of Pearson's test that samples have the rows' shares of levels within each part,
+    from counts (2, parts, levels), the rare levels of a part together.
+
+    >>> homogeneity(np.array([[[40, 10], [5, 5]], [[80, 20], [30, 30]]]))  # the same shares
+    1.0
+    """
+    n = counts.sum(axis=2, keepdims=True)
+    whole = np.maximum(n.sum(axis=0), 1)
+    rare = counts.sum(axis=0) * n.min(axis=0) / whole < LEAST
+    together = np.where(rare, counts, 0).sum(axis=2, keepdims=True)
+    counts = np.concatenate([np.where(rare, 0, counts), together], axis=2)
+    levels = counts.sum(axis=0)
+    expected = n * levels / whole
+    terms = np.square(counts - expected) / np.where(expected > 0, expected, 1)
+    freedom = np.maximum((levels > 0).sum(axis=1) - 1, 0)[n.min(axis=0)[:, 0] > 0].sum()
+    return float(special.chdtrc(freedom, terms.sum())) if freedom else 1.0
+
+
+def interaction(counts: np.ndarray) -> float:
+    """The p-value of the test that two columns have the same odds ratios on both sides, whatever
+    their own shares are, from counts (2, parts, levels); cells that chance would give less than one
+    of are left out (Bartlett 1935, "Contingency table interactions").
+
+    >>> round(interaction(np.array([[[40, 20], [40, 20]], [[90, 10], [9, 1]]])), 6)
+    1.0
+    """
+    fitted = np.ones(counts.shape)
+    for axis in (0, 1, 2) * FITS:
+        now = fitted.sum(axis=axis, keepdims=True)
+        fitted *= counts.sum(axis=axis, keepdims=True) / np.where(now > 0, now, 1)
+    terms = np.square(counts - fitted) / np.maximum(fitted, 1)
+    both = [(counts.sum(axis=axis) > 0).all(axis=0).sum() - 1 for axis in (1, 2)]
+    freedom = max(both[0], 0) * max(both[1], 0)
+    return float(special.chdtrc(freedom, terms[fitted >= 1].sum())) if freedom else 1.0
 
 
 def sampling_error(shares: np.ndarray, n: int, m: int) -> float:
@@ -187,26 +287,12 @@ def _difference(one: tuple[float, float], other: tuple[float, float]) -> tuple[f
     return value, sigma, p
 
 
-Codes = tuple[np.ndarray, np.ndarray, int]
-"""Codes of both sides, a missing cell's the last, and how many there are."""
+def correlations(one: Cells, other: Cells) -> list[tuple[float, float]]:
+    """Of rows and of samples."""
+    return [correlation(one.rows, other.rows), correlation(one.samples, other.samples)]
 
 
-def _joint(one: Codes, other: Codes) -> tuple[float, float, float]:
-    """Total variation of the pairs of two columns' codes."""
-    (x, fake_x, _), (y, fake_y, size) = one, other
-    return total_variation(x * size + y, fake_x * size + fake_y)
-
-
-def _binned(real: np.ndarray, fake: np.ndarray, coded: bool, equal: bool) -> Codes:
-    """A column as codes: its own, or ten parts of the rows' range or of their ranks."""
-    if coded:
-        size = int(np.nanmax(np.concatenate([real, fake, [0.0]]))) + 1
-        parts = [np.where(np.isnan(side), size, side) for side in (real, fake)]
-    else:
-        known, size = real[~np.isnan(real)], BINS
-        known = known if len(known) else np.zeros(1)
-        ends = np.linspace(known.min(), known.max(), BINS + 1)
-        edges = ends if equal else np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)))
-        edges = edges[1:-1] - 1e-9 * np.ptp(ends)  # a number that lies on an edge is above it
-        parts = [np.where(np.isnan(side), size, np.digitize(side, edges)) for side in (real, fake)]
-    return parts[0].astype(np.int64), parts[1].astype(np.int64), size + 1
+def ranked(one: Cells) -> Cells:
+    """A column's ranks on either side."""
+    ranks = [stats.rankdata(x, nan_policy="omit") for x in (one.rows, one.samples)]
+    return Cells(one.name, *ranks)

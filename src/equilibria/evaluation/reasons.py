@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.tree import DecisionTreeClassifier
 
 from equilibria.evaluation.beside import Cells, spelt
-from equilibria.evaluation.two_sample import SEEN, area, detectable, deviation, with_gaps
+from equilibria.evaluation.two_sample import area, detectable, of_area, with_gaps
 from equilibria.numbers import Measure
 from equilibria.random import Stream
 
@@ -79,17 +79,8 @@ def reasons(columns: Sequence[Cells], stream: Stream) -> tuple[tuple[Reason, ...
     tree.fit(np.concatenate(known), np.repeat([0, 1], [*map(len, known)]))
     value = area(*(tree.predict_proba(part)[:, 1] for part in fresh))
     n, m = map(len, fresh)
-    error = 1.96 * deviation(value, n, m)
-    told = Measure(
-        "area under the curve of a tree of three questions",
-        value,
-        max(0.0, value - error),
-        min(1.0, value + error),
-        n=n + m,
-        chance=0.5,
-        ideal=0.5,
-        parts=(Measure(SEEN, detectable(n, m)),),
-    )
+    name = "area under the curve of a tree of three questions"
+    told = of_area(name, value, n, m, detectable(n, m))
     if value < detectable(n, m, power=0.5):
         return (), told
     leaves = [tree.apply(part) for part in fresh]

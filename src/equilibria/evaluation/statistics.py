@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -95,7 +96,7 @@ def encoded(**tables: Any) -> tuple[Table, list[np.ndarray]]:
     Returns
     -------
     table : Table
-        What the columns are; its numbers are those of all the tables.
+        What the columns are, by all the tables.
     rows : list of ndarray
         One for each table, float64, (n, table.size).
 
@@ -119,13 +120,17 @@ def encoded(**tables: Any) -> tuple[Table, list[np.ndarray]]:
         if layer.kind not in ("binary", "categorical")
     }
     table = Table.fit(pool, kinds=numbers, gaps=False)
-    rows = table.encode(pool, torch.float64).numpy()
+    rows, layers = table.encode(pool, torch.float64).numpy(), []
     for layer in table.layers:
         if layer.categories is None:  # the first table's deviations: others may have wild values
             own = rows[: len(frames[0]), layer.columns]
-            known = np.where(np.isnan(own).all(axis=0), 0.0, own)
-            spread = np.nanstd(known, axis=0)
-            rows[:, layer.columns] /= np.where(spread > 0, spread, 1.0)
+            spread = np.nanstd(np.where(np.isnan(own).all(axis=0), 0.0, own), axis=0)
+            spread = np.where(spread > 0, spread, 1.0)
+            rows[:, layer.columns] /= spread
+            scale = tuple(np.multiply(layer.scale or 1.0, spread).tolist())
+            layer = dataclasses.replace(layer, scale=scale)
+        layers.append(layer)
+    table = dataclasses.replace(table, layers=tuple(layers))
     return table, np.split(rows, np.cumsum(list(map(len, frames)))[:-1])
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.metrics import r2_score
 from threadpoolctl import threadpool_limits
 
 from equilibria.data.columns import listed, nearest_name
 from equilibria.data.table import Table
-from equilibria.evaluation.margins import associations, margins
+from equilibria.evaluation.beside import beside, called, column
+from equilibria.evaluation.margins import associations, distance, margins, order
 from equilibria.evaluation.quality import memorisation
 from equilibria.evaluation.statistics import encoded, nearest_row, wilson
 from equilibria.evaluation.two_sample import area
@@ -99,8 +101,8 @@ class Evaluation:
     def table(self) -> list[list[str]]:
         """A header and a line for each number of a column, the furthest first."""
         found = [["column by column", "found", "ideal", "twice the sampling error", ""]]
-        for one in sorted(self.margins.measures[1:], key=_apart):
-            cells = [f"{value:.3f}" for value in (one.value, one.ideal or 0.0, one.chance or 0.0)]
+        for one in sorted(self.margins.measures[1:], key=order):
+            cells = [f"{value:.3f}" for value in (one.value, one.ideal or 0.0, distance(one)[1])]
             found.append([one.name, *cells, "not chance" if one.warning else ""])
         return found
 
@@ -190,50 +192,22 @@ def evaluate(
         for name, part in zip(given, encodings, strict=True)
     )
     held = others[0] if others else None
-    columns = _Columns(table)
-    both = columns.cells(rows), columns.cells(drawn)
+    columns = beside(table, rows, drawn)
     half = len(rows) // 2
     folds = [(rows, held)] if held is not None else []
     folds = folds or [(rows[:half], rows[half:]), (rows[half:], rows[:half])]
-    names = [columns.called.get(place, "") for place in range(table.width)]
+    names = [called(table, place) for place in range(table.width)]
     return Evaluation(
         len(rows),
         len(drawn),
         0 if held is None else len(held),
-        _margins(margins(*both, columns.coded, columns.names)),
-        _associations(associations(*both, columns.coded, columns.names)),
+        _margins(margins(columns)),
+        _associations(list(associations(columns).values())),
         told(folds, drawn, table.owner, names, stream),
-        _use(columns, place, rows, drawn, held, stream.child("use")),
+        _use(table, place, rows, drawn, held, stream.child("use")),
         _leaks(rows, drawn, held, stream.child("leaks")),
-        tuple(_called(table, place) for place, _ in table.aside),
+        tuple(called(table, place) for place, _ in table.aside),
     )
-
-
-class _Columns:
-    """The columns that a table encodes, one by one."""
-
-    def __init__(self, table: Table):
-        layers = {place: layer for layer in table.layers for place in layer.source}
-        self.called = {place: _called(table, place) for place in layers}
-        self.code = {place: layer.categories is not None for place, layer in layers.items()}
-        self.names, self.coded = list(self.called.values()), list(self.code.values())
-        self.owner = np.asarray(table.owner)
-
-    def values(self, rows: np.ndarray, place: int) -> np.ndarray:
-        """One column of encoded rows: numbers, or codes of categories."""
-        own = rows[:, self.owner == place]
-        code = np.where(np.isnan(own).any(axis=1), np.nan, own.argmax(axis=1))
-        return own[:, 0] if own.shape[1] == 1 else code
-
-    def cells(self, rows: np.ndarray) -> np.ndarray:
-        """All columns of encoded rows, (n, width)."""
-        return np.stack([self.values(rows, place) for place in self.called], axis=1)
-
-
-def _called(table: Table, place: int) -> str:
-    """A column as numbers call it: by its name alone, where it has one."""
-    name = place if table.names is None else table.names[place]
-    return name if isinstance(name, str) else f"column {name}"
 
 
 def _target(table: Table, target: Any) -> int:
@@ -250,17 +224,12 @@ def _target(table: Table, target: Any) -> int:
 # ------------------------------------------------------------------ the answers
 
 
-def _apart(one: Measure) -> float:
-    """How far a number is from its ideal in units of what chance gives, the furthest first."""
-    error = 1 - (one.chance or 0.0) if "similarity" in one.name else one.chance
-    return -abs(one.value - (one.ideal or 0.0)) / error if error else -math.inf
-
-
-def _margins(found: Sequence[Measure]) -> Answer:
+def _margins(columns: Sequence[Sequence[Measure]]) -> Answer:
     """Columns one by one, after their mean."""
-    apart = [one.value for one in found if not one.name.startswith("share of missing")]
-    mean = Measure(SHAPES, 1 - float(np.mean(apart)), n=len(apart), ideal=1.0) if apart else None
-    return _alike(ALIKE, "comparisons of columns", found, mean)
+    shapes = [1 - own[0].value for own in columns]
+    mean = Measure(SHAPES, float(np.mean(shapes)), n=len(shapes), ideal=1.0)
+    found = [one for own in columns for one in own]
+    return _alike(ALIKE, "comparisons of columns", found, (mean, *found))
 
 
 def _associations(found: Sequence[Measure]) -> Answer:
@@ -268,26 +237,25 @@ def _associations(found: Sequence[Measure]) -> Answer:
     if not found:
         return Answer(TOGETHER, UNKNOWN, "there are no two columns to compare.")
     mean = Measure(TRENDS, float(np.mean([one.value for one in found])), n=len(found), ideal=1.0)
-    return _alike(TOGETHER, "pairs", found, mean)
+    return _alike(TOGETHER, "pairs", found, (mean, *sorted(found, key=order)[:PAIRS]))
 
 
-def _alike(question: str, what: str, found: Sequence[Measure], mean: Measure | None) -> Answer:
-    """Whether no number is further from its ideal than chance takes it."""
-    worst = sorted(found, key=_apart)
-    numbers = (*([] if mean is None else [mean]), *(found if what != "pairs" else worst[:PAIRS]))
-    off = [one for one in worst if one.warning]
-    near = sum(-_apart(one) <= 1 for one in found)
-    said = f"{near} of {len(found)} {what} are within twice their sampling errors"
-    said += f" ({mean.name} {mean.value:.3f})" if mean is not None else ""
-    shown = [f"{one.name} {one.value:.3f}" for one in (off or worst)[:3]]
+def _alike(question: str, what: str, found: Sequence[Measure], kept: tuple[Measure, ...]) -> Answer:
+    """Whether no number is further from its ideal than chance takes it; ``kept`` are told of, the
+    mean first."""
+    off = [one for one in found if one.warning]
+    near = sum(order(one)[1] >= 0 for one in found)
+    said = f"{near} of {len(found)} {what} are within twice their sampling errors ({kept[0].name} "
+    said += f"{kept[0].value:.3f})"
+    shown = [f"{one.name} {one.value:.3f}" for one in sorted(off or found, key=order)[:3]]
     if off:
         said = f"{said}; {len(off)} further than chance takes them, most {'; '.join(shown)}."
-        return Answer(question, NO, said, numbers)
-    return Answer(question, YES, f"{said}; none is off by more than chance: {shown[0]}.", numbers)
+        return Answer(question, NO, said, kept)
+    return Answer(question, YES, f"{said}; none is off by more than chance: {shown[0]}.", kept)
 
 
 def _use(
-    columns: _Columns,
+    table: Table,
     place: int | None,
     rows: np.ndarray,
     drawn: np.ndarray,
@@ -297,12 +265,13 @@ def _use(
     """Trees trained on samples, and on as many real rows, judged by the same real rows."""
     if place is None:
         return Answer(USE, UNKNOWN, "no column to predict was named (target=).")
-    name, coded, others = columns.called[place], columns.code[place], columns.owner != place
+    name, others = called(table, place), np.asarray(table.owner) != place
+    coded = table.states(place) is not None
     n, judged = min(len(rows), len(drawn)), rows if held is None else held
     sets = {"samples": drawn[:n], "real rows": rows[:n], "rows to judge by": judged}
     parts = {}
     for what, part in sets.items():
-        values = columns.values(part, place)
+        values = column(table, part, place)
         known = ~np.isnan(values)
         parts[what] = part[known][:, others], values[known]
         if not others.any() or len(np.unique(values[known])) < 2:
@@ -336,7 +305,7 @@ def _scored(
     """How well the truth is predicted by each, and the difference of two, with intervals over
     resamples of the rows."""
     what = "area under the curve" if coded else "R²"
-    score: Callable[[np.ndarray, np.ndarray], float] = _rest if coded else _explained
+    score: Callable[[np.ndarray, np.ndarray], float] = _rest if coded else r2_score
     draw = np.random.default_rng(stream.integer())
     picks = [np.arange(len(truth))]
     picks += [draw.integers(len(truth), size=len(truth)) for _ in range(RESAMPLES)]
@@ -385,12 +354,6 @@ def _rest(truth: np.ndarray, proba: np.ndarray) -> float:
             scores = proba[:, int(code)] if known else np.zeros(len(truth))
             found.append(area(scores[~own], scores[own]))
     return float(np.mean(found)) if found else math.nan
-
-
-def _explained(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """R²: 1 less the share of the variance that is left."""
-    spread = float(truth.var())
-    return 1 - float(np.square(truth - predicted).mean()) / spread if spread else math.nan
 
 
 def _leaks(rows: np.ndarray, drawn: np.ndarray, held: np.ndarray | None, stream: Stream) -> Answer:

@@ -21,7 +21,7 @@ from equilibria.evaluation.statistics import alike
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream, as_stream
 
-__all__ = ["area", "areas", "detectable", "deviation", "give_away", "told_apart", "two_sample"]
+__all__ = ["area", "areas", "detectable", "give_away", "of_area", "told_apart", "two_sample"]
 
 DRAWS = 999  # permutations behind a p-value
 CELLS = 2_000_000  # of a classifier's table: rows times columns
@@ -146,18 +146,14 @@ def told_apart(
     p = min(1.0, tests * min(min(one[1:3]) for one in found))
     n, m = (int(sum(one[i] for one in found)) for i in (3, 4))
     seen = detectable(n // len(found), m // len(found), ALARM / tests)
-    error = deviation(value, n, m)
-    return Measure(
+    return of_area(
         name,
         value,
-        max(0.0, value - 1.96 * error),
-        min(1.0, value + 1.96 * error),
-        n=n + m,
+        n,
+        m,
+        seen,
         method=f"{TREES} boosted trees on rows they had not seen, p = {p:.3g} by {DRAWS} "
         "permutations",
-        chance=0.5,
-        ideal=0.5,
-        parts=(Measure(SEEN, seen),),
         note=f"With {n} real rows and {m} samples a fault in {200 * (seen - 0.5):.2g} % of the "
         f"samples that such trees can see would be found in {100 * POWER:.0f} % of cases at a "
         f"false alarm of {100 * ALARM:.0f} %.",
@@ -216,8 +212,12 @@ def _moved(rows: np.ndarray, samples: np.ndarray, own: np.ndarray) -> float:
     return float(max(apart, default=0.0))
 
 
-def deviation(value: float, n: int, m: int) -> float:
-    """Standard error of an area under the curve (Hanley & McNeil 1982)."""
+def of_area(name: str, value: float, rows: int, samples: int, seen: float, **how: Any) -> Measure:
+    """An area under the curve of so many scores of either kind, by its standard error (Hanley &
+    McNeil 1982); its part is the area that would have been seen."""
     first, second = value / (2 - value), 2 * value**2 / (1 + value)
-    square = value * (1 - value) + (m - 1) * (first - value**2) + (n - 1) * (second - value**2)
-    return math.sqrt(max(square, 0.25 / max(n, m)) / (n * m))
+    more = (samples - 1) * (first - value**2) + (rows - 1) * (second - value**2)
+    square = max(value * (1 - value) + more, 0.25 / max(rows, samples))
+    error = 1.96 * math.sqrt(square / (rows * samples))
+    how = {"n": rows + samples, "chance": 0.5, "ideal": 0.5, "parts": (Measure(SEEN, seen),), **how}
+    return Measure(name, value, max(0.0, value - error), min(1.0, value + error), **how)

@@ -14,8 +14,8 @@ from equilibria.evaluation.two_sample import (
     SEEN,
     areas,
     detectable,
-    deviation,
     give_away,
+    of_area,
     told_apart,
     with_gaps,
 )
@@ -166,20 +166,13 @@ def membership(control: np.ndarray, train: np.ndarray, method: str, stream: Stre
     part is the area that would have been seen.
     """
     value, p, _ = areas(control, train, stream)
-    error = 1.96 * deviation(value, len(control), len(train))
-    what = "Training rows are known better than held-out ones" if p <= 1 - SURE else ""
-    return Measure(
+    what = "Training rows are known better than held-out ones." if p <= 1 - SURE else ""
+    name, sizes = (
         "area under the curve, training rows against held-out rows",
-        value,
-        value - error,
-        value + error,
-        n=len(control),
-        chance=0.5,
-        ideal=0.5,
-        parts=(Measure(SEEN, detectable(len(control), len(train), 1 - SURE)),),
-        method=f"{method}, p = {p:.3g}",
-        warning=f"{what}." if what else "",
+        (len(control), len(train)),
     )
+    how: dict[str, Any] = {"n": len(control), "method": f"{method}, p = {p:.3g}", "warning": what}
+    return of_area(name, value, *sizes, detectable(*sizes, 1 - SURE), **how)
 
 
 def leaks(found: Sequence[Measure], tests: int) -> Answer:

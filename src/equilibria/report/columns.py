@@ -12,8 +12,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, PercentFormatter
 
 from equilibria.evaluation.beside import spelt
-from equilibria.evaluation.dependence import MISSING, Pair
-from equilibria.evaluation.differences import Margin
+from equilibria.evaluation.differences import MISSING, Histogram, Pair
 from equilibria.report import charts
 
 __all__ = ["margin", "pair"]
@@ -26,7 +25,7 @@ _NUMBERED = 5  # parts across, up to which cells of a pair have their share writ
 ROWS, SAMPLES = charts.COLOURS[:2]
 
 
-def margin(title: str, one: Margin, caption: str = "") -> str:
+def margin(title: str, one: Histogram, caption: str = "") -> str:
     """A column's histogram, or a bar for each of its values and one for missing cells."""
     with charts.drawing("", "", _HEIGHT, _WIDTH) as (figure, axes):
         figure.set_layout_engine(None)  # places worked out for each chart take as long as it
@@ -37,7 +36,7 @@ def margin(title: str, one: Margin, caption: str = "") -> str:
         return charts.framed(charts.svg_of(figure, _told(one)), title, caption)
 
 
-def _levels(axes: Axes, one: Margin) -> Sequence[str]:
+def _levels(axes: Axes, one: Histogram) -> Sequence[str]:
     """Lying bars, a pair for each value; what is written to their left."""
     labels, shares = [_short(name) for name in one.cells.levels], one.shares
     if any(one.cells.missing):
@@ -53,7 +52,7 @@ def _levels(axes: Axes, one: Margin) -> Sequence[str]:
     return labels
 
 
-def _histogram(axes: Axes, one: Margin) -> Sequence[str]:
+def _histogram(axes: Axes, one: Histogram) -> Sequence[str]:
     """Rows as an area, samples as a line over it; missing cells as bars to the right."""
     assert one.edges is not None
     edges, shares = one.edges, one.shares
@@ -77,7 +76,7 @@ def _histogram(axes: Axes, one: Margin) -> Sequence[str]:
     return ["100%"]
 
 
-def _ticks(one: Margin, most: float) -> list[float]:
+def _ticks(one: Histogram, most: float) -> list[float]:
     """Two or three round numbers; of dates both ends."""
     assert one.edges is not None
     low, high = float(one.edges[0]), float(one.edges[-1])
@@ -92,7 +91,7 @@ def _percent(axis: Any, shares: np.ndarray) -> None:
     axis.set_major_formatter(PercentFormatter(1.0, 0 if shares.max(initial=0) > 0.04 else 1))
 
 
-def _told(one: Margin) -> str:
+def _told(one: Histogram) -> str:
     """What a chart shows, for those who do not see it."""
     if one.edges is not None:
         return f"{one.cells.name}: histograms of rows and samples"

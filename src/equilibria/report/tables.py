@@ -11,7 +11,8 @@ import numpy as np
 
 from equilibria.data.columns import is_frame, listed
 from equilibria.evaluation.beside import Cells, spelt
-from equilibria.evaluation.differences import Differences, Margin, differences
+from equilibria.evaluation.differences import Differences, Histogram, differences
+from equilibria.evaluation.margins import distance
 from equilibria.evaluation.two_sample import SEEN
 from equilibria.models.model import Panel
 from equilibria.numbers import Measure
@@ -37,9 +38,15 @@ def sections(
     if not kept:
         return ""
     names = table.names or [f"column {place}" for place in range(table.width)]
-    found = differences(*(_some(X, kept, names) for X in (rows, samples)))
+    both = [_some(X, kept, names) for X in (rows, samples)]
+    if max(len({*both[0][name].dropna(), *both[1][name].dropna()}) for name in both[0]) < 2:
+        said = "Every column has one value in all rows and samples."
+        return f'<h3>Column by column</h3><p class="note">{said}</p>'
+    found = differences(*both)
     if aside:
         note = f"{note} Not modelled, and left out: {listed(names[place] for place in aside)}."
+    if found.left_out:
+        note += f" Of one value in all rows and samples, and left out: {listed(found.left_out)}."
     return (
         _margins(found, kind, note, draw)
         + _pairs(found, draw)
@@ -86,14 +93,14 @@ def _of(count: int, whole: int, noun: str) -> str:
     return f"{f'{count:,}' if count else 'None'} of {nouns} {'is' if count < 2 else 'are'}"
 
 
-def _caption(one: Margin) -> str:
+def _caption(one: Histogram) -> str:
     said = f"Apart {one.apart.value:.3f}{'' if one.apart.warning else ', within chance'}."
     if one.outside > 0.01 + 2 / (1 + (one.apart.n or 0)):
         said += f" {100 * one.outside:.0f} % of samples are beyond all rows."
     return said
 
 
-def _in_numbers(margins: Sequence[Margin], kind: str) -> str:
+def _in_numbers(margins: Sequence[Histogram], kind: str) -> str:
     """Every column in a line."""
     rows = [
         (
@@ -104,7 +111,7 @@ def _in_numbers(margins: Sequence[Margin], kind: str) -> str:
         )
         for one in margins[:LISTED]
     ]
-    head = ("Column", kind, "Samples", "Missing", "in samples", "Apart", "By chance")
+    head = ("Column", kind, "Samples", "Missing", "in samples", "Apart", "Twice its sampling error")
     cut = f"<p>{len(margins) - LISTED} more columns are not listed.</p>"
     table = _table(head, rows, "numbers") + cut * (len(margins) > LISTED)
     what = "Column by column in numbers: mean ± standard deviation, or the commonest value"
@@ -112,7 +119,8 @@ def _in_numbers(margins: Sequence[Margin], kind: str) -> str:
 
 
 def _apart(one: Measure) -> tuple[str, str]:
-    return f"{one.value:.3f}", f"{one.chance:.3f}"
+    far, error = distance(one)
+    return f"{far:.3f}", f"{error:.3f}"
 
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
@@ -153,10 +161,9 @@ def _typical(cells: Cells, known: np.ndarray) -> str:
 def _pairs(found: Differences, draw: Callable[[Panel], str]) -> str:
     if not found.pairs:
         return ""
-    width = len(found.margins)
-    said = f"{_of(found.beyond, width * (width - 1) // 2, 'pair')} further apart than chance would "
-    said += "put them, by how the columns depend on each other. Colour is the share of a value, or "
-    said += "fifth of the rows, of the column upwards, given that of the column across."
+    said = f"{_of(found.beyond, found.compared, 'pair')} further apart than chance would put them, "
+    said += "by how the columns depend on each other. Colour is the share of a value, or fifth of "
+    said += "the rows, of the column upwards, given that of the column across."
     drawn, rows = "", []
     for i, one in enumerate(found.pairs):
         name = f"{one.first.name} and {one.second.name}"
@@ -166,8 +173,9 @@ def _pairs(found: Differences, draw: Callable[[Panel], str]) -> str:
             chance = "" if one.apart.warning else ": within chance"
             caption = f"{what[:1].upper()}{what[1:]} {{:.2f}} in rows, {{:.2f}} in samples{chance}."
             drawn += draw(Panel(name, "pair", one, caption.format(*map(float, one.apart.parts))))
-    head = ("Pair", "rows", "samples", "apart", "by chance")
-    what = "In numbers: rank correlation of numbers, Cramér's V of others"
+    head = ("Pair", "rows", "samples", "apart", "twice its sampling error")
+    what = "In numbers: rank correlation of numbers, Cramér's V of others. Apart is half of the "
+    what += "difference of two numbers' correlations, else the total variation of both together"
     return (
         f'<h3>Pairs of columns furthest apart</h3><p class="note">{escape(said)}</p>'
         f'<div class="grid">{drawn}</div>'
@@ -201,7 +209,7 @@ def _percents(*shares: float) -> list[str]:
     return [f"{100 * share:.1f} %" for share in shares]
 
 
-def _missing(margins: Sequence[Margin], kind: str) -> str:
+def _missing(margins: Sequence[Histogram], kind: str) -> str:
     """Shares of missing cells, of the columns that have most."""
     gaps = [(one.cells.name, *one.cells.missing) for one in margins if any(one.cells.missing)]
     if not gaps:
