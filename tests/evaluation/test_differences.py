@@ -84,6 +84,19 @@ def test_text_is_in_the_order_of_the_rows_and_numbers_in_their_own() -> None:
     assert margin(rows["y"], rows["y"] + 1).apart.name == "Kolmogorov distance of x"
 
 
+def test_numbers_come_back_as_they_were() -> None:
+    """From being encoded: zero is zero, whole is whole, and what is nearly whole is not."""
+    stream = np.random.RandomState(0)
+    few = np.round(stream.normal(size=200)).clip(-2, 2) / 4
+    frame = pd.DataFrame({"few": few, "whole": 1e9 + np.arange(200), "time": 1.7e9 + few / 100})
+    one, two, three = read(frame, frame)
+    assert one.levels == ("-0.5", "-0.25", "0", "0.25", "0.5")
+    assert (two.holds, two.rows.tolist()) == ("whole", frame["whole"].tolist())
+    assert len(three.levels) == 5
+    tiny = pd.DataFrame({"x": 1e-9 * np.arange(200)})
+    assert read(tiny, tiny)[0].holds == "number"
+
+
 def test_a_column_that_samples_lack_is_at_distance_one() -> None:
     found = margin([*range(20), None], [None] * 5)
     assert (found.apart.value, found.cells.missing, found.outside) == (1, (1 / 21, 1), 0)

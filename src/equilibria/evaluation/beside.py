@@ -18,7 +18,7 @@ __all__ = ["LEVELS", "Cells", "beside", "called", "column", "spelt"]
 LEVELS = 10  # values of a column that are told apart; the rarest go together
 _UNITS = (365.25 * 86400, "y"), (86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s")
 _TIMES = {"datetime": "date", "timedelta": "duration"}
-_ROUNDING = 1e-12  # of what was encoded and decoded
+_ROUNDING = 4e-15  # of what was encoded and decoded
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,10 +104,12 @@ def beside(table: Table, rows: np.ndarray, samples: np.ndarray) -> list[Cells]:
                 unit: Any = unit_of(kind.dtype) if holds else "s"
                 seconds = float(np.timedelta64(1, unit) / np.timedelta64(1, "s"))
                 both = [(x * scale + offset + origin) * seconds for x in both]
-                cells = np.concatenate(both)
-                near = np.isclose(cells, np.rint(cells), _ROUNDING, _ROUNDING * scale)
+                cells, lost = np.concatenate(both), _ROUNDING * (abs(offset) + scale)
+                near = np.isclose(cells, np.rint(cells), _ROUNDING, lost)
                 holds = holds or ("whole" if near[~np.isnan(cells)].all() else "number")
-                both = [np.rint(x) for x in both] if holds == "whole" else both
+                if holds == "whole":
+                    both = [np.rint(x) + 0.0 for x in both]  # no −0
+                both = [np.where(np.abs(x) <= lost, 0.0, x) for x in both]
             found[place] = Cells(called(table, place), both[0], both[1], levels, holds)
     return [found[place] for place in sorted(found)]
 
