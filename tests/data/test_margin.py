@@ -135,3 +135,29 @@ def test_a_table_of_ranks_is_kept_and_scored_as_before():
     assert not torch.equal(held.nan_to_num(), encoded.nan_to_num())
     three = fixed_draw(table, frame[5:8], None, Stream(0))  # in any company
     assert torch.equal(three.nan_to_num(), held[5:8].nan_to_num())
+
+
+@pytest.mark.parametrize("n", [100, 137, 300, 450, 700])
+def test_no_value_of_a_continuous_column_is_a_tie(n):
+    """F at the last knot is worked out two ways, which rounding tells apart."""
+    x = np.random.default_rng(n).normal(size=n)
+    laws = Margins([Margin.of(x)])
+    assert not laws.ties
+    scores = laws.scores(tall(x))
+    found = stats.norm.logpdf(scores.numpy()) - laws.log_volume(scores).numpy()
+    assert found.min() > -12  # of a mass of 1e-16 it was −36
+    assert (np.diff(laws.laws[0].shares) > 1e-12).all()
+
+
+def test_any_number_of_a_narrow_type_is_no_grid():
+    x = np.random.default_rng(0).normal(100, 10, 500).astype(np.float32).astype(float)
+    assert Margin.of(x, single=True).grid is None
+
+
+def test_days_in_nanoseconds_stay_days():
+    days = pandas.date_range("2020-01-01", periods=400, freq="5D").astype("datetime64[ns]")
+    frame = pandas.DataFrame({"day": days, "word": ["a", "b"] * 200})
+    table = Table.fit(frame)
+    drawn = table.decode(torch.randn(50, table.size))["day"]
+    assert (drawn == drawn.dt.normalize()).all()
+    assert table.decode(table.encode(frame))["day"].equals(frame["day"])

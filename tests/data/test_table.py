@@ -704,3 +704,27 @@ def test_identifiers_are_made_anew():
             filled[["passengerId", "ticket"]], frame[["passengerId", "ticket"]]
         )
     assert "3 columns that number the rows" in table.describe()
+
+
+def test_an_array_of_one_layer_keeps_its_constant_columns():
+    X = np.column_stack([RNG.normal(size=50), np.full(50, 7.0)])
+    table = Table.fit(X, kinds="mixed")
+    drawn = table.decode(table.encode(X))
+    assert drawn.shape == X.shape
+    assert (drawn[:, 1] == 7).all()
+
+
+def test_amounts_are_no_identifiers():
+    frame = pandas.DataFrame({"PAID": np.arange(50) * 3, "word": ["a", "b"] * 25})
+    assert Table.fit(frame).aside == ()
+    narrow = pandas.DataFrame({"id": np.arange(50, dtype=np.int8), "word": ["a", "b"] * 25})
+    assert Table.fit(narrow).aside == ()
+
+
+def test_an_unseen_category_is_a_gap_where_gaps_are_told():
+    frame = pandas.DataFrame({"word": ["a", "b", None] * 10, "x": np.arange(30) * 0.5})
+    table = Table.fit(frame)
+    new = frame[:2].assign(word=["a", "z"])
+    with pytest.warns(UserWarning, match="taken as missing"):
+        found = table.encode(new, unknown="missing")
+    assert found[:, table.gap_of(0)].flatten().tolist() == [0, 1]

@@ -104,3 +104,28 @@ def test_heads_are_hard_forward_and_soft_backward():
     soft[:, 2:5] = soft[:, 2:5] * present[:, None]
     (expected,) = torch.autograd.grad((soft * weights).sum(), sums)
     torch.testing.assert_close(found[:, :5], expected[:, :5])
+
+
+def test_what_is_filled_in_is_no_gap():
+    """Half of the cells are missing in the rows; none is where they are filled, and they follow
+    from what is given."""
+    rng = np.random.default_rng(0)
+    rows = pandas.DataFrame({"c": rng.choice(["a", "b"], 400)})
+    rows["y"] = np.where(rows["c"] == "a", -3.0, 3.0) + rng.normal(size=400)
+    rows.loc[rng.random(400) < 0.5, "y"] = np.nan
+    how = {"hidden": (32, 32), "steps": 500, "batch_size": 128, "random_state": 0}
+    filled = GAN(condition=["c"], **how).fit(rows).impute(rows.assign(y=np.nan))
+    assert filled["y"].notna().all()
+    assert filled["y"].value_counts(normalize=True).iloc[0] < 0.2
+    middle = filled.groupby("c")["y"].median()
+    assert middle["a"] < 0 < middle["b"]
+
+
+def test_an_unseen_category_is_refused_or_a_gap():
+    rows = frame()
+    model = GAN(hidden=(16,), steps=5, unknown="missing", random_state=0).fit(rows)
+    with (
+        pytest.warns(UserWarning, match="taken as missing"),
+        pytest.raises(ValueError, match="column 'word' has missing cells, and this GAN knows none"),
+    ):
+        model.transform(rows[:5].assign(word="mauve"))

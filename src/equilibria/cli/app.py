@@ -163,7 +163,8 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     table = estimator.preview(train)
     if parts.unseen:
         with _about(source, "held-out rows must be like those to train on (see --held-out)"):
-            table.encode(test.frame(), allow_missing=estimator.missing)
+            unknown = estimator.unknown
+            table.encode(test.frame(), allow_missing=estimator.missing, unknown=unknown)
             estimator.refuse_untold(table, test.frame())
     held = f", {len(test):,} held out." if parts.unseen else "; none held out."
     say(f"{train.name}: {len(train):,} rows to train on{held}")
@@ -355,6 +356,7 @@ def fill(
         labels = pd.Series(data.labels).convert_dtypes()  # whole numbers, where some are missing
         frames = [frame.assign(**{label: labels.set_axis(frame.index)}) for frame in frames]
     _write(path, pd.concat(frames) if n > 1 else frames[0])
+    gaps -= int(missing_cells(frames[0][names]).sum())  # names and the like stay empty
     say(f"{_counted(len(data), n)} in {path}. Empty cells that were filled: {gaps:,}.")
 
 
@@ -712,7 +714,8 @@ def _rows(
         found = load(source, **{**how, "label": column})
     with _about(source, "give rows like those the model was trained on"):
         rows, gaps = rows_for(estimator, found), estimator.missing or capability == "complete"
-        estimator.table_.encode(rows, allow_missing=gaps)
+        unknown = estimator.settings_.unknown
+        estimator.table_.encode(rows, allow_missing=gaps, unknown=unknown)
     return rows, found
 
 

@@ -30,7 +30,7 @@ __all__ = ["MIXED", "Finder", "limits"]
 
 MAX_TEXTS = 100
 NUMBERED = re.compile(r"(.*?)(\d{1,18})")
-CALLED = re.compile(r"(?:^|[^A-Za-z])(?:id|key|index|no|nr)$|Id$|ID$", re.ASCII)
+CALLED = re.compile(r"(?:^|[^A-Za-z])(?:id|ID|key|no|nr)$|[a-z](?:Id|ID)$", re.ASCII)
 LAW_ROWS = 1 << 15  # behind a column's own law, or up to twice as many
 MIXED = ("binary", "categorical", "real", "positive", "quantile")  # layers of a mixed table
 SAID = tuple(kind for kind in KINDS if kind != "gap")  # what a user can say of a column
@@ -185,8 +185,13 @@ class Finder:
         count = sum(int((~self.rows.cells(b, place)[1]).sum()) for b in self.rows.ranges())
         if len(found.values) < count or found.missing or (not found.whole and not text):
             return None
+        dtype = self.type(place).dtype
         if not text:
-            return "", 0, int(max(found.values)) + 1
+            last = int(max(found.values))
+            narrow = dtype in ("int8", "uint8", "int16", "uint16") or abs(last) > EXACT
+            return None if narrow else ("", 0, last + 1)
+        if dtype.startswith(("<U", ">U")):  # an array's text is as long as its longest
+            return None
         parts = [NUMBERED.fullmatch(value) for value in found.values]
         if not all(parts) or len({one[1] for one in parts if one}) > 1:
             return None

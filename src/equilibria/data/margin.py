@@ -15,8 +15,10 @@ __all__ = ["Margin", "Margins"]
 
 DIGITS = 6  # behind the point, among which a column's resolution is looked for
 EXACT = 2.0**53
+WHOLE = 2.0**62  # up to here numbers are whole ones of 64 bits: days in nanoseconds
 MOST = 500  # cells of equal shares
 FEWEST = 4  # rows of the cells towards the ends
+TIE = 1e-9  # of F, above which a value is one that comes again and again, not a rounding
 LEAST = 1e-12  # of a probability: scores stay within 7 of 0
 Grid = tuple[int, int, int]
 
@@ -71,15 +73,18 @@ class Margin:
 def _grid_of(values: np.ndarray, single: bool) -> Grid | None:
     """The coarsest grid of decimal numbers on which all values lie, if there is one."""
     largest = max(abs(values[0]), abs(values[-1]))
+    spacing = float(np.spacing(np.float32(largest))) if single else 0.0
     for digits in range(DIGITS + 1):
-        if largest * 10.0**digits > EXACT:
+        if largest * 10.0**digits > (EXACT if digits else WHOLE):
             return None
         near = np.round(values, digits)
         same = near.astype(np.float32) == values.astype(np.float32) if single else near == values
         if same.all():
             ticks = np.rint(values * 10.0**digits).astype(np.int64)
-            step = int(np.gcd.reduce(ticks - ticks[0]))
-            return int(ticks[0]), max(step, 1), digits
+            step = max(int(np.gcd.reduce(ticks - ticks[0])), 1)
+            fine = step / 10.0**digits < 8 * spacing  # any number of such a type lies on it
+            fine |= (ticks[-1] - ticks[0]) / step > EXACT
+            return None if fine else (int(ticks[0]), step, digits)
     return None
 
 
@@ -123,7 +128,7 @@ def _knots(
     knots = np.stack([low, high], 1).reshape(-1)
     shares = np.stack([after - share, after], 1).reshape(-1)
     kept = np.ones(len(knots), dtype=bool)  # one knot where two pieces meet
-    kept[1:] = (np.diff(knots) > 0) | (np.diff(shares) > 0)
+    kept[1:] = (np.diff(knots) > 0) | (np.diff(shares) > TIE)
     return knots[kept], shares[kept].clip(0.0, 1.0)
 
 
@@ -166,8 +171,8 @@ class Margins:
     @property
     def ties(self) -> bool:
         """Whether any column has values that come again and again."""
-        equal = (self.knots.diff(dim=1) == 0).any()
-        return bool(self.gridded.any() | equal)
+        equal = (self.knots.diff(dim=1) == 0) & (self.shares.diff(dim=1) > TIE)
+        return bool(self.gridded.any() | equal.any())
 
     def scores(self, values: Tensor) -> Tensor:
         """Scores of numbers, both (n, columns) in float64; NaN stays."""
@@ -192,7 +197,7 @@ class Margins:
         low, high = self._interval(self._seen(known))
         drawn = torch.lerp(low, high, share.T.to(low))
         drawn = ndtri(drawn.clamp(LEAST, 1 - LEAST))
-        return torch.where(low < high, drawn, double).T.to(scores.dtype)
+        return torch.where(high - low > TIE, drawn, double).T.to(scores.dtype)
 
     def log_volume(self, scores: Tensor) -> Tensor:
         """log φ(z) − log f of each score, (n, columns): what a log-density of z is more than that
@@ -203,7 +208,8 @@ class Margins:
         known = (high - low).log()
         slope = self._slope(ndtr(double)).log()
         normal = -double.square() / 2 - 0.5 * math.log(2 * math.pi)
-        return (normal - torch.where(low < high, known, slope)).T
+        tied = self.gridded | (high - low > TIE)
+        return (normal - torch.where(tied, known, slope)).T
 
     # ------------------------------------------------------------ in places of the knots
 

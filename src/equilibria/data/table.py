@@ -340,6 +340,11 @@ class Table:
             parts = [one.encode(rows, block, dtype, allow_missing, unknown) for one in self.layers]
             blocks.append(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
         values = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+        if unknown == "missing":  # what is not known is a gap, where a gap can be told
+            for place in range(self.width):
+                for column in self.gap_of(place):
+                    own = values[:, self.columns_of(place)[0]]
+                    values[:, column] = own.isnan().to(dtype)
         if not told:
             for layer in self.layers:
                 if layer.kind == "gap":
@@ -420,7 +425,8 @@ class Table:
             if layer.kind == "gap":
                 continue
             decoded, missing = _decoded(layer, values[:, layer.columns], numbers)
-            if len(self.types) == len(self.layers) == 1 and not self.is_frame and not layer.origin:
+            plain = not (self.is_frame or layer.origin or self.aside)
+            if len(self.types) == len(self.layers) == 1 and plain:
                 flat = self._typed(layer, 0, decoded.reshape(-1), missing.reshape(-1))
                 return flat.reshape(decoded.shape)
             for column, place in enumerate(layer.source):

@@ -86,7 +86,7 @@ class GAN(Adversarial):
 
     name = "gan"
     model = adversarial.Adversarial
-    takes = frozenset({*MODELLED, "positive", "picture"})
+    takes = frozenset({*MODELLED, "picture"})
     numbers = "real"
     missing = indicated = True
     kept = ("network_", "presets_")

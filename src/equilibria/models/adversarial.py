@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Adversarial", "Given", "Implicit"]
 
 MEANS = 200  # draws that a conditional mean is the mean of
+REDRAWS = 50  # of a row that is to be filled in, and comes with a gap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +162,8 @@ class Adversarial(Implicit):
 
     The generator draws the drawn columns of ``given``, given the given ones and then the class's.
     The critic is as the game has it. Classes by which rows are not drawn are the critic's outputs.
-    ``gappy`` are the columns that are 0 where an indicator says that a cell is missing.
+    ``gappy`` are the columns that are 0 where an indicator says that a cell is missing;
+    ``indicators`` those that are drawn.
     """
 
     conditions: Tensor
@@ -175,10 +177,11 @@ class Adversarial(Implicit):
         classes: int = 0,
         by_class: bool = False,
         gappy: tuple[int, ...] = (),
+        indicators: tuple[int, ...] = (),
     ):
         super().__init__(classes, by_class)
         self.generator, self.critic, self.given = generator, critic, given
-        self.gappy = list(gappy)
+        self.gappy, self.indicators = list(gappy), list(indicators)
         self.conditional, self.size = bool(given.given), len(given.given) + len(given.drawn)
         self.register_buffer("conditions", torch.zeros(0, len(given.given)).float())
         self.register_buffer("condition_codes", torch.zeros(0, dtype=torch.int64))
@@ -270,15 +273,26 @@ class Adversarial(Implicit):
 
     def complete(self, x: Tensor, observed: Tensor, stream: Stream, n: int = 1) -> Tensor:
         """Draws of the drawn columns given the others, (n, rows, size)."""
-        streams = (stream.child(i).child("sample") for i in range(n))
-        return torch.stack([self._sample(self.generator, len(x), s, x, "X") for s in streams])
+        return torch.stack([self._filled(x, stream.child(i)) for i in range(n)])
+
+    def _filled(self, x: Tensor, stream: Stream) -> Tensor:
+        """A draw given the given columns in which no cell is a gap: those that are, are drawn anew,
+        and after so many times left as they are."""
+        drawn = self._sample(self.generator, len(x), stream.child("sample"), x, "X")
+        for again in range(REDRAWS if self.indicators else 0):
+            gaps = (drawn[:, self.indicators] > 0.5).any(1)
+            if not bool(gaps.any()):
+                break
+            key = stream.child("again", again)
+            more = self._sample(self.generator, int(gaps.sum()), key, x[gaps], "X")
+            drawn[gaps] = more
+        return drawn
 
     def means(self, x: Tensor, observed: Tensor, stream: Stream) -> Tensor:
         """Means of the drawn columns given the others, (rows, size): of 200 draws, one by one."""
         total: Any = 0.0
         for i in range(MEANS):
-            one = stream.child(i).child("sample")
-            total = total + self._sample(self.generator, len(x), one, x, "X").double()
+            total = total + self._filled(x, stream.child(i)).double()
         return total / MEANS
 
     def features(self, x: Tensor) -> Tensor:

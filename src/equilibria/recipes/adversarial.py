@@ -337,7 +337,8 @@ def conditional(
     settings.shape = table.shape
     generator, critic = build(players, settings, stream.child("weights"))
     gappy = [c for p in range(table.width) if table.gap_of(p) for c in table.columns_of(p)]
-    sizes = table.classes, by_class, tuple(gappy)
+    told = (c for p in range(table.width) for c in table.gap_of(p) if c in given.drawn)
+    sizes = table.classes, by_class, tuple(gappy), tuple(told)
     model = Adversarial(generator, packed(critic, how.packing), given, *sizes)
     plays = (generator, critic, settings, model.view, model.portraits)
     return model, Pair("play", *plays, classes=logits)

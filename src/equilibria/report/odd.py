@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from equilibria.check import number
+from equilibria.check import number, whole
 from equilibria.data.columns import as_frame, is_frame, missing_cells, take
 from equilibria.data.table import Table
-from equilibria.report.folds import FOLDS, Fold, cross_fitted, likeliest, model_of
+from equilibria.report.folds import FOLDS, Fold, cross_fitted, kinds_of, likeliest, model_of
 
 __all__ = ["Odd", "odd"]
 
@@ -149,8 +149,10 @@ def odd(
     """
     import pandas as pd
 
-    level = number(0, 1, above=True)("level", level)
+    level, folds = number(0, 1, above=True)("level", level), whole(2)("folds", folds)
     X = _rows(X)
+    if rows is not None:
+        Table.fit(X, kinds=how.get("kinds", kinds_of(X))).match(_rows(rows), "rows")
     if model is None:
         model, why, parts = likeliest(X, seed=random_state, **how)
     else:
@@ -198,7 +200,12 @@ def _known(table: Table, rows: Any) -> tuple[Any, np.ndarray]:
     strange &= ~missing_cells(rows)
     if not strange.any():
         return rows, strange
-    return rows.mask(strange) if is_frame(rows) else np.where(strange, np.nan, rows), strange
+    if is_frame(rows):
+        return rows.mask(strange), strange
+    rows = np.asarray(rows)
+    known = rows.astype(np.float64 if rows.dtype.kind in "biuf" else object)
+    known[strange] = None
+    return known, strange
 
 
 def _pvalues(X: Any, rows: Any, parts: Sequence[Fold]) -> tuple[np.ndarray, np.ndarray]:
