@@ -356,7 +356,7 @@ def fill(
         labels = pd.Series(data.labels).convert_dtypes()  # whole numbers, where some are missing
         frames = [frame.assign(**{label: labels.set_axis(frame.index)}) for frame in frames]
     _write(path, pd.concat(frames) if n > 1 else frames[0])
-    gaps -= int(missing_cells(frames[0][names]).sum())  # names and the like stay empty
+    gaps -= int(missing_cells(frames[0][list(names)]).sum())  # names and the like stay empty
     say(f"{_counted(len(data), n)} in {path}. Empty cells that were filled: {gaps:,}.")
 
 
