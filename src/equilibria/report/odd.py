@@ -144,8 +144,8 @@ def odd(
     >>> X = np.random.RandomState(0).randint(0, 2, (100, 1)).repeat(3, axis=1)
     >>> X[7] = [0, 1, 0]
     >>> found = odd(X, "tree")
-    >>> int(found.pvalues.argmin()), found.reasons(7)[0]
-    (7, (1, 0.01))
+    >>> int(found.pvalues.argmin()), found.reasons(7)  # the two that contradict each other
+    (7, [(0, 0.01), (1, 0.01)])
     """
     import pandas as pd
 
