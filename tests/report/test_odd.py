@@ -175,3 +175,13 @@ def test_one_row_more_costs_no_more_memory() -> None:
     model.cell_scores(np.eye(12).repeat(50, axis=0))
     assert max(seen) == 600
     assert len(seen) == 13
+
+
+def test_usual_new_rows_are_flagged_at_the_stated_rate_though_numbers_go_by_their_ranks() -> None:
+    """Eight columns, 150 rows: a law that knew the table's own rows would flag a third of 400 new
+    ones, which are of the same distribution. The bound is five standard deviations above α."""
+    stream = np.random.RandomState(5)
+    draws = pd.DataFrame(stream.normal(size=(550, 8)), columns=list("abcdefgh"))
+    draws["word"] = stream.choice(["u", "v"], 550)
+    found = odd(draws[:150], "independent", rows=draws[150:])
+    assert found.flagged.mean() < 0.05 + 5 * np.sqrt(0.05 * 0.95 * (1 / 400 + 1 / 150))

@@ -334,8 +334,7 @@ class Finder:
             refuse_range(kind, low, high, ends, "X")
             return Layer(name, kind, source, low=low, high=high)
         if kind == "quantile":
-            laws = tuple(self._law(p, origin[i] if origin else 0) for i, p in enumerate(source))
-            return Layer(name, kind, source, origin=origin, laws=laws)
+            return Layer(name, kind, source, origin=origin, laws=self.laws(source, origin))
         mean, deviation = self._moments(source, origin)
         if shape is not None:  # a pixel that hardly varies would be blown up, and one row ruin all
             deviation = deviation.clamp(min=_LEAST_DEVIATION * float(deviation.max()))
@@ -343,6 +342,10 @@ class Finder:
             mean, origin = torch.zeros_like(mean), None
         offset, scale = tuple(mean.tolist()), tuple(deviation.tolist())
         return Layer(name, kind, source, offset=offset, scale=scale, origin=origin)
+
+    def laws(self, source: Places, origin: Any) -> tuple[Margin, ...]:
+        """The laws of columns by their ranks, less their origins."""
+        return tuple(self._law(p, origin[i] if origin else 0) for i, p in enumerate(source))
 
     def _law(self, place: int, origin: int) -> Margin:
         """The law of a column's observed values less its origin; of many rows, of every k-th, and

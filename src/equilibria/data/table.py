@@ -242,6 +242,21 @@ class Table:
         """The same table, these of its binary layers known as grey."""
         return dataclasses.replace(self, grey=tuple(sorted(layers)))
 
+    def with_laws(self, X: Any) -> Table:
+        """The same table, with the laws of its columns by their ranks as these rows show them.
+
+        A law knows the rows that it was found in: their ends are its ends. Rows are judged alike
+        only where none, or all of them, were among these.
+        """
+        finder = Finder(Reader(self.match(X)), None, True, 0, False)
+        layers = tuple(
+            one
+            if one.laws is None
+            else dataclasses.replace(one, laws=finder.laws(one.source, one.origin))
+            for one in self.layers
+        )
+        return dataclasses.replace(self, layers=layers)
+
     def with_labels(self, labels: LabelCoding) -> Table:
         """The same table, with a label beside its columns."""
         return dataclasses.replace(self, labels=labels)

@@ -57,7 +57,9 @@ def cross_fitted(
     """Copies of an estimator, each fitted to all rows but those of its part, which are drawn at
     random.
 
-    What the columns are is found once, in all rows, so that no category is strange to a part.
+    What the columns are is found once, in all rows, so that no category is strange to a part; the
+    laws of columns by their ranks in the others alone, or a row would be within the ends by being
+    there.
     """
     X = as_frame(X)
     first = estimator.checked().set_params(out=None)  # parts have no run
@@ -69,7 +71,8 @@ def cross_fitted(
     for places in np.array_split(Stream(seed).child("folds").permutation(len(X)).numpy(), folds):
         rest, twin = np.setdiff1d(np.arange(len(X)), places), clone(first)
         twin.validated(X, reset=True)
-        twin.train(table, take(X, rest), None if codes is None else codes[rest])
+        own = take(X, rest)
+        twin.train(table.with_laws(own), own, None if codes is None else codes[rest])
         found.append(Fold(twin, np.sort(places)))
     return found
 
