@@ -151,8 +151,11 @@ def odd(
 
     level, folds = number(0, 1, above=True)("level", level), whole(2)("folds", folds)
     X = _rows(X)
+    table = Table.fit(X, kinds=how.get("kinds") or kinds_of(X))
     if rows is not None:
-        Table.fit(X, kinds=how.get("kinds", kinds_of(X))).match(_rows(rows), "rows")
+        table.match(_rows(rows), "rows")
+    if not how.get("kinds"):
+        how["kinds"] = _as_they_are(table, kinds_of(X))
     if model is None:
         model, why, parts = likeliest(X, seed=random_state, **how)
     else:
@@ -182,6 +185,14 @@ def _refuse_blind(judge: Any, table: Table) -> None:
     if fault:
         advice = "a tree, a mixture, a latent tree, RBM and DBM can"
         raise ValueError(f"model={judge.name!r}: a {type(judge).__name__} {fault}; {advice}")
+
+
+def _as_they_are(table: Table, word: str) -> Any:
+    """Kinds whose numbers are not by their ranks, of which the farthest is no further out than the
+    second; ``word`` where there are none."""
+    ranked = [place for one in table.layers if one.laws is not None for place in one.source]
+    names = range(table.width) if table.names is None else table.names
+    return {names[place]: "real" for place in ranked} or word
 
 
 def _rows(X: Any) -> Any:
