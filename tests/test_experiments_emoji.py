@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from scripts import script
+
 
 @pytest.fixture(scope="module")
 def experiment() -> ModuleType:
-    path = Path(__file__).parent.parent / "experiments" / "emoji_arithmetic.py"
-    spec = importlib.util.spec_from_file_location("emoji_arithmetic", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return script("emoji_arithmetic.py")
 
 
 def table(experiment: ModuleType):

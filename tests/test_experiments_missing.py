@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -12,6 +9,7 @@ import pandas as pd
 import pytest
 
 from equilibria.random import Stream
+from scripts import script
 
 RANDOM = np.random.RandomState(0)
 WHOLE = pd.DataFrame({name: RANDOM.normal(size=4000) for name in "abcdef"}).assign(
@@ -22,14 +20,7 @@ WHOLE.iloc[:100, 0] = np.nan
 
 @pytest.fixture(scope="module")
 def missing() -> ModuleType:
-    path = Path(__file__).parent.parent / "experiments" / "tables" / "missing.py"
-    spec = importlib.util.spec_from_file_location("missing", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["missing"] = module
-    spec.loader.exec_module(module)
-    return module
+    return script("tables/missing.py")
 
 
 @pytest.mark.parametrize("gaps", ["random", "blocks", "large"])

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parent.parent / "experiments" / "tables"
+from scripts import script
 
 
 @pytest.fixture(scope="module")
 def synthetic() -> ModuleType:
-    sys.path.insert(0, str(FOLDER))
-    spec = importlib.util.spec_from_file_location("synthetic", FOLDER / "synthetic.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("tables/synthetic.py")
 
 
 def test_tables_are_split_and_keep_their_values(synthetic: ModuleType) -> None:

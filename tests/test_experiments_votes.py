@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from scripts import script
+
 
 @pytest.fixture(scope="module")
 def votes() -> ModuleType:
-    path = Path(__file__).parent.parent / "experiments" / "house_votes.py"
-    spec = importlib.util.spec_from_file_location("house_votes", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["house_votes"] = module
-    spec.loader.exec_module(module)
-    return module
+    return script("house_votes.py")
 
 
 def test_hidden_cells_are_among_those_that_are_there(votes):

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 
 import equilibria
-from equilibria.cli import app as commands
 from equilibria.errors import TrainingInterrupted
 from equilibria.estimators import estimator
 from equilibria.estimators.trees import Counting
@@ -53,33 +52,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unknown.iloc[5:15, 0] = None
     unknown.to_csv(folder / "unknown.csv", index=False)
     return folder
-
-
-@pytest.fixture
-def console(capsys: pytest.CaptureFixture[str]) -> Console:
-    """Run a command line in this process: (exit code, standard output, standard error)."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = commands.main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def refused(console: Console) -> Refused:
-    """Run a command line that must end with exit code 2 and one sentence, which is returned."""
-
-    def run(*words: object) -> str:
-        code, _, errors = console(*words)
-        lines = errors.splitlines()
-        assert code == 2
-        assert len(lines) == 1, errors
-        assert lines[0].startswith("equilibria: ")
-        return lines[0]
-
-    return run
 
 
 # ---------------------------------------------------------------- synthesise
