@@ -566,10 +566,10 @@ def odd(
     path = None if out is None else _target(out, TABLES, overwrite)
     with _spelled("source", "table"):
         data = _table(table, kinds=kinds)
-    X, how = data.frame(), {} if kinds is None else {"kinds": kinds}
-    judge = None if model is None else model_of(model, X, random_state=seed, **how)
+    X = data.frame()
+    judge = None if model is None else model_of(model, X, kinds, random_state=seed)
     rows = None if source is None else _table(source, told=False).frame()
-    found = found_odd(X, judge, rows, level=level, random_state=seed, **how)
+    found = found_odd(X, judge, rows, level=level, random_state=seed, kinds=kinds)
     say(f"{found.why}\n{found}")
     if source is None:
         say(f"Of a table's own rows at most {100 * found.level:g} % ever have: p ranks them.")
@@ -736,8 +736,7 @@ def _is_run(run: str, source: str | None, **given: Any) -> bool:
 def _table(source: str, label: str | None = None, kinds: Any = None, told: bool = True) -> Any:
     """All rows of a table; and what its columns are taken for is said."""
     from equilibria.data.load import load
-    from equilibria.data.table import Table
-    from equilibria.report.folds import kinds_of
+    from equilibria.report.folds import table_of
 
     if Path(source).is_dir():
         raise ValueError(f"source={source!r} is a folder: name a table, such as a .csv file")
@@ -745,14 +744,13 @@ def _table(source: str, label: str | None = None, kinds: Any = None, told: bool 
     data = load(source, label=label, **how)
     if told:
         say(f"{data.name}: {len(data):,} rows")
-        say(Table.fit(X := data.frame(), kinds=kinds or kinds_of(X)).describe())
+        say(table_of(data.frame(), kinds).describe())
     return data
 
 
 def _refuse_unlike(data: Any, source: str | None, kinds: Any, label: str | None = None) -> None:
     """Refuse rows that are unlike a table's, before a model is fitted to it."""
-    from equilibria.data.table import Table
-    from equilibria.report.folds import kinds_of
+    from equilibria.report.folds import table_of
 
     if source is None:
         return
@@ -760,7 +758,7 @@ def _refuse_unlike(data: Any, source: str | None, kinds: Any, label: str | None 
     if hasattr(rows, "iloc"):
         rows = rows.drop(columns=[label], errors="ignore")
     with _about(source, "give rows like those of the table"):
-        Table.fit(X := data.frame(), kinds=kinds or kinds_of(X)).encode(rows)
+        table_of(data.frame(), kinds).encode(rows)
 
 
 def _parts(source: str, data: Any) -> Any:
@@ -783,9 +781,9 @@ def _suited(data: Any, model: str | None, kinds: Any, seed: int) -> dict[str, An
     from equilibria.report.compare import SUITED
     from equilibria.report.folds import model_of
 
-    found, how = dict[str, Any](), {} if kinds is None else {"kinds": kinds}
+    found = dict[str, Any]()
     for name in SUITED if model is None else (model,):
-        one = model_of(name, data.frame(), random_state=seed, **how)
+        one = model_of(name, data.frame(), kinds, random_state=seed)
         try:
             one.set_params(labels=data.source["label"] is not None).preview(data)
         except ValueError as error:
@@ -811,12 +809,11 @@ def _must(rules: Any, unique: Any, table: Any) -> dict[str, Any]:
 def _must_of(source: str, X: Any, kinds: Any, rules: Any, unique: Any) -> dict[str, Any]:
     """The same of a table that models are to be trained on; what its own rows break is said."""
     from equilibria.data.rules import Rules
-    from equilibria.data.table import Table
-    from equilibria.report.folds import kinds_of
+    from equilibria.report.folds import table_of
 
     if not rules and not unique:
         return {}
-    table = Table.fit(X, kinds=kinds or kinds_of(X))
+    table = table_of(X, kinds)
     must = _must(rules, unique, table)
     for name, broken in Rules.of(must["rules"], must["unique"], table).broken(X).items():
         if broken.any():
@@ -880,15 +877,14 @@ def _fitted(
     """A model fitted to all rows of a table, into a run folder of its name."""
     from equilibria.report.folds import likeliest, model_of
 
-    X, how = data.frame(), {} if kinds is None else {"kinds": kinds}
-    how |= {"labels": True} if capability == "classify" else {}
+    X, how = data.frame(), {"kinds": kinds, "labels": capability == "classify"}
     if model is None:
-        model, why, _ = likeliest(X, data.labels if "labels" in how else None, **how)
+        model, why, _ = likeliest(X, data.labels if how["labels"] else None, **how)
         say(why)
     run = folder / model
     estimator = model_of(model, X, out=str(run), overwrite=overwrite, **how)
-    if capability not in estimator.capabilities_ or ("labels" in how and not estimator.labelled):
-        strange = "labels" in how and not estimator.labelled
+    strange = how["labels"] and not estimator.labelled
+    if strange or capability not in estimator.capabilities_:
         what = "learns no labels" if strange else estimator.cannot(capability)
         raise ValueError(f"model={model!r}: a {type(estimator).__name__} {what}")
     with _spelled("out", "runs"):

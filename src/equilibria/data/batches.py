@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +18,6 @@ __all__ = ["BINARISE", "Batch", "Batches", "binarise"]
 
 BINARISE = ("resample", "fixed", "threshold")
 _BLOCK_ROWS = 4096
-KEPT_CELLS = 1 << 22  # encoded ones, up to which a table is encoded as a whole
 _MISSING = 255  # in place of a binary value that is missing, where binary values are kept as bytes
 
 
@@ -138,10 +136,6 @@ class Batches(Iterator[Batch]):
             raise ValueError(f"batch_size={batch_size} {what}")
         self._stream, self._binarise, self._missing = stream, binarise, missing
         self._greys = None if greys is None or bool(greys.all()) else greys
-        if encode is not None:
-            width = math.prod(encode(take(values, np.zeros(1, dtype=np.int64))).shape[1:])
-            if len(values) * width <= KEPT_CELLS:
-                values, encode = encode(values), _as_they_are  # once, not in every batch
         self._values, self._encode, self._spread = values, encode or _floats, spread
         self._labels = None if labels is None else torch.as_tensor(labels)
         self._orders: dict[int, Tensor] = {}
@@ -243,10 +237,6 @@ def _from_bytes(dtype: torch.dtype, missing: bool) -> Callable[[Tensor], Tensor]
     if not missing:
         return lambda rows: rows.to(dtype)
     return lambda rows: rows.to(dtype).masked_fill(rows == _MISSING, torch.nan)
-
-
-def _as_they_are(rows: Tensor) -> Tensor:
-    return rows
 
 
 def _floats(rows: Any) -> Tensor:

@@ -192,13 +192,12 @@ class Finder:
             return None if narrow else ("", 0, last + 1)
         if dtype.startswith(("<U", ">U")):  # an array's text is as long as its longest
             return None
-        parts = [NUMBERED.fullmatch(value) for value in found.values]
-        if not all(parts) or len({one[1] for one in parts if one}) > 1:
+        parts = [one for value in found.values if (one := NUMBERED.fullmatch(value))]
+        before, widths = {one[1] for one in parts}, {len(one[2]) for one in parts}
+        if len(parts) < len(found.values) or len(before) > 1:
             return None
-        numbers = [one[2] for one in parts if one]
-        widths = set(map(len, numbers))
         width = widths.pop() if len(widths) == 1 else 0
-        return str(parts[0][1]) if parts[0] else "", width, max(map(int, numbers)) + 1
+        return before.pop(), width, max(int(one[2]) for one in parts) + 1
 
     def modalities(self, modalities: Any, kinds: Any) -> list[Layer]:
         """Columns put together by name, each group of one kind."""

@@ -167,12 +167,12 @@ class Layer:
     def decode(self, values: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """(n, variables): numbers less ``origin``, or chosen categories; and which are missing."""
         values = values.detach().cpu()
-        if self.laws is not None:
-            numbers = self.margins.values(values.double()).numpy()
-            return numbers, np.isnan(numbers)
         if self.categories is None:
-            offset, scale = self.affine
-            numbers = (values.to(torch.float64) * scale + offset).numpy()
+            if self.laws is None:
+                offset, scale = self.affine
+                numbers = (values.to(torch.float64) * scale + offset).numpy()
+            else:
+                numbers = self.margins.values(values.double()).numpy()
             return numbers, np.isnan(numbers)
         chosen = np.empty((len(values), self.variables), dtype=object)
         missing = np.zeros(chosen.shape, dtype=bool)

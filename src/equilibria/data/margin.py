@@ -193,8 +193,7 @@ class Margins:
         uniformly in F (Uria, Murray & Larochelle 2013, of pixels).
         """
         double = scores.T.double().contiguous()
-        known = ndtr(double)
-        low, high = self._interval(self._seen(known))
+        low, high = self._interval(self._seen(ndtr(double)))
         drawn = torch.lerp(low, high, share.T.to(low))
         drawn = ndtri(drawn.clamp(LEAST, 1 - LEAST))
         return torch.where(high - low > TIE, drawn, double).T.to(scores.dtype)
@@ -204,12 +203,11 @@ class Margins:
         of the number, f being the column's own density, or its mass on a grid and at a value that
         comes again and again."""
         double = scores.T.double().contiguous()
-        low, high = self._interval(self._seen(ndtr(double)))
-        known = (high - low).log()
-        slope = self._slope(ndtr(double)).log()
+        share = ndtr(double)
+        low, high = self._interval(self._seen(share))
         normal = -double.square() / 2 - 0.5 * math.log(2 * math.pi)
         tied = self.gridded | (high - low > TIE)
-        return (normal - torch.where(tied, known, slope)).T
+        return (normal - torch.where(tied, high - low, self._slope(share)).log()).T
 
     # ------------------------------------------------------------ in places of the knots
 
@@ -253,8 +251,8 @@ class Margins:
         upper = torch.searchsorted(self.shares, share).clamp(min=1).minimum(self.last)
         rise = self.shares.gather(1, upper) - self.shares.gather(1, upper - 1)
         run = self.knots.gather(1, upper) - self.knots.gather(1, upper - 1)
-        beyond = torch.minimum(share, 1 - share) / self.reach
-        return torch.where(torch.minimum(share, 1 - share) < self.tail, beyond, rise / run)
+        outer = torch.minimum(share, 1 - share)
+        return torch.where(outer < self.tail, outer / self.reach, rise / run)
 
 
 def _between(x: Tensor, upper: Tensor, at: Tensor, value: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from equilibria.data.table import Statistics, Table
 from equilibria.random import Stream
 
 __all__ = ["Labels", "Rows", "digest", "fixed_draw", "take", "with_labels"]
+
+KEPT_CELLS = 1 << 22  # encoded ones, up to which a table is encoded as a whole
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,10 +50,13 @@ class Rows:
         """Sums and counts of the encoded columns, grey layers, whether cells are missing."""
         return self.table.statistics(self.values)
 
-    @property
-    def spread(self) -> Any:
-        """What draws ties anew in every batch; None where there are none."""
-        return self.table.spread if self.table.ties else None
+    @functools.cached_property
+    def encoded(self) -> tuple[Any, Callable[[Any], Tensor]]:
+        """The rows and how a batch of them is encoded: of a small table all at once, for every
+        batch of every stage."""
+        if len(self) * self.table.size > KEPT_CELLS:
+            return self.values, self.table.encode
+        return self.table.encode(self.values), lambda rows: rows
 
     def refuse_unseen(self) -> None:
         """Refuse a column that no row has a value of."""
@@ -62,16 +68,23 @@ class Rows:
     def batches(self, name: str, size: int) -> Batches:
         """A stage's source of batches, in an order of its own; never larger than the data."""
         key = "fixed" if self.binarise == "fixed" else name
+        order = self.stream.child("data", key)
+        return self.batches_by(order, min(size, len(self)), self.binarise)
+
+    def batches_by(self, order: Stream, size: int, binarise: str | None = None) -> Batches:
+        """Batches in the order of a stream, of so many rows; greys as they are unless made
+        binary."""
+        values, encode = self.encoded
         return Batches(
-            self.values,
-            min(size, len(self)),
-            self.stream.child("data", key),
+            values,
+            size,
+            order,
             labels=self.codes,
-            encode=self.table.encode,
+            encode=encode,
             missing=self.statistics.missing,
-            binarise=self.binarise,
+            binarise=binarise,
             greys=self.table.grey_columns,
-            spread=self.spread,
+            spread=self.table.spread if self.table.ties else None,
             shard=self.shard,
             device=self.device,
         )

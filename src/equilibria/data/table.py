@@ -279,9 +279,13 @@ class Table:
         """The type of a column."""
         return self.types[place if len(self.types) > 1 else 0]
 
+    def key(self, place: int) -> Any:
+        """What the data call a column: its name, else its number."""
+        return place if self.names is None else self.names[place]
+
     def column_name(self, place: int) -> str:
         """A column by its name, else by its number, as sentences call it."""
-        return f"column {place if self.names is None else self.names[place]!r}"
+        return f"column {self.key(place)!r}"
 
     # ------------------------------------------------------------------ to the model
 
@@ -356,10 +360,8 @@ class Table:
             blocks.append(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
         values = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
         if unknown == "missing":  # what is not known is a gap, where a gap can be told
-            for place in range(self.width):
-                for column in self.gap_of(place):
-                    own = values[:, self.columns_of(place)[0]]
-                    values[:, column] = own.isnan().to(dtype)
+            for indicator, own in self.indicators.items():
+                values[:, indicator] = values[:, own[0]].isnan().to(dtype)
         if not told:
             for layer in self.layers:
                 if layer.kind == "gap":
@@ -380,6 +382,21 @@ class Table:
                 part = values[:, layer.columns]
                 values[:, layer.columns] = layer.margins.spread(part, share[:, layer.columns])
         return values
+
+    @property
+    def indicators(self) -> dict[int, tuple[int, ...]]:
+        """Encoded column that says where cells of a column are missing → those of its value."""
+        gaps = (place for layer in self.layers if layer.kind == "gap" for place in layer.source)
+        return {self.gap_of(place)[0]: self.columns_of(place) for place in gaps}
+
+    def lost(self, X: Any, name: str = "X") -> np.ndarray:
+        """Which cells are missing, or hold a category that the table does not have, bool
+        (n, width); there is a warning of the latter."""
+        found = np.array(missing_cells(X))
+        gone = self.encode(X, name=name, unknown="missing").isnan().numpy()
+        for column, place in enumerate(self.owner):
+            found[:, place] |= gone[:, column]
+        return found
 
     def gap_of(self, place: int) -> tuple[int, ...]:
         """The encoded column that says where a column's cells are missing, if there is one."""
@@ -736,7 +753,7 @@ class Table:
         return f"{called}{_count(layer.source)}{known}{shape} as {meaning}{names}"
 
     def _listed(self, places: Iterable[int]) -> str:
-        names = listed((place if self.names is None else self.names[place] for place in places), 20)
+        names = listed(map(self.key, places), 20)
         return f" ({names})"
 
     def to_json(self) -> dict[str, Any]:

@@ -76,8 +76,8 @@ class Cells:
         for place, (values, chances) in self.chances.items():
             gaps = self.missing[:, place]
             index = self.X.index[gaps] if is_frame(self.X) else np.flatnonzero(gaps)
-            name = place if self.table.names is None else self.table.names[place]
-            found[name] = pd.DataFrame(chances[gaps], index, pd.Index(values, dtype=object))
+            columns = pd.Index(values, dtype=object)
+            found[self.table.key(place)] = pd.DataFrame(chances[gaps], index, columns)
         return found
 
     def numbers(self, median: bool) -> np.ndarray:
@@ -154,8 +154,7 @@ class Cells:
             found += [(r, place, *pair, None) for r, pair in zip(rows[own], pairs, strict=True)]
         found.sort(key=lambda one: one[:2])
         label = self.X.index if is_frame(self.X) else range(len(self.missing))
-        name = self.table.names or range(self.table.width)
-        keys = [(label[row], name[place]) for row, place, *_ in found]
+        keys = [(label[row], self.table.key(place)) for row, place, *_ in found]
         index = pd.MultiIndex.from_tuples(keys, names=["row", "column"])
         parts = [pd.Series([one[i] for one in found], index, dtype=object) for i in (2, 3, 4)]
         frame = pd.concat(parts, axis=1, keys=["low", "high", "categories"])

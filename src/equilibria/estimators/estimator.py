@@ -340,11 +340,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def untold(self, table: Table, X: Any) -> np.ndarray:
         """Missing cells that such a model does not take, bool (n, width)."""
-        gaps = np.array(missing_cells(X))
-        if self.indicated and self.unknown == "missing":
-            encoded = table.encode(X, unknown="missing").isnan().numpy()
-            for place in table.modelled:
-                gaps[:, place] |= encoded[:, list(table.columns_of(place))].any(1)
+        strange = self.indicated and self.unknown == "missing"
+        gaps = table.lost(X) if strange else np.array(missing_cells(X))
         for place in np.flatnonzero(gaps.any(0)).tolist():
             told = not self.indicated or table.gap_of(place) or not table.columns_of(place)
             if self.missing and told:

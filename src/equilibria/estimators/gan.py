@@ -21,7 +21,7 @@ from equilibria.inference.refine import Refined
 from equilibria.models import adversarial
 from equilibria.models.generator import Generator
 from equilibria.random import RandomState, Stream
-from equilibria.recipes.adversarial import HELD, choose, conditional, heads, play, presets
+from equilibria.recipes.adversarial import HELD, choose, conditional, headed, play, presets
 
 __all__ = ["GAN"]
 
@@ -119,8 +119,7 @@ class GAN(Adversarial):
     def build(self, table: Table, stream: Stream) -> Plan:
         known, shape = vars(self), adversarial.Given.of(table, self.condition).shape
         self.network_ = known.get("network_") or choose(self.network, shape)
-        mixed = bool(heads(table, range(table.size))[0])
-        rows = presets([self.network_], shape, self.device, mixed=mixed)
+        rows = presets([self.network_], shape, self.device, mixed=headed(table))
         self.presets_ = {**rows, **known.get("presets_", {})}
         model, pair = conditional(self, self.network_, self.presets_, table, stream)
         self.resolved_ = pair.how

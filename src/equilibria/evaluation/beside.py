@@ -123,7 +123,7 @@ def column(table: Table, rows: np.ndarray, place: int) -> np.ndarray:
 
 def called(table: Table, place: int) -> str:
     """A column as numbers call it: by its name alone, where it has one."""
-    name = place if table.names is None else table.names[place]
+    name = table.key(place)
     return name if isinstance(name, str) else f"column {name}"
 
 

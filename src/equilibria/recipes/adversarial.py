@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -303,10 +304,14 @@ class Pair:
     classes: int | None = None
 
 
+def headed(table: Table) -> bool:
+    """Whether a generator has heads: not all columns are reals, or a picture's."""
+    return not {layer.kind for layer in table.layers} <= {"real", "picture"}
+
+
 def heads(table: Table, drawn: Sequence[int]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The heads of a generator of these encoded columns, and its gaps; none where all are reals or
-    a picture."""
-    if {layer.kind for layer in table.layers} <= {"real", "picture"}:
+    """The heads of a generator of these encoded columns, and its gaps."""
+    if not headed(table):
         return (), ()
     at, found = {place: column for column, place in enumerate(drawn)}, list[Any]()
     for layer in table.layers:
@@ -317,8 +322,7 @@ def heads(table: Table, drawn: Sequence[int]) -> tuple[tuple[Any, ...], tuple[An
             if first in at:
                 found.append((word, tuple(at[first + i] for i in range(size))))
             first += size
-    columns = ((table.gap_of(p), table.columns_of(p)) for p in range(table.width))
-    gaps = [(at[one[0]], tuple(at[c] for c in c_s)) for one, c_s in columns if one and one[0] in at]
+    gaps = [(at[i], tuple(at[c] for c in own)) for i, own in table.indicators.items() if i in at]
     return tuple(found), tuple(gaps)
 
 
@@ -336,9 +340,9 @@ def conditional(
     settings = settle(how, known, players)
     settings.shape = table.shape
     generator, critic = build(players, settings, stream.child("weights"))
-    gappy = [c for p in range(table.width) if table.gap_of(p) for c in table.columns_of(p)]
-    told = (c for p in range(table.width) for c in table.gap_of(p) if c in given.drawn)
-    sizes = table.classes, by_class, tuple(gappy), tuple(told)
+    gappy = tuple(itertools.chain(*table.indicators.values()))
+    told = tuple(one for one in table.indicators if one in given.drawn)
+    sizes = table.classes, by_class, gappy, told
     model = Adversarial(generator, packed(critic, how.packing), given, *sizes)
     plays = (generator, critic, settings, model.view, model.portraits)
     return model, Pair("play", *plays, classes=logits)
@@ -405,10 +409,7 @@ def packs(rows: Rows, how: SimpleNamespace, key: tuple[str, ...], least: int) ->
         raise ValueError(
             f"batch_size={how.batch_size!r}: {found}{pack}; use larger ones, or more rows{advice}"
         )
-    shared: dict[str, Any] = {"labels": rows.codes, "encode": rows.table.encode}
-    shared |= {"shard": rows.shard, "device": rows.device}
-    shared |= {"missing": rows.statistics.missing, "spread": rows.spread}
-    return Batches(rows.values, size, rows.stream.child(*key), **shared)
+    return rows.batches_by(rows.stream.child(*key), size)
 
 
 def solver_of(how: SimpleNamespace) -> Solver:

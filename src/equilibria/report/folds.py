@@ -10,11 +10,13 @@ import numpy as np
 from sklearn.base import clone
 
 from equilibria.data.columns import as_frame, is_frame, take
+from equilibria.data.table import Table
 from equilibria.estimators import all_estimators
 from equilibria.estimators.estimator import Estimator, Trained
 from equilibria.random import Stream
 
 __all__ = ["EXACT", "FOLDS", "Fold", "cross_fitted", "kinds_of", "likeliest", "model_of"]
+__all__ += ["table_of"]
 
 EXACT = ("tree", "mixture", "latent-tree")
 """Models that are fitted in seconds, take gaps, and know their likelihood."""
@@ -30,9 +32,9 @@ class Fold:
     places: np.ndarray
 
 
-def model_of(name: Any, X: Any, **how: Any) -> Any:
-    """The estimator of a name for a table: the columns of a frame are each what they hold. An
-    estimator stays as it is.
+def model_of(name: Any, X: Any, kinds: Any = None, **how: Any) -> Any:
+    """The estimator of a name for a table, whose columns are what is said, else
+    :func:`kinds_of` it. An estimator stays as it is.
 
     >>> model_of("tree", np.zeros((2, 1))).kinds
     'auto'
@@ -42,13 +44,19 @@ def model_of(name: Any, X: Any, **how: Any) -> Any:
     known = {key: cls for key, cls in all_estimators().items() if issubclass(cls, Estimator)}
     if name not in known:
         raise ValueError(f"model={name!r} is unknown; expected one of {', '.join(known)}")
-    return known[name](**{"kinds": kinds_of(X), "random_state": 0, **how})
+    kinds = kinds_of(X) if kinds is None else kinds
+    return known[name](**{"kinds": kinds, "random_state": 0, **how})
 
 
 def kinds_of(X: Any) -> str:
     """What the columns of a table are taken for, where nothing else is said: of a frame, each for
     what it holds."""
     return "mixed" if is_frame(as_frame(X)) else "auto"
+
+
+def table_of(X: Any, kinds: Any = None) -> Table:
+    """What the columns of a table are taken for."""
+    return Table.fit(X, kinds=kinds_of(X) if kinds is None else kinds)
 
 
 def cross_fitted(

@@ -12,7 +12,7 @@ import numpy as np
 from equilibria.check import number, whole
 from equilibria.data.columns import as_frame, is_frame, missing_cells, take
 from equilibria.data.table import Table
-from equilibria.report.folds import FOLDS, Fold, cross_fitted, kinds_of, likeliest, model_of
+from equilibria.report.folds import FOLDS, Fold, cross_fitted, likeliest, model_of, table_of
 
 __all__ = ["Odd", "odd"]
 
@@ -151,11 +151,11 @@ def odd(
 
     level, folds = number(0, 1, above=True)("level", level), whole(2)("folds", folds)
     X = _rows(X)
-    table = Table.fit(X, kinds=how.get("kinds") or kinds_of(X))
+    table = table_of(X, how.get("kinds"))
     if rows is not None:
         table.match(_rows(rows), "rows")
-    if not how.get("kinds"):
-        how["kinds"] = _as_they_are(table, kinds_of(X))
+    if how.get("kinds") is None:
+        how["kinds"] = _as_they_are(table) or None
     if model is None:
         model, why, parts = likeliest(X, seed=random_state, **how)
     else:
@@ -171,8 +171,8 @@ def odd(
     p, cells = _pvalues(X, rows, parts)
     if strange is not None:
         cells[strange] = 1 / (1 + len(X))
-    names = range(table.width) if table.names is None else list(table.names)
-    return Odd(p, pd.DataFrame(cells, getattr(rows, "index", None), names), asked, level, why)
+    keys = list(map(table.key, range(table.width)))
+    return Odd(p, pd.DataFrame(cells, getattr(rows, "index", None), keys), asked, level, why)
 
 
 def _refuse_blind(judge: Any, table: Table) -> None:
@@ -187,12 +187,11 @@ def _refuse_blind(judge: Any, table: Table) -> None:
         raise ValueError(f"model={judge.name!r}: a {type(judge).__name__} {fault}; {advice}")
 
 
-def _as_they_are(table: Table, word: str) -> Any:
+def _as_they_are(table: Table) -> dict[Any, str]:
     """Kinds whose numbers are not by their ranks, of which the farthest is no further out than the
-    second; ``word`` where there are none."""
-    ranked = [place for one in table.layers if one.laws is not None for place in one.source]
-    names = range(table.width) if table.names is None else table.names
-    return {names[place]: "real" for place in ranked} or word
+    second."""
+    ranked = (place for one in table.layers if one.laws is not None for place in one.source)
+    return {table.key(place): "real" for place in ranked}
 
 
 def _rows(X: Any) -> Any:
@@ -204,11 +203,7 @@ def _known(table: Table, rows: Any) -> tuple[Any, np.ndarray]:
     """Rows without the values that the table does not have, and where these were, bool (m, d)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        gone = table.encode(rows, name="rows", unknown="missing").isnan().numpy()
-    strange = np.zeros((len(rows), table.width), dtype=bool)
-    for column, place in enumerate(table.owner):
-        strange[:, place] |= gone[:, column]
-    strange &= ~missing_cells(rows)
+        strange = table.lost(rows, "rows") & ~missing_cells(rows)
     if not strange.any():
         return rows, strange
     if is_frame(rows):
