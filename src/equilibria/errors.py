@@ -16,7 +16,7 @@ class DivergedError(ArithmeticError):
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM arrived: the state was saved and training stopped.
+    """SIGINT, SIGTERM or SIGHUP arrived: the state was saved and training stopped.
 
     Attributes
     ----------

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 
 import pytest
 
+from equilibria.errors import TrainingInterrupted
 from equilibria.training.progress import Interrupts
 
-BOTH = (signal.SIGINT, signal.SIGTERM)
+BOTH = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture
@@ -86,3 +88,40 @@ def test_in_another_thread_it_does_nothing(handlers):
     thread.start()
     thread.join()
     assert seen == [(before, None)]
+
+
+def endlessly() -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        pass
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_work_that_does_not_look_is_stopped(handlers, number):
+    """And once more, should something catch that."""
+    began = time.monotonic()
+    with Interrupts() as interrupts:
+        interrupts.patience = 0.1
+        signal.raise_signal(number)
+        for _ in range(2):
+            with pytest.raises(TrainingInterrupted) as caught:
+                endlessly()
+            assert caught.value.signal == number
+    assert time.monotonic() - began < 10
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_who_looks_has_the_time_that_stopping_takes(handlers):
+    with Interrupts() as interrupts:
+        interrupts.patience = 0.05
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupts.signal == signal.SIGTERM
+        time.sleep(0.2)
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(handlers):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Interrupts() as interrupts:
+        signal.raise_signal(signal.SIGHUP)
+        assert interrupts.signal is None
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

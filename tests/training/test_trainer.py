@@ -7,6 +7,7 @@ import collections
 import math
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,25 @@ def test_a_signal_after_training_stops_what_is_worked_out_and_is_not_lost(run):
 
 
 # ---------------------------------------------------------------- signals
+
+
+def test_a_step_that_does_not_end_is_stopped_and_played_again(run, monkeypatch):
+    """No step outlasts a signal; the run goes on from its last checkpoint, as if nothing was."""
+    monkeypatch.setattr("equilibria.training.progress.PATIENCE", 0.1)
+    monkeypatch.setattr("equilibria.training.trainer.CHECKPOINT_SECONDS", 0.0)
+
+    def act(count: int) -> None:
+        if count == 13:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(20)
+
+    with pytest.raises(TrainingInterrupted, match=r"at step 12 of 30\. What was saved.*resume"):
+        Trainer([stage(Counter(act=act), 30)], Stream(0), run).fit()
+    assert run.steps()[-1] == 12
+    resumed, whole = [stage(Counter(), 30)], [stage(Counter(), 30)]
+    Trainer(resumed, Stream(0), run).fit(resume=True)
+    Trainer(whole, Stream(0)).fit()
+    assert plays.largest_difference(plays.state_of(resumed), plays.state_of(whole)) == 0
 
 
 @pytest.mark.parametrize(("number", "at"), [(2, 1), (15, 13), (2, 30)])

@@ -240,7 +240,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         equilibria.errors.DivergedError
             When training became non-finite.
         equilibria.errors.TrainingInterrupted
-            When SIGINT or SIGTERM came; with ``out`` the state has been saved.
+            When SIGINT, SIGTERM or SIGHUP came; with ``out`` the state has been saved.
         """
         return self.adopt(self.checked().learn(X, y))
 

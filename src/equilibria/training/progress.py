@@ -1,4 +1,4 @@
-"""What a person sees and sends while something long runs: a progress line, SIGINT and SIGTERM."""
+"""What a person sees and sends while something long runs: a progress line, and signals."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from equilibria.errors import TrainingInterrupted
 
 __all__ = ["Interrupts", "Progress", "Work"]
 
+PATIENCE = 3.0  # seconds from a signal until work is stopped that does not stop by itself
 _SECONDS_BETWEEN_DRAWINGS = 0.25
 
 
@@ -75,12 +76,15 @@ class Progress:
 
 
 class Interrupts:
-    """Inside this context SIGINT and SIGTERM raise nothing; ``signal`` is the first that came.
+    """Inside this context SIGINT, SIGTERM and SIGHUP are noted; ``signal`` is the first that came.
 
-    So no step is ever cut in two. A second SIGINT raises ``KeyboardInterrupt`` at once, for whoever
-    cannot wait. On leaving, the former handlers are back. A context within another one is that
-    other one: whatever is worked out within a training hears the same signal. Python lets only the
-    main thread set handlers; in another thread this context does nothing.
+    So no step is cut in two: whoever works reads ``signal`` between two steps and stops there. If
+    nobody has read it after ``patience`` seconds, ``TrainingInterrupted`` is raised wherever the
+    work is, and again after as many, should that be caught: no loop outlasts a signal. A second
+    SIGINT raises ``KeyboardInterrupt`` at once. On leaving, the former handlers are back. A context
+    within another one is that other one: whatever is worked out within a training hears the same
+    signal. Python lets only the main thread set handlers; in another thread this context does
+    nothing. A SIGHUP that is ignored (``nohup``) stays so.
 
     >>> with Interrupts() as interrupts:
     ...     signal.raise_signal(signal.SIGTERM)
@@ -89,9 +93,17 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.signal: int | None = None
+        self.patience = PATIENCE
+        self._signal: int | None = None
         self._interrupted = False
         self._former: dict[int, Any] = {}
+
+    @property
+    def signal(self) -> int | None:
+        """The first signal that came, or None. Who reads it stops by itself."""
+        if self._signal is not None and self._former:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return self._signal
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is not threading.main_thread():
@@ -99,14 +111,18 @@ class Interrupts:
         if _installed:
             return _installed[0]
         _installed.append(self)
-        self.signal, self._interrupted = None, False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._former[number] = signal.signal(number, self._note)
+        self._signal, self._interrupted = None, False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._former[number] = signal.signal(number, self._note)
+        self._former[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._stop)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._former:
             _installed.clear()
+            if self._signal is not None:
+                signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._former.items():
             # None stands for a handler that Python did not set and cannot set again.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -116,7 +132,13 @@ class Interrupts:
         if number == signal.SIGINT and self._interrupted:
             raise KeyboardInterrupt
         self._interrupted = self._interrupted or number == signal.SIGINT
-        self.signal = number if self.signal is None else self.signal
+        if self._signal is None:
+            self._signal = number
+            signal.setitimer(signal.ITIMER_REAL, self.patience, self.patience)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None:
+            raise TrainingInterrupted(self._signal)
 
 
 _installed: list[Interrupts] = []  # the one whose handlers Python has, if there is one

@@ -32,6 +32,7 @@ CHECKPOINT_SECONDS = 60.0
 TIMED = 0.03  # share of the budget that a trial may take
 FEWEST = 6  # blocks of updates of a stage that are timed at least, the first of them left out
 BLOCK = 10  # updates in a block where the device works while Python goes on
+SLACK = 2.0  # steps of the longest kind so far that a signal waits for the end of its own step
 CLOCK: Callable[[], float] = time.monotonic
 
 
@@ -85,12 +86,14 @@ class Trainer:
             self._held, self._entered = stack.pop_all(), True
         return self
 
-    def __exit__(self, kind: object, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *trace: object) -> None:
         self._entered = False
         self._held.close()
         number = self._interrupts.signal
         if kind is None and number is not None:  # it came when nothing was left to stop
             raise TrainingInterrupted(number, f"Signal {number} came when training had ended.")
+        if isinstance(error, TrainingInterrupted) and not str(error):  # nothing else met it in time
+            raise self._interruption(error.signal, "What was saved last stays") from error
 
     @property
     def step(self) -> int:
@@ -102,7 +105,7 @@ class Trainer:
 
         With ``resume`` it goes on from the run folder's last good checkpoint, or from the start if
         there is none yet. A cost or a parameter that is not finite is a ``DivergedError``, and the
-        checkpoints saved before stay; SIGINT or SIGTERM is a ``TrainingInterrupted`` once the state
+        checkpoints saved before stay; a signal is a ``TrainingInterrupted`` once the state
         has been saved.
         """
         if not self._entered:
@@ -151,7 +154,10 @@ class Trainer:
         info = stage.advance(own, measured)
         values = {name: float(value) for name, value in info.items()}
         self._step += 1
-        self._seconds = time.monotonic() - self._began
+        passed = time.monotonic() - self._began
+        slow = SLACK * (SYNC if self.processes.world > 1 else 1) * (passed - self._seconds)
+        self._interrupts.patience = max(self._interrupts.patience, slow)
+        self._seconds = passed
         if logged:
             values = self.processes.mean(values)
             self._log(stage, values)
@@ -171,16 +177,19 @@ class Trainer:
             self._stop(stage)
 
     def _stop(self, stage: Stage) -> None:
+        if self.run is not None:
+            self._check(stage)
+            self._save()
         number = self._interrupts.signal or int(SIGTERM)  # another process's
+        raise self._interruption(number, "The state is saved")
+
+    def _interruption(self, number: int, saved: str) -> TrainingInterrupted:
         total = sum(stage.steps for stage in self.stages)
         where = f"Stopped by signal {number} at step {self.step} of {total}."
-        if self.run is None:
-            what = "Nothing was saved: give `out` a folder to be able to resume."
-            raise TrainingInterrupted(number, f"{where} {what}")
-        self._check(stage)
-        self._save()
-        what = f"The state is saved; go on with: equilibria resume {self.run.path}"
-        raise TrainingInterrupted(number, f"{where} {what}")
+        what = "Nothing was saved: give `out` a folder to be able to resume."
+        if self.run is not None:
+            what = f"{saved}; go on with: equilibria resume {self.run.path}"
+        return TrainingInterrupted(number, f"{where} {what}")
 
     # ---------------------------------------------------------------- what is written
 
