@@ -1,8 +1,8 @@
 """Writes docs/api.md: every public name of the library with its signature and the first sentences
-of its docstring.
+of its docstring; and src/equilibria/cli/models.json: the options of every model.
 
-    python docs/make_api.py            # writes the page
-    python docs/make_api.py --check    # says whether it is up to date, and writes nothing
+    python docs/make_api.py            # writes both
+    python docs/make_api.py --check    # says whether they are up to date, and writes nothing
 
 Nothing is said here that is not in the sources: a module's public names are its ``__all__``, in the
 order of the source. A name that a package takes from a module of its own is described once, under
@@ -354,14 +354,17 @@ def _said_of_constants(module: str) -> dict[str, str]:
 
 def main() -> int:
     """Write the page, or with ``--check`` compare it; the exit code."""
-    text = page()
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print("docs/api.md is out of date: run python docs/make_api.py")
-    return 1
+    from equilibria.cli.options import KNOWN, written
+
+    files, old = {PAGE: page(), KNOWN: written()}, list[Path]()
+    for file, text in files.items():
+        if "--check" not in sys.argv[1:]:
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            old.append(file)
+    for file in old:
+        print(f"{file} is out of date: run python docs/make_api.py")
+    return len(old)
 
 
 if __name__ == "__main__":

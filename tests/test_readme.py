@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pytest
 
 from equilibria.cli import app
+from equilibria.cli.options import KNOWN, written
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted(
@@ -232,6 +233,12 @@ def test_the_api_reference_is_up_to_date() -> None:
     found = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     assert found == make_api().page(), (
         "docs/api.md is not what the sources say: run python docs/make_api.py"
+    )
+
+
+def test_the_command_line_knows_the_models_as_they_are() -> None:
+    assert KNOWN.read_text(encoding="utf-8") == written(), (
+        f"{KNOWN.name} is not what the estimators say: run python docs/make_api.py"
     )
 
 

@@ -17,9 +17,12 @@ ValueError: optimiser='adma': expected 'adam' or 'sgd'
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,7 @@ __all__ = [
     "affordable",
     "anything",
     "choice",
+    "column",
     "device",
     "flag",
     "folder",
@@ -36,6 +40,8 @@ __all__ = [
     "optional",
     "seed",
     "sequence",
+    "source",
+    "weights",
     "whole",
     "widths",
 ]
@@ -43,31 +49,40 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """What is accepted, in words and as a function.
+    """What is accepted: data, so that the command line has the same checks without the models.
 
     Attributes
     ----------
     expected : str
         In words, for the message and the documentation.
-    accept : callable
-        value → the value as Python's own type, or None where it is refused.
-    kind : type
-        What one entry is on the command line: ``int``, ``float``, ``str``, ``bool``, or ``object``
-        for a word, columns or a mapping.
+    rule : str
+        A row of ``RULES``: what one entry is.
     options : tuple of str
-        The values that there are, where they are few.
+        The words that there are, where they are few.
+    low, high : float
+        The range of a number; with ``above`` not ``low`` itself.
     many : bool
-        Whether the value is a sequence.
+        Whether the value is a sequence: of ``least`` entries or more, or of ``length``.
     optional : bool
         Whether None is accepted.
     """
 
     expected: str
-    accept: Callable[[Any], Any]
-    kind: type = str
+    rule: str
     options: tuple[str, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
     many: bool = False
+    least: int = 1
+    length: int | None = None
     optional: bool = False
+
+    @property
+    def kind(self) -> type:
+        """What one entry is on the command line: ``int``, ``float``, ``str``, ``bool``, or
+        ``object`` for a word, columns or a mapping."""
+        return RULES[self.rule][0]
 
     def __call__(self, name: str, value: Any) -> Any:
         if value is None and self.optional:
@@ -77,68 +92,124 @@ class Check:
             raise ValueError(f"{name}={value!r}: expected {self.expected}")
         return accepted
 
+    def accept(self, value: Any) -> Any:
+        """The value as Python's own type, or None where it is refused."""
+        accept = RULES[self.rule][1]
+        if not self.many:
+            return accept(self, value)
+        if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+            return None
+        if len(value) < self.least or self.length not in (None, len(value)):
+            return None
+        entries = tuple(accept(self, entry) for entry in value)
+        return None if any(entry is None for entry in entries) else entries
+
+
+def _whole(check: Check, value: Any) -> int | None:
+    good = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return int(value) if good and check.low <= value <= check.high else None
+
+
+def _number(check: Check, value: Any) -> float | None:
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        return None
+    good = math.isfinite(value) and check.low <= value <= check.high
+    good = good and not (check.above and value == check.low)
+    return (value.item() if isinstance(value, np.number) else value) if good else None
+
+
+def _choice(check: Check, value: Any) -> str | None:
+    return str(value) if isinstance(value, str) and value in check.options else None
+
+
+def _flag(check: Check, value: Any) -> bool | None:
+    return bool(value) if isinstance(value, bool | np.bool_) else None
+
+
+def _folder(check: Check, value: Any) -> Any:
+    return value if isinstance(value, str | os.PathLike) else None
+
+
+def _seed(check: Check, value: Any) -> Any:
+    generator = isinstance(value, np.random.RandomState | np.random.Generator)
+    return value if generator else _whole(check, value)
+
+
+def _column(check: Check, value: Any) -> Any:
+    return value if isinstance(value, str) else _whole(check, value)
+
+
+def _weights(check: Check, value: Any) -> dict[str, float] | None:
+    if not isinstance(value, Mapping) or any(name not in check.options for name in value):
+        return None
+    weights = {str(name): _number(check, weight) for name, weight in value.items()}
+    return None if None in weights.values() else weights  # type: ignore[return-value]
+
+
+def _device(check: Check, value: Any) -> str | None:
+    import torch
+
+    if not isinstance(value, str | torch.device):
+        return None
+    try:
+        torch.zeros(1, device=value).item()
+    except (RuntimeError, AssertionError, TypeError):
+        return None
+    return str(value)
+
+
+RULES: Mapping[str, tuple[type, Callable[[Check, Any], Any]]] = MappingProxyType(
+    {
+        "whole": (int, _whole),
+        "number": (float, _number),
+        "choice": (str, _choice),
+        "flag": (bool, _flag),
+        "folder": (str, _folder),
+        "seed": (int, _seed),
+        "device": (str, _device),
+        "column": (object, _column),
+        "weights": (object, _weights),
+        "anything": (object, lambda check, value: value),
+    }
+)
+"""Rule → what an entry is on the command line, and (check, value) → value, None if refused."""
+
 
 def whole(least: int = 0, most: int | None = None) -> Check:
     """A whole number from ``least`` to ``most``."""
-
-    def accept(value: Any) -> int | None:
-        good = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        good = good and value >= least and (most is None or value <= most)
-        return int(value) if good else None
-
     ends = f"{least} or more" if most is None else f"{least} to {most}"
-    return Check(f"a whole number, {ends}", accept, int)
+    high = math.inf if most is None else most
+    return Check(f"a whole number, {ends}", "whole", low=least, high=high)
 
 
 def number(low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> Check:
     """A finite number from ``low`` to ``high``; with ``above`` not ``low`` itself."""
-
-    def accept(value: Any) -> float | None:
-        if not isinstance(value, int | float | np.number) or isinstance(value, bool):
-            return None
-        good = math.isfinite(value) and low <= value <= high and not (above and value == low)
-        return (value.item() if isinstance(value, np.number) else value) if good else None
-
     words = "a finite number"
     if low > -math.inf:
         words += f" above {low:g}" if above else f" of at least {low:g}"
     if high < math.inf:
         words += f"{' and' if low > -math.inf else ''} at most {high:g}"
-    return Check(words, accept, float)
+    return Check(words, "number", low=low, high=high, above=above)
 
 
 def choice(*options: str) -> Check:
     """One of these words."""
     names = [repr(option) for option in options]
     words = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
-
-    def accept(value: Any) -> str | None:
-        return str(value) if isinstance(value, str) and value in options else None
-
-    return Check(words, accept, str, tuple(options))
+    return Check(words, "choice", tuple(options))
 
 
 def flag() -> Check:
     """True or False."""
-    kinds = bool | np.bool_
-    return Check("True or False", lambda v: bool(v) if isinstance(v, kinds) else None, bool)
+    return Check("True or False", "flag")
 
 
 def sequence(
     each: Check, least: int = 1, expected: str | None = None, length: int | None = None
 ) -> Check:
     """A tuple whose entries pass ``each``; of ``length`` entries, where it is given."""
-
-    def accept(value: Any) -> tuple[Any, ...] | None:
-        if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
-            return None
-        if len(value) < least or (length is not None and len(value) != length):
-            return None
-        entries = tuple(each.accept(entry) for entry in value)
-        return None if any(entry is None for entry in entries) else entries
-
     words = expected or (f"{length} numbers" if length else f"a sequence, each {each.expected}")
-    return Check(words, accept, each.kind, many=True)
+    return dataclasses.replace(each, expected=words, many=True, least=least, length=length)
 
 
 def widths(least: int = 1) -> Check:
@@ -153,41 +224,45 @@ def optional(check: Check) -> Check:
 
 def anything(expected: str = "anything") -> Check:
     """No check here: the value is checked where the data are known."""
-    return Check(expected, lambda value: value, object, optional=True)
+    return Check(expected, "anything", optional=True)
+
+
+def column() -> Check:
+    """The name of a column, or its place."""
+    return Check("a column", "column", low=0)
+
+
+def weights(*names: str) -> Check:
+    """A mapping from some of these names to weights."""
+    words = f"a mapping from {', '.join(map(repr, names))} to weights of at least 0"
+    return Check(words, "weights", tuple(names), low=0)
 
 
 def folder() -> Check:
     """The name of a folder."""
-    path: Any = str | os.PathLike
-    return Check("the name of a folder", lambda value: value if isinstance(value, path) else None)
+    return Check("the name of a folder", "folder")
 
 
 def seed() -> Check:
     """A whole number, a numpy generator, or None."""
-
-    def accept(value: Any) -> Any:
-        if isinstance(value, np.random.RandomState | np.random.Generator):
-            return value
-        return whole().accept(value)
-
-    return optional(Check("a whole number, a numpy generator or None", accept, int))
+    return optional(Check("a whole number, a numpy generator or None", "seed", low=0))
 
 
 def device() -> Check:
     """A device that torch can use here."""
+    return Check("a device that torch can use here, such as 'cpu'", "device")
 
-    def accept(value: Any) -> str | None:
-        import torch
 
-        if not isinstance(value, str | torch.device):
-            return None
-        try:
-            torch.zeros(1, device=value).item()
-        except (RuntimeError, AssertionError, TypeError):
-            return None
-        return str(value)
-
-    return Check("a device that torch can use here, such as 'cpu'", accept)
+def source(given: str, names: Sequence[str]) -> None:
+    """Refuse what is neither the name of a data set nor a path."""
+    if given in names or Path(given).expanduser().exists():
+        return
+    if os.sep in given or Path(given).suffix:
+        raise ValueError(f"source={given!r}: no such file or folder")
+    close = difflib.get_close_matches(given, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    known = ", ".join(names)
+    raise ValueError(f"source={given!r}: neither a path nor a built-in set ({known}){hint}")
 
 
 def affordable(name: str, value: Any, numbers: float) -> None:

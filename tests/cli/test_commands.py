@@ -19,7 +19,7 @@ from PIL import Image
 from equilibria import RBM, estimators
 from equilibria.check import anything, choice, number, optional, sequence, whole
 from equilibria.cli import app as commands
-from equilibria.cli.options import options
+from equilibria.cli.options import describe, options
 from equilibria.data import load, read_csv, read_npz
 from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators import all_estimators
@@ -112,9 +112,11 @@ def test_every_command_has_a_help(command: str, console: Console) -> None:
 
 
 def test_options_reach_the_estimator_in_their_own_types(
-    monkeypatch: pytest.MonkeyPatch, console: Console
+    monkeypatch: pytest.MonkeyPatch, console: Console, tmp_path: Path
 ) -> None:
     caught: list[Any] = []
+    monkeypatch.chdir(tmp_path)
+    Path("data.csv").touch()
     monkeypatch.setattr(commands, "_train", lambda *given: caught.append(given))
     monkeypatch.setattr(commands, "_advise", lambda *given: None)
     words = ["--hidden", "5, 3", "--no-centred", "--binarise", "none", "--value-range", "-1,1.5"]
@@ -127,6 +129,23 @@ def test_options_reach_the_estimator_in_their_own_types(
     assert (model.value_range, model.picture_shape) == ((-1.0, 1.5), (2, 3))
     assert model.kinds == {"age": "real", 3: "categorical"}
     assert (source, data["held_out"], data["size"]) == ("data.csv", 0.25, (7,))
+
+
+def test_what_is_refused_is_refused_before_torch_is_imported() -> None:
+    """A word that is wrong costs no seconds: every value that the parameter table refuses."""
+    words = ("--k=0", "--k=x", "--kk=1", "--chains=-1", "--binarise=so", "--learning-rate=nan")
+    program = (
+        "import sys\n"
+        "from equilibria.cli.app import main\n"
+        f"found = [main(['train', 'rbm', 'digits', '--out', 'x', word]) for word in {words}]\n"
+        "found += [main(['train', 'rbm', name, '--out', 'x']) for name in ('digis', 'no.csv')]\n"
+        "print(found, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=SOURCE, check=True
+    )
+    assert done.stdout == f"{[2] * 8} False\n", done.stderr
+    assert len(done.stderr.splitlines()) == 8
 
 
 def test_every_kind_of_parameter_can_be_spelled() -> None:
@@ -143,7 +162,7 @@ def test_every_kind_of_parameter_can_be_spelled() -> None:
         penalties: Any = param(None, "Weights by name.", anything("weights"))
         most: int = param(3, "At most.", whole(1))
 
-    found = {option.name: option for option in options(Toy)}
+    found = {option.name: option for option in options(describe(Toy))}
     said = {
         "way": ("none", None),
         "rate": ("0.5", 0.5),

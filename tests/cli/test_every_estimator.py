@@ -4,6 +4,7 @@ evaluated and reported on, by the command line where that can train it.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import equilibria
 from equilibria import RBM
 from equilibria.cli.app import main
-from equilibria.cli.options import trainable
+from equilibria.cli.options import trainable, written
 from equilibria.data import load as load_data
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import parameters, spelled
@@ -137,6 +138,7 @@ def test_an_estimator_that_the_command_line_has_never_seen_is_trained_and_report
 
     found = {**ALL, "mine": Mine}
     monkeypatch.setattr("equilibria.estimators.all_estimators", lambda: found)
+    monkeypatch.setattr("equilibria.cli.app.known", lambda: json.loads(written()))
     monkeypatch.setattr("equilibria.cli.app.training.registered_commands", [])
     code, _, errors = command("train", "mine", "digits", *words(Mine), "--out", tmp_path / "run")
     assert code == 0, errors

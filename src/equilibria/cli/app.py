@@ -25,8 +25,10 @@ from equilibria.cli.options import (
     choice,
     comma_list,
     keyword,
+    known,
     options,
     real,
+    refuse,
     trainable,
     whole,
 )
@@ -111,30 +113,25 @@ def say(sentence: object = "") -> None:
 
 
 def register(group: typer.Typer) -> None:
-    """Give ``equilibria train`` a command for each model; this imports the models."""
-    from equilibria.estimators import all_estimators
-
-    if group.registered_commands:
-        return
-    for name, cls in all_estimators().items():
-        if trainable(cls):
-            made = group.command(name, help=_plain(cls), context_settings=WIDE)
-            made(_training_command(cls))
+    """Give ``equilibria train`` a command for each model."""
+    for name, about in () if group.registered_commands else known()["models"].items():
+        made = group.command(name, help=about["help"], context_settings=WIDE)
+        made(_training_command(name, about))
 
 
-def _plain(cls: Any) -> str:
-    """What a model's docstring says of it, without the marks of reStructuredText."""
-    text = re.split(r"\n\n(?:Parameters|Attributes|References)\n", inspect.getdoc(cls) or "")[0]
-    text = re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"\1", text)
-    return re.sub(r"\*([^*\n]+)\*", r"\1", text.replace("`", ""))
-
-
-def _training_command(cls: Any) -> Any:
+def _training_command(model: str, described: dict[str, Any]) -> Any:
     """The command that trains one kind of model: a function whose signature typer reads."""
-    found = sorted(options(cls), key=lambda option: option.name != "out")
+    found = sorted(options(described), key=lambda option: option.name != "out")
 
     def command(source: str, **given: Any) -> None:
-        estimator = cls(**{option.name: given.pop(option.name) for option in found})
+        settings = {option.name: given.pop(option.name) for option in found}
+        from equilibria import check
+
+        refuse(described, settings)
+        check.source(source, known()["data"])
+        from equilibria.estimators import all_estimators
+
+        estimator = all_estimators()[model](**settings)
         _train(estimator, source, given)
         _advise(estimator, estimator.out)
 

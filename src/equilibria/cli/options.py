@@ -1,16 +1,40 @@
-"""Command-line options from an estimator's parameter table, and how their values are read."""
+"""Command-line options from the estimators' parameters, and how their values are read.
+
+``models.json`` beside this file has what the command line needs of every model: help, options,
+defaults and checks. Importing the models would take seconds, in which a misspelled word would wait
+for its answer. ``python docs/make_api.py`` writes it, and a test holds it to the estimators.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import inspect
+import json
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["choice", "comma_list", "keyword", "options", "real", "trainable", "whole"]
+__all__ = [
+    "KNOWN",
+    "choice",
+    "comma_list",
+    "describe",
+    "keyword",
+    "known",
+    "options",
+    "real",
+    "refuse",
+    "trainable",
+    "whole",
+    "written",
+]
 
+KNOWN = Path(__file__).with_name("models.json")
 DEFAULTS = {"random_state": 0}  # a run can be repeated without being asked for
 
 
@@ -21,30 +45,81 @@ def trainable(cls: Any) -> bool:
     return all(field.metadata["option"] or field.kw_only for field in parameters(cls))
 
 
-def options(cls: Any) -> list[inspect.Parameter]:
-    """One typer option for each parameter of an estimator; ``out`` must be given.
-
-    >>> from equilibria import RBM
-    >>> [option.name for option in options(RBM)][:3]
-    ['n_components', 'batch_size', 'n_iter']
-    """
+def describe(cls: Any) -> dict[str, Any]:
+    """Of an estimator that can be trained: its help, and its options with defaults and checks."""
+    from equilibria.check import Check
     from equilibria.estimators.params import parameters, spelled
 
-    found = []
+    plain, found = {field.name: field.default for field in dataclasses.fields(Check)}, []
     for field in parameters(cls):
-        check, text = field.metadata["check"], field.metadata["doc"]
-        default = DEFAULTS.get(field.name, field.default)
+        check, default = field.metadata["check"], DEFAULTS.get(field.name, field.default)
         if not field.metadata["option"]:
             continue
+        if check.kind is not bool or check.many:
+            default = spelled(default) if default is not None or check.options else None
+        told = {key: value for key, value in vars(check).items() if value != plain[key]}
+        about = {"name": field.name, "doc": field.metadata["doc"]}
+        found.append({**about, "default": default, "check": told})
+    return {"help": _unmarked(cls), "options": found}
+
+
+def written() -> str:
+    """What ``models.json`` is to hold: names of data sets, and of each model what is described."""
+    from equilibria.data.load import names
+    from equilibria.estimators import all_estimators
+
+    models = {name: describe(cls) for name, cls in all_estimators().items() if trainable(cls)}
+    return (
+        json.dumps({"data": list(names()), "models": models}, indent=1, ensure_ascii=False) + "\n"
+    )
+
+
+def _unmarked(cls: Any) -> str:
+    """What a model's docstring says of it, without the marks of reStructuredText."""
+    text = re.split(r"\n\n(?:Parameters|Attributes|References)\n", inspect.getdoc(cls) or "")[0]
+    text = re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"\1", text)
+    return re.sub(r"\*([^*\n]+)\*", r"\1", text.replace("`", ""))
+
+
+@functools.cache
+def known() -> dict[str, Any]:
+    """What ``models.json`` holds."""
+    found: dict[str, Any] = json.loads(KNOWN.read_text(encoding="utf-8"))
+    return found
+
+
+def options(about: dict[str, Any]) -> list[inspect.Parameter]:
+    """One typer option for each that :func:`describe` tells of; ``out`` must be given.
+
+    >>> [option.name for option in options(known()["models"]["rbm"])][:3]
+    ['n_components', 'batch_size', 'n_iter']
+    """
+    found = []
+    for field in about["options"]:
+        check, default = _check(field), field["default"]
         kind: Any = bool if check.kind is bool and not check.many else Any
-        how: dict[str, Any] = {"help": text}
+        how: dict[str, Any] = {"help": field["doc"]}
         if kind is Any:
             how["parser"], how["metavar"] = _reader(check)
-            default = spelled(default) if default is not None or check.options else None
-        if field.name == "out":
-            how["help"], default = text.partition(";")[0] + ".", inspect.Parameter.empty
-        found.append(keyword(field.name, Annotated[kind, typer.Option(**how)], default))
+        if field["name"] == "out":
+            how["help"] = field["doc"].partition(";")[0] + "."
+            default = inspect.Parameter.empty
+        found.append(keyword(field["name"], Annotated[kind, typer.Option(**how)], default))
     return found
+
+
+def refuse(about: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse values of options as the estimator would, but for devices, which torch knows."""
+    for field in about["options"]:
+        if field["check"]["rule"] != "device":
+            _check(field)(field["name"], given[field["name"]])
+
+
+def _check(field: dict[str, Any]) -> Any:
+    from equilibria.check import Check
+
+    told = field["check"]
+    return Check(**{**told, "options": tuple(told.get("options", ()))})
 
 
 def keyword(name: str, hint: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:

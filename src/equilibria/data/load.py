@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import difflib
 import itertools
 import os
 import re
@@ -16,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from equilibria.check import choice
+from equilibria.check import source as known_source
 from equilibria.data.columns import is_frame, nearest_name, take
 from equilibria.data.files import BINARY_SETS, PARTS, fetch, folder_of, table_path
 from equilibria.data.pictures import parse_idx, read_folder, read_idx
@@ -149,8 +149,7 @@ def _named(name: str, split: str, how: dict[str, Any]) -> Data:
 
 def _of_path(source: Any, split: str, how: dict[str, Any]) -> Data:
     path = Path(source).expanduser()
-    if not path.exists():
-        raise ValueError(_unknown(str(source)))
+    known_source(str(source), tuple(_BUILT_IN))
     if split in ("test", "valid"):
         remedy = "put those examples in a path of their own, or use split='train'"
         raise ValueError(f"split={split!r}: {path} has no {split} part; {remedy}")
@@ -337,15 +336,6 @@ def _refuse_options(source: Any, kind: str, how: dict[str, Any], *refused: str) 
             raise ValueError(
                 f"{name}={how[name]!r}: {purpose}, and {source} is {kind}; leave it out"
             )
-
-
-def _unknown(source: str) -> str:
-    if os.sep in source or Path(source).suffix:
-        return f"source={source!r}: no such file or folder"
-    close = difflib.get_close_matches(source, _BUILT_IN, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    known = ", ".join(_BUILT_IN)
-    return f"source={source!r}: neither a path nor a built-in set ({known}){hint}"
 
 
 # ---------------------------------------------------------------------- tables and arrays

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from equilibria.check import Check, choice, number, optional, sequence, whole, widths
+from equilibria.check import choice, number, optional, sequence, weights, whole, widths
 from equilibria.estimators.estimator import Estimator, plain
 from equilibria.estimators.params import estimator, param
 from equilibria.games.payoffs import PAYOFFS
@@ -27,19 +27,6 @@ _FORMER = {  # presets of a run of 0.1.0 by their present names
     "pace": "critic_pace",
     "bandwidth": "max_frequency",
 }
-
-
-def _weights(value: Any) -> dict[str, float] | None:
-    """Penalties with their weights, or None where they are not that."""
-    if not isinstance(value, Mapping) or any(name not in PENALTIES for name in value):
-        return None
-    weights = {str(name): number(0).accept(weight) for name, weight in value.items()}
-    return None if None in weights.values() else weights
-
-
-_PENALTIES = Check(
-    f"a mapping from {', '.join(map(repr, PENALTIES))} to weights of at least 0", _weights, object
-)
 
 
 @estimator
@@ -95,7 +82,7 @@ class Adversarial(Estimator):
         None,
         "On the critic's slope, with their weights. By default R1 and R2 of weight 3 for MLPs, "
         "none for networks of pictures.",
-        optional(_PENALTIES),
+        optional(weights(*PENALTIES)),
     )
     annealing: float | None = param(
         None,

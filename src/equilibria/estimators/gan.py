@@ -9,7 +9,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from equilibria.check import Check, choice, flag, optional, sequence, whole
+from equilibria.check import choice, column, flag, optional, sequence, whole
 from equilibria.data.rows import Rows, fixed_draw
 from equilibria.data.table import Table
 from equilibria.estimators.adversarial import Adversarial
@@ -35,13 +35,6 @@ _CANNOT = {
 
 
 _BY_NO_CLASS = "this GAN is not conditional on labels"
-
-
-def _column(value: Any) -> Any:
-    return value if isinstance(value, str) else whole().accept(value)
-
-
-_COLUMN = Check("a column", _column, object)
 
 
 @estimator
@@ -101,7 +94,7 @@ class GAN(Adversarial):
     condition: Any = param(
         None,
         "Columns of X that are given: the others are drawn given them.",
-        optional(sequence(_COLUMN, 1, "a list of columns, by number or name")),
+        optional(sequence(column(), 1, "a list of columns, by number or name")),
     )
 
     def check(self) -> None:
