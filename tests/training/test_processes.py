@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +301,40 @@ def test_what_two_processes_saved_one_can_resume(pair, family):
     trainer = train(family, Processes(), run)
     trainer.fit(resume=True)
     assert distance(whole_state(trainer), alone(family)) < 1e-10
+
+
+def test_a_signal_to_the_launcher_saves_and_one_process_goes_on(tmp_path: Path) -> None:
+    """The exit code is the conventional one; and what differs is said."""
+    words = [sys.executable, "-m", "equilibria", "--processes", "2", "train", "rbm", "bars"]
+    words += ["--batch-size", "10", "--n-iter", "1000"]
+    started = subprocess.Popen(
+        [*words, "--out", str(tmp_path / "run")], stderr=subprocess.PIPE, text=True
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not metrics.exists() and started.poll() is None:
+        time.sleep(0.05)
+    started.terminate()
+    _, errors = started.communicate(timeout=TIMEOUT)
+    assert started.returncode == 128 + signal.SIGTERM, errors
+    assert errors.startswith("equilibria: Stopped by signal 15 at step ")
+    assert errors.count("\n") == 1
+    run = Run.open(tmp_path / "run")
+    state = run.load_checkpoint().state
+    assert state["processes"] == 2
+
+
+def test_going_on_in_another_number_of_processes_is_said(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {"model": "toy"})
+    with pytest.raises(TrainingInterrupted):
+        Stopped(plays.FAMILIES["dbm"](torch.float64, (0, 1), steps=60), Stream(0), run).fit()
+    state = run.load_checkpoint().state
+    run.save_checkpoint({**state, "processes": 2}, run.steps()[-1])
+    trainer = train("dbm", Processes(), run)
+    trainer.fit(resume=True)
+    assert trainer.warnings == [
+        f"{STOP} steps were played in 2 processes, the others in 1: the same draws, and sums equal "
+        "but for rounding."
+    ]
 
 
 if __name__ == "__main__":

@@ -1010,7 +1010,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "train":
         register(training)
     try:
-        return int(app(words, prog_name="equilibria", standalone_mode=False) or 0)
+        return int(app(words, prog_name="equilibria", standalone_mode=False, obj=words) or 0)
     except typer.TyperException as error:
         text = error.format_message()
         path = "".join(f"{word} " for word in _command(words)[1])
@@ -1026,7 +1026,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(sentence: str) -> None:
     """A line on standard error, in one process of each machine: one machine alone may be wrong."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"equilibria: {sentence}", file=sys.stderr, flush=True)
+        short = re.sub(r"(\S{200})\S{200,}(\S{100})", r"\1…\2", sentence)  # of a word without end
+        print(f"equilibria: {short}", file=sys.stderr, flush=True)
 
 
 def _version(wanted: bool) -> None:
@@ -1036,11 +1037,27 @@ def _version(wanted: bool) -> None:
 
 
 VERSION = typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+SHARED = "Share a training among so many processes of this machine; before train or resume."
+PROCESSES = Annotated[Any, option(SHARED, "int", whole)]
 
 
 @app.callback()
-def describe(version: Annotated[bool, VERSION] = False) -> None:
+def describe(
+    context: typer.Context,
+    version: Annotated[bool, VERSION] = False,
+    processes: PROCESSES = None,
+) -> None:
     """Deep generative models trained to an equilibrium: Boltzmann machines, GANs and more."""
+    if processes is None:
+        return
+    if processes < 1:
+        raise ValueError(f"processes={processes}: expected a whole number, 1 or more")
+    if context.invoked_subcommand not in ("train", "resume"):
+        raise ValueError(f"processes={processes}: only train and resume share their work")
+    from equilibria.training.distributed import launch
+
+    words: list[str] = context.obj
+    raise typer.Exit(launch(words[words.index(context.invoked_subcommand) :], processes))
 
 
 def _command(words: Sequence[str]) -> tuple[Any, list[str]]:

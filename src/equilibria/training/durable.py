@@ -8,6 +8,7 @@ state is a file of tensors (safetensors), a JSON tree, and a manifest with the S
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -40,11 +41,14 @@ def replace(path: Path, data: bytes) -> None:
     The new file is written beside the old one as ``.NAME.<pid>.tmp`` and renamed over it.
     """
     aside = _hidden(path)
+    _sweep(path)
     try:
         _write(aside, data)
         os.replace(aside, path)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # of a full disk it names no file, or the hidden one
+            error.filename = str(path)
         raise
     _sync(path.parent)
 
@@ -224,6 +228,17 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise RunError(f"{path} is missing, or cannot be read ({error})") from error
+
+
+def _sweep(path: Path) -> None:
+    """Delete what writers of this file left that were killed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        try:
+            os.kill(int(left.name.split(".")[-2]), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except (ValueError, OSError, OverflowError):  # no number of a process; another user's
+            continue
 
 
 def _hidden(path: Path) -> Path:

@@ -29,7 +29,8 @@ ROWS_PER_STAGE = 200  # of the metrics
 CHECKS_PER_STAGE = 10  # validation checks, each with its pictures
 SYNC = 20  # steps after which many processes agree on the clock and on signals
 CHECKPOINT_SECONDS = 60.0
-TIMED = 0.03  # share of the budget that a trial may take
+TIMED = 0.03  # share of the budget that a trial may take,
+TRIAL_SECONDS = 60.0  # but never longer
 FEWEST = 6  # blocks of updates of a stage that are timed at least, the first of them left out
 BLOCK = 10  # updates in a block where the device works while Python goes on
 SLACK = 2.0  # steps of the longest kind so far that a signal waits for the end of its own step
@@ -237,6 +238,7 @@ class Trainer:
             "stage": self._stage,
             "step": self._step,
             "seconds": self._seconds,
+            "processes": self.processes.world,
             "games": {s.name: self.processes.gathered(s.game) for s in self.stages},
             "solvers": {s.name: s.solver.state_dict() for s in self.stages},
             "positions": {s.name: s.batches.position for s in self.stages},
@@ -252,6 +254,10 @@ class Trainer:
             _, state, self.warnings = self.run.load_checkpoint()
             self._stage, self._step = self._saved_at = (state["stage"], state["step"])
             self._seconds = state["seconds"]
+            before, now = state.get("processes", self.processes.world), self.processes.world
+            if before != now:
+                what = f"{self.step} steps were played in {before} processes, the others in {now}"
+                self.warnings.append(f"{what}: the same draws, and sums equal but for rounding.")
             for stage in self.stages:
                 self.processes.restore(stage.game, state["games"][stage.name])
                 stage.solver.load_state_dict(state["solvers"][stage.name])
@@ -307,7 +313,8 @@ def share_within(minutes: float, stages: Sequence[Stage]) -> tuple[float, float]
     The stages are spent.
     """
     began, budget = CLOCK(), 60 * minutes
-    times = [seconds_per_step(stage, TIMED * budget / len(stages)) for stage in stages]
+    trial = min(TIMED * budget, TRIAL_SECONDS)
+    times = [seconds_per_step(stage, trial / len(stages)) for stage in stages]
     spent = CLOCK() - began + sum(checks for _, checks in times)
     whole = sum(stage.steps * one for stage, (one, _) in zip(stages, times, strict=True))
     return (budget - spent) / whole, spent
