@@ -3,6 +3,7 @@
 # make check    install into .venv, lint, formatting, types
 # make mutants  plant bugs in the samplers one by one, print which check notices each
 # make install  install into .venv and nothing else          (make install CONSTRAINTS= drops the pinned versions)
+# make siege    kill, interrupt, starve and damage everything that is written, for hours; run again, it goes on
 # make bench    the same work in the peers, here and at the floor, in environments of its own   (make bench ARGS="--threads 1 --clock cpu")
 # make clean    remove .venv and what the tools cached; runs/ is kept
 #
@@ -17,7 +18,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check mutants install bench clean
+.PHONY: demo test check mutants siege install bench clean
 .DEFAULT_GOAL := install
 
 demo: $(INSTALLED)
@@ -33,6 +34,9 @@ check: $(INSTALLED)
 
 mutants: $(INSTALLED)
 	@PYTHONPATH=src:tests $(BIN)/python -m mutants
+
+siege: $(INSTALLED)
+	@$(BIN)/python experiments/siege/siege.py $(ARGS)
 
 install: $(INSTALLED)
 

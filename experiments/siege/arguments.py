@@ -15,6 +15,7 @@ import argparse
 import collections
 import contextlib
 import io
+import json
 import os
 import random
 import resource
@@ -192,7 +193,7 @@ def main() -> None:
                     print(f"--only '{name}:{number}' {shown}: {outcome}", flush=True)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    print(", ".join(f"{what} {n}" for what, n in sorted(counts.items())))
+    print(json.dumps(counts))
 
 
 if __name__ == "__main__":

@@ -353,7 +353,7 @@ def main() -> None:
                 print(f"{options.how} --first {number} --count 1 ({name}): {what}", flush=True)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    print(", ".join(f"{what} {n}" for what, n in sorted(counts.items())))
+    print(json.dumps(counts))
 
 
 if __name__ == "__main__":
