@@ -41,6 +41,7 @@ def test_what_is_wrong_is_said():
         ([{"mean_field_change": 0.25}], "Mean field still moved by 0.25 in its last"),
         ([{"frozen_chains": 0.5}], "50 % of the chains stood still at the end"),
         ([{"r_hat": 2.0}], "The chains keep to places of their own (R̂ of the energy is 2.0"),
+        ([{"r_hat": 1.11}], "The chains had not settled in the sweeps over which they were"),
         ([{"swap_acceptance": 0.01}], "Only 1 % of swaps are accepted"),
         ([{"free_energy_gap": 3.0}], "Training rows fit better than held-out ones by 3.0 nats"),
         ([{"held_out_loss": 0.2}], "An earlier machine fitted held-out rows better"),

@@ -48,6 +48,11 @@ ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
         "or more sweeps when sampling.",
     ),
     (
+        lambda v: 1.1 < v.r_hat <= 1.5,
+        "The chains had not settled in the sweeps over which they were watched (R̂ of the energy is "
+        "{r_hat:.2f}, 1.01 where they have): use more sweeps when sampling, or a larger k.",
+    ),
+    (
         lambda v: v.swap_acceptance < 0.05,
         "Only {swap_acceptance:.0%} of swaps are accepted at the ladder's narrowest place: use "
         "more replicas.",
