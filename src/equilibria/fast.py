@@ -63,7 +63,7 @@ def kernel(probability: Tensor) -> Callable[..., None] | None:
     global _spent
     if probability.device.type != "cpu":
         return None
-    if _compiled is None:
+    if _compiled is None:  # not asked yet
         _spent += _CALL + _CELL * probability.numel()
         if _spent < _COMPILING and os.environ.get("EQUILIBRIA_FAST") != "1":
             return None

@@ -148,9 +148,9 @@ class Stream:
 
     def progression(self, shape: Shape) -> fast.Progression:
         """Stride and base (mod 2³²) of the cells of a draw of this shape, counted from 0."""
-        columns, count = math.prod(shape[1:]), math.prod(shape)
-        first = (self._first + self._rank * (shape[0] if shape else 1)) * columns
-        if first + count > _CELLS:
+        rows, columns = shape[0] if shape else 1, math.prod(shape[1:])
+        first = (self._first + self._rank * rows) * columns
+        if first + rows * columns > _CELLS:
             where = f"shape={tuple(shape)} from row {self._first}"
             raise ValueError(f"{where}: a stream has {_CELLS} cells; draw in parts from children")
         stride = int.from_bytes(self._key[:4], "little") | 1
@@ -158,13 +158,13 @@ class Stream:
 
     def _parts(self, out: Tensor) -> Iterator[tuple[Any, Any]]:
         """Flat parts of ``out`` and the bits of their cells: arrays on a CPU, else tensors."""
-        count, flat = out.numel(), out.detach().view(-1)
         stride, base = self.progression(out.shape)
         if out.device.type == "cpu":
-            flat, numbers = flat.numpy(), _NUMBERS[:count]
+            flat, numbers = out.numpy().reshape(-1), _NUMBERS
         else:
-            numbers = torch.arange(count, dtype=torch.int32, device=out.device)
-        for first in range(0, count, max(1, len(numbers))):
+            flat = out.view(-1)
+            numbers = torch.arange(len(flat), dtype=torch.int32, device=out.device)
+        for first in range(0, len(flat), max(1, len(numbers))):
             part = flat[first : first + len(numbers)]
             yield part, _hashed(numbers[: len(part)], stride, base + stride * first)
 
