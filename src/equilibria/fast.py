@@ -65,10 +65,10 @@ def kernel(probability: Tensor) -> Callable[..., None] | None:
         return None
     if _compiled is None:  # not asked yet
         _spent += _CALL + _CELL * probability.numel()
-        if _spent < _COMPILING and os.environ.get("EQUILIBRIA_FAST") != "1":
+        if _spent < _COMPILING and os.environ.get("EQUILIBRIA_FAST") != "1" and available():
             return None
         load()
-    found = (_compiled or {}).get(probability.dtype)
+    found = _compiled.get(probability.dtype) if _compiled else None
     return found and functools.partial(found, probability.view(-1).numpy())
 
 

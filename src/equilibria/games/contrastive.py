@@ -195,7 +195,7 @@ class ContrastiveGame(Game):
     def chains(self) -> dict[str, Tensor]:
         """The persistent chains' states by layer; empty where chains restart at the data."""
         names = self.machine.layers if self.sharded else ()
-        return {name: getattr(self, f"chain_{name}") for name in names}
+        return {name: self._buffers[f"chain_{name}"] for name in names}
 
     @property
     def replicas(self) -> dict[str, Tensor]:
@@ -242,8 +242,8 @@ class ContrastiveGame(Game):
             state = self._drawn(positive, fields, held, stream.child("restart"))
             state, last = self._sweeps(rough or machine, state, stream)
         if self.negative != "data":
-            for name, values in state.items():
-                setattr(self, f"chain_{name}", values)  # new tensors: nothing else writes to them
+            for name, values in state.items():  # new tensors: nothing else writes to them
+                self._buffers[f"chain_{name}"] = values
         means = {name: machine.units(name).mean(last[name]) for name in machine.colours[self.last]}
         negative = {**state, **means}
         if self.posterior_sweeps and not one_block(machine, held):
