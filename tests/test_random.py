@@ -16,7 +16,7 @@ import torch
 from scipy import special, stats
 from torch import Tensor
 
-from equilibria.random import Stream, as_seed, as_stream
+from equilibria.random import Stream, _hashed, as_seed, as_stream
 
 ALARM = 1e-6
 DTYPES = (torch.float32, torch.float64)
@@ -128,6 +128,15 @@ def test_the_numbers_never_change() -> None:
     assert stream.bits((4,)).tolist() == [2098136762, -1825066092, 1444786218, 215968709]
     assert stream.uniform((2,), torch.float64).tolist() == [0.988510493867108, 0.07506870795162779]
     assert stream.rows(2).bits((1, 2)).tolist() == [stream.bits((6,))[4:].tolist()]
+
+
+def test_tensors_have_the_bits_of_arrays() -> None:
+    """A CPU draws with numpy, any other device with torch."""
+    for stride, base in ((1, 0), (2**32 - 1, 2**32 - 1), (0x9E3779B1, 0x7FFFFFFF)):
+        cells = np.arange(2**16, dtype=np.int32)
+        assert _hashed(torch.from_numpy(cells), stride, base).tolist() == list(
+            _hashed(cells, stride, base)
+        )
 
 
 def test_a_long_draw_is_its_pieces() -> None:

@@ -1,9 +1,9 @@
 """The binary draw as one compiled loop, where Numba is installed: the extra ``[fast]``.
 
-Plain torch makes about a dozen passes over a draw (:mod:`equilibria.random`). Both paths read the
+Without it numpy makes about a dozen passes over a draw (:mod:`equilibria.random`). Both read the
 same probabilities and compute the same integers, so **the draws are the same bit for bit** and
-nothing about a run depends on whether the extra is there. So the kernel is compiled only once plain
-torch has spent about as long on draws as compiling takes; and it runs on the calling thread alone,
+nothing about a run depends on whether the extra is there. So the kernel is compiled only once numpy
+has spent about as long on draws as compiling takes; and it runs on the calling thread alone,
 since at 10¹⁰ cells a second it waits for memory: no pool of threads can hang after a fork.
 ``EQUILIBRIA_FAST`` in the environment says ``0`` for never, ``1`` for at once.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import itertools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -22,20 +21,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Progression", "available", "bernoulli_", "load"]
+__all__ = ["Progression", "available", "kernel", "load"]
 
 Progression = tuple[int, int]
 """(stride, base) of a hash: cell c starts from stride · c + base (mod 2³²)."""
 
-_CALL = 20e-6  # what a draw costs in plain torch, however small it is, in seconds
-_CELL = 1.2e-9  # what each of its cells adds on one thread
+_CALL = 14e-6  # what a draw costs in numpy, however small it is, in seconds
+_CELL = 1.3e-9  # what each of its cells adds
 _COMPILING = 1.0  # what importing Numba and compiling costs
 
 # glibc gives a large block back as soon as it is freed, and every page of the next one is then a
 # fault: 5 % of a sweep of 1000 chains. The largest block ever freed sets the limit, up to 32 MB.
 torch.empty(2**25 - 2**14, dtype=torch.uint8)
 
-_spent = 0.0  # seconds of this process on draws in plain torch
+_spent = 0.0  # seconds of this process on draws in numpy
 _compiled: dict[torch.dtype, Callable[..., None]] | None = None
 
 
@@ -50,29 +49,27 @@ def load() -> bool:
     global _compiled
     if _compiled is None:
         _compiled = {}
-        with contextlib.suppress(Exception):  # plain torch draws the same
+        with contextlib.suppress(Exception):  # numpy draws the same
             _compiled = _kernels() if available() else {}
     return bool(_compiled)
 
 
-def bernoulli_(probability: Tensor, *progressions: Progression) -> bool:
-    """Draw in place of ``probability`` (contiguous) by the kernel of its type, if there is one.
+def kernel(probability: Tensor) -> Callable[..., None] | None:
+    """What draws in place of ``probability`` (contiguous), given progressions; None for numpy.
 
     A cell becomes 1 where its hash, as a number in [−½, ½), is below its probability − ½, else 0.
     float32 takes one progression, float64 two: of the high 24 bits and the low 29.
     """
     global _spent
     if probability.device.type != "cpu":
-        return False
-    if _compiled is None:
+        return None
+    if _compiled is None:  # not asked yet
         _spent += _CALL + _CELL * probability.numel()
-        if _spent < _COMPILING and os.environ.get("EQUILIBRIA_FAST") != "1":
-            return False
+        if _spent < _COMPILING and os.environ.get("EQUILIBRIA_FAST") != "1" and available():
+            return None
         load()
-    kernel = (_compiled or {}).get(probability.dtype)
-    if kernel is not None:
-        kernel(probability.view(-1).numpy(), *itertools.chain(*progressions))
-    return kernel is not None
+    found = _compiled.get(probability.dtype) if _compiled else None
+    return found and functools.partial(found, probability.view(-1).numpy())
 
 
 def _kernels() -> dict[torch.dtype, Callable[..., None]]:

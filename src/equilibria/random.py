@@ -6,9 +6,10 @@ for any thread count, any sharding over processes and after any resume.
 The hash. A stream's 64-bit key gives an odd stride a and a base b; cell c is mapped to
 x = a·c + b (mod 2³²), a different arithmetic progression for every key, and then through two rounds
 of xor-shift and multiply with the constants of C. Wellons' ``lowbias32`` (public domain), whose
-last xor-shift is left out because only the high bits are used. Draws work in place on 32-bit
-integers, in parts that stay in a core's cache; binary draws are one compiled loop where Numba is
-installed (:mod:`equilibria.fast`), the same draws bit for bit.
+last xor-shift is left out because only the high bits are used. On a CPU draws are numpy's 32-bit
+integers, whose calls take a third of the time of torch's, in parts that stay in a core's cache;
+binary draws are one compiled loop where Numba is installed (:mod:`equilibria.fast`). The draws are
+the same bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -31,11 +31,11 @@ __all__ = ["RandomState", "Stream", "as_seed", "as_stream"]
 Shape = Sequence[int]
 Device = torch.device | str
 FLOAT = torch.float32
-# (shift, mask, factor): torch shifts arithmetically, and the masks take the copies of the sign
-# away; the second factor has the same bits as a signed 32-bit integer.
+# (shift, mask, factor): integers with a sign shift arithmetically, and the masks take the copies of
+# the sign away; the second factor has the same bits as a signed 32-bit integer.
 _ROUNDS = ((16, 0xFFFF, 0x7FEB352D), (15, 0x1FFFF, 0x846CA68B - 2**32))
 _CELLS = 2**32  # a stream's period in cells
-_PART = 2**17
+_NUMBERS = np.arange(2**16, dtype=np.int32)  # of a part's cells
 
 
 class Stream:
@@ -91,8 +91,8 @@ class Stream:
         if self._cycle:
             return self._over_again(Stream.bits, shape, device)
         out = torch.empty(tuple(shape), dtype=torch.int32, device=device)
-        for part, bits, _ in self._parts(out):
-            part.copy_(bits)
+        for part, bits in self._parts(out):
+            part[...] = bits
         return out
 
     def centred(self, shape: Shape, dtype: torch.dtype = FLOAT, device: Device = "cpu") -> Tensor:
@@ -105,8 +105,9 @@ class Stream:
         if self._cycle:
             return self._over_again(Stream.centred, shape, dtype, device)
         out = torch.empty(tuple(shape), dtype=dtype, device=device)
-        for part, bits, _ in self._parts(out):
-            part.copy_(bits.bitwise_right_shift_(8)).mul_(2.0**-24)
+        for part, bits in self._parts(out):
+            part[...] = bits >> 8
+            part *= 2.0**-24
         if dtype == torch.float64:
             low = self.child("low").bits(shape, device)
             out.add_(low.bitwise_right_shift_(3).bitwise_and_(2**29 - 1), alpha=2.0**-53)
@@ -124,18 +125,20 @@ class Stream:
         if not probability.is_contiguous():
             return probability.copy_(self.bernoulli_(probability.contiguous()))
         shape, single = probability.shape, probability.dtype == torch.float32
-        places = [stream.progression(shape) for stream in (self, self.child("low"))[: 2 - single]]
-        if not self._cycle and fast.bernoulli_(probability, *places):
+        if not self._cycle and (kernel := fast.kernel(probability)) is not None:
+            streams = (self,) if single else (self, self.child("low"))
+            kernel(*(place for one in streams for place in one.progression(shape)))
             return probability
         if self._cycle or not single:
             draw = self.centred(shape, probability.dtype, probability.device)
             return torch.lt(draw, probability.sub_(0.5), out=probability)
-        minus_half = torch.tensor(-(2.0**23), device=probability.device)
-        for part, bits, scratch in self._parts(probability):
-            draw = scratch.view(torch.float32).copy_(bits.bitwise_right_shift_(8))
+        for part, bits in self._parts(probability):
+            draw = bits >> 8
+            draw = draw.astype(np.float32) if isinstance(draw, np.ndarray) else draw.float()
             # p − ½ in units of the draws' grid: scaling by a power of two is exact
-            torch.add(minus_half, part, alpha=2.0**24, out=part)
-            torch.lt(draw, part, out=part)
+            part -= 0.5
+            part *= 2.0**24
+            part[...] = draw < part
         return probability
 
     def _over_again(self, draw: Callable[..., Tensor], shape: Shape, *how: Any) -> Tensor:
@@ -145,29 +148,25 @@ class Stream:
 
     def progression(self, shape: Shape) -> fast.Progression:
         """Stride and base (mod 2³²) of the cells of a draw of this shape, counted from 0."""
-        columns, count = math.prod(shape[1:]), math.prod(shape)
-        first = (self._first + self._rank * (shape[0] if shape else 1)) * columns
-        if first + count > _CELLS:
+        rows, columns = shape[0] if shape else 1, math.prod(shape[1:])
+        first = (self._first + self._rank * rows) * columns
+        if first + rows * columns > _CELLS:
             where = f"shape={tuple(shape)} from row {self._first}"
             raise ValueError(f"{where}: a stream has {_CELLS} cells; draw in parts from children")
         stride = int.from_bytes(self._key[:4], "little") | 1
         return stride, (int.from_bytes(self._key[4:], "little") + stride * first) % _CELLS
 
-    def _parts(self, out: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Flat parts of ``out``, small enough for a core's cache, with their bits and a scratch."""
-        count = out.numel()
+    def _parts(self, out: Tensor) -> Iterator[tuple[Any, Any]]:
+        """Flat parts of ``out`` and the bits of their cells: arrays on a CPU, else tensors."""
         stride, base = self.progression(out.shape)
-        cells, bits, scratch = _buffers(count, out.device)
-        size, flat = len(cells), out.view(-1)
-        for begin in range(0, count, max(size, 1)):
-            part = flat[begin : begin + size]
-            x, high = bits[: len(part)], scratch[: len(part)]
-            first = _signed(base + stride * begin)
-            torch.mul(cells[: len(part)], _signed(stride), out=x).add_(first)
-            for shift, mask, multiply in _ROUNDS:
-                torch.bitwise_right_shift(x, shift, out=high).bitwise_and_(mask)
-                x.bitwise_xor_(high).mul_(multiply)
-            yield part, x, high
+        if out.device.type == "cpu":
+            flat, numbers = out.numpy().reshape(-1), _NUMBERS
+        else:
+            flat = out.view(-1)
+            numbers = torch.arange(len(flat), dtype=torch.int32, device=out.device)
+        for first in range(0, len(flat), max(1, len(numbers))):
+            part = flat[first : first + len(numbers)]
+            yield part, _hashed(numbers[: len(part)], stride, base + stride * first)
 
     def uniform(self, shape: Shape, dtype: torch.dtype = FLOAT, device: Device = "cpu") -> Tensor:
         """Uniform numbers in [0, 1)."""
@@ -216,26 +215,14 @@ def as_seed(random_state: RandomState) -> int:
     raise ValueError(f"random_state={random_state!r}: expected {kinds}")
 
 
-_LOCAL = threading.local()
-
-
-def _buffers(count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """(0, 1, 2, …) and two scratch tensors, int32, for a draw of ``count`` cells.
-
-    On a CPU every thread keeps one set: fresh memory costs as much as the draw.
-    """
-    size = count
-    if device.type == "cpu":
-        size = min(count, _PART)
-        kept = getattr(_LOCAL, "buffers", None)
-        if kept is not None and len(kept[0]) >= size:
-            return kept[0][:size], kept[1][:size], kept[2][:size]
-    with torch.inference_mode(False):  # a tensor made within it could not be written to outside
-        cells = torch.arange(size, dtype=torch.int32, device=device)
-        buffers = cells, torch.empty_like(cells), torch.empty_like(cells)
-    if device.type == "cpu":
-        _LOCAL.buffers = buffers
-    return buffers
+def _hashed(cells: Any, stride: int, base: int) -> Any:
+    """The bits of cells: int32, arrays or tensors."""
+    x = cells * _signed(stride)
+    x += _signed(base)
+    for shift, mask, factor in _ROUNDS:
+        x ^= (x >> shift) & mask
+        x *= factor
+    return x
 
 
 def _check_precision(dtype: torch.dtype) -> None:

@@ -222,8 +222,7 @@ class Batches(Iterator[Batch]):
 def _binarise(values: Tensor, how: str, stream: Stream) -> Tensor:
     if how == "threshold":
         return (values > 0.5).to(values.dtype)
-    draws = stream.uniform(values.shape, device=values.device)  # in [0, 1): 0 never becomes 1
-    return (draws < values).to(values.dtype)
+    return stream.bernoulli_(values.clone())
 
 
 def _refuse_no_greys(values: Tensor) -> None:

@@ -52,8 +52,8 @@ def mixing(
     chains = check.whole(2)("chains", len(next(iter(values.values()))))
     energies: list[Tensor] = []
     for step in range(sweeps):
-        values, _ = gibbs.sweep(machine, values, stream.child(step))
-        energies.append(machine.energy(values).double().cpu())
+        values, fields = gibbs.sweep(machine, values, stream.child(step))
+        energies.append(gibbs.energy(machine, values, fields).double().cpu())
     history = torch.stack(energies).numpy()
     time, frozen = diagnostics.autocorrelation_time(history), diagnostics.frozen(history)
     share = Measure("share of frozen chains", float(frozen), n=chains, ideal=0.0)

@@ -164,6 +164,8 @@ class ContrastiveGame(Game):
             said = "continuous values would be rounded to three digits"
             raise ValueError(f"precision={precision!r}: {said}; leave it at 'float32'")
         self._rough: list[BoltzmannMachine] = []  # in a list: no part of the game's state
+        self._trained = [name for name, p in machine.named_parameters() if p.requires_grad]
+        self._learning = [n for n in layers if next(machine.units(n).parameters(), None) is not None]
         if negative != "data":
             self.sharded = [f"chain_{name}" for name in layers]
             for name, values in gibbs.start(machine, chains, stream.child("chains")).items():
@@ -193,7 +195,7 @@ class ContrastiveGame(Game):
     def chains(self) -> dict[str, Tensor]:
         """The persistent chains' states by layer; empty where chains restart at the data."""
         names = self.machine.layers if self.sharded else ()
-        return {name: getattr(self, f"chain_{name}") for name in names}
+        return {name: self._buffers[f"chain_{name}"] for name in names}
 
     @property
     def replicas(self) -> dict[str, Tensor]:
@@ -240,8 +242,8 @@ class ContrastiveGame(Game):
             state = self._drawn(positive, fields, held, stream.child("restart"))
             state, last = self._sweeps(rough or machine, state, stream)
         if self.negative != "data":
-            for name, values in state.items():
-                setattr(self, f"chain_{name}", values)  # new tensors: nothing else writes to them
+            for name, values in state.items():  # new tensors: nothing else writes to them
+                self._buffers[f"chain_{name}"] = values
         means = {name: machine.units(name).mean(last[name]) for name in machine.colours[self.last]}
         negative = {**state, **means}
         if self.posterior_sweeps and not one_block(machine, held):
@@ -287,14 +289,15 @@ class ContrastiveGame(Game):
         self, machine: BoltzmannMachine, state: State, stream: Stream
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(state, fields of the last sweep) of the chains, both in the machine's own type."""
-        last: dict[str, Tensor] = {}
-        state = {name: x.to(machine.dtype) for name, x in state.items()}
+        own, last = self.machine, dict[str, Tensor]()
+        if machine is not own:
+            state = {name: x.to(machine.dtype) for name, x in state.items()}
         for step in range(self.steps):
             key = stream.child("sweep", step)
             state, last = gibbs.sweep(machine, state, key, gain=self.gain)
-        own = self.machine.dtype
-        state, last = ({n: x.to(own) for n, x in part.items()} for part in (state, last))
-        return state, last
+        if machine is not own:
+            state, last = ({n: x.to(own.dtype) for n, x in part.items()} for part in (state, last))
+        return dict(state), last
 
     def replica_ladder(self) -> list[ladder.Replica]:
         """The chains' ladder, the machine last; empty where chains are not tempered."""
@@ -321,7 +324,8 @@ class ContrastiveGame(Game):
     @torch.no_grad()
     def gradient(self, player: str, drawn: Phases) -> list[Tensor]:
         machine, means = self.machine, drawn.means
-        difference = {name: drawn.chain_means[name] - means[name] for name in machine.layers}
+        difference = {name: drawn.chain_means[name] - mean for name, mean in means.items()}
+        offset = {name: self.offset(name) for name in means} if self.centred else {}
         push = {
             name: cost * (getattr(self, f"activity_{name}") - target)
             for name, (target, cost) in self.sparsity.items()
@@ -330,7 +334,7 @@ class ContrastiveGame(Game):
             name: self._in_its_unit(name, value + push[name] if name in push else value.clone())
             for name, value in difference.items()
         }
-        weight, order = {}, list(machine.layers)
+        weight, order = {}, list(means)
         for a, b in machine.edges:
             descent = self._products(drawn.positive, a, b, self._products(drawn.negative, a, b))
             below, above = sorted((a, b), key=order.index)
@@ -338,22 +342,22 @@ class ContrastiveGame(Game):
                 pushed = torch.outer(means[below] - self.offset(below), push[above])
                 descent.add_(pushed.T if above == a else pushed)
             if self.centred:
-                descent.addr_(self.offset(a), difference[b], alpha=-1)
-                descent.addr_(difference[a], self.offset(b), alpha=-1)
+                descent.addr_(offset[a], difference[b], alpha=-1)
+                descent.addr_(difference[a], offset[b], alpha=-1)
                 self._in_its_unit(b, self._in_its_unit(a, descent.T).T)
-                bias[a].addmv_(descent, self.offset(b), alpha=-1)
-                bias[b].addmv_(descent.T, self.offset(a), alpha=-1)
+                bias[a].addmv_(descent, offset[b], alpha=-1)
+                bias[b].addmv_(descent.T, offset[a], alpha=-1)
             weight[f"{a}-{b}"] = descent
         named = {f"bias.{name}": g for name, g in bias.items()}
         named |= {f"weight.{key}": g for key, g in weight.items()}
-        for name in machine.layers:
+        for name in self._learning:
             positive = self._slopes(drawn.positive, name, drawn.free.get(name))
             last = name in machine.colours[self.last] or None
             negative = self._slopes(drawn.negative, name, last)
             pace = OWN_PACE if self.centred else 1.0
             for key, slope in positive.items():
                 named[f"layers.{name}.{key}"] = pace * (slope - negative[key])
-        return [named[name] for name, p in machine.named_parameters() if p.requires_grad]
+        return [named[name] for name in self._trained]
 
     def shared(self, drawn: Phases) -> list[Tensor]:
         return [*drawn.means.values(), *([] if drawn.acceptance is None else [drawn.acceptance])]
@@ -401,8 +405,8 @@ class ContrastiveGame(Game):
         return measured
 
     def _signal_means(self, values: State) -> dict[str, Tensor]:
-        means = {name: values[name].mean(0, keepdim=True) for name in self.machine.layers}
-        return {name: self.machine.units(name).signal(x).squeeze(0) for name, x in means.items()}
+        machine = self.machine
+        return {name: machine.units(name).signal(values[name].mean(0)) for name in machine.layers}
 
     def _in_its_unit(self, name: str, slope: Tensor) -> Tensor:
         """In place: a slope whose last dimension is a layer's columns as a step in the gauge."""
@@ -412,8 +416,6 @@ class ContrastiveGame(Game):
     def _slopes(self, values: State, name: str, free: Tensor | bool | None) -> dict[str, Tensor]:
         """The energy's slopes in a layer's own parameters, where ``free`` cells hold means."""
         units = self.machine.units(name)
-        if next(units.parameters(), None) is None:
-            return {}
         field = self.machine.field(name, values) * self.gain.get(name, 1.0)
         return units.energy_slopes(values[name], field, free)
 

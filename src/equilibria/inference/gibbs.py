@@ -20,7 +20,7 @@ from equilibria.random import RandomState, Stream, as_stream
 if TYPE_CHECKING:
     from equilibria.models.boltzmann import BoltzmannMachine, State
 
-__all__ = ["anneal", "block", "log_marginal", "run", "start", "sweep"]
+__all__ = ["anneal", "block", "energy", "log_marginal", "run", "start", "sweep"]
 
 
 def run(
@@ -157,6 +157,17 @@ def block(
         values[name] = drawn if hold is None else hold.fill(drawn)
         fields[name] = field
     return values, fields
+
+
+def energy(machine: BoltzmannMachine, state: State, fields: State) -> Tensor:
+    """E(x) of what :func:`sweep` returns, (rows,), at no further product."""
+    total = torch.zeros((), dtype=machine.dtype)
+    for name in machine.colours[0]:
+        total = total + machine.own_energy(name, state[name])
+    for name in machine.colours[1]:
+        units, x = machine.units(name), state[name]
+        total = total + units.base_energy(x).sum(1) - (units.signal(x) * fields[name]).sum(1)
+    return total
 
 
 def log_marginal(

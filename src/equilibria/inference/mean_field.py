@@ -133,13 +133,17 @@ def update(
     the means, the fields of the free layers, and the largest change of the last step (0-d; 0 where
     one is exact).
     """
-    problem = _Problem.build(machine, held, gain, bound=False)
     if one_block(machine, held):
-        fields = {name: problem.field(name, {}) for name in problem.free}
-        means = {name: h.values for name, h in held.items()}
-        for name, field in fields.items():
-            means[name] = problem.fill(name, machine.units(name).mean(field))
+        means, fields = {name: h.values for name, h in held.items()}, {}
+        whole = {name: x for name, x in means.items() if held[name].mask is None}
+        for name in machine.layers:
+            if name not in whole:
+                field = machine.field(name, whole)
+                fields[name] = field * gain[name] if gain and name in gain else field
+                mean = machine.units(name).mean(fields[name])
+                means[name] = held[name].fill(mean) if name in held else mean
         return means, fields, torch.zeros((), dtype=machine.dtype)
+    problem = _Problem.build(machine, held, gain, bound=False)
     means = problem.start()
     if start is not None:
         means = {**start, **{name: h.fill(start[name]) for name, h in held.items()}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,15 @@ class Moved:
     others: list[nn.Parameter]
     settings: Optimiser
     optimiser: torch.optim.Optimizer
+
+    def __post_init__(self) -> None:
+        # without what torch wraps around it for its profiler and compiler: half of a small step
+        self._step = inspect.unwrap(type(self.optimiser).step)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step along the parameters' ``grad``."""
+        self._step(self.optimiser)
 
 
 class Solver:
@@ -116,7 +126,7 @@ class Solver:
         moved.settings.set_update(moved.optimiser, self.updates[player])
         for parameter, tensor in zip(moved.parameters, gradient, strict=True):
             parameter.grad = _laid_out(tensor, parameter)
-        moved.optimiser.step()
+        moved.step()
         for parameter in moved.parameters:
             parameter.grad = None
 

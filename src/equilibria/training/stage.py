@@ -178,8 +178,9 @@ class Stage:
         """The batches of one step, through the view."""
         while True:
             batch = next(self.batches)
-            key = stream.child("view", self.batches.position)
-            yield batch if self.view is None else self.view(batch, key)
+            if self.view is not None:
+                batch = self.view(batch, stream.child("view", self.batches.position))
+            yield batch
 
     def advance(self, stream: Stream, measure: bool) -> dict[str, Tensor]:
         """One step of the players and of the average; what the solver's step reports."""
