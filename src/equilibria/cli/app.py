@@ -30,7 +30,7 @@ from equilibria.cli.options import (
     trainable,
     whole,
 )
-from equilibria.errors import DivergedError, ExtraError
+from equilibria.errors import DivergedError, ExtraError, too_large
 
 __all__ = ["main"]
 
@@ -1023,6 +1023,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         spelled = {p.name: p.opts[0] if p.opts[0][0] == "-" else p.metavar or p.name for p in known}
         _complain(one_sentence(error, spelled))
         return 1 if isinstance(error, DivergedError) else 2
+    except (MemoryError, RuntimeError) as error:
+        if not too_large(error):
+            raise
+        said = "this takes more memory than there is; ask for fewer rows at a time (-n), a smaller"
+        _complain(f"{said} model, or smaller batches")
     return 2
 
 

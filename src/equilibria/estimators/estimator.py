@@ -32,6 +32,7 @@ from equilibria.estimators import all_estimators, face
 from equilibria.estimators.cells import LEVEL, Cells
 from equilibria.estimators.migrate import migrated, renamed
 from equilibria.estimators.params import estimator, param, parameters
+from equilibria.estimators.reckoning import refuse_unaffordable
 from equilibria.evaluation import likelihood
 from equilibria.evaluation.statistics import conformal, wilson
 from equilibria.models.model import Model, capabilities
@@ -395,6 +396,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self.seed_ = as_seed(self.random_state)
             if not isinstance(self.random_state, int):  # each process has drawn a seed of its own
                 self.seed_ = group.agree(self.seed_)
+        refuse_unaffordable(self, table)
         rows = self._split(table, X, codes, group)
         table = table.with_grey(rows.statistics.grey)
         binarise = self.binarise if table.grey else None
@@ -845,6 +847,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         n = whole(1)("n", n)
+        affordable("n", n, float(n) * len(X) * self.table_.size)
         choice("draw", "mean", "mode", "best")("how", how)
         if how != "draw" and n > 1:
             raise ValueError(

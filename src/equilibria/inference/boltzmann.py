@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from equilibria.check import affordable
 from equilibria.inference import exact, gibbs, partition
 from equilibria.inference.completion import class_log_prob, conditional_means, evidence
 from equilibria.inference.mean_field import mean_field
@@ -83,6 +84,8 @@ class Chains(Model):
         Without persistent chains there is the forward side alone.
         """
         machine, chains = self.machine, chains or self.chains
+        units = sum(machine.units(name).size for name in machine.layers)
+        affordable("chains", chains, float(units) * chains)
         how: dict[str, Any] = {"betas": betas or self.betas, "chains": chains}
         how |= {"random_state": stream, "progress": progress}
         if exact.enumerable(machine, max_states=partition.MAX_STATES):
