@@ -2,7 +2,7 @@
 
 __all__ = ["DivergedError", "ExtraError", "RunError", "TrainingInterrupted", "too_large"]
 
-ALLOCATORS = ("not enough memory", "can't allocate memory", "out of memory", "overflowed with sizes")
+ALLOCATORS = ("not enough memory", "can't allocate memory", "out of memory", "with sizes=")
 """What torch says, in a RuntimeError, of memory that there is not."""
 
 

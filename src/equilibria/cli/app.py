@@ -197,6 +197,8 @@ def _conclude(estimator: Any, parts: Any) -> None:
 
     if os.environ.get("RANK", "0") != "0":
         return
+    for sentence in estimator.health_:
+        say(sentence)
     if "normaliser" in estimator.capabilities_:
         say(estimator.log_partition_)
     if "score" in estimator.capabilities_:
@@ -204,8 +206,6 @@ def _conclude(estimator: Any, parts: Any) -> None:
         say(f"On {rows} rows: {estimator.log_likelihood(rows_for(estimator, parts.test))}")
     else:
         say(f"A {type(estimator).__name__} {estimator.cannot('score')}.")
-    for sentence in estimator.health_:
-        say(sentence)
 
 
 def _advise(estimator: Any, run: str) -> None:

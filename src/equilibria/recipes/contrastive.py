@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -259,7 +260,8 @@ def whole_machine(
         if exact.enumerable(machine, max_states=ENUMERABLE):
             score = functools.partial(_log_prob, model.clamp(unseen))
             stage.best = Best(machine, score, "held_out_log_likelihood")
-    stage.monitor = ChainMonitor(game, *clamps).measure
+    floor = math.inf if rows.statistics.missing else rows.independent
+    stage.monitor = ChainMonitor(game, *clamps, independent=floor).measure
     if table.shape is not None and len(model.visible) == 1:
 
         @torch.no_grad()
