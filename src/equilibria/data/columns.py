@@ -23,6 +23,7 @@ __all__ += ["take", "unit_of"]
 BLOCK_CELLS = 1 << 22
 EXACT = 2**53  # whole numbers up to here are exact in float64
 _NARROW = ("bool", "int8", "uint8", "int16", "uint16", "float16", "float32")  # exact in float32
+_SHORT = {"float16": "float16", "halffloat": "float16", "float32": "float32", "float": "float32"}
 _NUMPY = {*_NARROW, "int32", "uint32", "int64", "uint64", "float64"}
 _TIMES = {"datetime": "M", "timedelta": "m"}
 _HOLDS = {"b": "truth", "i": "whole", "u": "whole", "f": "real", "M": "datetime", "m": "timedelta"}
@@ -231,7 +232,11 @@ class Column:
     def _numbers(self, values: np.ndarray, origin: int) -> np.ndarray:
         """Real numbers as what the column holds; whole ones exactly, as Python's own."""
         if self.holds == "real":
-            return values + origin if origin else values
+            values, name = values + origin if origin else values, self.dtype.lower().partition("[")
+            if name[0] in _SHORT:  # what is drawn beyond the type's numbers is the last of them
+                most = float(np.finfo(_SHORT[name[0]]).max)
+                values = values.clip(-most, most)
+            return values
         if self.holds == "decimal":
             unit = decimal.Decimal(1).scaleb(-self.digits)
             return objects((decimal.Decimal(v) + origin).quantize(unit) for v in values.tolist())
