@@ -734,7 +734,7 @@ def test_an_unseen_category_is_a_gap_where_gaps_are_told():
 def test_what_is_drawn_beyond_a_types_numbers_is_the_last_of_them(dtype):
     """Three standard deviations above the largest number that the type has."""
     most = float(np.finfo(dtype.lower()).max)
-    X = pd.DataFrame({"a": [-most, 0.0, most], "b": [1.0, 2.0, 4.0]}).astype(dtype)
+    X = pandas.DataFrame({"a": [-most, 0.0, most], "b": [1.0, 2.0, 4.0]}).astype(dtype)
     table = Table.fit(X, kinds="real")
     found = table.decode(torch.tensor([[9.0, 0.0], [-9.0, 0.0]], dtype=torch.float64))
     assert str(found.dtypes.iloc[0]) == dtype
