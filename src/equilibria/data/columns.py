@@ -20,7 +20,7 @@ from torch import Tensor
 __all__ = ["ALIASES", "KINDS", "Column", "Kind", "Reader", "as_frame", "is_frame", "missing_cells"]
 __all__ += ["take", "unit_of"]
 
-BLOCK_CELLS = 1 << 22
+BLOCK_CELLS = 1 << 20
 EXACT = 2**53  # whole numbers up to here are exact in float64
 _NARROW = ("bool", "int8", "uint8", "int16", "uint16", "float16", "float32")  # exact in float32
 _SHORT = {"float16": "float16", "halffloat": "float16", "float32": "float32", "float": "float32"}
@@ -129,6 +129,11 @@ def take(values: Any, places: Any) -> Any:
         return torch.index_select(values, 0, torch.as_tensor(places, device=values.device))
     places = np.asarray(places)
     return values.iloc[places] if is_frame(values) else values[places]
+
+
+def slab(values: Any, rows: slice) -> Any:
+    """A range of rows of an array or a frame, without a copy."""
+    return values.iloc[rows] if is_frame(values) else values[rows]
 
 
 def nearest_name(word: Any, names: Sequence[Any]) -> str:
@@ -306,6 +311,8 @@ class Reader:
         The data, which may be a memory map.
     name : str
         What errors call it.
+    first : int
+        What errors call the first row.
     names, types : sequence, optional
         Names that errors call the columns by, and types whose units dates are read in; by default
         their own.
@@ -323,9 +330,10 @@ class Reader:
         name: str = "X",
         names: Sequence[Any] | None = None,
         types: Sequence[Column] = (),
+        first: int = 0,
     ):
         X = as_frame(X, name)
-        self.name, self.is_frame = name, is_frame(X)
+        self.name, self.is_frame, self._first = name, is_frame(X), first
         self.table: Any = X if self.is_frame else _array(X)
         self.shape = tuple(self.table.shape)
         if len(self.shape) != 2 or not all(self.shape):
@@ -353,7 +361,7 @@ class Reader:
 
     def where(self, row: int, place: int) -> str:
         """A cell by its row and column."""
-        return f"{self.name}[{row}, {place}] ({self.called(place)})"
+        return f"{self.name}[{self._first + row}, {place}] ({self.called(place)})"
 
     def refuse_gaps(self, missing: np.ndarray, cells: np.ndarray, first: int, place: int) -> None:
         """Name the first missing cell of a block of a column, where there is one."""

@@ -176,13 +176,14 @@ def fixed_draw(
     name: str = "X",
     ties: bool = True,
     unknown: str = "refuse",
+    first: int = 0,
 ) -> Tensor:
     """Encoded rows in float64, NaN where missing; greys as one draw each, keyed by the row's
     content, and tied scores too.
 
     A row has the same draw each time and in any company; ``how="threshold"`` compares with ½.
     """
-    values = table.encode(X, torch.float64, name=name, unknown=unknown)
+    values = table.encode(X, torch.float64, name=name, unknown=unknown, first=first)
     grey = table.grey_columns
     kept = values.isnan() if grey is None else values.isnan() | ~grey
     sharp, ties = how is not None and bool(table.grey), ties and table.ties

@@ -22,7 +22,7 @@ from torch import Tensor
 from equilibria import check
 from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
 from equilibria.data.batches import BINARISE
-from equilibria.data.columns import as_frame, missing_cells
+from equilibria.data.columns import as_frame, missing_cells, slab
 from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.rules import Rules
@@ -50,6 +50,7 @@ __all__ = ["Estimator", "Plan", "Recipe", "Trained"]
 MODELLED = ("binary", "categorical", "real", "quantile", "gap")
 TRIAL = 1000  # the length of the training whose updates are timed, where the user gives none
 CHUNK = 2000  # rows that are scored at a time
+CELLS = 1 << 20  # of the model, that rows are encoded or drawn in at a time: a number of chunks
 Recipe = Callable[[Rows], list[Stage]]
 """How a model is trained: rows → stages. What it takes from the data (base rates, conditions) it
 puts into the model."""
@@ -245,13 +246,14 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         return self.adopt(self.checked().learn(X, y))
 
-    def learn(self, X: Any, y: Any = None) -> Any:
-        """Train this very estimator, whose parameters have been checked."""
+    def learn(self, X: Any, y: Any = None, table: Table | None = None) -> Any:
+        """Train this very estimator, whose parameters have been checked; ``table`` is what
+        :meth:`previewed` found in these rows, if that is known."""
         if self.out is not None and processes(self.device).writes:
             Run.refuse_taken(self.out, self.overwrite)
         X, y, origin = self.informed(X).opened(X, y)
         X = self.validated(X, reset=True)
-        table = self.tabulate(X, y)
+        table = self.tabulate(X, y) if table is None else table
         return self.train(table, X, self.codes(table, y, len(X)), origin)
 
     def checked(self) -> Any:
@@ -351,7 +353,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def refuse_untold(self, table: Table, X: Any) -> None:
         """Refuse missing cells where no indicator tells of them and the model needs one."""
-        found = self.untold(table, X).any(0) if self.indicated else np.zeros(0)
+        found = np.zeros(table.width, dtype=bool)
+        for rows in ranges(len(X), table) if self.indicated else ():
+            found |= self.untold(table, slab(X, rows)).any(0)
         for place in np.flatnonzero(found)[:1].tolist():
             raise ValueError(
                 f"X: {table.column_name(place)} has missing cells, and this "
@@ -625,7 +629,11 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         def encoded(places: np.ndarray, again: int) -> Tensor:
             own = held if held is None or not again else take(held, places)
             key = stream.child("again", again) if again else stream
-            return draw(len(places), key, own)[:, : table.size].cpu()
+            parts = [
+                draw(part.stop - part.start, key.rows(part.start), own if own is None else own[part])
+                for part in ranges(len(places), table)
+            ]
+            return torch.cat([part[:, : table.size].cpu() for part in parts])
 
         def decoded(values: Tensor, places: np.ndarray) -> Any:
             own = None if rows is None else take(rows, places)
@@ -660,7 +668,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def row_scores(self, X: Any) -> np.ndarray:
         """:meth:`score_samples` without log Z, which costs nothing: enough to rank rows by."""
         check_is_fitted(self)
-        return self._unnormalised(self.values(self.validated(X)))
+        return self.over(self.validated(X), self._unnormalised)
 
     @available_if(can("score"))
     def cell_scores(self, X: Any) -> np.ndarray:
@@ -673,7 +681,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         is told.
         """
         check_is_fitted(self)
-        values, table = self.values(self.validated(X)), self.table_
+        return self.over(self.validated(X), self._cell_scores)
+
+    def _cell_scores(self, values: Tensor) -> np.ndarray:
+        table = self.table_
         whole, found = self._unnormalised(values), np.full((len(values), table.width), np.nan)
         summed = self.missing and not self.indicated
         exact = summed and likelihood.is_exact(self.capabilities_, True)
@@ -700,15 +711,23 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     @available_if(can("score"))
     def log_likelihood(self, X: Any) -> Measure:
         """Mean log p(x) over rows with its interval; it says whether it is a bound."""
+        return self.scored(X)[0]
+
+    @available_if(can("score"))
+    def scored(self, X: Any) -> tuple[Measure, np.ndarray]:
+        """:meth:`log_likelihood` and :meth:`score_samples` for the work of one."""
         check_is_fitted(self)
-        values = self.values(self.validated(X))
-        scores, volume = self._log_prob(values), self._log_volume(values)
+
+        def ask(values: Tensor) -> np.ndarray:
+            gaps = values[:, : self.table_.size].isnan().any(1).numpy()
+            return np.stack([self._log_prob(values), self._log_volume(values), gaps], 1)
+
+        scores, volume, gaps = self.over(self.validated(X), ask).T
         normalised = "normaliser" not in self.capabilities_
-        gaps = bool(values[:, : self.table_.size].isnan().any())
-        exact = likelihood.is_exact(self.capabilities_, gaps)
+        exact = likelihood.is_exact(self.capabilities_, bool(gaps.any()))
         log_z = Measure.exact("log Z", 0.0, "") if normalised else self.log_partition_
         found = likelihood.RowBounds(scores, exact, np.zeros(len(scores)))
-        return likelihood.mean_of(found, log_z, volume)
+        return likelihood.mean_of(found, log_z, volume), scores - volume - log_z.value
 
     @available_if(can("score"))
     def anomaly_pvalue(self, X: Any, calibration: Any, two_sided: bool = False) -> np.ndarray:
@@ -802,9 +821,13 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """The model's representation of each row, shape (n_samples, n_features_out)."""
         check_is_fitted(self)
         X = self.validated(X)
-        values = self.values(X, binary=False)
-        found = self.in_chunks(values, lambda model, rows: model.features(rows)).numpy()
-        return found.astype(np.float32) if getattr(X, "dtype", None) == np.float32 else found
+        single = getattr(X, "dtype", None) == np.float32
+
+        def ask(values: Tensor) -> np.ndarray:
+            found = self.in_chunks(values, lambda model, rows: model.features(rows)).numpy()
+            return found.astype(np.float32) if single else found
+
+        return self.over(X, ask, binary=False)
 
     @property
     def _n_features_out(self) -> int:
@@ -952,8 +975,12 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """log p(class | row), shape (rows, classes), in the order of ``classes_``."""
         check_is_fitted(self)
-        values, stream = self.values(self.validated(X)), self.draws(None, "classes")
-        return self.in_chunks(values, lambda m, rows: m.class_log_prob(rows, stream)).numpy()
+        stream = self.draws(None, "classes")
+
+        def ask(values: Tensor) -> np.ndarray:
+            return self.in_chunks(values, lambda m, rows: m.class_log_prob(rows, stream)).numpy()
+
+        return self.over(self.validated(X), ask)
 
     @available_if(can("classify"))
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -978,12 +1005,25 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     # ------------------------------------------------------------ details of these
 
-    def values(self, X: Any, binary: bool = True) -> Tensor:
+    def over(
+        self, X: Any, ask: Callable[[Tensor], np.ndarray], binary: bool = True
+    ) -> np.ndarray:
+        """Answers to all rows, a block of encoded ones at a time."""
+        found = np.empty(0)
+        for rows in ranges(len(X), self.table_):
+            part = ask(self.values(slab(X, rows), binary, rows.start))
+            if not rows.start:
+                found = np.empty((len(X), *part.shape[1:]), part.dtype)
+            found[rows] = part
+        return found
+
+    def values(self, X: Any, binary: bool = True, first: int = 0) -> Tensor:
         """Encoded rows in float64 with the label's columns free; greys, and scores that are tied,
-        as one fixed draw each where the rows are ``binary``."""
-        how = self.settings_.binarise if binary else None
-        unknown = self.settings_.unknown
-        values = fixed_draw(self.table_, X, how, self.stream, ties=binary, unknown=unknown)
+        as one fixed draw each where the rows are ``binary``. Errors call the first row ``first``.
+        """
+        how: dict[str, Any] = {"unknown": self.settings_.unknown, "ties": binary, "first": first}
+        sharp = self.settings_.binarise if binary else None
+        values = fixed_draw(self.table_, X, sharp, self.stream, **how)
         blank = torch.full((len(values), self.table_.classes), torch.nan, dtype=values.dtype)
         return torch.cat([values, blank], 1)
 
@@ -1278,6 +1318,13 @@ class Estimator(Trained):
 _PRECISE: weakref.WeakKeyDictionary[Model, Model] = weakref.WeakKeyDictionary()
 """Models in float64, worked out when they are first asked."""
 _BLANK = -(2.0**60)  # in place of NaN, whose rows torch.unique would not find equal
+
+
+def ranges(n: int, table: Table) -> Iterator[slice]:
+    """Ranges of n rows: chunks that make a million cells of a model, or one chunk."""
+    step = max(1, CELLS // CHUNK // (table.size + table.classes)) * CHUNK
+    for first in range(0, n, step):
+        yield slice(first, min(first + step, n))
 
 
 def plain(value: Any) -> Any:

@@ -58,16 +58,18 @@ class Chains(Model):
         return found if all(len(values) for values in found.values()) else {}
 
     def states(self, n: int, stream: Stream) -> dict[str, Tensor]:
-        """First states of ``n`` independent chains of the machine.
+        """First states of ``n`` independent chains of the machine, from the stream's first row on.
 
         Beyond the number of the training's chains, and where there are none, they are fresh ones,
         cooled from the base rates.
         """
-        parts = {name: values[:n] for name, values in self.kept().items()}
+        first, kept = stream.first, self.kept()
+        parts = {name: values[first : first + n] for name, values in kept.items()}
         missing = n - len(next(iter(parts.values()), ()))
         if not missing:
             return parts
-        fresh = gibbs.anneal(self.machine, missing, FRESH, stream.child("fresh"))
+        before = max(0, first - len(next(iter(kept.values()), ())))
+        fresh = gibbs.anneal(self.machine, missing, FRESH, stream.child("fresh").rows(before))
         return {name: torch.cat([parts[name], x]) if parts else x for name, x in fresh.items()}
 
     def log_normaliser(
