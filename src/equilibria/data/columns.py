@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import decimal
 import difflib
+import mmap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -128,7 +129,23 @@ def take(values: Any, places: Any) -> Any:
     if isinstance(values, Tensor):
         return torch.index_select(values, 0, torch.as_tensor(places, device=values.device))
     places = np.asarray(places)
-    return values.iloc[places] if is_frame(values) else values[places]
+    if not isinstance(values, np.memmap) or len(places) * values[:1].size < BLOCK_CELLS:
+        return values.iloc[places] if is_frame(values) else values[places]
+    places = np.flatnonzero(places) if places.dtype == bool else places
+    found = np.empty((len(places), *values.shape[1:]), values.dtype)
+    step = max(1, BLOCK_CELLS // values[0].size)
+    for first in range(0, len(places), step):
+        found[first : first + step] = values[places[first : first + step]]
+        release(values)
+    return found
+
+
+def release(values: Any) -> None:
+    """Let go of what has been read of a memory map: it takes memory no longer."""
+    while isinstance(values, np.memmap):
+        values = values.base
+    if isinstance(values, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        values.madvise(mmap.MADV_DONTNEED)
 
 
 def slab(values: Any, rows: slice) -> Any:
@@ -354,6 +371,7 @@ class Reader:
         step = max(1, BLOCK_CELLS // self.shape[1])
         for first in range(0, len(self), step):
             yield slice(first, min(first + step, len(self)))
+            release(self.table)
 
     def called(self, place: int) -> str:
         """A column by its name, else by its number."""

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import inspect
+import itertools
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch import Tensor
 from equilibria import check
 from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
 from equilibria.data.batches import BINARISE
-from equilibria.data.columns import as_frame, missing_cells, slab
+from equilibria.data.columns import as_frame, is_frame, missing_cells, slab
 from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.rules import Rules
@@ -596,6 +597,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._refuse_options(options)
+        if given is None and not rules and not unique and not return_share:
+            return self._joined(n, self.sampled(n, y, random_state=random_state, **options))
 
         def draw(n: int, stream: Stream, held: Tensor | None) -> Tensor:
             with torch.no_grad():
@@ -603,6 +606,44 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         how = {"rules": rules, "unique": unique, "return_share": return_share}
         return self.rows_by(draw, n, y, given, random_state=random_state, **how)
+
+    @available_if(can("sample"))
+    def sampled(
+        self, n: int, y: Any = None, *, random_state: RandomState = None, **options: Any
+    ) -> Iterator[Any]:
+        """The rows of :meth:`sample`, some thousands at a time: more than memory holds."""
+        check_is_fitted(self)
+        self._refuse_options(options)
+        table, n, stream = self.table_, whole(1)("n", n), self.draws(random_state, "sample")
+        each = np.ndim(y) > 0
+        if each and len(y) != n:
+            raise ValueError(f"y: expected one label, or {n} of them, found {len(y)}")
+
+        @settled()
+        @torch.no_grad()
+        def block(part: slice) -> Any:
+            count = part.stop - part.start
+            held = self.held_cells(None, y[part] if each else y, count)
+            drawn = self.model_.sample(count, stream.rows(part.start), held, **options)
+            return table.going_on(part.start).decode(drawn[:, : table.size].cpu())
+
+        return map(block, ranges(n, table))
+
+    def _joined(self, n: int, blocks: Iterator[Any]) -> Any:
+        """Blocks of ``n`` decoded rows as one array or frame."""
+        affordable("n", n, 2.0 * n * self.table_.width)
+        first = next(blocks)
+        if len(first) == n:
+            return first
+        if is_frame(first):
+            import pandas as pd
+
+            return pd.concat([first, *blocks], ignore_index=True)
+        found, begin = np.empty((n, first.shape[1]), first.dtype), 0
+        for part in itertools.chain([first], blocks):
+            found[begin : begin + len(part)] = part
+            begin += len(part)
+        return found
 
     def rows_by(
         self,
@@ -629,11 +670,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         def encoded(places: np.ndarray, again: int) -> Tensor:
             own = held if held is None or not again else take(held, places)
             key = stream.child("again", again) if again else stream
-            parts = [
-                draw(part.stop - part.start, key.rows(part.start), own if own is None else own[part])
-                for part in ranges(len(places), table)
-            ]
-            return torch.cat([part[:, : table.size].cpu() for part in parts])
+            return draw(len(places), key, own)[:, : table.size].cpu()
 
         def decoded(values: Tensor, places: np.ndarray) -> Any:
             own = None if rows is None else take(rows, places)
