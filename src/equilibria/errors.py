@@ -1,6 +1,9 @@
 """The library's own exceptions: each message says what was expected, what came and what to do."""
 
-__all__ = ["DivergedError", "ExtraError", "RunError", "TrainingInterrupted"]
+__all__ = ["DivergedError", "ExtraError", "RunError", "TrainingInterrupted", "too_large"]
+
+ALLOCATORS = ("not enough memory", "can't allocate memory", "out of memory", "with sizes=")
+"""What torch says, in a RuntimeError, of memory that there is not."""
 
 
 class RunError(ValueError):
@@ -27,3 +30,13 @@ class TrainingInterrupted(KeyboardInterrupt):
     def __init__(self, signal: int, message: str = ""):
         super().__init__(message)
         self.signal = signal
+
+
+def too_large(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice.
+
+    >>> too_large(MemoryError()), too_large(RuntimeError("DefaultCPUAllocator: not enough memory"))
+    (True, True)
+    """
+    told = isinstance(error, RuntimeError) and any(one in str(error) for one in ALLOCATORS)
+    return isinstance(error, MemoryError) or told

@@ -74,6 +74,11 @@ class Stream:
         """The same stream, where row 0 of what is drawn is global row ``first``."""
         return Stream(0, self._key, _first=int(first))
 
+    @property
+    def first(self) -> int:
+        """What row 0 of what is drawn is called: see :meth:`rows`."""
+        return self._first
+
     def shard(self, rank: int) -> Stream:
         """The same stream for process ``rank`` of several: row 0 of n is global row rank · n."""
         return Stream(0, self._key, _rank=int(rank))

@@ -728,3 +728,14 @@ def test_an_unseen_category_is_a_gap_where_gaps_are_told():
     with pytest.warns(UserWarning, match="taken as missing"):
         found = table.encode(new, unknown="missing")
     assert found[:, table.gap_of(0)].flatten().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "Float32"])
+def test_what_is_drawn_beyond_a_types_numbers_is_the_last_of_them(dtype):
+    """Three standard deviations above the largest number that the type has."""
+    most = float(np.finfo(dtype.lower()).max)
+    X = pandas.DataFrame({"a": [-most, 0.0, most], "b": [1.0, 2.0, 4.0]}).astype(dtype)
+    table = Table.fit(X, kinds="real")
+    found = table.decode(torch.tensor([[9.0, 0.0], [-9.0, 0.0]], dtype=torch.float64))
+    assert str(found.dtypes.iloc[0]) == dtype
+    assert found["a"].astype(float).tolist() == [most, -most]

@@ -23,6 +23,8 @@ def test_nothing_is_wrong():
     for history in (
         [],
         [{"step": 1, "dead_units": 0.3, "mean_field_change": 0.1}],
+        [{"step": 1, "contrast": 1000.0, "contrast_limit": 1000.0}],
+        [{"step": 1, "train_objective": 101.0, "independent_objective": 100.0}],
         [{"step": 1, "dead_units": 1.0}, {"step": 2, "dead_units": 0.0}],
         [{"step": 1, "stage": "a", "dead_units": 1.0}, {"step": 2, "stage": "b"}],
         play(),
@@ -38,6 +40,15 @@ def test_nothing_is_wrong():
 def test_what_is_wrong_is_said():
     for history, expected in [
         ([{"dead_units": 0.31}], "31 % of the hidden units are always off or always on"),
+        (
+            [{"contrast": 1234.0, "contrast_limit": 1000.0}],
+            "Training rows are at least 234 nats a row less likely than under independent columns",
+        ),
+        (
+            [{"train_objective": 202.0, "independent_objective": 100.0}],
+            "Training rows are at least 101 nats a row less likely than under independent columns",
+        ),
+        ([{"real_logit": -2e6}], "The critic's logit of real rows is -2e+06"),
         ([{"mean_field_change": 0.25}], "Mean field still moved by 0.25 in its last"),
         ([{"frozen_chains": 0.5}], "50 % of the chains stood still at the end"),
         ([{"r_hat": 2.0}], "The chains keep to places of their own (R̂ of the energy is 2.0"),

@@ -6,6 +6,7 @@ What a model can do is asked of its capabilities.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import io
 import os
@@ -32,7 +33,7 @@ from equilibria.cli.options import (
     trainable,
     whole,
 )
-from equilibria.errors import DivergedError, ExtraError
+from equilibria.errors import DivergedError, ExtraError, too_large
 
 __all__ = ["main"]
 
@@ -91,6 +92,7 @@ STEPS = Annotated[Any, option("Of training, for each model.", "int", whole)]
 PAGE = Annotated[str | None, option("By default report.html in the first run.", "FILE.html")]
 FOLDER = Annotated[str, option("Where the runs and the report go.", "DIR")]
 TABLES = (".csv", ".parquet", ".npz")
+CSV_ROWS = 20_000  # that are made text at a time
 ABOUT = {"size": (SIZE, None), "colour": (COLOUR, "grey")}
 ABOUT |= {"label": (LABEL, None), "held_out": (HELD_OUT, None)}
 DEMO: dict[str, dict[str, Any]] = {
@@ -145,7 +147,7 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     from equilibria.training.origin import collect
     from equilibria.training.run import Run
 
-    estimator.checked()
+    twin = estimator.checked()
     if os.environ.get("RANK", "0") == "0":
         Run.refuse_taken(estimator.out, estimator.overwrite)
     parts = collect(source, **{**about, "size": _side(about["size"])})
@@ -155,19 +157,23 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
         raise ValueError(f"labels=True: {source} has no labels; {advice}")
     if len(train) < 2:
         raise ValueError(f"source={source!r} has 1 row to train on; expected two or more")
-    if parts.whole is not None:  # an error then names the row of the file, not of a part of it
-        estimator.preview(parts.whole)
-    table = estimator.preview(train)
-    if parts.unseen:
-        with _about(source, "held-out rows must be like those to train on (see --held-out)"):
-            unknown = estimator.unknown
-            table.encode(test.frame(), allow_missing=estimator.missing, unknown=unknown)
-            estimator.refuse_untold(table, test.frame())
+    try:
+        table = twin.previewed(train, None)
+        if parts.unseen:
+            with _about(source, "held-out rows must be like those to train on (see --held-out)"):
+                unknown = estimator.unknown
+                table.check(test.frame(), allow_missing=estimator.missing, unknown=unknown)
+                estimator.refuse_untold(table, test.frame())
+    except ValueError:
+        if parts.whole is not None:  # an error then names the row of the file, not of a part of it
+            estimator.preview(parts.whole)
+        raise
+    parts = dataclasses.replace(parts, whole=None)
     held = f", {len(test):,} held out." if parts.unseen else "; none held out."
     say(f"{train.name}: {len(train):,} rows to train on{held}")
     say(table.describe())
     with _processes():
-        estimator.fit(train)
+        estimator.adopt(twin.learn(train, None, table))
     _conclude(estimator, parts)
 
 
@@ -194,6 +200,8 @@ def _conclude(estimator: Any, parts: Any) -> None:
 
     if os.environ.get("RANK", "0") != "0":
         return
+    for sentence in estimator.health_:
+        say(sentence)
     if "normaliser" in estimator.capabilities_:
         say(estimator.log_partition_)
     if "score" in estimator.capabilities_:
@@ -201,8 +209,6 @@ def _conclude(estimator: Any, parts: Any) -> None:
         say(f"On {rows} rows: {estimator.log_likelihood(rows_for(estimator, parts.test))}")
     else:
         say(f"A {type(estimator).__name__} {estimator.cannot('score')}.")
-    for sentence in estimator.health_:
-        say(sentence)
 
 
 def _advise(estimator: Any, run: str) -> None:
@@ -253,8 +259,11 @@ def sample(
         advice = "write a table (.csv), or train with --picture-shape"
         raise ValueError(f"out={out!r}: the rows of {run} are no pictures; {advice}")
     wanted = {} if of is None else {"y": _class_called(of, estimator, run)}
-    wanted |= _must(rules, unique, table)
-    rows = _ruled(estimator, n, seed, wanted)
+    ruled = _must(rules, unique, table)
+    if not pictured and not ruled:
+        rows = estimator.sampled(n, random_state=seed, **wanted)
+    else:
+        rows = _ruled(estimator, n, seed, {**wanted, **ruled})
     if pictured:
         from equilibria.data.pictures import save_grid
         from equilibria.report.charts import as_pictures
@@ -292,13 +301,13 @@ def score(
         say(f"log Z in the run: {known}")
         exact = "It is exact, and needs no annealing."
         say(exact if known.is_exact else estimator.anneal(betas=betas))
-    found = estimator.log_likelihood(rows)
+    found, scores = estimator.scored(rows)
     bound = "bound" in found.name
     lower = "a lower bound: the log-likelihood itself is at least as high, given log Z"
     say(f"{found}\nIt is {lower if bound else 'no bound but the log-likelihood itself'}.")
     if path is not None:
         name = "bound on log-likelihood" if bound else "log-likelihood"
-        _write(path, {name: estimator.score_samples(rows)})
+        _write(path, {name: scores})
         say(f"Scores: {_counted(len(data))} in {path}.")
 
 
@@ -712,7 +721,7 @@ def _rows(
     with _about(source, "give rows like those the model was trained on"):
         rows, gaps = rows_for(estimator, found), estimator.missing or capability == "complete"
         unknown = estimator.settings_.unknown
-        estimator.table_.encode(rows, allow_missing=gaps, unknown=unknown)
+        estimator.table_.check(rows, allow_missing=gaps, unknown=unknown)
     return rows, found
 
 
@@ -936,31 +945,56 @@ def _side(size: tuple[int, ...] | None) -> Any:
 
 
 def _write(path: Path, rows: Any) -> None:
-    """A table in the format that the file's name asks for, whole or not at all: names and types
-    stay."""
+    """A table, or the blocks of one, in the format that the file's name asks for, whole or not at
+    all: names and types stay."""
     import numpy as np
     import pandas as pd
 
-    from equilibria.data.load import write_csv
     from equilibria.training import durable
 
-    suffix, frame, content = path.suffix.lower(), pd.DataFrame(rows), io.BytesIO()
-    if isinstance(rows, np.ndarray):
-        frame.columns = [f"x{i}" for i in range(frame.shape[1])]
+    suffix, content = path.suffix.lower(), io.BytesIO()
+    if suffix not in (".npz", ".parquet"):
+        durable.replace(path, _csv(rows if isinstance(rows, Iterator) else iter([rows])))
+        return
+    if isinstance(rows, Iterator):
+        parts = list(rows)
+        rows = pd.concat(parts) if hasattr(parts[0], "iloc") else np.concatenate(parts)
+    frame = _framed(rows)
     if suffix == ".npz":
         values = rows if isinstance(rows, np.ndarray) else frame.to_numpy()
         if values.dtype == object:
             advice = "write .csv or .parquet; an .npz of text is read through pickle alone"
             raise ValueError(f"out={str(path)!r}: the table holds text: {advice}")
         np.savez_compressed(content, X=values)
-    elif suffix == ".parquet":
+    else:
         try:
             frame.to_parquet(content)
         except ImportError as error:
             raise ValueError(f"out={str(path)!r}: needs pyarrow, or write .csv") from error
-    else:
-        write_csv(content, frame)
     durable.replace(path, content.getvalue())
+
+
+def _csv(blocks: Iterator[Any]) -> Iterator[bytes]:
+    """Blocks of a table as the text of one CSV file."""
+    from equilibria.data.load import write_csv
+
+    for i, rows in enumerate(blocks):
+        frame = _framed(rows)
+        for first in range(0, len(frame), CSV_ROWS):
+            content = io.BytesIO()
+            write_csv(content, frame.iloc[first : first + CSV_ROWS], header=not i + first)
+            yield content.getvalue()
+
+
+def _framed(rows: Any) -> Any:
+    """Rows as a frame; columns of an array are x0, x1, …."""
+    import numpy as np
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    if isinstance(rows, np.ndarray):
+        frame.columns = [f"x{i}" for i in range(frame.shape[1])]
+    return frame
 
 
 def _counted(rows: int, times: int = 1) -> str:
@@ -1020,6 +1054,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         spelled = {p.name: p.opts[0] if p.opts[0][0] == "-" else p.metavar or p.name for p in known}
         _complain(one_sentence(error, spelled))
         return 1 if isinstance(error, DivergedError) else 2
+    except (MemoryError, RuntimeError) as error:
+        if not too_large(error):
+            raise
+        said = "this takes more memory than there is; ask for fewer rows at a time (-n), a smaller"
+        _complain(f"{said} model, or smaller batches")
     return 2
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import decimal
 import difflib
+import mmap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -20,9 +21,10 @@ from torch import Tensor
 __all__ = ["ALIASES", "KINDS", "Column", "Kind", "Reader", "as_frame", "is_frame", "missing_cells"]
 __all__ += ["take", "unit_of"]
 
-BLOCK_CELLS = 1 << 22
+BLOCK_CELLS = 1 << 20
 EXACT = 2**53  # whole numbers up to here are exact in float64
 _NARROW = ("bool", "int8", "uint8", "int16", "uint16", "float16", "float32")  # exact in float32
+_SHORT = {"float16": "float16", "halffloat": "float16", "float32": "float32", "float": "float32"}
 _NUMPY = {*_NARROW, "int32", "uint32", "int64", "uint64", "float64"}
 _TIMES = {"datetime": "M", "timedelta": "m"}
 _HOLDS = {"b": "truth", "i": "whole", "u": "whole", "f": "real", "M": "datetime", "m": "timedelta"}
@@ -127,7 +129,28 @@ def take(values: Any, places: Any) -> Any:
     if isinstance(values, Tensor):
         return torch.index_select(values, 0, torch.as_tensor(places, device=values.device))
     places = np.asarray(places)
-    return values.iloc[places] if is_frame(values) else values[places]
+    if not isinstance(values, np.memmap) or len(places) * values[:1].size < BLOCK_CELLS:
+        return values.iloc[places] if is_frame(values) else values[places]
+    places = np.flatnonzero(places) if places.dtype == bool else places
+    found = np.empty((len(places), *values.shape[1:]), values.dtype)
+    step = max(1, BLOCK_CELLS // values[0].size)
+    for first in range(0, len(places), step):
+        found[first : first + step] = values[places[first : first + step]]
+        release(values)
+    return found
+
+
+def release(values: Any) -> None:
+    """Let go of what has been read of a memory map: it takes memory no longer."""
+    while isinstance(values, np.memmap):
+        values = values.base
+    if isinstance(values, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        values.madvise(mmap.MADV_DONTNEED)
+
+
+def slab(values: Any, rows: slice) -> Any:
+    """A range of rows of an array or a frame, without a copy."""
+    return values.iloc[rows] if is_frame(values) else values[rows]
 
 
 def nearest_name(word: Any, names: Sequence[Any]) -> str:
@@ -231,7 +254,11 @@ class Column:
     def _numbers(self, values: np.ndarray, origin: int) -> np.ndarray:
         """Real numbers as what the column holds; whole ones exactly, as Python's own."""
         if self.holds == "real":
-            return values + origin if origin else values
+            values, name = values + origin if origin else values, self.dtype.lower().partition("[")
+            if name[0] in _SHORT:  # what is drawn beyond the type's numbers is the last of them
+                most = float(np.finfo(_SHORT[name[0]]).max)
+                values = values.clip(-most, most)
+            return values
         if self.holds == "decimal":
             unit = decimal.Decimal(1).scaleb(-self.digits)
             return objects((decimal.Decimal(v) + origin).quantize(unit) for v in values.tolist())
@@ -301,6 +328,8 @@ class Reader:
         The data, which may be a memory map.
     name : str
         What errors call it.
+    first : int
+        What errors call the first row.
     names, types : sequence, optional
         Names that errors call the columns by, and types whose units dates are read in; by default
         their own.
@@ -318,9 +347,10 @@ class Reader:
         name: str = "X",
         names: Sequence[Any] | None = None,
         types: Sequence[Column] = (),
+        first: int = 0,
     ):
         X = as_frame(X, name)
-        self.name, self.is_frame = name, is_frame(X)
+        self.name, self.is_frame, self._first = name, is_frame(X), first
         self.table: Any = X if self.is_frame else _array(X)
         self.shape = tuple(self.table.shape)
         if len(self.shape) != 2 or not all(self.shape):
@@ -341,6 +371,7 @@ class Reader:
         step = max(1, BLOCK_CELLS // self.shape[1])
         for first in range(0, len(self), step):
             yield slice(first, min(first + step, len(self)))
+            release(self.table)
 
     def called(self, place: int) -> str:
         """A column by its name, else by its number."""
@@ -348,7 +379,7 @@ class Reader:
 
     def where(self, row: int, place: int) -> str:
         """A cell by its row and column."""
-        return f"{self.name}[{row}, {place}] ({self.called(place)})"
+        return f"{self.name}[{self._first + row}, {place}] ({self.called(place)})"
 
     def refuse_gaps(self, missing: np.ndarray, cells: np.ndarray, first: int, place: int) -> None:
         """Name the first missing cell of a block of a column, where there is one."""

@@ -22,6 +22,7 @@ from equilibria.data.columns import (
     listed,
     missing_cells,
     nearest_name,
+    slab,
 )
 from equilibria.data.layer import Layer, ends_of, refuse_range
 from equilibria.data.margin import Margin
@@ -115,8 +116,7 @@ class Finder:
         """Whether any cell is missing that may be."""
         if not self.allow_missing:
             return False
-        table = self.rows.table
-        blocks = (table.iloc[b] if self.rows.is_frame else table[b] for b in self.rows.ranges())
+        blocks = (slab(self.rows.table, block) for block in self.rows.ranges())
         return any(missing_cells(block).any() for block in blocks)
 
     def survey(self, places: Iterable[int], every: Iterable[int] = ()) -> dict[int, Survey]:

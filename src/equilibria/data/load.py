@@ -382,10 +382,13 @@ def read_csv(
 
 
 def write_csv(
-    path: str | os.PathLike[str] | IO[bytes], values: Any, columns: Sequence[str] | None = None
+    path: str | os.PathLike[str] | IO[bytes],
+    values: Any,
+    columns: Sequence[str] | None = None,
+    header: bool = True,
 ) -> None:
-    """Write a table (n, d) of numbers or text under a header, into a file of a name or one that is
-    open; a missing cell is left empty.
+    """Write a table (n, d) of numbers or text, under a header unless it goes on, into a file of a
+    name or one that is open; a missing cell is left empty.
 
     Names of the columns are by default a frame's own, or ``x0``, ``x1``, ….
     """
@@ -400,8 +403,8 @@ def write_csv(
     if columns is not None and len(columns) != values.shape[1]:
         what = f"{len(columns)} names for {values.shape[1]} columns of values"
         raise ValueError(f"columns has {what}")
-    header: Any = True if columns is None else list(columns)
-    values.to_csv(path, index=False, header=header, lineterminator="\n", encoding="utf-8")
+    names: Any = list(columns) if header and columns is not None else header
+    values.to_csv(path, index=False, header=names, lineterminator="\n", encoding="utf-8")
 
 
 def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:

@@ -73,7 +73,7 @@ class Margin:
 def _grid_of(values: np.ndarray, single: bool) -> Grid | None:
     """The coarsest grid of decimal numbers on which all values lie, if there is one."""
     largest = max(abs(values[0]), abs(values[-1]))
-    spacing = float(np.spacing(np.float32(largest))) if single else 0.0
+    spacing = float(np.spacing(np.float32(min(largest, 1e38)))) if single else 0.0
     for digits in range(DIGITS + 1):
         if largest * 10.0**digits > (EXACT if digits else WHOLE):
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from equilibria.random import Stream
 
 __all__ = ["Labels", "Rows", "digest", "fixed_draw", "take", "with_labels"]
 
+NORMAL = 0.5 * math.log(2 * math.pi * math.e)  # nats of a standard normal number
 KEPT_CELLS = 1 << 22  # encoded ones, up to which a table is encoded as a whole
 
 
@@ -57,6 +59,29 @@ class Rows:
         if len(self) * self.table.size > KEPT_CELLS:
             return self.values, self.table.encode
         return self.table.encode(self.values), lambda rows: rows
+
+    @functools.cached_property
+    def independent(self) -> float:
+        """What a row costs in nats under independent columns, in the model's scale: entropies by
+        the shares of the rows, of numbers a standard normal's. Infinite where a column's law is no
+        such thing (pictures, numbers of zero or more)."""
+        cost, found = 0.0, self.statistics
+        for layer in self.table.layers:
+            sums, n = found.total[layer.columns], found.counts[layer.columns]
+            share = (sums / n.clamp(min=1)).clamp(0, 1)
+            if layer.kind == "spin":
+                share = (sums / n.clamp(min=1) + 1) / 2
+            own = torch.special.entr(share)
+            if layer.kind in ("binary", "gap", "spin"):
+                own = own + torch.special.entr(1 - share)
+            elif layer.kind in ("real", "quantile"):
+                own = torch.full_like(share, NORMAL)
+            elif layer.kind != "categorical":
+                return math.inf
+            cost += float((own * n).sum()) / len(self)
+        if self.codes is not None:
+            cost += math.log(self.table.classes)
+        return cost
 
     def refuse_unseen(self) -> None:
         """Refuse a column that no row has a value of."""
@@ -151,13 +176,14 @@ def fixed_draw(
     name: str = "X",
     ties: bool = True,
     unknown: str = "refuse",
+    first: int = 0,
 ) -> Tensor:
     """Encoded rows in float64, NaN where missing; greys as one draw each, keyed by the row's
     content, and tied scores too.
 
     A row has the same draw each time and in any company; ``how="threshold"`` compares with ½.
     """
-    values = table.encode(X, torch.float64, name=name, unknown=unknown)
+    values = table.encode(X, torch.float64, name=name, unknown=unknown, first=first)
     grey = table.grey_columns
     kept = values.isnan() if grey is None else values.isnan() | ~grey
     sharp, ties = how is not None and bool(table.grey), ties and table.ties

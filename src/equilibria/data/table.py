@@ -23,6 +23,7 @@ from equilibria.data.columns import (
     missing_cells,
     nearest_name,
     objects,
+    slab,
 )
 from equilibria.data.fit import MIXED, Finder, limits
 from equilibria.data.labels import LabelCoding
@@ -334,6 +335,7 @@ class Table:
         allow_missing: bool = True,
         unknown: str = "refuse",
         told: bool = True,
+        first: int = 0,
     ) -> Tensor:
         """The model's values of any rows of the data, shape (n, size).
 
@@ -352,8 +354,11 @@ class Table:
         told : bool
             Whether a missing cell is known to be a gap, or is one that is only not known: NaN
             stands then in the layer ``"gap"`` too.
+        first : int
+            What errors call the first row.
         """
-        rows = Reader(self.match(X, name), name, self.names, self.types if self.is_frame else ())
+        types = self.types if self.is_frame else ()
+        rows = Reader(self.match(X, name), name, self.names, types, first)
         blocks = []
         for block in rows.ranges():
             parts = [one.encode(rows, block, dtype, allow_missing, unknown) for one in self.layers]
@@ -368,6 +373,12 @@ class Table:
                     part = values[:, layer.columns]
                     part.masked_fill_(part > 0.5, torch.nan)
         return values
+
+    def check(self, X: Any, **how: Any) -> None:
+        """Refuse rows as :meth:`encode` does with the same options, some at a time."""
+        X = self.match(X)
+        for rows in Reader(X).ranges():
+            self.encode(slab(X, rows), first=rows.start, **how)
 
     @property
     def ties(self) -> bool:
@@ -423,7 +434,7 @@ class Table:
         binary = [layer for layer in self.layers if layer.kind == "binary"]
         for first in range(0, len(X), rows):
             block = slice(first, first + rows)
-            values = self.encode(X.iloc[block] if is_frame(X) else X[block], torch.float64)
+            values = self.encode(slab(X, block), torch.float64)
             missing = values.isnan()
             total += values.nansum(0)
             counts += (~missing).sum(0)
@@ -466,6 +477,14 @@ class Table:
                 parts = decoded[:, column], missing[:, column] | empty.get(place, False)
                 cells[place] = self._typed(layer, place, *parts, origin)
         return self._assembled(cells, len(values), like)
+
+    def going_on(self, rows: int) -> Table:
+        """The same table, whose identifiers have gone on by so many rows."""
+        aside = (
+            (place, (*value[:2], value[2] + rows) if isinstance(value, tuple) else value)
+            for place, value in self.aside
+        )
+        return dataclasses.replace(self, aside=tuple(aside))
 
     def gaps_in(self, values: Tensor) -> dict[int, np.ndarray]:
         """Which cells of encoded rows are gaps, by column, bool (n,)."""

@@ -16,6 +16,7 @@ from equilibria.data.table import Table
 from equilibria.errors import DivergedError
 from equilibria.estimators.estimator import MODELLED, Estimator, settled
 from equilibria.estimators.params import estimator, param
+from equilibria.estimators.reckoning import refuse_unaffordable
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.inference.boltzmann import BoltzmannModel
 from equilibria.models.boltzmann import BoltzmannMachine
@@ -152,6 +153,7 @@ class Contrastive(Estimator):
         X = self.validated(X, reset=True)
         table = self.tabulate(X, y)
         self.seed_ = as_seed(self.random_state)
+        refuse_unaffordable(self, table)
         rows = Rows(table, X, self.codes(table, y, len(X)), self.stream, device=self.device)
         self.table_ = table.with_grey(rows.statistics.grey)
         rows = dataclasses.replace(rows, table=self.table_)

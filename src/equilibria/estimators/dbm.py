@@ -13,7 +13,7 @@ from equilibria.random import Stream
 from equilibria.recipes.contrastive import (
     prepare,
     pretraining,
-    refuse_unaffordable,
+    refuse_chains,
     whole_machine,
 )
 from equilibria.training.stage import Stage
@@ -98,7 +98,7 @@ class DBM(Undirected):
             )
 
     def build(self, table: Table, stream: Stream) -> Plan:
-        refuse_unaffordable(self, table.size, self.widths(), "hidden")
+        refuse_chains(self, table.size + sum(self.hidden))
         model = self.model_of(table, stream)
 
         def recipe(rows: Rows) -> list[Stage]:

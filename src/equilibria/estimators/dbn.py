@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from equilibria.check import choice, whole, widths
+from equilibria.check import affordable, choice, whole, widths
 from equilibria.data.batches import Batch
 from equilibria.data.rows import Rows
 from equilibria.data.table import Table
@@ -17,7 +17,7 @@ from equilibria.inference.belief import Belief
 from equilibria.models.belief_network import BeliefNetwork
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
-from equilibria.recipes.contrastive import refuse_unaffordable
+from equilibria.recipes.contrastive import refuse_chains
 from equilibria.recipes.greedy import Features, greedy, layer_game
 from equilibria.training.stage import Stage
 from equilibria.units import Bernoulli
@@ -94,7 +94,10 @@ class DBN(Contrastive):
     )
 
     def build(self, table: Table, stream: Stream) -> Plan:
-        refuse_unaffordable(self, table.size, tuple(self.hidden), "hidden")
+        refuse_chains(self, table.size + sum(self.hidden))
+        draws = float(self.bound_samples) * self.importance_samples
+        most = max(("bound_samples", "importance_samples"), key=lambda name: getattr(self, name))
+        affordable(most, getattr(self, most), draws * sum(self.hidden))
         (visible, units), *others = units_of(table).items()
         if others:
             raise ValueError(

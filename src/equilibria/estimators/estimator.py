@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import inspect
+import itertools
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch import Tensor
 from equilibria import check
 from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
 from equilibria.data.batches import BINARISE
-from equilibria.data.columns import as_frame, missing_cells
+from equilibria.data.columns import as_frame, is_frame, missing_cells, slab
 from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.rules import Rules
@@ -32,6 +33,7 @@ from equilibria.estimators import all_estimators, face
 from equilibria.estimators.cells import LEVEL, Cells
 from equilibria.estimators.migrate import migrated, renamed
 from equilibria.estimators.params import estimator, param, parameters
+from equilibria.estimators.reckoning import refuse_unaffordable
 from equilibria.evaluation import likelihood
 from equilibria.evaluation.statistics import conformal, wilson
 from equilibria.models.model import Model, capabilities
@@ -49,6 +51,7 @@ __all__ = ["Estimator", "Plan", "Recipe", "Trained"]
 MODELLED = ("binary", "categorical", "real", "quantile", "gap")
 TRIAL = 1000  # the length of the training whose updates are timed, where the user gives none
 CHUNK = 2000  # rows that are scored at a time
+CELLS = 1 << 20  # of the model, that rows are encoded or drawn in at a time: a number of chunks
 Recipe = Callable[[Rows], list[Stage]]
 """How a model is trained: rows → stages. What it takes from the data (base rates, conditions) it
 puts into the model."""
@@ -244,13 +247,14 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         return self.adopt(self.checked().learn(X, y))
 
-    def learn(self, X: Any, y: Any = None) -> Any:
-        """Train this very estimator, whose parameters have been checked."""
+    def learn(self, X: Any, y: Any = None, table: Table | None = None) -> Any:
+        """Train this very estimator, whose parameters have been checked; ``table`` is what
+        :meth:`previewed` found in these rows, if that is known."""
         if self.out is not None and processes(self.device).writes:
             Run.refuse_taken(self.out, self.overwrite)
         X, y, origin = self.informed(X).opened(X, y)
         X = self.validated(X, reset=True)
-        table = self.tabulate(X, y)
+        table = self.tabulate(X, y) if table is None else table
         return self.train(table, X, self.codes(table, y, len(X)), origin)
 
     def checked(self) -> Any:
@@ -350,7 +354,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def refuse_untold(self, table: Table, X: Any) -> None:
         """Refuse missing cells where no indicator tells of them and the model needs one."""
-        found = self.untold(table, X).any(0) if self.indicated else np.zeros(0)
+        found = np.zeros(table.width, dtype=bool)
+        for rows in ranges(len(X), table) if self.indicated else ():
+            found |= self.untold(table, slab(X, rows)).any(0)
         for place in np.flatnonzero(found)[:1].tolist():
             raise ValueError(
                 f"X: {table.column_name(place)} has missing cells, and this "
@@ -395,6 +401,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             self.seed_ = as_seed(self.random_state)
             if not isinstance(self.random_state, int):  # each process has drawn a seed of its own
                 self.seed_ = group.agree(self.seed_)
+        refuse_unaffordable(self, table)
         rows = self._split(table, X, codes, group)
         table = table.with_grey(rows.statistics.grey)
         binarise = self.binarise if table.grey else None
@@ -590,6 +597,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._refuse_options(options)
+        if given is None and not rules and not unique and not return_share:
+            return self._joined(n, self.sampled(n, y, random_state=random_state, **options))
 
         def draw(n: int, stream: Stream, held: Tensor | None) -> Tensor:
             with torch.no_grad():
@@ -597,6 +606,44 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         how = {"rules": rules, "unique": unique, "return_share": return_share}
         return self.rows_by(draw, n, y, given, random_state=random_state, **how)
+
+    @available_if(can("sample"))
+    def sampled(
+        self, n: int, y: Any = None, *, random_state: RandomState = None, **options: Any
+    ) -> Iterator[Any]:
+        """The rows of :meth:`sample`, some thousands at a time: more than memory holds."""
+        check_is_fitted(self)
+        self._refuse_options(options)
+        table, n, stream = self.table_, whole(1)("n", n), self.draws(random_state, "sample")
+        each = np.ndim(y) > 0
+        if each and len(y) != n:
+            raise ValueError(f"y: expected one label, or {n} of them, found {len(y)}")
+
+        @settled()
+        @torch.no_grad()
+        def block(part: slice) -> Any:
+            count = part.stop - part.start
+            held = self.held_cells(None, y[part] if each else y, count)
+            drawn = self.model_.sample(count, stream.rows(part.start), held, **options)
+            return table.going_on(part.start).decode(drawn[:, : table.size].cpu())
+
+        return map(block, ranges(n, table))
+
+    def _joined(self, n: int, blocks: Iterator[Any]) -> Any:
+        """Blocks of ``n`` decoded rows as one array or frame."""
+        affordable("n", n, 2.0 * n * self.table_.width)
+        first = next(blocks)
+        if len(first) == n:
+            return first
+        if is_frame(first):
+            import pandas as pd
+
+            return pd.concat([first, *blocks], ignore_index=True)
+        found, begin = np.empty((n, first.shape[1]), first.dtype), 0
+        for part in itertools.chain([first], blocks):
+            found[begin : begin + len(part)] = part
+            begin += len(part)
+        return found
 
     def rows_by(
         self,
@@ -658,7 +705,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def row_scores(self, X: Any) -> np.ndarray:
         """:meth:`score_samples` without log Z, which costs nothing: enough to rank rows by."""
         check_is_fitted(self)
-        return self._unnormalised(self.values(self.validated(X)))
+        return self.over(self.validated(X), self._unnormalised)
 
     @available_if(can("score"))
     def cell_scores(self, X: Any) -> np.ndarray:
@@ -671,7 +718,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         is told.
         """
         check_is_fitted(self)
-        values, table = self.values(self.validated(X)), self.table_
+        return self.over(self.validated(X), self._cell_scores)
+
+    def _cell_scores(self, values: Tensor) -> np.ndarray:
+        table = self.table_
         whole, found = self._unnormalised(values), np.full((len(values), table.width), np.nan)
         summed = self.missing and not self.indicated
         exact = summed and likelihood.is_exact(self.capabilities_, True)
@@ -698,15 +748,23 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     @available_if(can("score"))
     def log_likelihood(self, X: Any) -> Measure:
         """Mean log p(x) over rows with its interval; it says whether it is a bound."""
+        return self.scored(X)[0]
+
+    @available_if(can("score"))
+    def scored(self, X: Any) -> tuple[Measure, np.ndarray]:
+        """:meth:`log_likelihood` and :meth:`score_samples` for the work of one."""
         check_is_fitted(self)
-        values = self.values(self.validated(X))
-        scores, volume = self._log_prob(values), self._log_volume(values)
+
+        def ask(values: Tensor) -> np.ndarray:
+            gaps = values[:, : self.table_.size].isnan().any(1).numpy()
+            return np.stack([self._log_prob(values), self._log_volume(values), gaps], 1)
+
+        scores, volume, gaps = self.over(self.validated(X), ask).T
         normalised = "normaliser" not in self.capabilities_
-        gaps = bool(values[:, : self.table_.size].isnan().any())
-        exact = likelihood.is_exact(self.capabilities_, gaps)
+        exact = likelihood.is_exact(self.capabilities_, bool(gaps.any()))
         log_z = Measure.exact("log Z", 0.0, "") if normalised else self.log_partition_
         found = likelihood.RowBounds(scores, exact, np.zeros(len(scores)))
-        return likelihood.mean_of(found, log_z, volume)
+        return likelihood.mean_of(found, log_z, volume), scores - volume - log_z.value
 
     @available_if(can("score"))
     def anomaly_pvalue(self, X: Any, calibration: Any, two_sided: bool = False) -> np.ndarray:
@@ -800,9 +858,13 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """The model's representation of each row, shape (n_samples, n_features_out)."""
         check_is_fitted(self)
         X = self.validated(X)
-        values = self.values(X, binary=False)
-        found = self.in_chunks(values, lambda model, rows: model.features(rows)).numpy()
-        return found.astype(np.float32) if getattr(X, "dtype", None) == np.float32 else found
+        single = getattr(X, "dtype", None) == np.float32
+
+        def ask(values: Tensor) -> np.ndarray:
+            found = self.in_chunks(values, lambda model, rows: model.features(rows)).numpy()
+            return found.astype(np.float32) if single else found
+
+        return self.over(X, ask, binary=False)
 
     @property
     def _n_features_out(self) -> int:
@@ -845,6 +907,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         n = whole(1)("n", n)
+        affordable("n", n, float(n) * len(X) * self.table_.size)
         choice("draw", "mean", "mode", "best")("how", how)
         if how != "draw" and n > 1:
             raise ValueError(
@@ -949,8 +1012,12 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """log p(class | row), shape (rows, classes), in the order of ``classes_``."""
         check_is_fitted(self)
-        values, stream = self.values(self.validated(X)), self.draws(None, "classes")
-        return self.in_chunks(values, lambda m, rows: m.class_log_prob(rows, stream)).numpy()
+        stream = self.draws(None, "classes")
+
+        def ask(values: Tensor) -> np.ndarray:
+            return self.in_chunks(values, lambda m, rows: m.class_log_prob(rows, stream)).numpy()
+
+        return self.over(self.validated(X), ask)
 
     @available_if(can("classify"))
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -975,12 +1042,25 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     # ------------------------------------------------------------ details of these
 
-    def values(self, X: Any, binary: bool = True) -> Tensor:
+    def over(
+        self, X: Any, ask: Callable[[Tensor], np.ndarray], binary: bool = True
+    ) -> np.ndarray:
+        """Answers to all rows, a block of encoded ones at a time."""
+        found = np.empty(0)
+        for rows in ranges(len(X), self.table_):
+            part = ask(self.values(slab(X, rows), binary, rows.start))
+            if not rows.start:
+                found = np.empty((len(X), *part.shape[1:]), part.dtype)
+            found[rows] = part
+        return found
+
+    def values(self, X: Any, binary: bool = True, first: int = 0) -> Tensor:
         """Encoded rows in float64 with the label's columns free; greys, and scores that are tied,
-        as one fixed draw each where the rows are ``binary``."""
-        how = self.settings_.binarise if binary else None
-        unknown = self.settings_.unknown
-        values = fixed_draw(self.table_, X, how, self.stream, ties=binary, unknown=unknown)
+        as one fixed draw each where the rows are ``binary``. Errors call the first row ``first``.
+        """
+        how: dict[str, Any] = {"unknown": self.settings_.unknown, "ties": binary, "first": first}
+        sharp = self.settings_.binarise if binary else None
+        values = fixed_draw(self.table_, X, sharp, self.stream, **how)
         blank = torch.full((len(values), self.table_.classes), torch.nan, dtype=values.dtype)
         return torch.cat([values, blank], 1)
 
@@ -1275,6 +1355,13 @@ class Estimator(Trained):
 _PRECISE: weakref.WeakKeyDictionary[Model, Model] = weakref.WeakKeyDictionary()
 """Models in float64, worked out when they are first asked."""
 _BLANK = -(2.0**60)  # in place of NaN, whose rows torch.unique would not find equal
+
+
+def ranges(n: int, table: Table) -> Iterator[slice]:
+    """Ranges of n rows: chunks that make a million cells of a model, or one chunk."""
+    step = max(1, CELLS // CHUNK // (table.size + table.classes)) * CHUNK
+    for first in range(0, n, step):
+        yield slice(first, min(first + step, n))
 
 
 def plain(value: Any) -> Any:

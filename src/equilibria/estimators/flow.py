@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from equilibria.check import flag, number, optional, whole, widths
+from equilibria.check import affordable, flag, number, optional, whole, widths
 from equilibria.data.table import Table
 from equilibria.estimators.estimator import Estimator, Plan
 from equilibria.estimators.params import estimator, param
@@ -86,6 +86,7 @@ class Flow(Estimator):
         size["coupling"] = pictures if self.coupling is None else self.coupling
         model: Model = flow.Flow(table.size, stream.child("weights"), bins=self.bins, **size)
         if pictures:
+            affordable("bound_samples", self.bound_samples, float(self.bound_samples) * table.size)
             model = flow.Dequantised(model, self.levels or levels_of(table))
         how: dict[str, Any] = {"rate": self.learning_rate, "average": self.average}
         how |= {"steps": self.steps, "batch_size": self.batch_size}

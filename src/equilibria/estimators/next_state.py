@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from equilibria.check import anything, choice, whole
+from equilibria.check import affordable, anything, choice, whole
 from equilibria.data.table import Table
 from equilibria.data.windows import window_table, windows
 from equilibria.estimators import all_estimators
@@ -21,6 +21,7 @@ from equilibria.estimators.estimator import Plan, Trained, settled
 from equilibria.estimators.migrate import renamed
 from equilibria.estimators.params import estimator, param, parameters
 from equilibria.estimators.rbm import RBM
+from equilibria.estimators.reckoning import refuse_unaffordable
 from equilibria.inference.boltzmann import Restricted
 from equilibria.inference.completion import class_log_prob
 from equilibria.random import RandomState, Stream, as_stream
@@ -162,7 +163,9 @@ class NextState(Trained):
             how = {"kinds": machine.kinds, "value_range": machine.value_range}
             row, names = Table.fit(X, modalities={FUTURE: slice(None)}, **how), (PAST, FUTURE)
         self.row_json_ = json.dumps(row.to_json())
-        return self.train(window_table(row, self.lag, names), rows)
+        table = window_table(row, self.lag, names)
+        refuse_unaffordable(machine, table)
+        return self.train(table, rows)
 
     def proceed(self, run: Run, X: Any, y: Any) -> Any:
         """Go on with a training; ``X`` is the sequence, or its windows if it had groups."""
@@ -252,6 +255,7 @@ class NextState(Trained):
         """
         check_is_fitted(self)
         n = whole(1)("n", n)
+        affordable("n", n, float(n) * self.table_.size)
         choice("draw", "mode", "mean")("how", how)
         if how != "draw" and n > 1:
             raise ValueError(f"n={n!r}: with how={how!r} there is one next row; leave n at 1")
@@ -292,6 +296,8 @@ class NextState(Trained):
         """
         check_is_fitted(self)
         horizon, n = whole(1)("horizon", horizon), whole(1)("n", n)
+        name, most = ("n", n) if n > horizon else ("horizon", horizon)
+        affordable(name, most, float(n) * (horizon + self.settings_.lag) * self.row_.size)
         seed = self.seed_ if random_state is None else random_state
         stream, row = as_stream(seed).child("forecast"), self.row_
         paths = self._past(X)[None].expand(n, -1, -1)

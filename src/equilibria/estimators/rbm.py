@@ -18,7 +18,7 @@ from equilibria.inference import gibbs
 from equilibria.inference.boltzmann import Restricted
 from equilibria.inference.completion import class_log_prob
 from equilibria.random import RandomState, Stream, as_stream
-from equilibria.recipes.contrastive import prepare, refuse_unaffordable, whole_machine
+from equilibria.recipes.contrastive import prepare, refuse_chains, whole_machine
 from equilibria.training.stage import Stage
 from equilibria.units.columns import LABEL
 
@@ -92,7 +92,7 @@ class RBM(Undirected):
         return (self.n_components,)
 
     def build(self, table: Table, stream: Stream) -> Plan:
-        refuse_unaffordable(self, table.size, self.widths(), "n_components")
+        refuse_chains(self, table.size + self.n_components)
         model = self.model_of(table, stream, self.initial_std)
 
         def recipe(rows: Rows) -> list[Stage]:

@@ -99,6 +99,11 @@ class ChainMonitor:
     ``held_out`` are clamps of rows that it is trained on and of others; copies of the chains run on
     for ``sweeps`` at each check.
 
+    ``independent`` is what a row costs under independent columns, in nats. No log p is above minus
+    the contrast, the mean energy of rows less that of chains, plus the entropy of the hidden units,
+    since Z is above exp(−E) of each state: so from a contrast of ``contrast_limit`` on a machine
+    whose units are discrete is surely worse than those.
+
     Examples
     --------
     >>> from equilibria.games.contrastive import ContrastiveGame
@@ -112,6 +117,7 @@ class ChainMonitor:
     game: Any
     train: Mapping[str, Any] | None = None
     held_out: Mapping[str, Any] | None = None
+    independent: float = math.inf
     sweeps: int = 50
 
     def measure(self, stream: Stream) -> dict[str, float]:
@@ -127,6 +133,10 @@ class ChainMonitor:
             found["frozen_chains"] = mixed["share of frozen chains"].value
             found["autocorrelation_time"] = time if math.isfinite(time) else float(self.sweeps)
             found |= {"r_hat": mixed.value} if math.isfinite(mixed.value) else {}
+        states = {name: machine.units(name).states for name in machine.layers}
+        if math.isfinite(self.independent) and None not in states.values():
+            hidden = (math.log(n) for name, n in states.items() if name not in self.game.visible)
+            found["contrast_limit"] = self.independent + sum(hidden)
         if self.train is not None and self.held_out is not None:
             rows = self.train, self.held_out
             overfit = free_energy_gap(machine, *rows, tolerance=1e-3, max_steps=50)

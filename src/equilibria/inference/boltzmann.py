@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from equilibria.check import affordable
 from equilibria.inference import exact, gibbs, partition
 from equilibria.inference.completion import class_log_prob, conditional_means, evidence
 from equilibria.inference.mean_field import mean_field
@@ -57,16 +58,18 @@ class Chains(Model):
         return found if all(len(values) for values in found.values()) else {}
 
     def states(self, n: int, stream: Stream) -> dict[str, Tensor]:
-        """First states of ``n`` independent chains of the machine.
+        """First states of ``n`` independent chains of the machine, from the stream's first row on.
 
         Beyond the number of the training's chains, and where there are none, they are fresh ones,
         cooled from the base rates.
         """
-        parts = {name: values[:n] for name, values in self.kept().items()}
+        first, kept = stream.first, self.kept()
+        parts = {name: values[first : first + n] for name, values in kept.items()}
         missing = n - len(next(iter(parts.values()), ()))
         if not missing:
             return parts
-        fresh = gibbs.anneal(self.machine, missing, FRESH, stream.child("fresh"))
+        before = max(0, first - len(next(iter(kept.values()), ())))
+        fresh = gibbs.anneal(self.machine, missing, FRESH, stream.child("fresh").rows(before))
         return {name: torch.cat([parts[name], x]) if parts else x for name, x in fresh.items()}
 
     def log_normaliser(
@@ -83,6 +86,8 @@ class Chains(Model):
         Without persistent chains there is the forward side alone.
         """
         machine, chains = self.machine, chains or self.chains
+        units = sum(machine.units(name).size for name in machine.layers)
+        affordable("chains", chains, float(units) * chains)
         how: dict[str, Any] = {"betas": betas or self.betas, "chains": chains}
         how |= {"random_state": stream, "progress": progress}
         if exact.enumerable(machine, max_states=partition.MAX_STATES):

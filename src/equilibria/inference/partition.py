@@ -26,7 +26,7 @@ import torch
 from scipy import optimize, special, stats
 from torch import Tensor
 
-from equilibria.check import choice, whole
+from equilibria.check import affordable, choice, whole
 from equilibria.inference import exact, gibbs
 from equilibria.inference import ladder as exchanges
 from equilibria.inference.ladder import Replica, kept_colour
@@ -63,6 +63,8 @@ SOURCES = {
     "exact": "They are exact draws.",
 }
 """Where the samples of reverse annealing come from, with its note."""
+TEMPERATURE = 12
+"""Single-precision numbers that one of a list of temperatures takes the place of."""
 MISSED = "Modes that no chain has met are not in the interval."
 UNSTABLE = "a parameter may be infinite or a Gaussian layer unstable"
 
@@ -338,6 +340,7 @@ def schedule(steps: int) -> list[float]:
     (1001, 0.0, 1.0)
     """
     steps = whole(1)("betas", steps)
+    affordable("betas", steps, float(TEMPERATURE) * steps)
     if steps < 300:
         return torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
     first, second = steps // 30 + 1, 4 * steps // 15

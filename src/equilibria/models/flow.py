@@ -26,6 +26,9 @@ SLOPE = 1e-3
 SPREAD = math.sqrt(3)
 """What pixels in [−1, 1] are multiplied by: evenly spread ones have then unit variance."""
 
+DRAWS = 1 << 16
+"""Of the noise of pictures, at a time."""
+
 
 def zuko_flows() -> tuple[Any, Any]:
     """zuko's autoregressive transform and its spline; a sentence where it is not installed."""
@@ -193,9 +196,13 @@ class Dequantised(Model):
         """
         contents = (row.numpy().tobytes() for row in x.double().cpu())
         keys = [hashlib.blake2b(content, digest_size=8).hexdigest() for content in contents]
-        shape = (samples, x.shape[1])
-        noise = torch.stack([stream.child(key).centred(shape, x.dtype, x.device) for key in keys])
-        return torch.stack([self._filled(x, draw) for draw in noise.unbind(1)]).mean(0)
+        shape, parts, size = (samples, x.shape[1]), list[Tensor](), max(1, DRAWS // samples)
+        for first in range(0, len(x), size):
+            rows, own = x[first : first + size], keys[first : first + size]
+            draws = [stream.child(key).centred(shape, x.dtype, x.device) for key in own]
+            noise = torch.stack(draws).unbind(1)
+            parts.append(torch.stack([self._filled(rows, draw) for draw in noise]).mean(0))
+        return torch.cat(parts)
 
     def _filled(self, x: Tensor, noise: Tensor) -> Tensor:
         volume = x.shape[1] * math.log(self.cell * SPREAD)

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from equilibria.inference import exact, gibbs
 from equilibria.inference.boltzmann import BoltzmannModel
 from equilibria.inference.completion import evidence
 from equilibria.inference.mean_field import update
+from equilibria.inference.partition import TEMPERATURE
 from equilibria.models.boltzmann import BoltzmannMachine, State
 from equilibria.random import Stream
 from equilibria.solvers import Optimiser, Simultaneous
@@ -157,16 +159,15 @@ def prepare(machine: BoltzmannMachine, rows: Rows) -> None:
             machine.bias[name].copy_(machine.base(name))
 
 
-def refuse_unaffordable(how: Any, size: int, widths: Sequence[int], name: str) -> None:
-    """Refuse what memory cannot hold: weights (gradient, velocity, average) and chains."""
-    joints = sum(a * b for a, b in itertools.pairwise((size, *widths)))
-    affordable(name, getattr(how, name), 4.0 * joints)
-    units = float(size + sum(widths))
-    chains = how.chains or how.batch_size
+def refuse_chains(how: Any, units: float) -> None:
+    """Refuse chains, of so many units each, that memory cannot hold."""
+    each = "chains" if how.chains else "batch_size"  # as many, by default
+    chains = units * getattr(how, each)
     if how.method in TEMPERED:
-        affordable("replicas", how.replicas, units * chains * how.replicas)
-    affordable("chains", how.chains, units * chains)
+        affordable("replicas", how.replicas, chains * how.replicas)
+    affordable(each, getattr(how, each), chains)
     affordable("ais_chains", how.ais_chains, units * how.ais_chains)
+    affordable("ais_betas", how.ais_betas, float(TEMPERATURE) * how.ais_betas)
 
 
 def unbounded(table: Any) -> bool:
@@ -259,7 +260,8 @@ def whole_machine(
         if exact.enumerable(machine, max_states=ENUMERABLE):
             score = functools.partial(_log_prob, model.clamp(unseen))
             stage.best = Best(machine, score, "held_out_log_likelihood")
-    stage.monitor = ChainMonitor(game, *clamps).measure
+    floor = math.inf if rows.statistics.missing else rows.independent
+    stage.monitor = ChainMonitor(game, *clamps, independent=floor).measure
     if table.shape is not None and len(model.visible) == 1:
 
         @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,8 @@ def greedy(model: Belief, how: Any, rows: Rows) -> list[Stage]:
         if rows.held is not None and not i:  # layers above see draws, each time others
             some = [rows.some(MONITORED, "monitored", held=held) for held in (False, True)]
             clamps = [{network.layers[0]: batch.values.to(network.dtype)} for batch in some]
-        stage.monitor = ChainMonitor(game, *clamps).measure
+        floor = machine.units(game.visible[0]).size * math.log(2) if i else rows.independent
+        stage.monitor = ChainMonitor(game, *clamps, independent=floor).measure
         if rows.table.shape is not None:
             stage.pictures = functools.partial(_pictures, model, i, game, rows.table)
         if i:

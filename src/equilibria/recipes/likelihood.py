@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 
 import torch
@@ -43,7 +44,9 @@ def maximum_likelihood(
         def monitor(stream: Stream) -> dict[str, float]:  # by the averaged parameters
             with stage.average.applied() if stage.average else contextlib.nullcontext():
                 found = {name: model.objective(batch, stream) for name, batch in some.items()}
-            return {f"{name}_objective": float(x.double().mean()) for name, x in found.items()}
+            logged = {f"{name}_objective": float(x.double().mean()) for name, x in found.items()}
+            known = {"independent_objective": rows.independent}
+            return logged | (known if math.isfinite(rows.independent) else {})
 
         if "held_out" in some:
             held, key = some["held_out"], rows.stream.child("best")

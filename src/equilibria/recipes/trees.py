@@ -17,6 +17,7 @@ from scipy.sparse import csgraph
 from torch import Tensor
 from torch.nn import functional
 
+from equilibria.check import affordable
 from equilibria.data.rows import Labels, Rows, with_labels
 from equilibria.games.likelihood import Likelihood
 from equilibria.models.tree import REAL, Counts, DiscreteTree
@@ -28,6 +29,7 @@ __all__ = ["OneHot", "begin_as_mixture", "begin_in_bins", "by_counts", "chow_liu
 
 MONITORED = 2000  # rows of either kind whose log-likelihood is measured while training
 PART = 4000  # rows that are counted at a time
+PAIRED = 12  # single-precision numbers for each pair of categories, in counting them
 STAY = 0.9  # of a latent tree that begins as a mixture: the chance of the parent's state
 
 
@@ -79,6 +81,8 @@ class OneHot:
     def __init__(self, model: DiscreteTree, rows: Rows, bins: int):
         self.model = model
         self.sizes = [size or bins for size in model.sizes]
+        about = ("columns", len(model.sizes)) if all(model.sizes) else ("bins", bins)
+        affordable(*about, float(PAIRED) * sum(self.sizes) ** 2)
         share = torch.arange(1, bins, dtype=torch.float64) / bins
         seen = model.statistics(watched(rows).double())
         self.cuts: dict[int, Tensor] = {}

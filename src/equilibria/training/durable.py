@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,9 @@ _TENSORS, _TREE, _MANIFEST = "state.safetensors", "state.json", "manifest.json"
 # ---------------------------------------------------------------- a file
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` so that a reader finds the old file or the new one, never a part.
+def replace(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Put ``data``, or its parts one after the other, at ``path`` so that a reader finds the old
+    file or the new one, never a part.
 
     The new file is written beside the old one as ``.NAME.<pid>.tmp`` and renamed over it.
     """
@@ -207,9 +208,9 @@ def unpack(tensors: Mapping[str, Tensor], tree: Any) -> Any:
 # ---------------------------------------------------------------- the disk
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes | Iterable[bytes]) -> None:
     with open(path, "wb") as file:
-        file.write(data)
+        file.writelines([data] if isinstance(data, bytes) else data)
         file.flush()
         os.fsync(file.fileno())
 

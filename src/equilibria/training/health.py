@@ -21,11 +21,25 @@ _ERRORS = 6.0  # standard errors, from which on a difference is spoken of
 _PERIODIC = 0.6  # share of one frequency in the variance: noise of 40 rows has it once in a million
 _NAMES = "dead_units mean_field_change frozen_chains free_energy_gap free_energy_gap_floor"
 _NAMES += " held_out_loss kernel_distance kernel_distance_error logit_error sampled_logit"
-_NAMES += " train_logit classes classes_found"
+_NAMES += " train_logit classes classes_found contrast real_logit train_objective"
 _HARMLESS = dict.fromkeys(_NAMES.split(), 0.0)
 _HARMLESS |= {"critic_auc": 0.6, "r_hat": 1.0, "swap_acceptance": 1.0, "spread": 1.0}
-_HARMLESS |= {"held_out_logit": float("inf")}
+_HARMLESS |= dict.fromkeys(
+    ("held_out_logit", "contrast_limit", "independent_objective"), float("inf")
+)
+_EXPLODED = 1e4  # a critic's logit, beyond which the players' costs are no longer about the rows
 ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
+    (
+        lambda v: v.behind > 0.5,
+        "Training rows are at least {behind:,.3g} nats a row less likely than under independent "
+        "columns: the updates overshot, or were too few; use a learning rate three to ten times "
+        "smaller, or train longer.",
+    ),
+    (
+        lambda v: abs(v.real_logit) > _EXPLODED,
+        "The critic's logit of real rows is {real_logit:.3g}: the players' updates overshot; use "
+        "learning rates three to ten times smaller, or a penalty (R1).",
+    ),
     (
         lambda v: v.dead_units > 0.3,
         "{dead_units:.0%} of the hidden units are always off or always on: use fewer of them, or a "
@@ -133,6 +147,8 @@ def sentences(history: Sequence[Mapping[str, Any]]) -> list[str]:
     v.classes, v.classes_found = counted[-1]["classes"], counted[-1]["classes_found"]
     v.most, v.most_at, v.missed = most["classes_found"], _when(most), v.classes - v.classes_found
     v.differs = v.kernel_distance > _ERRORS * v.kernel_distance_error
+    floor = 1.01 * v.independent_objective  # of all rows, where the objective is of some
+    v.behind = max(v.contrast - v.contrast_limit, v.train_objective - floor)
     v.auc_of_100, v.overfit = 100 * v.critic_auc, v.train_logit - v.held_out_logit
     best = _left_behind([row for row in rows if "kernel_distance" in row])
     v.nearest, v.nearest_at = best and best["kernel_distance"], best and _when(best)

@@ -1,0 +1,137 @@
+"""Time and memory of each command on a table of two million rows by fifty columns, as a memory map
+and as CSV, beside pandas' own reading and writing; and a report of many columns.
+
+Each command is a process of its own, whose largest resident memory (ru_maxrss) the kernel tells. A
+process that has only imported torch and the library holds the first row's; what is above it is set
+beside one copy of the data in its own type. ``--source`` is another checkout's ``src``.
+
+    python experiments/large_tables.py --name large-tables
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from record import record
+
+PANDAS = "import sys, pandas; frame = pandas.read_csv(sys.argv[1]); "
+IMPORTS = "import equilibria.estimators.rbm, equilibria.data.load, equilibria.cli.app, pandas"
+WATCH = """import json, os, sys, time
+began, words = time.monotonic(), [sys.executable, *sys.argv[2:]]
+_, status, used = os.wait4(os.posix_spawn(sys.executable, words, os.environ), 0)
+found = {"seconds": time.monotonic() - began, "processor": used.ru_utime + used.ru_stime}
+found["megabytes"] = used.ru_maxrss * 1024 / 1e6
+json.dump({name: round(value, 1) for name, value in found.items()}, open(sys.argv[1], "w"))
+sys.exit(status != 0)"""
+BLOCK = 100_000
+
+
+def rows_of(first: int, count: int, columns: int) -> np.ndarray:
+    """Correlated real numbers, float32: ten factors and noise."""
+    random = np.random.default_rng(first)
+    weights = np.random.default_rng(0).normal(size=(10, columns))
+    found = random.normal(size=(count, 10)) @ weights + random.normal(size=(count, columns))
+    return found.round(3).astype(np.float32)
+
+
+def make(folder: Path, rows: int, columns: int) -> None:
+    """The table as table.npy and table.csv."""
+    shape = (rows, columns)
+    made = np.lib.format.open_memmap(folder / "table.npy", "w+", np.float32, shape)
+    with open(folder / "table.csv", "w") as file:
+        file.write(",".join(f"x{i}" for i in range(columns)) + "\n")
+        for first in range(0, rows, BLOCK):
+            made[first : first + BLOCK] = rows_of(first, min(BLOCK, rows - first), columns)
+            np.savetxt(file, made[first : first + BLOCK], fmt="%.3f", delimiter=",")
+    made.flush()
+
+
+def measured(words: list[str], source: str, aside: Path) -> dict[str, float]:
+    """Wall and processor seconds and the largest memory, MB, of one process.
+
+    A small one starts it: what its parent takes would count as its own.
+    """
+    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-S", "-c", WATCH, aside, *words], env=environment, check=True)
+    return json.loads(aside.read_text())
+
+
+def commands(folder: Path, samples: int) -> dict[str, list[str]]:
+    """Name → what Python is given; a command may need the runs of those before it."""
+    base = ["-m", "equilibria"]
+    npy, table = str(folder / "table.npy"), str(folder / "table.csv")
+    rbm, gan, trees = (str(folder / name) for name in ("rbm", "gan", "tree"))
+    small = ["--held-out", "0", "--overwrite"]
+    brief = ["--batch-size", "1000", *small]
+    found = {
+        "imports": ["-c", IMPORTS],
+        "pandas reads CSV": ["-c", PANDAS, table],
+        "pandas writes CSV": ["-c", PANDAS + "frame.to_csv(sys.argv[2])", table, table + ".2"],
+        "train rbm .npy": [*base, "train", "rbm", npy, "--n-iter", "1", *brief, "--out", rbm],
+        "train gan .npy": [*base, "train", "gan", npy, "--steps", "20", *small, "--out", gan],
+        "train rbm .csv": [*base, "train", "rbm", table, "--n-iter", "1", *brief, "--out", trees],
+        "train rbm .npy, a tenth held out": [
+            *[*base, "train", "rbm", npy, "--n-iter", "1", "--batch-size", "1000"],
+            *["--overwrite", "--out", trees],
+        ],
+        "score": [*base, "score", rbm, npy, "--out", str(folder / "scores.csv")],
+        "sample": [*base, "sample", gan, "-n", str(samples), "--out", str(folder / "drawn.csv")],
+    }
+    for name in ("score", "sample"):
+        found[name].append("--overwrite")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--columns", type=int, default=50)
+    parser.add_argument("--samples", type=int, default=1_000_000)
+    parser.add_argument("--source", default=str(Path(__file__).parents[1] / "src"))
+    parser.add_argument("--folder", default=None, help="kept; by default a temporary one")
+    parser.add_argument("--only", default="", help="commands whose name has this in it")
+    parser.add_argument("--name", default="", help="of the result; not written without")
+    options = parser.parse_args()
+    folder = Path(options.folder or tempfile.mkdtemp(prefix="large-"))
+    folder.mkdir(exist_ok=True)
+    try:
+        if not (folder / "table.csv").exists():
+            make(folder, options.rows, options.columns)
+        results = run(commands(folder, options.samples), options, folder)
+    finally:
+        if options.folder is None:
+            shutil.rmtree(folder)
+    if options.name:
+        data = {"rows": options.rows, "columns": options.columns, "samples": options.samples}
+        record(options.name, **data, results=results)
+
+
+def run(
+    chosen: dict[str, list[str]], options: argparse.Namespace, folder: Path
+) -> dict[str, dict[str, float]]:
+    """Every command in turn; memory above the imports' in copies of the data is ``copies``."""
+    size = options.rows * options.columns * 4 / 1e6
+    wide = options.samples * options.columns * 4 / 1e6
+    results: dict[str, dict[str, float]] = {}
+    for name, words in chosen.items():
+        if options.only not in name and name != "imports":
+            continue
+        found = measured(words, options.source, folder / "used.json")
+        own = wide if name == "sample" else 2 * size if "csv" in name.lower() else size
+        base = results.get("imports", found)["megabytes"]
+        found["copies"] = round((found["megabytes"] - base) / own, 2)
+        results[name] = found
+        print(f"{name:34} {found}", flush=True)
+    return results
+
+
+if __name__ == "__main__":
+    main()

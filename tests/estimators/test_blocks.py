@@ -1,0 +1,87 @@
+"""Work that goes over rows a block at a time gives what one block would."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from small import BITS, LABELS, NAMES, fitted, small, with_capability
+
+from equilibria import Independent
+from equilibria.estimators import estimator
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Blocks of eight rows, of chunks of four."""
+
+    def shorten() -> None:
+        monkeypatch.setattr(estimator, "CHUNK", 4)
+        monkeypatch.setattr(estimator, "CELLS", 8 * 18)
+
+    return shorten
+
+
+@pytest.mark.parametrize("name", with_capability("sample"))
+def test_samples_do_not_depend_on_the_blocks(name, short):
+    """Bit for bit: more rows than there are persistent chains, whose own come first."""
+    model = fitted(name)
+    whole = np.asarray(model.sample(29, random_state=1))
+    short()
+    blocks = list(model.sampled(29, random_state=1))
+    assert len(blocks) > 2
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+    np.testing.assert_array_equal(np.asarray(model.sample(29, random_state=1)), whole)
+
+
+@pytest.mark.parametrize("name", with_capability("classify"))
+def test_samples_by_class_do_not_depend_on_the_blocks(name, short):
+    model = fitted(name) if fitted(name).labels else small(type(fitted(name)), labels=True)
+    model = model if hasattr(model, "model_") else model.fit(BITS, LABELS)
+    if "sample" not in model.capabilities_:
+        pytest.skip("predicts alone")
+    y = np.where(np.arange(19) % 3, "odd", "even")
+    whole = model.sample(19, y, random_state=1)
+    short()
+    np.testing.assert_array_equal(model.sample(19, y, random_state=1), whole)
+    with pytest.raises(ValueError, match="y: expected one label, or 19 of them, found 2"):
+        model.sample(19, y[:2])
+
+
+METHODS = "score_samples row_scores cell_scores transform predict_log_proba predict_proba predict"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "next-state"])
+def test_answers_do_not_depend_on_the_blocks(name, short):
+    """To the rounding of a product of other rows; errors name the row of the table."""
+    model = fitted(name)
+    known = [method for method in METHODS.split() if hasattr(model, method)]
+    if name == "flow":
+        known.remove("cell_scores")  # its columns are numbers, and it sums none out
+    whole = {method: getattr(model, method)(BITS) for method in known}
+    total = model.log_likelihood(BITS).value if "score" in model.capabilities_ else None
+    short()
+    for method in known:
+        found = getattr(model, method)(BITS)
+        assert found.dtype == whole[method].dtype
+        if found.dtype.kind == "f":
+            np.testing.assert_allclose(found, whole[method], rtol=1e-9, atol=1e-9)
+        else:
+            np.testing.assert_array_equal(found, whole[method])
+    if total is not None:
+        measure, scores = model.scored(BITS)
+        assert measure.value == pytest.approx(total, abs=1e-9)
+        np.testing.assert_allclose(scores, whole["score_samples"], atol=1e-9)
+
+
+def test_frames_go_on_and_errors_name_the_row_of_the_table(short):
+    """Identifiers go on without a gap; a category that fit did not see is where it is."""
+    X = pd.DataFrame({"id": range(100, 140), "kind": LABELS, "size": np.arange(40) / 7})
+    model = Independent(random_state=0).fit(X)
+    whole = model.sample(31)
+    short()
+    pd.testing.assert_frame_equal(model.sample(31), whole)
+    assert whole["id"].tolist() == list(range(140, 171))
+    X.loc[37, "kind"] = "strange"
+    with pytest.raises(ValueError, match=r"X\[37, 1\] .* is 'strange'"):
+        model.score_samples(X)
+    with pytest.raises(ValueError, match=r"X\[37, 1\] .* is 'strange'"):
+        model.table_.check(X)
