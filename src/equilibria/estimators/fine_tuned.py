@@ -200,9 +200,7 @@ class FineTunedClassifier(ClassifierMixin, Trained):
         self.pretrained_ = source_of(self.machine, self.device)
 
     def write_beside(self, run: Run) -> None:
-        if not (run.path / MACHINE / "model.json").exists():
-            self.pretrained_.save(run.path / MACHINE)
-            run.update_config(beside=[MACHINE])
+        self.pretrained_.save(run.beside(MACHINE))
 
     def migrated_tensors(self, tensors: dict[str, Any]) -> dict[str, Any]:
         own = {f"machine.{k}": v for k, v in self.pretrained_.machine_.state_dict().items()}

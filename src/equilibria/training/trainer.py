@@ -18,6 +18,7 @@ from typing import Any
 from equilibria.data.pictures import save_grid
 from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.random import Stream
+from equilibria.training import durable
 from equilibria.training.distributed import Processes
 from equilibria.training.progress import Interrupts, Progress
 from equilibria.training.run import Run
@@ -239,8 +240,9 @@ class Trainer:
 
     def _resume(self) -> None:
         assert self.run is not None, "to resume takes a run"
+        logged: Any = durable.fingerprint(b"")
         if self.run.steps():  # a run that was stopped before its first checkpoint begins again
-            _, state, self.warnings = self.run.load_checkpoint()
+            _, state, self.warnings, logged = self.run.load_checkpoint()
             self._stage, self._step = self._saved_at = (state["stage"], state["step"])
             self._seconds = state["seconds"]
             for stage in self.stages:
@@ -252,8 +254,8 @@ class Trainer:
                 if stage.best is not None:
                     stage.best.load_state_dict(state["best"][stage.name])
         if self.processes.writes:
-            self.run.truncate_metrics(self.step)
-        self.history = [row for row in self.run.metrics() if row["step"] <= self.step]
+            self.run.truncate_metrics(self.step, logged)
+        self.history = [row for row in self.run.metrics(logged) if row["step"] <= self.step]
 
 
 def _falls_due(step: int, steps: int, times: int) -> bool:
