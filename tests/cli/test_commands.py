@@ -25,6 +25,7 @@ from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import estimator, param
 from equilibria.report.view import read
+from equilibria.training import durable
 from equilibria.training.origin import collect, run_data
 from equilibria.training.run import Run
 
@@ -492,9 +493,9 @@ def truncate_model(run: Path) -> None:
 
 
 def edit(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    config = json.loads((run / "config.json").read_text())
+    config = durable.read_sealed(run / "config.json")
     change(config)
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_bytes(durable.seal(config))
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -502,7 +503,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "unfinished": (remove_model, "model.safetensors is missing"),
     "no JSON": (
         lambda run: (run / "config.json").write_text('{"form'),
-        "is damaged, or cannot be read",
+        "config.json is damaged: it is no JSON",
     ),
     "incomplete": (lambda run: edit(run, lambda c: c.pop("params")), "(KeyError: 'params')"),
     "other model": (
