@@ -450,7 +450,7 @@ def test_an_empty_file_and_a_damaged_one_are_refused(refused: Refused, tmp_path:
 
 
 def test_an_out_that_cannot_be_used_is_refused(
-    refused: Refused, home: Path, table: Path, tmp_path: Path
+    refused: Refused, console: Console, home: Path, table: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "foreign").mkdir()
@@ -463,6 +463,19 @@ def test_an_out_that_cannot_be_used_is_refused(
     assert "holds files that are no run" in foreign
     assert f"--out='{home / 'made'}' holds a run" in refused(*train, home / "made")
     assert (tmp_path / "foreign" / "thesis.tex").read_text() == "mine"
+    page = tmp_path / "foreign" / "report.html"
+    page.write_text("mine")
+    said = "is there already, and is not known to be a page of equilibria"
+    for words in (
+        ("report", home / "rbm", "--out", page),
+        ("demo", "--out", page.parent),
+        ("compare", table, "--models", "tree", "--out", page.parent),
+    ):
+        assert said in refused(*words)
+    names = {entry.name for entry in page.parent.iterdir()}
+    assert (page.read_text(), names) == ("mine", {"report.html", "thesis.tex"})
+    assert console("report", home / "rbm", "--out", page, "--overwrite")[0] == 0
+    assert console("report", home / "rbm", "--out", page)[0] == 0, "its own page is made anew"
     sample = ("sample", home / "rbm", "--out")
     assert "cannot be written" in refused(*sample, tmp_path / "file" / "a.csv")
     assert "ends in .png or .csv" in refused(*sample, tmp_path / "a.txt")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -145,9 +145,8 @@ def test_overwriting_deletes_what_a_run_writes_and_names_the_rest(tmp_path, run)
         (run.path / name).write_text(PAGE_MARK)
     for step in (5, 6):
         run.save_checkpoint({}, step)
-    Run.create(run.path / "machine", {}).save_model({"w": torch.ones(1)}, {})
+    run.write_beside("machine", lambda path: Run.create(path, {}).save_model({}, {}))
     Run.create(run.path / "theirs", {})
-    run.update_config(beside=["machine"])
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "data").write_text("mine")
     (run.path / "data").symlink_to(tmp_path / "elsewhere")
@@ -198,6 +197,11 @@ def die_at(patch: pytest.MonkeyPatch, number: int, error: BaseException) -> Iter
     return count
 
 
+def machine(steps: int) -> Callable[[Path], None]:
+    """Saves a run within a run."""
+    return lambda path: Run.create(path, {}).save_model({}, {"steps": steps})
+
+
 def is_former(path: Path) -> bool:
     """Whether the folder holds the former run or the new one; and that one whole."""
     run = Run.open(path)
@@ -211,7 +215,7 @@ def is_former(path: Path) -> bool:
         assert run.steps() == [5, 7]
         assert run.load_model().metadata == {"steps": 7}
         assert run.read_result("evaluation.json") == [1]
-        assert Run.open(path / "machine").load_model().metadata == {"steps": 1}
+        assert Run.open(run.beside("machine")).load_model().metadata == {"steps": 1}
         assert (path / "samples" / "joint-000000005.png").exists()
     return former
 
@@ -223,7 +227,7 @@ def test_a_former_run_stays_whole_until_the_new_one_is(tmp_path, monkeypatch, er
     for step in (5, 7):
         former.log({"step": step})
         former.save_checkpoint({"model": "former"}, step)
-    Run.create(former.beside("machine"), {}).save_model({}, {"steps": 1})
+    former.write_beside("machine", machine(1))
     former.sample_path(5, "joint").write_text("a picture")
     former.save_model({"w": torch.ones(2)}, {"steps": 7})
     former.write_result("evaluation.json", [1])
@@ -238,7 +242,7 @@ def test_a_former_run_stays_whole_until_the_new_one_is(tmp_path, monkeypatch, er
             with contextlib.suppress(RunError, Killed):
                 run = Run.create(path, {"model": "new"}, overwrite=True)
                 with run.lock():
-                    Run.create(run.beside("machine"), {}).save_model({}, {"steps": 2})
+                    run.write_beside("machine", machine(2))
                     run.log({"step": 5})
                     run.save_checkpoint({"model": "new"}, 5)
         seen.append(is_former(path))
@@ -247,7 +251,8 @@ def test_a_former_run_stays_whole_until_the_new_one_is(tmp_path, monkeypatch, er
         assert set(contents(path)) <= {*contents(former.path), "lock", "machine/lock"}
         if not seen[-1]:
             assert not (path / "model.json").exists()
-            assert Run.open(path / "machine").load_model().metadata == {"steps": 2}
+            within = Run.open(Run.open(path).beside("machine"))
+            assert within.load_model().metadata == {"steps": 2}
         if next(count) <= number:
             break
     assert not seen[-1]

@@ -1166,14 +1166,16 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """The estimator as it was before training: parameters, table, seed."""
         with damage_named(run):
             config = migrated(cls, run)
-            params, known = config["params"], {field.name for field in parameters(cls)}
-            unknown = [name for name in params if name not in known]
+            checks = {field.name: field.metadata["check"] for field in parameters(cls)}
+            params = config["params"]
+            unknown = [name for name in params if name not in checks]
             if unknown:
                 raise RunError(
                     f"run={str(run.path)!r} has parameters that this version does not know: "
                     f"{unknown}; use the version that wrote it"
                 )
-            fitted = cls(**{name: from_plain(value) for name, value in params.items()})
+            checks["device"] = lambda name, value: value  # another one may be asked for now
+            fitted = cls(**{name: checks[name](name, from_plain(v)) for name, v in params.items()})
             fitted.seed_ = int(config["seed"])
             fitted.table_ = Table.from_json(config["table"])
             for name, value in config.get("kept", {}).items():

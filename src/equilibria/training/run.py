@@ -30,7 +30,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +61,8 @@ _ENTRIES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("format", "seed"), (int,)),
     **dict.fromkeys(("params", "table", "schema", "kept", "numbers"), (dict,)),
     **dict.fromkeys(("labels", "data"), (dict, type(None))),
-    **dict.fromkeys(("health", "beside"), (list,)),
+    "health": (list,),
+    "beside": (dict, list),
 }
 """Types of the configuration's entries. What is in them is read by whoever knows it: parameters by
 their table, columns by :meth:`Table.from_json`, numbers by :meth:`Measure.from_json`."""
@@ -193,12 +194,24 @@ class Run:
         with _writing(self._home / _CONFIG):
             durable.replace(self._home / _CONFIG, self._text())
 
-    def beside(self, name: str) -> Path:
-        """Where a run within this run goes, ``NAME``; the configuration says that it is there."""
+    def write_beside(self, name: str, save: Callable[[Path], Any]) -> None:
+        """Have a run within this run saved, ``NAME``; the configuration says which it is."""
         if self._home != self.path and name not in Run.open(self.path).config.get("beside", ()):
             self.refuse_taken(self.path / name)
-        self.update_config(beside=sorted({*self.config.get("beside", ()), name}))
-        return self._home / name
+        known = self.config.get("beside", {})
+        self.update_config(beside={**known, name: None})
+        save(self._home / name)
+        self.update_config(beside={**known, name: Run.open(self._home / name).config["run"]})
+
+    def beside(self, name: str) -> Path:
+        """The folder of a run within this run; a RunError refuses another run in its place."""
+        path, file = self._home / name, self._home / _CONFIG
+        if not _is_folder(path):
+            raise RunError(f"{path} is missing, or no folder; restore it from a copy")
+        known = self.config.get("beside", {})
+        if "run" in self.config and Run.open(path).config.get("run", "") != known.get(name):
+            raise RunError(f"{path} is of another run than {file}; restore it from a copy")
+        return path
 
     def _text(self) -> bytes:
         if "run" in self.config:
@@ -385,6 +398,8 @@ class Run:
                 return Checkpoint(step, state, skipped, known.get("metrics"))
             except RunError as error:
                 skipped.append(str(error))
+            except durable.MALFORMED as error:
+                skipped.append(f"{path} is damaged ({error!r})")
         if not skipped:
             what = f"{folder} holds no checkpoint: the run stopped before its first one"
             raise RunError(f"{what}, so train again from the start")
@@ -453,6 +468,9 @@ class Run:
             record = durable.read_sealed(file)
             self._refuse_foreign(record, file)
             former = record.pop("former", None)
+            for one in (record, former or record):
+                if [type(one[key]) for key in ("size", "sha256", "metadata")] != [int, str, dict]:
+                    raise RunError(f"{file} is damaged: it has no size, digest or metadata")
             try:
                 return record, durable.read_checked(path, record)
             except RunError:
@@ -590,6 +608,8 @@ def _advised(advice: str) -> Iterator[None]:
         yield
     except RunError as error:
         raise RunError(f"{error}; {advice}") from error
+    except durable.MALFORMED as error:
+        raise RunError(f"the run is damaged ({error!r}); {advice}") from error
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from signal import SIGTERM
 from typing import Any
 
 from equilibria.data.pictures import save_grid
-from equilibria.errors import DivergedError, TrainingInterrupted
+from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.random import Stream
 from equilibria.training import durable
 from equilibria.training.distributed import Processes
@@ -243,19 +243,27 @@ class Trainer:
         logged: Any = durable.fingerprint(b"")
         if self.run.steps():  # a run that was stopped before its first checkpoint begins again
             _, state, self.warnings, logged = self.run.load_checkpoint()
-            self._stage, self._step = self._saved_at = (state["stage"], state["step"])
-            self._seconds = state["seconds"]
-            for stage in self.stages:
-                self.processes.restore(stage.game, state["games"][stage.name])
-                stage.solver.load_state_dict(state["solvers"][stage.name])
-                stage.batches.position = state["positions"][stage.name]
-                if stage.average is not None:
-                    stage.average.load_state_dict(state["averages"][stage.name])
-                if stage.best is not None:
-                    stage.best.load_state_dict(state["best"][stage.name])
+            try:
+                self._restore(state)
+            except durable.MALFORMED as error:
+                what = f"is damaged: its checkpoint is not of its configuration ({error!r})"
+                advice = "restore it from a copy, or train again from the start"
+                raise RunError(f"run={str(self.run.path)!r} {what}; {advice}") from error
         if self.processes.writes:
             self.run.truncate_metrics(self.step, logged)
         self.history = [row for row in self.run.metrics(logged) if row["step"] <= self.step]
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._stage, self._step = self._saved_at = (state["stage"], state["step"])
+        self._seconds = state["seconds"]
+        for stage in self.stages:
+            self.processes.restore(stage.game, state["games"][stage.name])
+            stage.solver.load_state_dict(state["solvers"][stage.name])
+            stage.batches.position = state["positions"][stage.name]
+            if stage.average is not None:
+                stage.average.load_state_dict(state["averages"][stage.name])
+            if stage.best is not None:
+                stage.best.load_state_dict(state["best"][stage.name])
 
 
 def _falls_due(step: int, steps: int, times: int) -> bool:
