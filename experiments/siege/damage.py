@@ -335,13 +335,11 @@ def state(folder: Path, X: Any) -> tuple[str, list[str]]:
     told = [str(one.message) for one in caught]
     told += [said for said in model.health_ if str(folder) in said]
     history = [{k: v for k, v in row.items() if k != "seconds"} for row in model.history_]
-    if any("no history" in one for one in told):
-        history = []
+    history += [said for said in model.health_ if str(folder) not in said]
     tensors, tree = durable.pack(dict(model.model_.state_dict()))
     plain = [
         sorted((k, repr(v)) for k, v in model.get_params(deep=False).items() if k != "machine"),
         [model.table_.to_json(), model.n_steps_, model.seed_, tree, measures, verdict],
-        [said for said in model.health_ if str(folder) not in said] if history else [],
         run.config.get("data") and run_data(run).train.digest(),
     ]
     text = repr((plain, [(k, x.numpy().tobytes()) for k, x in tensors.items()]))

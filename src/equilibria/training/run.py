@@ -286,8 +286,10 @@ class Run:
             return
         durable.sync(self.path)
         if (following / _CONFIG).exists():
+            former = Run(self.path, {})
             with contextlib.suppress(RunError):
-                _remove(Run.open(self.path).written())
+                former = Run.open(self.path)
+            _remove(former.written())
             os.replace(following / _CONFIG, self.path / _CONFIG)
             durable.sync(self.path)
         _pour(following, self.path)
@@ -356,11 +358,12 @@ class Run:
             return _EMPTY
 
     def sample_path(self, step: int, name: str) -> Path:
-        """``samples/NAME-<step>.png``; the folder is made."""
-        folder = self._folder("samples")
-        with _writing(folder):
-            folder.mkdir(exist_ok=True)
-        return folder / f"{name}-{step:09d}.png"
+        """``samples/NAME-<step>.png``; the folder is made, and a picture of that name deleted."""
+        path = self._folder("samples") / f"{name}-{step:09d}.png"
+        with _writing(path):
+            path.parent.mkdir(exist_ok=True)
+            path.unlink(missing_ok=True)  # it could be a link
+        return path
 
     # ---------------------------------------------------------------- checkpoints
 
