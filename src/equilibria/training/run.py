@@ -189,10 +189,16 @@ class Run:
         durable.read_sealed(self._home / _RECORD)
 
     def update_config(self, **changes: Any) -> None:
-        """Set entries of the configuration, in memory and on disk."""
+        """Set entries of the configuration, in memory and on disk; a run that another has replaced
+        has none there."""
+        file, there = self._home / _CONFIG, self.config
+        with contextlib.suppress(RunError):
+            there = durable.read_sealed(file)
+        if there.get("run") != self.config.get("run"):
+            raise RunError(f"run={str(self.path)!r} has been replaced by another run; save it anew")
         self.config = _plain({**self.config, **changes})
-        with _writing(self._home / _CONFIG):
-            durable.replace(self._home / _CONFIG, self._text())
+        with _writing(file):
+            durable.replace(file, self._text())
 
     def write_beside(self, name: str, save: Callable[[Path], Any]) -> None:
         """Have a run within this run saved, ``NAME``; the configuration says which it is."""
