@@ -25,6 +25,7 @@ from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import estimator, param
 from equilibria.report.view import read
+from equilibria.training import durable
 from equilibria.training.origin import collect, run_data
 from equilibria.training.run import Run
 
@@ -468,7 +469,7 @@ def test_an_empty_file_and_a_damaged_one_are_refused(refused: Refused, tmp_path:
 
 
 def test_an_out_that_cannot_be_used_is_refused(
-    refused: Refused, home: Path, table: Path, tmp_path: Path
+    refused: Refused, console: Console, home: Path, table: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "foreign").mkdir()
@@ -481,6 +482,19 @@ def test_an_out_that_cannot_be_used_is_refused(
     assert "holds files that are no run" in foreign
     assert f"--out='{home / 'made'}' holds a run" in refused(*train, home / "made")
     assert (tmp_path / "foreign" / "thesis.tex").read_text() == "mine"
+    page = tmp_path / "foreign" / "report.html"
+    page.write_text("mine")
+    said = "is there already, and is not known to be a page of equilibria"
+    for words in (
+        ("report", home / "rbm", "--out", page),
+        ("demo", "--out", page.parent),
+        ("compare", table, "--models", "tree", "--out", page.parent),
+    ):
+        assert said in refused(*words)
+    names = {entry.name for entry in page.parent.iterdir()}
+    assert (page.read_text(), names) == ("mine", {"report.html", "thesis.tex"})
+    assert console("report", home / "rbm", "--out", page, "--overwrite")[0] == 0
+    assert console("report", home / "rbm", "--out", page)[0] == 0, "its own page is made anew"
     sample = ("sample", home / "rbm", "--out")
     assert "cannot be written" in refused(*sample, tmp_path / "file" / "a.csv")
     assert "ends in .png or .csv" in refused(*sample, tmp_path / "a.txt")
@@ -511,9 +525,9 @@ def truncate_model(run: Path) -> None:
 
 
 def edit(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    config = json.loads((run / "config.json").read_text())
+    config = durable.read_sealed(run / "config.json")
     change(config)
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_bytes(durable.seal(config))
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -521,7 +535,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "unfinished": (remove_model, "model.safetensors is missing"),
     "no JSON": (
         lambda run: (run / "config.json").write_text('{"form'),
-        "is damaged, or cannot be read",
+        "config.json is damaged: it is no JSON",
     ),
     "incomplete": (lambda run: edit(run, lambda c: c.pop("params")), "(KeyError: 'params')"),
     "other model": (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import json
 import pickle
 import random
 import re
@@ -30,6 +29,7 @@ from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import parameters
 from equilibria.models.model import CAPABILITIES, capabilities
+from equilibria.training import durable
 from equilibria.training.run import Run
 from equilibria.training.trainer import Trainer
 from small import (
@@ -259,14 +259,14 @@ def test_a_damaged_run_is_named(name: str, tmp_path: Path) -> None:
         with pytest.raises(RunError, match=r"model\.safetensors is (damaged|missing)"):
             equilibria.load(tmp_path / "run")
     path.write_bytes(good)
-    data = json.loads(config)
+    data = durable.read_sealed(tmp_path / "run" / "config.json")
     for broken, message in (
         ({**data, "params": {**data["params"], "temperature": 2}}, "does not know: .'temperature'"),
         ({k: v for k, v in data.items() if k != "params"}, "is damaged"),
         ({**data, "table": {"columns": 3}}, "is damaged"),
         ({**data, "model": "perceptron"}, "is of the model 'perceptron'; this version knows"),
     ):
-        (tmp_path / "run" / "config.json").write_text(json.dumps(broken))
+        (tmp_path / "run" / "config.json").write_bytes(durable.seal(broken))
         with pytest.raises(RunError, match=message):
             equilibria.load(tmp_path / "run")
     (tmp_path / "run" / "config.json").write_text(config)

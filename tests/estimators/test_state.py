@@ -30,6 +30,23 @@ def test_overwriting_a_run_leaves_another_that_lies_in_it(tmp_path: Path) -> Non
     assert (load(run / "machine").sample(3) == inner.sample(3)).all()
 
 
+def test_a_model_whose_run_was_replaced_writes_nothing_into_the_new_one(tmp_path: Path) -> None:
+    first = RBM(**RBM_, out=str(tmp_path / "run")).fit(BITS)
+    second = RBM(**{**RBM_, "random_state": 1}, out=str(tmp_path / "run"), overwrite=True).fit(BITS)
+    assert first.log_partition_.is_exact
+    assert (load(tmp_path / "run").sample(3) == second.sample(3)).all()
+    assert load(tmp_path / "run").numbers_ == {}
+
+
+def test_a_run_is_replaced_by_one_that_starts_from_the_machine_in_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = FineTunedClassifier(RBM(**RBM_), steps=2, out=str(run), random_state=0)
+    first.fit(BITS, LABELS)
+    how = {"steps": 2, "out": str(run), "random_state": 0, "overwrite": True}
+    FineTunedClassifier(str(run / "machine"), **how).fit(BITS, LABELS)
+    assert (load(run).predict_proba(BITS) == first.predict_proba(BITS)).all()
+
+
 def test_overwriting_a_fine_tuned_run_takes_its_machine_with_it(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for overwrite in (False, True):

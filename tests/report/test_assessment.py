@@ -19,6 +19,7 @@ from equilibria.numbers import Measure
 from equilibria.report.assessment import assess
 from equilibria.report.view import CLASS_SHARE, FILE, View
 from equilibria.report.view import read as read_run
+from equilibria.training import durable
 from equilibria.training.origin import collect
 from equilibria.training.run import Run
 
@@ -247,6 +248,9 @@ def test_the_numbers_of_the_first_version_are_read(runs: dict[str, Path], tmp_pa
     log_z = {"type": "estimate", "name": "log Z, nats", "value": 1.5, "low": "-inf", "high": 2.0}
     log_z |= {"method": "AIS", "level": 0.95, "ess": 50.0, "samples": 100}
     log_z |= {"caveat": "They degenerate. Chains may miss a mode.", "warning": "They degenerate."}
+    config = {**durable.read_sealed(copy / "config.json"), "format": 2}
+    del config["run"]
+    (copy / "config.json").write_text(json.dumps(config))
     (copy / FILE).write_text(json.dumps([modes, log_z]))
     found, estimate = read(copy)
     expected = {"n": 2500, "ideal": 8.0, "method": "raw columns", "note": "A note."}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,13 @@ def test_the_strip_shows_first_middle_and_last_by_step(tmp_path: Path) -> None:
         "After 50,000 steps (a stage)",
     ]
     assert charts.strip([]) == []
+    whole = (tmp_path / "a-stage-000000300.png").read_bytes()
+    (tmp_path / "a-stage-000000300.png").write_bytes(whole[:-30])
+    os.mkfifo(tmp_path / "a-stage-000000001.png")
+    first, middle, last = charts.strip(list(tmp_path.glob("*.png")))
+    assert "a-stage-000000001.png is damaged" in first
+    assert "a-stage-000000300.png is damaged" in middle
+    assert "<img" in last
 
 
 def test_there_is_a_curve_for_whatever_was_logged_and_letters_for_stages() -> None:

@@ -13,7 +13,7 @@ import pytest
 import equilibria
 from equilibria import GAN, RBM, Independent, Mixture, compare
 from equilibria.data import Data
-from equilibria.errors import TrainingInterrupted
+from equilibria.errors import RunError, TrainingInterrupted
 from equilibria.evaluation.two_sample import C2ST
 from equilibria.evaluation.verdict import Answer, Verdict
 from equilibria.numbers import Measure
@@ -70,6 +70,15 @@ def test_what_has_been_trained_is_read_and_what_was_stopped_goes_on(
     again = compare(ROWS, models, out=tmp_path / "stopped")
     assert (tmp_path / "stopped" / "columns" / "model.safetensors").stat().st_mtime_ns == before
     assert again["game"].measure("C2ST") == whole["game"].measure("C2ST")
+
+
+@pytest.mark.parametrize("name", ["asked.json", "comparison.json"])
+def test_a_folder_with_such_files_of_others_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"table": "mine"}')
+    with pytest.raises(RunError, match=rf"{name} is damaged.*or is not of a comparison.*another"):
+        compare(ROWS, [Independent()], out=tmp_path)
+    assert (tmp_path / name).read_text() == '{"table": "mine"}'
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_samples_teach_what_rows_teach() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ import torch
 
 from equilibria.errors import RunError
 from equilibria.training import durable
-from equilibria.training.run import FORMAT, Run
+from equilibria.training.run import FORMAT, PAGE_MARK, Run
 
 WRITER = """
 import itertools, sys, torch
@@ -55,7 +59,7 @@ def test_a_new_run_is_what_is_opened(tmp_path):
     opened = Run.open(str(tmp_path / "deep" / "run"))
     assert opened.config == created.config
     assert opened.config["hidden"] == [20, 10]
-    assert opened.config["format"] == FORMAT == 2
+    assert opened.config["format"] == FORMAT == 3
     assert isinstance(opened.config["equilibria"], str)
     assert [path.name for path in opened.path.iterdir()] == ["config.json"]
 
@@ -116,8 +120,13 @@ def test_an_earlier_run_is_kept_unless_overwriting_is_asked_for(run):
     assert contents(run.path) == before
     again = Run.create(run.path, {"model": "gan"}, overwrite=True)
     assert again.config["model"] == "gan"
-    assert {path.name for path in run.path.iterdir()} == {"config.json", "lock"}
     assert again.metrics() == []
+    assert contents(run.path).items() >= before.items(), "until the new one can be gone on with"
+    with again.lock():
+        again.save_checkpoint({}, 2)
+        assert Run.open(run.path).config == again.config
+        assert again.steps() == [2]
+    assert {path.name for path in run.path.iterdir()} == {"config.json", "lock", "checkpoints"}
 
 
 def test_a_run_in_training_is_not_overwritten(run):
@@ -130,28 +139,151 @@ def test_a_run_in_training_is_not_overwritten(run):
 
 def test_overwriting_deletes_what_a_run_writes_and_names_the_rest(tmp_path, run):
     """Whatever its name, a file that no run writes stays, also in the folders of a run."""
-    for name in ("evaluation.json", "report.html", "model.json", "samples/joint-000000005.png"):
+    page = ("report.html", "samples/joint-000000005.png")
+    for name in ("evaluation.json", "verdict.json", "model.json", *page):
         (run.path / name).parent.mkdir(exist_ok=True)
-        (run.path / name).write_text("a run's")
-    run.save_checkpoint({}, 5)
-    Run.create(run.path / "machine", {}).save_model({"w": torch.ones(1)}, {})
+        (run.path / name).write_text(PAGE_MARK)
+    for step in (5, 6):
+        run.save_checkpoint({}, step)
+    run.write_beside("machine", lambda path: Run.create(path, {}).save_model({}, {}))
     Run.create(run.path / "theirs", {})
-    run.update_config(beside=["machine"])
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "data").write_text("mine")
     (run.path / "data").symlink_to(tmp_path / "elsewhere")
     mine = ["thesis.tex", "samples/best.png", "checkpoints/step-000000005.txt", "notes/report.html"]
+    mine += ["checkpoints/step-000000006/notes.txt", "machine/notes.txt"]
     for name in mine:
         (run.path / name).parent.mkdir(exist_ok=True)
         (run.path / name).write_text("mine")
     (tmp_path / "link").symlink_to(run.path)
-    named = "checkpoints, data, notes, samples, theirs, thesis.tex belong to no run and were left"
+    named = "checkpoints, data, machine, notes, samples, theirs, thesis.tex belong to no run"
     with pytest.warns(UserWarning, match=named):
-        Run.create(tmp_path / "link", {"model": "gan"}, overwrite=True)
+        new = Run.create(tmp_path / "link", {"model": "gan"}, overwrite=True)
+    new.save_model({}, {})
     assert (tmp_path / "elsewhere" / "data").read_text() == "mine"
     assert Run.open(run.path).config["model"] == "gan"
-    left = set(contents(run.path)) - {"config.json", "lock"}
+    left = set(contents(run.path)) - {"config.json", "lock", "model.json", "model.safetensors"}
     assert left == {*mine, "theirs/config.json"}
+    (run.path / "report.html").write_text("mine")
+    with pytest.warns(UserWarning, match=r"report\.html"):
+        Run.create(run.path, {}, overwrite=True).save_model({}, {})
+    assert (run.path / "report.html").read_text() == "mine"
+
+
+class Killed(BaseException):
+    """Stands for death at that instruction: every call after it raises it as well."""
+
+
+CALLS = ("fsync", "mkdir", "rename", "replace", "rmdir", "unlink")
+
+
+def die_at(patch: pytest.MonkeyPatch, number: int, error: BaseException) -> Iterator[int]:
+    """Let the call of that number, among those that change a disk, raise; of the dead all do.
+    Returns what counts them."""
+    count = itertools.count(1)
+
+    def dying(call):
+        def wrapped(*arguments, **keywords):
+            reached = next(count)
+            if reached == number or (reached > number and isinstance(error, Killed)):
+                raise error
+            return call(*arguments, **keywords)
+
+        return wrapped
+
+    for name in CALLS:
+        call = getattr(os, name) if name != "fsync" else lambda descriptor: None
+        patch.setattr(os, name, dying(call))
+    return count
+
+
+def machine(steps: int) -> Callable[[Path], None]:
+    """Saves a run within a run."""
+    return lambda path: Run.create(path, {}).save_model({}, {"steps": steps})
+
+
+def is_former(path: Path) -> bool:
+    """Whether the folder holds the former run or the new one; and that one whole."""
+    run = Run.open(path)
+    loaded = run.load_checkpoint()
+    assert loaded.skipped == []
+    assert (path / "thesis.tex").read_text() == "mine"
+    former = run.config["model"] == "former"
+    assert loaded.state == {"model": run.config["model"]}
+    assert len(run.metrics(loaded.metrics)) == (2 if former else 1)
+    if former:
+        assert run.steps() == [5, 7]
+        assert run.load_model().metadata == {"steps": 7}
+        assert run.read_result("evaluation.json") == [1]
+        assert Run.open(run.beside("machine")).load_model().metadata == {"steps": 1}
+        assert (path / "samples" / "joint-000000005.png").exists()
+    return former
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Killed()], ids=repr)
+def test_a_former_run_stays_whole_until_the_new_one_is(tmp_path, monkeypatch, error):
+    """The writer fails, or is killed, at each of its calls in turn."""
+    former = Run.create(tmp_path / "former", {"model": "former"})
+    for step in (5, 7):
+        former.log({"step": step})
+        former.save_checkpoint({"model": "former"}, step)
+    former.write_beside("machine", machine(1))
+    former.sample_path(5, "joint").write_text("a picture")
+    former.save_model({"w": torch.ones(2)}, {"steps": 7})
+    former.write_result("evaluation.json", [1])
+    (former.path / "thesis.tex").write_text("mine")
+    seen = []
+    for number in itertools.count(1):
+        path = tmp_path / str(number)
+        shutil.copytree(former.path, path)
+        with monkeypatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            count = die_at(patch, number, error)
+            with contextlib.suppress(RunError, Killed):
+                run = Run.create(path, {"model": "new"}, overwrite=True)
+                with run.lock():
+                    run.write_beside("machine", machine(2))
+                    run.log({"step": 5})
+                    run.save_checkpoint({"model": "new"}, 5)
+        seen.append(is_former(path))
+        with Run.open(path).lock():
+            assert is_former(path) == seen[-1]
+        assert set(contents(path)) <= {*contents(former.path), "lock", "machine/lock"}
+        if not seen[-1]:
+            assert not (path / "model.json").exists()
+            within = Run.open(Run.open(path).beside("machine"))
+            assert within.load_model().metadata == {"steps": 2}
+        if next(count) <= number:
+            break
+    assert not seen[-1]
+    assert seen == sorted(seen, reverse=True), "once it is the new one it stays so"
+    assert seen.count(True) > 15
+    assert seen.count(False) > 5
+
+
+def test_a_new_run_that_comes_to_nothing_leaves_the_former_one(run):
+    run.save_model({"w": torch.ones(1)}, {"steps": 3})
+    before = contents(run.path)
+    again = Run.create(run.path, {"model": "gan"}, overwrite=True)
+    with pytest.raises(TypeError), again.lock():
+        again.log({"step": 1, "cost": object()})
+    assert {**contents(run.path), "lock": b""} == {**before, "lock": b""}
+    assert [path.name for path in run.path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_configuration_alone_does_not_make_a_run_of_an_earlier_version(tmp_path):
+    """It has no seal: a sealed record of a model, or a checkpoint, must be there too."""
+    folder = tmp_path / "run"
+    shutil.copytree(Path(__file__).parents[1] / "estimators" / "runs" / "rbm-0.1.0", folder)
+    record = (folder / "model.json").read_text()
+    (folder / "model.json").write_text(record.replace('"steps": 200', '"steps": 201'))
+    before = contents(folder)
+    with pytest.raises(RunError, match="untouched"):
+        Run.create(folder, {}, overwrite=True)
+    assert contents(folder) == before
+    (folder / "model.json").write_text(record)
+    Run.create(folder, {}, overwrite=True).save_model({}, {})
+    assert set(contents(folder)) == {"config.json", "lock", "model.json", "model.safetensors"}
 
 
 def test_an_unwritable_place_is_named(tmp_path, monkeypatch):
@@ -245,7 +377,8 @@ def test_the_model_comes_back(run):
         run.load_model()
     run.save_model({"w": torch.zeros(1)}, {"first": True})
     run.save_model(tensors, {"layers": [3, 2]})
-    loaded, metadata = run.load_model()
+    loaded, metadata, logged = run.load_model()
+    assert run.metrics(logged) == []
     assert metadata == {"layers": [3, 2]}
     assert loaded.keys() == tensors.keys()
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
@@ -294,7 +427,7 @@ def test_a_failure_while_the_model_is_replaced_leaves_one_of_the_two(tmp_path, m
             with pytest.raises(RunError, match="missing"):
                 run.load_model()
         else:
-            tensors, metadata = run.load_model()
+            tensors, metadata, _ = run.load_model()
             assert metadata["version"] == (2 if at == 3 else 1)
             assert torch.equal(tensors["w"], torch.full((2,), float(metadata["version"])))
         run.save_model({"w": torch.full((2,), 3.0)}, {"version": 3})
@@ -305,7 +438,7 @@ def test_a_failure_while_the_model_is_replaced_leaves_one_of_the_two(tmp_path, m
 def test_the_model_of_version_0_1_0_is_read():
     """Its file, its record and its configuration, as that version wrote them."""
     run = Run.open(Path(__file__).parents[1] / "estimators" / "runs" / "rbm-0.1.0")
-    tensors, metadata = run.load_model()
+    tensors, metadata, _ = run.load_model()
     assert tensors["machine.weight.visible-hidden1"].shape == (4, 3)
     assert metadata["machine"]
     assert run.config["format"] == 1
@@ -353,7 +486,7 @@ def check_after_kill(run: Run, reached: int) -> int:
     assert loaded.skipped == []
     assert loaded.step >= reached
     assert loaded.state["again"] == loaded.step
-    tensors, metadata = run.load_model()
+    tensors, metadata, _ = run.load_model()
     for found, step in ((loaded.state["tensors"], loaded.step), (tensors, metadata["step"])):
         assert len(found) == 20
         assert all(

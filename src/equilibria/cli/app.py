@@ -184,7 +184,7 @@ def resume(run: RUN) -> None:
     from equilibria.training.run import Run
 
     folder = Run.open(run)
-    if (folder.path / "model.safetensors").exists():
+    if folder.ended():
         say(f"The training of {run} has ended; there is nothing left to resume.")
         return
     parts = run_data(folder)
@@ -475,6 +475,8 @@ def compare(
     from equilibria.report import page
     from equilibria.training.origin import collect
 
+    path = Path(out) / "report.html"
+    page.refuse_foreign(path)
     parts = collect(source, size=_side(size), colour=colour, label=label, held_out=held_out)
     if not parts.unseen:
         raise ValueError(f"held_out={held_out!r}: rows held out judge the models; hold some out")
@@ -483,15 +485,15 @@ def compare(
     say(found)
     trained = [Path(out) / one.name for one in found.entries if not one.why]
     if trained:
-        say(page.write(trained, Path(out) / "report.html", found))
+        say(page.write(trained, path, found))
 
 
-def report(run: RUNS, out: PAGE = None) -> None:
+def report(run: RUNS, out: PAGE = None, overwrite: OVERWRITE = False) -> None:
     """Write a page that shows what runs have learnt, and print its path."""
     from equilibria.report import page
 
     path = None if out is None else _target(out, (".html", ".htm"), overwrite=True)
-    say(page.write([Path(one) for one in run], path))
+    say(page.write([Path(one) for one in run], path, overwrite=overwrite))
 
 
 # ---------------------------------------------------------------------- what a table is used for
@@ -631,14 +633,16 @@ def demo(out: FOLDER, overwrite: OVERWRITE = False) -> None:
     from equilibria.estimators import all_estimators
     from equilibria.report import page
 
-    folders = [Path(out) / name for name in DEMO]
+    folders, path = [Path(out) / name for name in DEMO], Path(out) / "report.html"
+    if not overwrite:
+        page.refuse_foreign(path)
     for (name, how), folder in zip(DEMO.items(), folders, strict=True):
         cls = all_estimators()[name]
         say(f"Training a {cls.__name__} into {folder} …")
         estimator = cls(**how, out=str(folder), overwrite=overwrite, random_state=0)
         _train(estimator, "digits", {key: default for key, (_, default) in ABOUT.items()})
         evaluate(str(folder))
-    say(page.write(folders, Path(out) / "report.html"))
+    say(page.write(folders, path, overwrite=overwrite))
 
 
 COMMANDS = (

@@ -71,8 +71,10 @@ def resume(path: str | Path | Run, X: Any, y: Any = None) -> Any:
 
 def _class_of(run: Run) -> Any:
     name, known = run.config.get("model"), all_estimators()
-    parts = (run.config.get("schema") or {}).get("parts") or ()
-    if [part.get("name") for part in parts] == ["past", "future"]:
+    parts = (run.config.get("schema") or {}).get("parts")
+    if isinstance(parts, list) and all(isinstance(part, dict) for part in parts):
+        parts = [part.get("name") for part in parts]
+    if parts == ["past", "future"]:
         name = "next-state"  # 0.1.0 saved the machine of its windows
     if name not in known:
         raise RunError(

@@ -39,7 +39,7 @@ from equilibria.evaluation.statistics import conformal, wilson
 from equilibria.models.model import Model, capabilities
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream, as_seed, as_stream
-from equilibria.training import health
+from equilibria.training import durable, health
 from equilibria.training.distributed import Processes, processes
 from equilibria.training.progress import Work
 from equilibria.training.run import Run
@@ -1201,16 +1201,16 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Build the model and load what a run has of it."""
         with damage_named(run):
             plan = self.build(self.table_, self.stream)
-            tensors, metadata = run.load_model()
+            tensors, metadata, logged = run.load_model()
             _fill(plan.model, self.migrated_tensors(tensors))
             self.model_ = plan.model.to(self.device).eval()
             self.n_steps_ = int(metadata["steps"])
-            self.history_, self.health_ = run.metrics(), list(run.config.get("health", []))
+            self.history_, self.health_ = run.metrics(logged), list(run.config.get("health", []))
         self.__dict__["run_"] = run
         return self
 
     def proceed(self, run: Run, X: Any, y: Any) -> Any:
-        """Go on with a training from its last checkpoint."""
+        """Go on with a training from its last checkpoint; one that has ended is loaded."""
         if "data_digest" not in run.config:
             raise RunError(
                 f"run={str(run.path)!r} holds a model that was saved, and no training to go on "
@@ -1224,7 +1224,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 "X: these are not the data that the run was started with (their SHA-256 differs); "
                 "give it the same rows in the same order"
             )
-        return self.train(self.table_, X, codes, origin, run)
+        return self.restore(run) if run.ended() else self.train(self.table_, X, codes, origin, run)
 
     def migrated_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a model file by the names of this version."""
@@ -1246,14 +1246,16 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """The estimator as it was before training: parameters, table, seed."""
         with damage_named(run):
             config = migrated(cls, run)
-            params, known = config["params"], {field.name for field in parameters(cls)}
-            unknown = [name for name in params if name not in known]
+            checks = {field.name: field.metadata["check"] for field in parameters(cls)}
+            params = config["params"]
+            unknown = [name for name in params if name not in checks]
             if unknown:
                 raise RunError(
                     f"run={str(run.path)!r} has parameters that this version does not know: "
                     f"{unknown}; use the version that wrote it"
                 )
-            fitted = cls(**{name: from_plain(value) for name, value in params.items()})
+            checks["device"] = lambda name, value: value  # another one may be asked for now
+            fitted = cls(**{name: checks[name](name, from_plain(v)) for name, v in params.items()})
             fitted.seed_ = int(config["seed"])
             fitted.table_ = Table.from_json(config["table"])
             for name, value in config.get("kept", {}).items():
@@ -1425,7 +1427,7 @@ def damage_named(run: Run) -> Iterator[None]:
         yield
     except RunError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+    except durable.MALFORMED as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise RunError(
             f"run={str(run.path)!r} is damaged: its config.json or its model is not what was "

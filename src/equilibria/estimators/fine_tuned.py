@@ -196,13 +196,11 @@ class FineTunedClassifier(ClassifierMixin, Trained):
 
     def attach(self, run: Run) -> None:
         """The machine of the run folder, which is the folder's own copy."""
-        self.machine = str(run.path / MACHINE)
+        self.machine = str(run.beside(MACHINE))
         self.pretrained_ = source_of(self.machine, self.device)
 
     def write_beside(self, run: Run) -> None:
-        if not (run.path / MACHINE / "model.json").exists():
-            self.pretrained_.save(run.path / MACHINE)
-            run.update_config(beside=[MACHINE])
+        run.write_beside(MACHINE, self.pretrained_.save)
 
     def migrated_tensors(self, tensors: dict[str, Any]) -> dict[str, Any]:
         own = {f"machine.{k}": v for k, v in self.pretrained_.machine_.state_dict().items()}

@@ -23,7 +23,7 @@ from equilibria.evaluation.verdict import Verdict
 from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.report.verdict import verdict
-from equilibria.report.view import CLASS_SHARE, FILE, VERDICT, View, rows_for, some, write
+from equilibria.report.view import CLASS_SHARE, FILE, VERDICT, View, rows_for, some
 from equilibria.training.origin import Parts, run_data
 from equilibria.training.run import Run
 
@@ -53,12 +53,12 @@ def assess(run: str | Path, *, samples: int = 1000) -> list[Measure]:
     folder = Run.open(run)
     case = Case(load(folder), run_data(folder))
     if case.verdict is not None:
-        write(folder.path / VERDICT, case.verdict.to_json())
+        folder.write_result(VERDICT, case.verdict.to_json())
     found = [*_likelihood(case), *_classified(case)]
     if "sample" in case.model.capabilities_:
         drawn = case.model.sample(samples, random_state=case.stream.child("samples"))
         found += [*_modes(case), *_of_samples(case, drawn)]
-    write(folder.path / FILE, [one.to_json() for one in found])
+    folder.write_result(FILE, [one.to_json() for one in found])
     return found
 
 

@@ -26,6 +26,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from PIL import Image
 
 from equilibria.data.pictures import picture_grid
+from equilibria.training import durable
 
 __all__ = ["COLOURS", "INK", "as_pictures", "bars", "curve", "curves", "drawing", "framed", "grid"]
 __all__ += ["keys", "scatter", "signed", "strip", "svg_of", "tiles"]
@@ -124,14 +125,19 @@ def signed(values: np.ndarray, title: str, caption: str = "") -> str:
 
 
 def strip(files: Sequence[Path]) -> list[str]:
-    """Sample pictures saved while training: the first, the middle and the last of their steps."""
+    """Sample pictures saved while training: the first, the middle and the last of their steps. One
+    that is damaged is named."""
     named = ((re.fullmatch(r"(.+)-(\d+)", file.stem), file) for file in files)
     steps = sorted((int(match[2]), match[1], file) for match, file in named if match)
     chosen = dict.fromkeys(steps[i] for i in (0, len(steps) // 2, -1)) if steps else {}
     found = []
     for step, stage, file in chosen:
-        with Image.open(file) as picture:
-            image = _image(np.asarray(picture.convert("RGB")), f"Samples after {step:,} steps", 260)
+        try:
+            with Image.open(io.BytesIO(durable.read(file)), formats=["PNG"]) as picture:
+                pixels = np.asarray(picture.convert("RGB"))
+            image = _image(pixels, f"Samples after {step:,} steps", 260)
+        except (*durable.MALFORMED, OSError, SyntaxError, Image.DecompressionBombError):
+            image = f"<p>{escape(file.name)} is damaged.</p>"
         found.append(framed(image, f"After {step:,} steps ({stage.replace('-', ' ')})"))
     return found
 

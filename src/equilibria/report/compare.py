@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,8 @@ from equilibria.evaluation.verdict import FEWEST, Verdict, difference
 from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.report.verdict import verdict
-from equilibria.report.view import VERDICT, rows_for, write
+from equilibria.report.view import VERDICT, rows_for
+from equilibria.training import durable
 from equilibria.training.origin import Parts
 from equilibria.training.run import Run
 
@@ -228,7 +229,7 @@ def compare(
         entries.append(_entry(name, estimator, parts, None if folder is None else folder / name))
     found = Comparison(tuple(entries), len(parts.test))
     if folder is not None:
-        write(folder / FILE, found.to_json())
+        _write(folder / FILE, found.to_json())
     return found
 
 
@@ -244,8 +245,14 @@ def _refuse_other(folder: Path, named: Mapping[str, Any], parts: Parts) -> None:
         "test": parts.test.digest(),
         "models": {name: repr(one.get_params()) for name, one in named.items()},
     }
-    if file.exists():
-        known = json.loads(file.read_bytes())
+    try:
+        known |= durable.read_sealed(file) if os.path.lexists(file) else {}
+        if os.path.lexists(folder / FILE):  # which will be replaced
+            durable.read_sealed(folder / FILE)
+    except RunError as error:
+        what = f"{error}, or is not of a comparison"
+        raise RunError(f"out={str(folder)!r}: {what}; name another folder") from error
+    if known:
         other = [part for part in ("train", "test") if known[part] != asked[part]]
         other += [n for n, how in asked["models"].items() if known["models"].get(n, how) != how]
         if other:
@@ -253,7 +260,15 @@ def _refuse_other(folder: Path, named: Mapping[str, Any], parts: Parts) -> None:
             raise RunError(f"out={str(folder)!r}: {what}; name another folder")
         asked["models"] = {**known["models"], **asked["models"]}
     folder.mkdir(parents=True, exist_ok=True)
-    write(file, asked)
+    _write(file, asked)
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    try:
+        durable.replace(file, durable.seal(content))
+    except OSError as error:
+        advice = "free some space, or see that you may write there"
+        raise RunError(f"{file} could not be written ({error}): {advice}") from error
 
 
 def _parts(X: Any, y: Any, held_out: float, test: Any, seed: Any) -> Parts:
@@ -338,7 +353,7 @@ def _entry(name: str, estimator: Any, parts: Parts, out: Path | None) -> Entry:
     except (ValueError, ArithmeticError, ImportError) as error:
         return Entry(name, why=" ".join(str(error).split()))
     if out is not None:
-        write(out / VERDICT, found.to_json())
+        Run.open(out).write_result(VERDICT, found.to_json())
     table, how = model.table_, model.settings_.binarise
     columns = sorted((c, layer.kind) for layer in table.layers for c in layer.source)
     density = repr((columns, how if table.grey else None))
@@ -349,8 +364,7 @@ def _trained(estimator: Any, parts: Parts, out: Path | None) -> Any:
     """The fitted model: loaded where its run has ended, gone on with where it was stopped."""
     if out is not None and (out / "config.json").exists():
         run = Run.open(out)
-        ended = (out / "model.safetensors").exists()
-        return load(run) if ended else resume(run, parts.train)
+        return load(run) if run.ended() else resume(run, parts.train)
     how = {} if out is None else {"out": str(out)}
     return estimator.set_params(**how).fit(parts.train)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from collections.abc import Sequence
 from html import escape
@@ -17,8 +18,9 @@ from equilibria.report.health import remarks
 from equilibria.report.summary import Summary
 from equilibria.report.view import CLASS_SHARE
 from equilibria.training import durable
+from equilibria.training.run import PAGE_MARK, is_page
 
-__all__ = ["write"]
+__all__ = ["refuse_foreign", "write"]
 
 _CSS = """
 :root{color-scheme:light dark;--ink:#1d2126;--soft:#5a626c;--line:#d9dde2;--page:#fff;
@@ -81,18 +83,22 @@ def write(
     runs: Sequence[str | Path],
     out: str | Path | None = None,
     comparison: Comparison | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write the page about finished runs, in their order, and return its path.
 
     A ``comparison`` of the runs is shown above them. ``out`` is by default ``report.html`` in the
-    folder of the first run. The page needs no other file, no network and no JavaScript, and the
-    same runs give the same page. A ``RunError`` says which folder is no finished run or is damaged,
-    or that the page cannot be written.
+    folder of the first run. A file that is no such page is replaced with ``overwrite`` alone. The
+    page needs no other file, no network and no JavaScript, and the same runs give the same page. A
+    ``RunError`` says which folder is no finished run or is damaged, or that the page cannot be
+    written.
     """
     if isinstance(runs, str | Path) or not runs:
         raise ValueError(f"runs={runs!r}: expected a list of one run folder or more")
+    target = Path(runs[0]) / "report.html" if out is None else Path(out)
+    if not overwrite:
+        refuse_foreign(target)
     found = [Summary(run) for run in runs]
-    target = found[0].run.path / "report.html" if out is None else Path(out)
     page = _page(found, comparison).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +107,13 @@ def write(
         what = f"out={str(target)!r} cannot be written ({error})"
         raise RunError(f"{what}: name a file that you may write") from error
     return target
+
+
+def refuse_foreign(target: Path) -> None:
+    """Refuse to replace a file that :func:`write` did not write."""
+    if os.path.lexists(target) and not is_page(target):
+        what = f"out={str(target)!r} is there already, and is not known to be a page of equilibria"
+        raise RunError(f"{what}: choose another name, or move it away")
 
 
 def _page(found: Sequence[Summary], comparison: Comparison | None = None) -> str:
@@ -125,7 +138,7 @@ def _page(found: Sequence[Summary], comparison: Comparison | None = None) -> str
     nav = "" if alone else f"<nav><ul>{nav}</ul></nav>"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'{PAGE_MARK}\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<main>\n"
         f"<h1>{title}</h1>\n{nav}{_compared(comparison)}{sections}</main>\n</body>\n</html>\n"
     )

@@ -30,7 +30,7 @@ class Summary:
     def __init__(self, path: str | Path):
         self.run = Run.open(path)
         self.model: Any = load(self.run)
-        self.history = self.run.metrics()
+        self.history = self.model.history_
         self.parts: Parts | None = None
         self.no_data = ""
         try:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,6 @@ from equilibria.training import durable
 from equilibria.training.run import Run
 
 __all__ = ["CLASS_SHARE", "FILE", "VERDICT", "View", "read", "read_verdict", "rows_for", "some"]
-__all__ += ["write"]
 
 FILE, VERDICT = "evaluation.json", "verdict.json"
 CLASS_SHARE = "share of samples in class "
@@ -47,26 +44,16 @@ def read_verdict(run: Run) -> Verdict | None:
     return _parsed(run, VERDICT, Verdict.from_json)
 
 
-def write(file: Path, entries: Any) -> None:
-    """Write a file of an evaluation, whole or not at all."""
-    try:
-        text = json.dumps(entries, indent=1, allow_nan=False) + "\n"
-        durable.replace(file, text.encode())
-    except OSError as error:
-        advice = "free some space, or see that you may write there"
-        raise RunError(f"{file} could not be written ({error}): {advice}") from error
-
-
 def _parsed(run: Run, name: str, parse: Callable[[Any], Any]) -> Any:
     """The content of a file of a run's evaluation; None where there is none."""
-    file = run.path / name
+    how = f"make it anew with equilibria evaluate {run.path}"
     try:
-        return parse(json.loads(file.read_bytes()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        how = f"equilibria evaluate {run.path}"
-        raise RunError(f"{file} is damaged ({error!r}): make it anew with {how}") from error
+        content = run.read_result(name)
+        return None if content is None else parse(content)
+    except RunError as error:
+        raise RunError(f"{error}; {how}") from error
+    except durable.MALFORMED as error:
+        raise RunError(f"{run.path / name} is damaged ({error!r}); {how}") from error
 
 
 def rows_for(model: Any, data: Data) -> Any:

@@ -3,17 +3,20 @@
 A process may be killed, and a machine may lose power, between any two instructions. What is written
 here is therefore either absent or complete under its final name, and later damage (a truncated
 file, a flipped bit) is found before a single number of it is used. Nothing goes through pickle: a
-state is a file of tensors (safetensors), a JSON tree, and a manifest with the SHA-256 of both.
+state is a file of tensors (safetensors), a JSON tree, and a manifest with the SHA-256 of both. Only
+regular files are opened: never what a link points to, nor a pipe or a device, which has no end.
 """
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import math
 import os
 import shutil
+import stat
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,10 +29,13 @@ from torch import Tensor
 
 from equilibria.errors import RunError
 
-__all__ = ["complete", "load", "pack", "replace", "save", "unpack"]
+__all__ = ["complete", "load", "manifest", "pack", "replace", "save", "unpack"]
 
 FORMAT = 1  # of a saved state, not of a run
-_TENSORS, _TREE, _MANIFEST = "state.safetensors", "state.json", "manifest.json"
+_TENSORS, _TREE, _MANIFEST = FILES = ("state.safetensors", "state.json", "manifest.json")
+LARGEST = 2**28  # bytes of a file whose size nothing tells beforehand
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What can come of JSON that is of another type, too deep, or of a number that is too large."""
 
 
 # ---------------------------------------------------------------- a file
@@ -51,7 +57,7 @@ def replace(path: Path, data: bytes | Iterable[bytes]) -> None:
         if isinstance(error, OSError):  # of a full disk it names no file, or the hidden one
             error.filename = str(path)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def fingerprint(data: bytes) -> dict[str, Any]:
@@ -61,11 +67,11 @@ def fingerprint(data: bytes) -> dict[str, Any]:
 
 def read_checked(path: Path, expected: Mapping[str, Any]) -> bytes:
     """The bytes of ``path``; a RunError names the file unless it has the expected fingerprint."""
-    data = _read(path)
-    found = fingerprint(data)
-    if any(found[key] != expected[key] for key in found):
-        then, now = (f"{x['size']} bytes of SHA-256 {x['sha256']}" for x in (expected, found))
-        raise RunError(f"{path} is damaged: {then} were written, {now} are there")
+    data = read(path, expected)
+    found = fingerprint(data)["sha256"]
+    if found != expected["sha256"]:
+        then = f"{len(data)} bytes of SHA-256 {expected['sha256']} were written"
+        raise RunError(f"{path} is damaged: {then}, {len(data)} bytes of {found} are there")
     return data
 
 
@@ -76,17 +82,29 @@ def seal(content: Mapping[str, Any]) -> bytes:
     return (json.dumps({**plain, "digest": digest}, indent=1) + "\n").encode()
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """The content of a file that :func:`seal` made, refused if a single bit of it has changed."""
-    data = _read(path)
+def unseal(data: bytes, path: Path) -> dict[str, Any]:
+    """The content of what :func:`seal` made, refused if a single bit of it has changed."""
+    content = parse(data, path)
     try:
-        content: dict[str, Any] = json.loads(data)
         del content["digest"]
         if seal(content) == data:
-            return content
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged: it is no sealed JSON ({error})") from error
+            return dict(content)
+    except MALFORMED as error:
+        raise RunError(f"{path} is damaged: it is no sealed JSON ({error!r})") from error
     raise RunError(f"{path} is damaged: its contents do not match the digest in its last line")
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """The content of a file that :func:`seal` made."""
+    return unseal(read(path), path)
+
+
+def parse(data: bytes, path: Path) -> Any:
+    """What JSON text says; ``path`` is where it came from."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: it is no JSON ({error})") from error
 
 
 def encode(tensors: Mapping[str, Tensor]) -> bytes:
@@ -109,27 +127,28 @@ def decode(data: bytes, name: str) -> dict[str, Tensor]:
 # ---------------------------------------------------------------- a state, in a folder
 
 
-def save(path: Path, state: Any, step: int) -> None:
+def save(path: Path, state: Any, step: int, **about: Any) -> None:
     """Save what :func:`pack` takes as the folder ``path``; on return the disk has it.
 
-    A folder of that name is set aside as ``.NAME.<pid>.old``, for the caller to delete: since a run
-    goes on from a whole one, it was damaged.
+    What is said ``about`` it is sealed in its manifest. A folder of that name is set aside as
+    ``.NAME.<pid>.old``, for the caller to delete: since a run goes on from a whole one, it was
+    damaged.
     """
     tensors, tree = pack(state)
     contents = {_TENSORS: encode(tensors), _TREE: json.dumps(tree, separators=(",", ":")).encode()}
     files = {name: fingerprint(data) for name, data in contents.items()}
-    contents[_MANIFEST] = seal({"format": FORMAT, "step": step, "files": files})
+    contents[_MANIFEST] = seal({"format": FORMAT, "step": step, "files": files, **about})
     aside = _hidden(path)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         for name, data in contents.items():
             _write(aside / name, data)
-        _sync(aside)
+        sync(aside)
         if path.exists():  # a folder cannot be renamed over another one
             os.rename(path, aside.with_suffix(".old"))
         os.rename(aside, path)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -137,21 +156,41 @@ def save(path: Path, state: Any, step: int) -> None:
 
 def load(path: Path) -> tuple[Any, int]:
     """The state and its step, every byte verified; a RunError names the file that is damaged."""
-    manifest = read_sealed(path / _MANIFEST)
-    if manifest.get("format") != FORMAT:
-        found = f"{path} has checkpoint format {manifest.get('format')!r}"
-        raise RunError(f"{found} and this version reads {FORMAT}: use a newer version")
-    data, tree = (read_checked(path / name, manifest["files"][name]) for name in (_TENSORS, _TREE))
-    return unpack(decode(data, str(path / _TENSORS)), json.loads(tree)), manifest["step"]
-
-
-def complete(path: Path) -> bool:
-    """Whether every file is there in its size: what can be told without reading the tensors."""
+    known = manifest(path)
+    data, tree = (read_checked(path / name, known["files"][name]) for name in (_TENSORS, _TREE))
+    tensors, tree = decode(data, str(path / _TENSORS)), parse(tree, path / _TREE)
     try:
-        files = read_sealed(path / _MANIFEST)["files"]
-        return all((path / name).stat().st_size == e["size"] for name, e in files.items())
+        return unpack(tensors, tree), known["step"]
+    except MALFORMED as error:
+        raise RunError(f"{path / _TREE} is damaged: it is no state ({error!r})") from error
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    """What the manifest of a saved state says, verified; its files are not looked at."""
+    file = path / _MANIFEST
+    found = read_sealed(file)
+    if found.get("format") != FORMAT:
+        what = f"{path} has checkpoint format {found.get('format')!r}"
+        raise RunError(f"{what} and this version reads {FORMAT}: use a newer version")
+    try:
+        known = [(type(x["size"]), type(x["sha256"])) for x in map(found["files"].get, FILES[:2])]
+        if type(found["step"]) is int and known == [(int, str)] * 2:
+            return found
+    except MALFORMED:
+        pass
+    raise RunError(f"{file} is damaged: it lacks the step, or the sizes of the files")
+
+
+def complete(path: Path, **about: Any) -> bool:
+    """Whether every file is there in its size, and the manifest says the same ``about`` it: what
+    can be told without reading the tensors."""
+    try:
+        known = manifest(path)
+        sizes = {name: os.lstat(path / name).st_size for name in FILES[:2]}
     except (RunError, OSError):
         return False
+    same = all(known.get(name) == value for name, value in about.items())
+    return same and all(known["files"][name]["size"] == size for name, size in sizes.items())
 
 
 def pack(state: Any) -> tuple[dict[str, Tensor], Any]:
@@ -208,27 +247,55 @@ def unpack(tensors: Mapping[str, Tensor], tree: Any) -> Any:
 # ---------------------------------------------------------------- the disk
 
 
+def opened(path: Path, flags: int) -> int:
+    """The descriptor of a regular file; a RunError refuses anything else that has its name."""
+    safe = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags | safe, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _irregular(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _irregular(path)
+    return descriptor
+
+
+def _irregular(path: Path) -> RunError:
+    what = "is a link, a folder, a pipe or a device, where a regular file belongs"
+    return RunError(f"{path} {what}: move it away, and put the file back in its place")
+
+
+def read(path: Path, expected: Mapping[str, Any] | None = None) -> bytes:
+    """The bytes of a regular file, whose size is known before they are read."""
+    try:
+        with open(opened(path, os.O_RDONLY), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if expected is not None and size != expected["size"]:
+                then = f"{expected['size']} bytes of SHA-256 {expected['sha256']} were written"
+                raise RunError(f"{path} is damaged: {then}, {size} bytes of another are there")
+            if expected is None and size > LARGEST:
+                raise RunError(f"{path} is damaged: {size} bytes are more than are ever written")
+            return file.read(size)
+    except OSError as error:
+        raise RunError(f"{path} is missing, or cannot be read ({error})") from error
+
+
 def _write(path: Path, data: bytes | Iterable[bytes]) -> None:
-    with open(path, "wb") as file:
+    with open(opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
         file.writelines([data] if isinstance(data, bytes) else data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Bring the folder's list of names to the disk, so that a rename survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RunError(f"{path} is missing, or cannot be read ({error})") from error
 
 
 def _sweep(path: Path) -> None:

@@ -16,6 +16,15 @@ __all__ = ["HELD_OUT", "Parts", "collect", "run_data"]
 HELD_OUT = 0.1
 SPLIT_SEED = 0  # not the model's: runs with other seeds are compared on the same held-out rows
 TABLES = (".csv", ".parquet")
+_ENTRIES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("source", "digest", "colour", "split"), (str,)),
+    "label": (str, type(None)),
+    "size": (int, list, type(None)),
+    "held_out": (int, float, type(None)),
+    "seed": (int,),
+    "text": (bool, type(None)),
+}
+"""Types of what a run says of its data."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,6 +90,9 @@ def run_data(run: Run) -> Parts:
         how = {name: origin[name] for name in ("size", "colour", "label", "held_out")}
         how |= {name: origin[name] for name in ("split", "seed", "text") if name in origin}
         how["size"] = tuple(how["size"]) if isinstance(how["size"], list) else how["size"]
+        wrong = [n for n, kinds in _ENTRIES.items() if n in origin and type(origin[n]) not in kinds]
+        if wrong:
+            raise TypeError(f"{wrong[0]} is {origin[wrong[0]]!r:.40}")
     except (KeyError, TypeError) as error:
         what = f"{run.path / 'config.json'} is damaged: its entry 'data' is incomplete ({error!r})"
         raise RunError(f"{what}; restore it from a copy") from error

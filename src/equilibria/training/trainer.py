@@ -16,8 +16,9 @@ from signal import SIGTERM
 from typing import Any
 
 from equilibria.data.pictures import save_grid
-from equilibria.errors import DivergedError, TrainingInterrupted
+from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.random import Stream
+from equilibria.training import durable
 from equilibria.training.distributed import Processes
 from equilibria.training.progress import Interrupts, Progress
 from equilibria.training.run import Run
@@ -250,25 +251,34 @@ class Trainer:
 
     def _resume(self) -> None:
         assert self.run is not None, "to resume takes a run"
+        logged: Any = durable.fingerprint(b"")
         if self.run.steps():  # a run that was stopped before its first checkpoint begins again
-            _, state, self.warnings = self.run.load_checkpoint()
-            self._stage, self._step = self._saved_at = (state["stage"], state["step"])
-            self._seconds = state["seconds"]
-            before, now = state.get("processes", self.processes.world), self.processes.world
-            if before != now:
-                what = f"{self.step} steps were played in {before} processes, the others in {now}"
-                self.warnings.append(f"{what}: the same draws, and sums equal but for rounding.")
-            for stage in self.stages:
-                self.processes.restore(stage.game, state["games"][stage.name])
-                stage.solver.load_state_dict(state["solvers"][stage.name])
-                stage.batches.position = state["positions"][stage.name]
-                if stage.average is not None:
-                    stage.average.load_state_dict(state["averages"][stage.name])
-                if stage.best is not None:
-                    stage.best.load_state_dict(state["best"][stage.name])
+            _, state, self.warnings, logged = self.run.load_checkpoint()
+            try:
+                self._restore(state)
+            except durable.MALFORMED as error:
+                what = f"is damaged: its checkpoint is not of its configuration ({error!r})"
+                advice = "restore it from a copy, or train again from the start"
+                raise RunError(f"run={str(self.run.path)!r} {what}; {advice}") from error
         if self.processes.writes:
-            self.run.truncate_metrics(self.step)
-        self.history = [row for row in self.run.metrics() if row["step"] <= self.step]
+            self.run.truncate_metrics(self.step, logged)
+        self.history = [row for row in self.run.metrics(logged) if row["step"] <= self.step]
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._stage, self._step = self._saved_at = (state["stage"], state["step"])
+        self._seconds = state["seconds"]
+        before, now = state.get("processes", self.processes.world), self.processes.world
+        if before != now:
+            what = f"{self.step} steps were played in {before} processes, the others in {now}"
+            self.warnings.append(f"{what}: the same draws, and sums equal but for rounding.")
+        for stage in self.stages:
+            self.processes.restore(stage.game, state["games"][stage.name])
+            stage.solver.load_state_dict(state["solvers"][stage.name])
+            stage.batches.position = state["positions"][stage.name]
+            if stage.average is not None:
+                stage.average.load_state_dict(state["averages"][stage.name])
+            if stage.best is not None:
+                stage.best.load_state_dict(state["best"][stage.name])
 
 
 def _falls_due(step: int, steps: int, times: int) -> bool:
