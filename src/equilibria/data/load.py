@@ -6,19 +6,20 @@ import csv
 import dataclasses
 import difflib
 import itertools
+import math
 import os
 import re
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from equilibria.check import choice
+from equilibria.check import affordable, choice
 from equilibria.data.columns import is_frame, nearest_name, take
 from equilibria.data.files import BINARY_SETS, PARTS, fetch, folder_of, table_path
 from equilibria.data.pictures import parse_idx, read_folder, read_idx
+from equilibria.data.reading import existing, opened, reading
 from equilibria.data.rows import digest
 from equilibria.data.toy import GaussianMixture, bars_and_stripes
 from equilibria.random import Stream
@@ -130,8 +131,13 @@ def load(
     choice("train", "valid", "test", "all")("split", split)
     how = {"size": size, "colour": colour, "label": label, "text": text}
     named = isinstance(source, str) and source in _BUILT_IN
-    where = str(source) if named else str(Path(source).expanduser().resolve())
-    found = _named(str(source), split, how) if named else _of_path(source, split, how)
+    if named:
+        where, found = str(source), _named(str(source), split, how)
+    else:
+        path = existing(source)
+        if path is None:
+            raise ValueError(_unknown(str(source)))
+        where, found = str(path.resolve()), _of_path(path, split, how)
     held_out = None if named else 0
     return dataclasses.replace(
         found, source={"source": where, "split": split, **how, "held_out": held_out}
@@ -147,10 +153,7 @@ def _named(name: str, split: str, how: dict[str, Any]) -> Data:
     return find(name, split)
 
 
-def _of_path(source: Any, split: str, how: dict[str, Any]) -> Data:
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise ValueError(_unknown(str(source)))
+def _of_path(path: Path, split: str, how: dict[str, Any]) -> Data:
     if split in ("test", "valid"):
         remedy = "put those examples in a path of their own, or use split='train'"
         raise ValueError(f"split={split!r}: {path} has no {split} part; {remedy}")
@@ -419,19 +422,23 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | Non
 
     They are called ``X`` (and ``y``) or ``images`` (and ``labels``), or there is a single array.
     """
-    try:
-        with open(path, "rb") as opened:  # numpy forgets to close a damaged file it opened itself
-            file = np.load(opened, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
+    with opened(path) as file:
+        with reading(path, ".npz file"):
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("not an archive of arrays")
-            for values, labels in _NPZ_KEYS:
-                if values in file:
-                    return file[values], file.get(labels)
-            keys = list(file)
-            if len(keys) == 1:
-                return file[keys[0]], None
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a readable .npz file ({error})") from error
+            keys = list(archive)
+            pair = next((pair for pair in _NPZ_KEYS if pair[0] in keys), tuple(keys))
+            wanted = [key for key in pair if key in keys]
+            sizes = [archive.zip.getinfo(f"{key}.npy").file_size for key in wanted]
+            for key, size in zip(wanted, sizes, strict=True):  # before room is made for them
+                with archive.zip.open(f"{key}.npy") as member:
+                    _npy_header(member, size)
+        if pair in _NPZ_KEYS or len(keys) == 1:
+            affordable("source", str(path), sum(sizes) / 4)
+            with reading(path, ".npz file"):
+                values, labels = [*(archive[key] for key in wanted), None][:2]
+            return values, labels
     listed = ", ".join(keys) or "nothing"
     raise ValueError(
         f"{path}: holds {listed}; expected X (and y), images (and labels), or a single array"
@@ -440,13 +447,31 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | Non
 
 def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
     """The array in a ``.npy`` file as a read-only memory map, which may be larger than memory."""
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable .npy file ({error})") from error
-    if not isinstance(values, np.ndarray):
-        raise ValueError(f"{path}: not a readable .npy file (it is an archive: call it .npz)")
-    return values
+    with opened(path) as file:
+        if file.peek(4)[:4] == b"PK\3\4":
+            raise ValueError(f"{path}: not a readable .npy file (it is an archive: call it .npz)")
+        with reading(path, ".npy file"):
+            how = _npy_header(file, os.fstat(file.fileno()).st_size)
+            if 0 in how["shape"]:  # of nothing there is no map
+                return np.zeros(how["shape"], how["dtype"])
+            return np.memmap(file, mode="r", **how)
+
+
+def _npy_header(file: Any, size: int) -> dict[str, Any]:
+    """Type, shape and place of the array in a ``.npy`` file of so many bytes, as it is to be
+    mapped."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"its format {version} is unknown")
+    narrow = version == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if narrow else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which pickle alone could read")
+    start, asked = file.tell(), math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or start + asked > size:
+        raise ValueError(f"its header {shape} asks for {asked:,} bytes where {size - start:,} are")
+    return {"dtype": dtype, "shape": shape, "offset": start, "order": "F" if fortran else "C"}
 
 
 def _read_table(path: Path, label: str | None, text: bool) -> tuple[Any, np.ndarray | None]:
