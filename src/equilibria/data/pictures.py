@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from equilibria.check import affordable, choice, optional, sequence, whole
@@ -188,7 +188,11 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
 def _read_picture(path: Path, size: tuple[int, int] | None, mode: str) -> np.ndarray:
     with opened(path) as file, reading(path, "picture", "repair or remove it"):
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(file, formats=_FORMATS) as found:
+        try:
+            found = Image.open(file, formats=_FORMATS)
+        except UnidentifiedImageError:  # which quotes the open file
+            raise ValueError(f"it is none of {', '.join(_FORMATS)}") from None
+        with found:
             picture = _flatten(ImageOps.exif_transpose(found)).convert(mode)
         if size is not None:
             picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.LANCZOS)
