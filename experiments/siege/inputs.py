@@ -48,7 +48,7 @@ HUGE = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 10**12, 2**63 - 1, 2**64 - 1)
 NUMBERS = (b"1000000000000", b"-1", b"1e400", b"007", b"99999999999999999999", b"0x10", b"nan", b"")
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".gif": "GIF", ".bmp": "BMP", ".tif": "TIFF"}
 PICTURES |= {".webp": "WEBP", ".ppm": "PPM"}
-NAMES = ("new\nline", "-rf", "x" * 240, b"\xff\xfe", "\x1b[31mred", " ", "=cmd|'/c'!A0", "{}%s\\n")
+NAMES = ("new\nline", "-rf", "x" * 240, b"\xff\xfe", "\x1b[31mred", " ", "=cmd|' c'!A0", "{}%s\\n")
 BINARY = ("cwebkb", "valid", (558, 839))  # of a set whose SHA-256 nobody published
 
 
@@ -89,7 +89,17 @@ def good(suffix: str) -> bytes:
     return out.getvalue()
 
 
-FORMATS = (".csv", "mixed.csv", ".npz", ".npy", "idx3-ubyte", ".gz", *PICTURES, "binary", ".parquet")
+FORMATS = (
+    ".csv",
+    "mixed.csv",
+    ".npz",
+    ".npy",
+    "idx3-ubyte",
+    ".gz",
+    *PICTURES,
+    "binary",
+    ".parquet",
+)
 
 
 def _known() -> Iterator[str]:
@@ -157,7 +167,9 @@ def _digits(data: bytearray, rng: random.Random) -> None:
 
 def _letters(data: bytearray, rng: random.Random) -> None:
     """Types and marks become others: a letter, a quote, a separator."""
-    places = [i for i, byte in enumerate(data[:200]) if chr(byte) in "<>|=fiubOUSVcmM'(),{}[]:\",;\n"]
+    places = [
+        i for i, byte in enumerate(data[:200]) if chr(byte) in "<>|=fiubOUSVcmM'(),{}[]:\",;\n"
+    ]
     for _ in range(rng.choice((1, 2, 5))):
         data[rng.choice(places or [0])] = rng.choice(b"<>|=fiubOUSVcmM'(),{}[]:\",;\n\r\t\0")
 
@@ -257,7 +269,9 @@ def case(suffix: str, number: int, seed: int, home: Path) -> tuple[Any, dict[str
         if draw > 0.94 and suffix != "binary":
             odd = rng.choice(NAMES)
             done += f" as {odd!r}"
-            name = os.fsdecode(odd + os.fsencode(ending) if isinstance(odd, bytes) else odd + ending)
+            name = os.fsdecode(
+                odd + os.fsencode(ending) if isinstance(odd, bytes) else odd + ending
+            )
         path = inside / name
         path.write_bytes(data)
     if suffix == "binary":
@@ -280,23 +294,23 @@ def _late(*_: Any) -> None:
 
 def attempt(source: Any, how: dict[str, Any]) -> str:
     """``"accepted"``, ``"refused"``, or what else happened."""
-    before = signal.signal(signal.SIGALRM, _late)
+    before, found = signal.signal(signal.SIGALRM, _late), ""
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         try:
             signal.setitimer(signal.ITIMER_REAL, SECONDS)
-            data, found = load(source, **how), "accepted"
-            if data.columns is not None or len(data.values[0:1].T) < 100:
-                found = "loaded"
-                X = data.frame()
+            data = load(source, **how)
+            found, X = "loaded", data.frame()
+            if X.shape[1] < 100 and data.shape is None:
                 Table.fit(X)
                 if len(data) > 1:
                     Independent(random_state=0).fit(X)
-                found = "accepted"
+            found = "accepted"
         except ValueError as error:
             said = str(error)
-            if found_fault := _unclear(said, source, loaded="found" in locals()):
-                return f"unclear ({found_fault}): {said[:300]!r}"
+            fault = _unclear(said, source, found == "loaded")
+            if fault:
+                return f"unclear ({fault}): {said[:300]!r}"
             return "refused" if not shown else f"a warning beside the sentence: {shown[0].message}"
         except Late:
             return "late"
@@ -311,13 +325,14 @@ def attempt(source: Any, how: dict[str, Any]) -> str:
 
 
 def _unclear(said: str, source: Any, loaded: bool) -> str:
-    """What a sentence lacks; the name of a file may have line breaks of its own."""
-    name = str(source)
-    if not said or len(said.replace(name, "")) > 700:
-        return f"{len(said)} characters"
-    if "\n" in said.replace(name, "").replace(repr(name), ""):
-        return "several lines"
-    return "" if loaded or name in said or repr(name) in said else "names no file"
+    """What a sentence lacks; the name of a file may be long, and have line breaks of its own."""
+    names = (str(source), repr(str(source)), str(getattr(source, "name", source)))
+    named = any(name in said for name in names)
+    for name in names:
+        said = said.replace(name, "")
+    if not said or len(said) > 700 or "\n" in said:
+        return "several lines" if "\n" in said else f"{len(said)} characters"
+    return "" if loaded or named else "names no file"
 
 
 def run(

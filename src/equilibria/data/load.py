@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import difflib
-import itertools
 import math
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -17,11 +14,13 @@ import numpy as np
 
 from equilibria.check import affordable, choice
 from equilibria.data.columns import is_frame, nearest_name, take
+from equilibria.data.delimited import read_table
 from equilibria.data.files import BINARY_SETS, PARTS, fetch, folder_of, table_path
 from equilibria.data.pictures import parse_idx, read_folder, read_idx
 from equilibria.data.reading import existing, opened, reading
 from equilibria.data.rows import digest
 from equilibria.data.toy import GaussianMixture, bars_and_stripes
+from equilibria.errors import ExtraError
 from equilibria.random import Stream
 
 __all__ = ["Data", "divide", "load", "names", "read_csv", "read_npy", "read_npz", "write_csv"]
@@ -353,18 +352,6 @@ def _unknown(source: str) -> str:
 
 # ---------------------------------------------------------------------- tables and arrays
 
-_CELLS = {  # what a cell may be, the first that it is
-    "whole": re.compile(r"\s*[+-]?(0|[1-9][0-9]*)\s*"),
-    "real": re.compile(
-        r"\s*[+-]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf(inity)?)\s*", re.I
-    ),
-    "truth": re.compile(r"\s*(true|false)\s*", re.I),
-}
-_NA = frozenset(
-    ["", " ", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "<NA>", "None"]
-)
-_DTYPES = {"truth": "boolean", "whole": "Int64", "real": "float64", "big": "str", "text": "str"}
-_WIDER = ("whole", "big", "real")  # what a column of numbers is: the last that one of its cells is
 _NPZ_KEYS = (("X", "y"), ("images", "labels"))
 
 
@@ -476,28 +463,10 @@ def _npy_header(file: Any, size: int) -> dict[str, Any]:
 
 def _read_table(path: Path, label: str | None, text: bool) -> tuple[Any, np.ndarray | None]:
     """A frame of the columns, and the labels."""
-    import pandas as pd
-
     if path.suffix.lower() == ".parquet":
-        frame = pd.read_parquet(path)
+        frame = _read_parquet(path)
     else:
-        found, options = _survey(path)
-        wrong = [name for name, kind in found.items() if kind[0] == "text" and name != label]
-        if wrong and not text:
-            name = wrong[0]
-            _, row, cell = found[name]
-            raise ValueError(
-                f"{path}: column {name!r} holds the text {cell!r} in row {row}; expected numbers "
-                "only (recode the column as numbers, leave missing cells empty, name it as the "
-                f"label with label={name!r}, or take kinds='mixed' or 'categorical')"
-            )
-        frame = pd.read_csv(path, **options)
-        for name, (kind, *_) in found.items():
-            if kind == "big":
-                whole = [None if cell != cell else int(cell) for cell in frame[name]]
-                frame[name] = pd.Series(whole, dtype=object)
-            elif kind in ("whole", "truth") and not frame[name].isna().any():
-                frame[name] = frame[name].astype("int64" if kind == "whole" else bool)
+        frame = read_table(path, label, text)
     if label is None:
         return frame, None
     if label not in frame.columns:
@@ -511,71 +480,22 @@ def _read_table(path: Path, label: str | None, text: bool) -> tuple[Any, np.ndar
     return frame.drop(columns=label), labels
 
 
-def _survey(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
-    """What the columns of a CSV file hold, in one pass, and how pandas is to read it.
+def _read_parquet(path: Path) -> Any:
+    """A frame; columns are freed from Arrow's own memory as they are made."""
+    import pandas as pd
 
-    Each column is (``"truth"``, ``"whole"``, ``"big"``, ``"real"``) or (``"text"``, row, cell).
-    """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            head = list(itertools.islice(file, 20))
-            first = head[0] if head else ""
-            separator = next((s for s in ";\t" if s in first and "," not in first), ",")
-            comma = separator == ";" and any(re.search(r"(^|;)\s*-?\d+,\d+", one) for one in head)
-            lines = csv.reader(itertools.chain(head, file), delimiter=separator)
-            columns = _header(path, next(lines, []))
-            found: dict[str, tuple[Any, ...]] = {}
-            row = 0
-            for cells in lines:
-                if not cells and len(columns) > 1:
-                    continue  # in a file of one column a blank line is a missing cell
-                cells, row = cells or [""], row + 1
-                if len(cells) != len(columns):
-                    what = f"row {row} has {len(cells)} cells under a header of {len(columns)}"
-                    raise ValueError(f"{path}: {what}; repair that row")
-                for name, cell in zip(columns, cells, strict=True):
-                    _look(found, name, cell.replace(",", ".") if comma else cell, row)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    if not row:
-        raise ValueError(f"{path}: has no rows under its header; expected at least one")
-    found = {name: found.get(name, ("real",)) for name in columns}
-    options: dict[str, Any] = {"sep": separator, "decimal": "," if comma else "."}
-    options |= {"names": columns, "header": 0, "index_col": False, "encoding": "utf-8-sig"}
-    options |= {"skip_blank_lines": len(columns) > 1}
-    options |= {"na_values": sorted(_NA), "keep_default_na": False}
-    options["dtype"] = {name: _DTYPES[kind] for name, (kind, *_) in found.items()}
-    return found, options
-
-
-def _look(found: dict[str, tuple[Any, ...]], name: str, cell: str, row: int) -> None:
-    """What a column holds, one more cell of it seen."""
-    known = found[name][0] if name in found else None
-    if known == "text" or cell in _NA:
-        return
-    kind = next((kind for kind, pattern in _CELLS.items() if pattern.fullmatch(cell)), "text")
-    if kind == "whole" and not -(2**63) <= int(cell) < 2**63:
-        kind = "big"
-    if known in (None, kind):
-        found[name] = (kind, row, cell)
-    elif kind in _WIDER and known in _WIDER:
-        found[name] = (max(kind, known, key=_WIDER.index),)
-    else:
-        found[name] = ("text", row, cell)
-
-
-def _header(path: Path, cells: list[str]) -> list[str]:
-    if not cells:
-        raise ValueError(f"{path}: is empty; expected a line of column names and rows under it")
-    columns = [name.strip() for name in cells]
-    numbers = all(_CELLS["real"].fullmatch(name) for name in columns)
-    if numbers and columns != [str(i) for i in range(len(columns))]:
-        found = f"its first line holds numbers only ({', '.join(columns[:4])}, …)"
-        raise ValueError(f"{path}: {found}; put a line of column names above it")
-    twice = next((name for i, name in enumerate(columns) if name in columns[:i]), None)
-    if twice is not None:
-        raise ValueError(f"{path}: two columns are called {twice!r}; give each its own name")
-    return columns
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        what = "is not installed, and Parquet files need it"
+        raise ExtraError(f'pyarrow {what}: pip install "equilibria[tables]"') from error
+    with opened(path) as file:
+        with reading(path, "Parquet file"):
+            about = parquet.ParquetFile(file).metadata
+        affordable("source", str(path), 2.0 * about.num_rows * about.num_columns)
+        with reading(path, "Parquet file"):
+            thrifty = {"self_destruct": True, "split_blocks": True}
+            return pd.read_parquet(file, to_pandas_kwargs=thrifty)
 
 
 def _as_array(frame: Any) -> np.ndarray:
