@@ -1,10 +1,10 @@
 """Damaged, hostile and impossible files of data: each must load, or be refused in one sentence.
 
-One good file of every format is mutated (bits, cuts, blocks swapped, huge numbers in headers, types,
-bombs), or put in a place where no file is (a pipe, a device, a link to itself, a folder), or given a
-hostile name. ``load`` and, of what loads as a table, the fit of a table and of a model then run in
-this process, five seconds at most. A mutation is a pure function of seed, format and number, so that
-each can be repeated alone.
+One good file of every format is mutated (bits, cuts, blocks swapped, huge numbers in headers,
+types, bombs), or in its place is no file (a pipe, a device, a link to itself, a folder), or it has
+a hostile name. ``load`` and, of what loads as a table, the fit of a table and of a model then run
+in this process, five seconds at most. A mutation is a pure function of seed, format and number, so
+that each can be repeated alone.
 
     python experiments/siege/inputs.py --count 5000 --seed 0
     python experiments/siege/inputs.py --only npz:17 --seed 0
@@ -299,13 +299,16 @@ def attempt(source: Any, how: dict[str, Any]) -> str:
         warnings.simplefilter("always")
         try:
             signal.setitimer(signal.ITIMER_REAL, SECONDS)
-            data = load(source, **how)
-            found, X = "loaded", data.frame()
-            if X.shape[1] < 100 and data.shape is None:
-                Table.fit(X)
-                if len(data) > 1:
-                    Independent(random_state=0).fit(X)
-            found = "accepted"
+            try:
+                data = load(source, **how)
+                found, X = "loaded", data.frame()
+                if X.shape[1] < 100 and data.shape is None:
+                    Table.fit(X)
+                    if len(data) > 1:
+                        Independent(random_state=0).fit(X)
+                found = "accepted"
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
         except ValueError as error:
             said = str(error)
             fault = _unclear(said, source, found == "loaded")
@@ -319,7 +322,6 @@ def attempt(source: Any, how: dict[str, Any]) -> str:
             own = [one for one in where if "equilibria" in one.filename][-1:] or where[-1:]
             return f"{type(error).__name__}: {str(error)[:150]} ({own[0].filename}:{own[0].lineno})"
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
     return found if not shown else f"a warning: {shown[0].message}"
 
@@ -328,7 +330,7 @@ def _unclear(said: str, source: Any, loaded: bool) -> str:
     """What a sentence lacks; the name of a file may be long, and have line breaks of its own."""
     names = (str(source), repr(str(source)), str(getattr(source, "name", source)))
     named = any(name in said for name in names)
-    for name in names:
+    for name in (NAMES[0], *names):
         said = said.replace(name, "")
     if not said or len(said) > 700 or "\n" in said:
         return "several lines" if "\n" in said else f"{len(said)} characters"

@@ -1,8 +1,8 @@
 """CSV files, a block of lines at a time: pandas reads, and what it would change is looked at again.
 
 A column is ``"truth"``, ``"whole"``, ``"big"`` (whole numbers beyond 64 bits), ``"real"`` or
-``"text"``, or nothing yet while all its cells are missing. What pandas infers of a block is taken as
-it stands but for four cases: text (which may be numbers beyond 64 bits, or with spaces), whole
+``"text"``, or nothing yet while all its cells are missing. What pandas infers of a block is taken
+as it stands but in four cases: text (which may be numbers beyond 64 bits, or with spaces), whole
 numbers that are floats because cells are missing, digits behind a leading zero, which are text, and
 the one number that pandas takes for a missing cell.
 """
@@ -16,13 +16,14 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from equilibria.data.columns import twice
 from equilibria.data.reading import opened, reading
 
-__all__ = ["read_table", "twice"]
+__all__ = ["read_table"]
 
 BLOCK = 1 << 22  # bytes, or as many as make some rows of a very wide table
 _WIDE = 1 << 8  # bytes a column, at least, in a block
@@ -58,7 +59,7 @@ def read_table(path: Path, label: str | None, text: bool) -> Any:
                 both = [_merged(*pair) for pair in zip(kinds, part.kinds, strict=True)]
                 for place in (p for p, kind in enumerate(both) if kind == "text" != kinds[p]):
                     if not text and source.names[place] != label:
-                        _refuse(source, part, place, kinds[place], rows)
+                        _refuse(source, block, place, kinds[place], rows)
                     late |= {place} if kinds[place] else set()
                 parts.append(part)
                 kinds, rows = both, rows + len(part.frame)
@@ -71,16 +72,10 @@ def read_table(path: Path, label: str | None, text: bool) -> Any:
         told |= late
 
 
-def twice(names: Any) -> Any:
-    """The first name that comes a second time; None where there is none."""
-    seen = set[Any]()
-    return next((name for name in names if name in seen or seen.add(name)), None)
-
-
 class _Source:
     """The header of a file, how its cells are separated, and its lines in blocks."""
 
-    def __init__(self, path: Path, file: BinaryIO):
+    def __init__(self, path: Path, file: io.BufferedReader):
         self.path, self.file = path, file
         self.size = os.fstat(file.fileno()).st_size
         with reading(path, "CSV file in UTF-8"):
@@ -192,7 +187,7 @@ def _look(source: _Source, block: bytes, row: int, before: list[str]) -> _Part:
         what = f"it has {len(records)} rows or {len(frame)}, by how quotes are read"
         raise ValueError(f"{source.path}: not a readable CSV file ({what}); repair its quotes")
     kinds = [_INFERRED[dtype.kind] for dtype in frame.dtypes]
-    looked = {p: frame[p] for p, kind in enumerate(kinds) if kind == "text" and p not in known}
+    looked = {p for p, kind in enumerate(kinds) if kind == "text" and p not in known}
     special, doubts = dict[int, tuple[np.ndarray, np.ndarray]](), list[int]()
     if "real" in kinds:
         reals = np.flatnonzero(np.array(kinds) == "real")
@@ -206,7 +201,7 @@ def _look(source: _Source, block: bytes, row: int, before: list[str]) -> _Part:
         for place in (p for p, kind in enumerate(kinds) if kind not in ("", "text")):
             cells = [cells[place] for cells in records]
             if place in doubts or _ZERO.search("\n".join(cells)):
-                looked[place] = cells
+                looked.add(place)
     elif doubts:
         own = source.parse(block, usecols=doubts, dtype_backend="numpy_nullable")
         for place in doubts:
@@ -214,9 +209,11 @@ def _look(source: _Source, block: bytes, row: int, before: list[str]) -> _Part:
                 values, kinds[place] = own[place].to_numpy(dtype=np.int64, na_value=0), "whole"
                 special[place] = values, own[place].isna().to_numpy()
             elif own[place].dtype.kind != "f":
-                looked[place] = own[place]
-    for place, cells in looked.items():
-        kinds[place], special[place] = _classified(cells, source.decimal)
+                looked.add(place)
+    if looked:
+        words = source.parse(block, usecols=sorted(looked), dtype="str", na_filter=False)
+        for place in looked:
+            kinds[place], special[place] = _classified(words[place], source.decimal)
     return _Part(frame, kinds, special)
 
 
@@ -232,10 +229,10 @@ def _classified(cells: Any, decimal: str) -> tuple[str, tuple[np.ndarray, np.nda
         kind = _merged(kind, one)
         values.append(value)
         if kind == "text":
-            missing = (codes < 0) | np.isin(cells.astype(str), list(_NA))
+            missing = np.array([cell in _NA for cell in found])[codes]
             return kind, (np.where(missing, np.nan, cells), missing)
-    chosen = np.array([*values, None], dtype=object)[codes]
-    return kind, (chosen, np.array([value is None for value in [*values, None]])[codes])
+    chosen = np.array([*values, None], dtype=object)[:-1]
+    return kind, (chosen[codes], np.equal(chosen, None)[codes])
 
 
 def _read(cell: Any, decimal: str) -> tuple[str, Any]:
@@ -257,14 +254,15 @@ def _merged(one: str, other: str) -> str:
     return "text" if "truth" in (one, other) else max(one, other, key=_ORDER.index)
 
 
-def _refuse(source: _Source, part: _Part, place: int, kind: str, rows: int) -> None:
+def _refuse(source: _Source, block: bytes, place: int, kind: str, rows: int) -> None:
     """Name the first cell of a block that makes a column text."""
-    for row, cell in enumerate(part.frame[place]):
+    cells = source.parse(block, usecols=[place], dtype="str", na_filter=False)[place]
+    for row, cell in enumerate(cells, rows + 1):
         kind = _merged(kind, _read(cell, source.decimal)[0])
-        if kind == "text" or row == len(part.frame) - 1:
-            name, shown = source.names[place], str(cell)[:100]
+        if kind == "text":
+            name = source.names[place]
             raise ValueError(
-                f"{source.path}: column {name!r} holds the text {shown!r} in row {rows + row + 1}; "
+                f"{source.path}: column {name!r} holds the text {cell[:100]!r} in row {row}; "
                 "expected numbers only (recode the column as numbers, leave missing cells empty, "
                 f"name it as the label with label={name!r}, or take kinds='mixed' or 'categorical')"
             )
@@ -286,12 +284,14 @@ def _assembled(names: list[str], kinds: list[str], parts: list[_Part], rows: int
         span = slice(stop - len(part.frame), stop)
         stop = span.start
         for kind, places in homes.items():
-            usual = np.array(
-                [part.kinds[p] == kind and p not in part.special for p in places], bool
-            )
-            at: Any = slice(None) if usual.all() else np.flatnonzero(usual)
-            chosen = part.frame if len(places) == len(kinds) else part.frame[places]
-            values[kind][at, span] = chosen.to_numpy().T if usual.all() else chosen.iloc[:, at].T
+            fine = [part.kinds[p] == kind and p not in part.special for p in places]
+            usual = np.array(fine, bool)
+            if usual.all():
+                chosen = part.frame if len(places) == len(kinds) else part.frame[places]
+                values[kind][:, span] = chosen.to_numpy().T
+            else:
+                chosen = part.frame[[places[i] for i in np.flatnonzero(usual)]]
+                values[kind][usual, span] = chosen.to_numpy().T
             for i in np.flatnonzero(~usual):
                 cells, missing = _cells(part, places[i])
                 if kind == "real":
@@ -301,7 +301,8 @@ def _assembled(names: list[str], kinds: list[str], parts: list[_Part], rows: int
                     gaps[kind][i, span] = missing
         for place, column in objects.items():
             cells, missing = _cells(part, place)
-            column[span] = np.where(missing, None, cells.astype(object))
+            column[span] = cells
+            column[span][missing] = None
     made = []
     for kind, places in homes.items():
         torn = gaps[kind].any(1) if kind in gaps else np.zeros(len(places), bool)
@@ -325,4 +326,4 @@ def _cells(part: _Part, place: int) -> tuple[np.ndarray, np.ndarray]:
     if place in part.special:
         return part.special[place]
     column = part.frame[place]
-    return column.to_numpy(dtype=object), column.isna().to_numpy()
+    return column.to_numpy(), column.isna().to_numpy()

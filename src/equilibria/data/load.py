@@ -411,7 +411,7 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | Non
     """
     with opened(path) as file:
         with reading(path, ".npz file"):
-            archive = np.load(file, allow_pickle=False)
+            archive: Any = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("not an archive of arrays")
             keys = list(archive)
@@ -424,8 +424,8 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | Non
         if pair in _NPZ_KEYS or len(keys) == 1:
             affordable("source", str(path), sum(sizes) / 4)
             with reading(path, ".npz file"):
-                values, labels = [*(archive[key] for key in wanted), None][:2]
-            return values, labels
+                found = [archive[key] for key in wanted]
+            return found[0], found[1] if len(found) > 1 else None
     listed = ", ".join(keys) or "nothing"
     raise ValueError(
         f"{path}: holds {listed}; expected X (and y), images (and labels), or a single array"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import warnings
@@ -23,6 +24,7 @@ _WRITABLE = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _SUFFIXES = frozenset({*_WRITABLE, ".pgm", ".ppm"})
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # EPS would start another program
 _MODES = {"grey": "L", "rgb": "RGB"}
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else it writes to standard error
 _GAP = 128  # neither the black background of digits nor the white one of drawings
 
 
@@ -33,8 +35,8 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     dimensions, each dimension as a big-endian 32-bit integer, then the values row by row.
     """
     name, head = str(path), read_bytes(path, _IDX_HEADER, whole=False)
-    dtype, shape, expected = _idx_header(head, name)
-    affordable("source", name, expected / 4)
+    _, _, expected = _idx_header(head, name)
+    affordable("source", name, min(expected, 1 << 90) / 4)  # of more there is no float
     return parse_idx(read_bytes(path, expected + 1, whole=False), name)
 
 

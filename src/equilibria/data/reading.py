@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import os
 import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 __all__ = ["existing", "opened", "read_bytes", "reading"]
 
@@ -29,7 +29,8 @@ def existing(source: str | os.PathLike[str]) -> Path | None:
         raise ValueError(f"source={source!r}: cannot be a path ({said}); give another") from error
 
 
-def opened(path: str | os.PathLike[str]) -> BinaryIO:
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
     """A regular file, open for reading; a pipe, a device, a socket or a folder is refused at once,
     even if it has only just taken the place of a file."""
 
@@ -41,10 +42,11 @@ def opened(path: str | os.PathLike[str]) -> BinaryIO:
         raise ValueError(f"{path}: is no regular file; copy what it holds into one")
 
     try:
-        return open(path, "rb", opener=regular)
-    except OSError as error:
-        what = f"cannot be opened ({error.strerror}); give a file that can be read"
-        raise ValueError(f"{path}: {what}") from error
+        with open(path, "rb", opener=regular) as file:
+            yield file
+    except OSError as error:  # also of a disk that fails
+        said = error.strerror or str(error)
+        raise ValueError(f"{path}: cannot be read ({said}); give a file that can") from error
 
 
 @contextlib.contextmanager

@@ -333,7 +333,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             options: dict[str, Any] = {"dtype": None if _keeps_cells(X) else "numeric"}
             finite = "allow-nan" if gaps else True
             options |= {"ensure_min_samples": least, "ensure_all_finite": finite}
-            X = validate_data(self, X, reset=reset, **options)
+            with np.errstate(invalid="ignore"):  # it adds up infinities of both signs
+                X = validate_data(self, X, reset=reset, **options)
         if judged:
             self.refuse_untold(self.columns, X)
         return X
