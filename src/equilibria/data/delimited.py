@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from equilibria.check import affordable
 from equilibria.data.columns import twice
 from equilibria.data.reading import opened, reading
 
@@ -47,29 +48,35 @@ _LEAST = b"9223372036854775808"  # with a minus what pandas writes for a missing
 
 def read_table(path: Path, label: str | None, text: bool) -> Any:
     """A frame of the columns of a CSV file; text in others than ``label`` is refused unless it is
-    to be read."""
-    told = set[int]()  # columns that came to be text too late: their first cells are read again
+    to be read.
+
+    Room is made once, by what the first block tells of the columns and of the number of rows. Where
+    a later one tells otherwise, the file is read to its end for that alone, and then again.
+    """
+    known, room = list[str](), 0
     while True:
-        parts, late, rows = list[_Part](), set[int](), 0
+        kept, rows = None, 0
         with opened(path) as file:
             source = _Source(path, file)
-            kinds = ["text" if place in told else "" for place in range(source.width)]
+            kinds = known if len(known) == source.width else [""] * source.width
             for block in source.blocks():
                 part = _look(source, block, rows, kinds)
                 both = [_merged(*pair) for pair in zip(kinds, part.kinds, strict=True)]
                 for place in (p for p, kind in enumerate(both) if kind == "text" != kinds[p]):
                     if not text and source.names[place] != label:
                         _refuse(source, block, place, kinds[place], rows)
-                    late |= {place} if kinds[place] else set()
-                parts.append(part)
+                if not rows:
+                    count = int(len(part.frame) * source.size / file.tell())
+                    affordable("source", str(path), 2.0 * count * source.width)
+                    kept = _Columns(both, room or count * 5 // 4 + 100)
                 kinds, rows = both, rows + len(part.frame)
-                if late:  # all is read again: only the kinds are still asked for
-                    parts.clear()
+                if kept is not None and not kept.store(part, kinds, rows):
+                    kept = None
         if not rows:
             raise ValueError(f"{path}: has no rows under its header; expected at least one")
-        if not late:
-            return _assembled(source.names, kinds, parts, rows)
-        told |= late
+        if kept is not None:
+            return kept.frame(source.names, rows)
+        known, room = kinds, rows
 
 
 class _Source:
@@ -94,13 +101,14 @@ class _Source:
 
     def blocks(self) -> Iterator[bytes]:
         """Whole lines; a cell in quotes may hold some of them."""
-        block = self.rest
-        while block or (block := self._block(max(BLOCK, _WIDE * self.width))):
+        size = max(BLOCK, _WIDE * self.width)
+        block = self.rest + self._block(max(0, size - len(self.rest)))
+        while block:
             yield block
-            block = b""
+            block = self._block(size)
 
     def _block(self, size: int) -> bytes:
-        block = self.file.read(size) + self.file.readline()
+        block = self.file.read(size) + self.file.readline() if size else b""
         while block.count(b'"') % 2 and (more := self.file.read(len(block))):
             block += more + self.file.readline()
         if b"\0" in block:  # where pandas would end a cell
@@ -142,10 +150,12 @@ class _Source:
         rows = block.count(b"\n") + (not block.endswith(b"\n"))
         even = block.count(separator) == rows * (self.width - 1)
         even &= block.partition(b"\n")[0].count(separator) == self.width - 1
-        if not even or b'"' in block or b"\r" in block.replace(b"\r\n", b"") or _LEAST in block:
+        returns = b"\r" in block and b"\r" in block.replace(b"\r\n", b"")
+        if not even or returns or b'"' in block or _LEAST in block:
             return True
-        cells = np.frombuffer(b"  " + block, np.uint8)  # a leading zero, and what is before it
-        zeros = np.flatnonzero((cells[2:-1] == ord("0")) & (cells[3:] - ord("0") < 10)) + 2
+        cells = np.frombuffer(b"  " + block + b"\n", np.uint8)
+        zeros = np.flatnonzero(cells[2:-1] == ord("0")) + 2
+        zeros = zeros[cells[zeros + 1] - ord("0") < 10]  # and a digit behind it
         before, sooner = cells[zeros - 1], cells[zeros - 2]
         inside = (before - ord("0") < 10) | (before == ord(self.decimal))
         inside |= np.isin(before, (ord("+"), ord("-"))) & np.isin(sooner, (ord("e"), ord("E")))
@@ -232,7 +242,7 @@ def _classified(cells: Any, decimal: str) -> tuple[str, tuple[np.ndarray, np.nda
             missing = np.array([cell in _NA for cell in found])[codes]
             return kind, (np.where(missing, np.nan, cells), missing)
     chosen = np.array([*values, None], dtype=object)[:-1]
-    return kind, (chosen[codes], np.equal(chosen, None)[codes])
+    return kind, (chosen[codes], np.array([value is None for value in chosen], bool)[codes])
 
 
 def _read(cell: Any, decimal: str) -> tuple[str, Any]:
@@ -268,57 +278,64 @@ def _refuse(source: _Source, block: bytes, place: int, kind: str, rows: int) -> 
             )
 
 
-def _assembled(names: list[str], kinds: list[str], parts: list[_Part], rows: int) -> Any:
-    """All blocks as one frame; each is let go as soon as it is copied."""
-    import pandas as pd
+class _Columns:
+    """Room for so many rows of columns: those of a kind in one array (columns, rows), text and big
+    numbers as objects."""
 
-    homes = {
-        kind: [p for p, own in enumerate(kinds) if (own or "real") == kind] for kind in _DTYPES
-    }
-    values = {kind: np.empty((len(at), rows), _DTYPES[kind]) for kind, at in homes.items()}
-    gaps = {kind: np.zeros(values[kind].shape, bool) for kind in ("truth", "whole")}
-    objects = {p: np.empty(rows, object) for p, kind in enumerate(kinds) if kind in ("big", "text")}
-    stop = rows
-    while parts:  # from the last one, which lies at the end of what was taken of memory
-        part = parts.pop()
+    def __init__(self, kinds: list[str], room: int):
+        self.kinds, self.room = [kind or "real" for kind in kinds], room
+        places, columns = list(enumerate(self.kinds)), _DTYPES.items()
+        self.homes = {kind: [p for p, own in places if own == kind] for kind in _DTYPES}
+        self.values = {k: np.empty((len(self.homes[k]), room), dtype) for k, dtype in columns}
+        self.gaps = {k: np.zeros((len(self.homes[k]), room), bool) for k in ("truth", "whole")}
+        self.objects = {p: np.empty(room, object) for p, k in places if k in ("big", "text")}
+
+    def store(self, part: _Part, kinds: list[str], stop: int) -> bool:
+        """Keep a block that ends at row ``stop``; False where there is no room for it, or its
+        columns are now of other kinds."""
+        if stop > self.room or [kind or "real" for kind in kinds] != self.kinds:
+            return False
         span = slice(stop - len(part.frame), stop)
-        stop = span.start
-        for kind, places in homes.items():
+        for kind, places in self.homes.items():
             fine = [part.kinds[p] == kind and p not in part.special for p in places]
-            usual = np.array(fine, bool)
-            if usual.all():
-                chosen = part.frame if len(places) == len(kinds) else part.frame[places]
-                values[kind][:, span] = chosen.to_numpy().T
-            else:
-                chosen = part.frame[[places[i] for i in np.flatnonzero(usual)]]
-                values[kind][usual, span] = chosen.to_numpy().T
-            for i in np.flatnonzero(~usual):
+            usual: Any = slice(None) if all(fine) else np.array(fine)
+            chosen = places if all(fine) else [places[i] for i in np.flatnonzero(usual)]
+            frame = part.frame if len(chosen) == len(kinds) else part.frame[chosen]
+            self.values[kind][usual, span] = frame.to_numpy().T
+            for i in [] if all(fine) else np.flatnonzero(~usual):
                 cells, missing = _cells(part, places[i])
                 if kind == "real":
-                    values[kind][i, span] = np.where(missing, np.nan, cells)
+                    self.values[kind][i, span] = np.where(missing, np.nan, cells)
                 else:
-                    values[kind][i, span] = np.where(missing, 0, cells)
-                    gaps[kind][i, span] = missing
-        for place, column in objects.items():
+                    self.values[kind][i, span] = np.where(missing, 0, cells)
+                    self.gaps[kind][i, span] = missing
+        for place, column in self.objects.items():
             cells, missing = _cells(part, place)
             column[span] = cells
             column[span][missing] = None
-    made = []
-    for kind, places in homes.items():
-        torn = gaps[kind].any(1) if kind in gaps else np.zeros(len(places), bool)
-        plain = np.flatnonzero(~torn)
-        whole = values[kind] if len(plain) == len(places) else values[kind][plain]
-        made.append(pd.DataFrame(whole.T, columns=[places[i] for i in plain], copy=False))
-        array = pd.arrays.BooleanArray if kind == "truth" else pd.arrays.IntegerArray
-        for i in np.flatnonzero(torn):
-            column = array(values[kind][i], gaps[kind][i])
-            made.append(pd.DataFrame({places[i]: column}, copy=False))
-    for place, column in objects.items():
-        dtype = "str" if kinds[place] == "text" else object
-        made.append(pd.DataFrame({place: pd.Series(column, dtype=dtype)}, copy=False))
-    made = [one for one in made if one.shape[1]]
-    frame = made[0] if len(made) == 1 else pd.concat(made, axis=1)[list(range(len(names)))]
-    return frame.set_axis(names, axis=1)
+        return True
+
+    def frame(self, names: list[str], rows: int) -> Any:
+        """The rows, in types of pandas that have gaps where a column does."""
+        import pandas as pd
+
+        made = []
+        for kind, places in self.homes.items():
+            values, gaps = self.values[kind][:, :rows], self.gaps.get(kind)
+            torn: Any = np.zeros(len(places), bool) if gaps is None else gaps[:, :rows].any(1)
+            if not torn.all():
+                plain = values[~torn] if torn.any() else values
+                columns = [places[i] for i in np.flatnonzero(~torn)]
+                made.append(pd.DataFrame(plain.T, columns=columns, copy=False))
+            array = pd.arrays.BooleanArray if kind == "truth" else pd.arrays.IntegerArray
+            for i in np.flatnonzero(torn):
+                column = array(values[i], self.gaps[kind][i, :rows])
+                made.append(pd.DataFrame({places[i]: column}, copy=False))
+        for place, cells in self.objects.items():
+            dtype = "str" if self.kinds[place] == "text" else object
+            made.append(pd.DataFrame({place: pd.Series(cells[:rows], dtype=dtype)}, copy=False))
+        frame = made[0] if len(made) == 1 else pd.concat(made, axis=1)[list(range(len(names)))]
+        return frame.set_axis(names, axis=1)
 
 
 def _cells(part: _Part, place: int) -> tuple[np.ndarray, np.ndarray]:

@@ -352,6 +352,7 @@ def _unknown(source: str) -> str:
 
 # ---------------------------------------------------------------------- tables and arrays
 
+_PARQUET_CELLS = 1 << 23  # that are read at a time
 _NPZ_KEYS = (("X", "y"), ("images", "labels"))
 
 
@@ -412,7 +413,7 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | Non
     with opened(path) as file:
         with reading(path, ".npz file"):
             archive: Any = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+            if not hasattr(archive, "zip"):
                 raise ValueError("not an archive of arrays")
             keys = list(archive)
             pair = next((pair for pair in _NPZ_KEYS if pair[0] in keys), tuple(keys))
@@ -481,7 +482,7 @@ def _read_table(path: Path, label: str | None, text: bool) -> tuple[Any, np.ndar
 
 
 def _read_parquet(path: Path) -> Any:
-    """A frame; columns are freed from Arrow's own memory as they are made."""
+    """A frame, read some columns at a time, since Arrow's own copy of these lies beside it."""
     import pandas as pd
 
     try:
@@ -491,16 +492,22 @@ def _read_parquet(path: Path) -> Any:
         raise ExtraError(f'pyarrow {what}: pip install "equilibria[tables]"') from error
     with opened(path) as file:
         with reading(path, "Parquet file"):
-            about = parquet.ParquetFile(file).metadata
-        affordable("source", str(path), 2.0 * about.num_rows * about.num_columns)
+            about = parquet.ParquetFile(file)
+            names = list(about.schema_arrow.empty_table().to_pandas().columns)
+        rows = about.metadata.num_rows
+        affordable("source", str(path), 2.0 * rows * about.metadata.num_columns)
+        step = max(1, _PARQUET_CELLS // max(1, rows))
         with reading(path, "Parquet file"):
-            thrifty = {"self_destruct": True, "split_blocks": True}
-            return pd.read_parquet(file, to_pandas_kwargs=thrifty)
+            groups = [names[first : first + step] for first in range(0, len(names), step)]
+            parts = [pd.read_parquet(file, columns=group) for group in groups or [names]]
+            return parts[0] if len(parts) == 1 else pd.concat(parts, axis=1)
 
 
 def _as_array(frame: Any) -> np.ndarray:
     """A frame as one array of numbers where that changes no cell, else of Python objects."""
     kinds = {dtype.kind for dtype in frame.dtypes}
+    if all(isinstance(dtype, np.dtype) for dtype in frame.dtypes) and kinds == {"f"}:
+        return frame.to_numpy(dtype=np.float64)  # without a copy, where they lie together
     missing = frame.isna().to_numpy(dtype=bool)
     if kinds <= set("biu") and not missing.any():
         return frame.to_numpy(dtype=np.int64 if kinds != {"b"} else bool)
