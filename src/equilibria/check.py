@@ -253,16 +253,23 @@ def device() -> Check:
     return Check("a device that torch can use here, such as 'cpu'", "device")
 
 
-def source(given: str, names: Sequence[str]) -> None:
-    """Refuse what is neither the name of a data set nor a path."""
-    if given in names or Path(given).expanduser().exists():
-        return
-    if os.sep in given or Path(given).suffix:
-        raise ValueError(f"source={given!r}: no such file or folder")
-    close = difflib.get_close_matches(given, names, n=1)
+def source(given: str | os.PathLike[str], names: Sequence[str]) -> Path | None:
+    """The path that is meant, or None for the name of a data set; what is neither is refused."""
+    if isinstance(given, str) and given in names:
+        return None
+    try:
+        path = Path(os.path.expanduser(given))  # of no such user: as it is
+        if path.exists():
+            return path
+    except (OSError, TypeError, ValueError) as error:  # too long, or in a folder without access
+        said = getattr(error, "strerror", None) or error
+        raise ValueError(f"source={given!r}: cannot be a path ({said}); give another") from error
+    if os.sep in str(given) or path.suffix:
+        raise ValueError(f"source={str(given)!r}: no such file or folder")
+    close = difflib.get_close_matches(str(given), names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     known = ", ".join(names)
-    raise ValueError(f"source={given!r}: neither a path nor a built-in set ({known}){hint}")
+    raise ValueError(f"source={str(given)!r}: neither a path nor a built-in set ({known}){hint}")
 
 
 def affordable(name: str, value: Any, numbers: float) -> None:

@@ -51,14 +51,14 @@ def test_idx_gives_back_what_was_written(tmp_path):
             idx(np.zeros((2, 3), np.uint8), 8)[:-1],
             r"truncated: 17 bytes where its header \(2, 3\) asks for 18",
         ),
-        (idx(np.zeros((2, 3), np.uint8), 8) + b"x", "too long: 19 bytes"),
+        (idx(np.zeros((2, 3), np.uint8), 8) + b"x", "too long: more than the 18 bytes"),
         (
             gzip.compress(idx(np.zeros((200, 3), np.uint8), 8), mtime=0)[:-6],
-            "the gzip file is truncated or damaged",
+            "not a readable gzip file",
         ),
         (
             gzip.compress(bytes(1000), mtime=0)[:20] + b"!!!!!!!!",
-            "the gzip file is truncated or damaged",
+            "not a readable gzip file",
         ),
     ],
 )
@@ -163,7 +163,7 @@ def test_an_unreadable_picture_is_named(tmp_path, cut):
     picture(tmp_path / "torn.png", noise)
     (tmp_path / "torn.png").write_bytes((tmp_path / "torn.png").read_bytes()[:cut])
     with pytest.raises(
-        ValueError, match=r"torn\.png: this picture cannot be read .*repair or remove it"
+        ValueError, match=r"torn\.png: not a readable picture .*repair or remove it"
     ):
         read_folder(tmp_path)
 

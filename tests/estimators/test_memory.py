@@ -5,12 +5,12 @@ import time
 
 import numpy as np
 import pytest
-from small import BITS, ESTIMATORS, LABELS, fitted, small, with_capability
 
 from equilibria import RBM, Mixture, NextState
 from equilibria.estimators.params import parameters
 from equilibria.inference.partition import schedule
 from equilibria.training.trainer import Trainer
+from small import BITS, ESTIMATORS, LABELS, fitted, small, with_capability
 
 LENGTHS = "steps n_iter pretrain_steps critic_steps k mean_field_steps posterior_sweeps"
 """How long a training takes: no number is too large."""

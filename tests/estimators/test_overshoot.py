@@ -4,7 +4,6 @@ back."""
 import numpy as np
 import pytest
 import torch
-from small import BITS, answers, assert_same
 
 from equilibria import DBM, GAN, MADE, RBM, Independent
 from equilibria.data import Table
@@ -17,6 +16,7 @@ from equilibria.inference import exact
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.units import Bernoulli
+from small import BITS, answers, assert_same
 
 WORSE = "Training rows are at least"
 

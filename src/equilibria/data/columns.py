@@ -6,6 +6,7 @@ imported only where a DataFrame comes or goes.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import decimal
 import difflib
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 __all__ = ["ALIASES", "KINDS", "Column", "Kind", "Reader", "as_frame", "is_frame", "missing_cells"]
-__all__ += ["take", "unit_of"]
+__all__ += ["take", "twice", "unit_of"]
 
 BLOCK_CELLS = 1 << 20
 EXACT = 2**53  # whole numbers up to here are exact in float64
@@ -163,6 +164,11 @@ def listed(names: Iterable[Any], most: int = 10) -> str:
     """The first names of many, in a sentence."""
     words = list(map(str, names))
     return ", ".join(words[:most]) + (", …" if len(words) > most else "")
+
+
+def twice(names: Iterable[Any]) -> Any:
+    """The first name that comes a second time; None where there is none."""
+    return next((name for name, n in collections.Counter(names).items() if n > 1), None)
 
 
 def objects(cells: Iterable[Any]) -> np.ndarray:
@@ -432,13 +438,15 @@ class Reader:
             self.table.iloc[rows, chosen].to_numpy() if self.is_frame else self.table[rows, chosen]
         )
         to = np.float64 if wide or str(block.dtype) not in _NARROW else np.float32
-        return torch.from_numpy(block.astype(to))  # astype copies: torch wants a writable array
+        with np.errstate(invalid="ignore"):  # numpy warns of a signalling NaN that it widens
+            return torch.from_numpy(block.astype(to))  # copies: torch wants a writable array
 
     def _floats(self, rows: slice, place: int, origin: int) -> np.ndarray:
         """A column less ``origin``, exactly; text is refused even where it spells a number."""
         cells, missing = self.cells(rows, place)
         if cells.dtype.kind in "biuf" and not origin:
-            return np.where(missing, np.nan, cells.astype(np.float64))
+            with np.errstate(invalid="ignore"):
+                return np.where(missing, np.nan, cells.astype(np.float64))
         values, cells = np.full(len(cells), np.nan), cells.astype(object)
         for row in np.flatnonzero(~missing).tolist():
             if not isinstance(cells[row], _NUMBERS):
@@ -467,8 +475,8 @@ def _labels(columns: Any, name: str) -> tuple[Any, ...]:
             what = f"column {place} is called {label!r}; expected text or a number"
             raise ValueError(f"{name}: {what}")
     if len(set(labels)) < len(labels):
-        twice = next(label for place, label in enumerate(labels) if label in labels[:place])
-        raise ValueError(f"{name}: two columns are called {twice!r}; give each its own name")
+        what = f"two columns are called {twice(labels)!r}"
+        raise ValueError(f"{name}: {what}; give each its own name")
     return labels
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from types import MappingProxyType
 
-from equilibria.data.pictures import read_bytes
+from equilibria.data.reading import read_bytes
 
 __all__ = ["BINARY_SETS", "PARTS", "fetch", "find", "folder_of", "table_path"]
 
@@ -204,7 +204,7 @@ def fetch(folder: str, file: str) -> tuple[bytes, str]:
     """
     folders, key = _folders(folder), f"{folder}/{file}"
     for path in (path for place in folders for path in _either(place, file)):
-        if path.is_file():
+        if path.exists():
             return (_checked(path, key) if key in HASHES else read_bytes(path)), str(path)
     failures = []
     for mirror in MIRRORS.get(folder, ()):
@@ -227,7 +227,7 @@ def table_path(file: str) -> Path:
     """The place of a CSV file that is never downloaded, checked by its SHA-256."""
     folders = _folders("tables")
     for path in (folder / file for folder in folders):
-        if path.is_file():
+        if path.exists():
             remedy = "put the right file there, or load this one by its path"
             _checked(path, f"tables/{file}", remedy)
             return path
@@ -248,7 +248,7 @@ def _folders(name: str) -> list[Path]:
 
     own = os.environ.get(VARIABLE)
     cache = Path(pooch.os_cache("equilibria"))
-    return [folder / name for folder in ([Path(own).expanduser()] if own else []) + [cache]]
+    return [folder / name for folder in ([Path(os.path.expanduser(own))] if own else []) + [cache]]
 
 
 def _checked(path: Path, key: str, remedy: str = "delete the file and load again") -> bytes:

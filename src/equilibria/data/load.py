@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import itertools
+import math
 import os
-import re
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from equilibria.check import choice
-from equilibria.check import source as known_source
+from equilibria.check import affordable, choice
+from equilibria.check import source as path_of
 from equilibria.data.columns import is_frame, nearest_name, take
+from equilibria.data.delimited import read_table
 from equilibria.data.files import BINARY_SETS, PARTS, fetch, folder_of, table_path
 from equilibria.data.pictures import parse_idx, read_folder, read_idx
+from equilibria.data.reading import opened, reading
 from equilibria.data.rows import digest
 from equilibria.data.toy import GaussianMixture, bars_and_stripes
+from equilibria.errors import ExtraError
 from equilibria.random import Stream
 
 __all__ = ["Data", "divide", "load", "names", "read_csv", "read_npy", "read_npz", "write_csv"]
@@ -129,10 +129,12 @@ def load(
     """
     choice("train", "valid", "test", "all")("split", split)
     how = {"size": size, "colour": colour, "label": label, "text": text}
-    named = isinstance(source, str) and source in _BUILT_IN
-    where = str(source) if named else str(Path(source).expanduser().resolve())
-    found = _named(str(source), split, how) if named else _of_path(source, split, how)
-    held_out = None if named else 0
+    path = path_of(source, tuple(_BUILT_IN))
+    if path is None:
+        where, found = str(source), _named(str(source), split, how)
+    else:
+        where, found = str(path.resolve()), _of_path(path, split, how)
+    held_out = None if path is None else 0
     return dataclasses.replace(
         found, source={"source": where, "split": split, **how, "held_out": held_out}
     )
@@ -147,9 +149,7 @@ def _named(name: str, split: str, how: dict[str, Any]) -> Data:
     return find(name, split)
 
 
-def _of_path(source: Any, split: str, how: dict[str, Any]) -> Data:
-    path = Path(source).expanduser()
-    known_source(str(source), tuple(_BUILT_IN))
+def _of_path(path: Path, split: str, how: dict[str, Any]) -> Data:
     if split in ("test", "valid"):
         remedy = "put those examples in a path of their own, or use split='train'"
         raise ValueError(f"split={split!r}: {path} has no {split} part; {remedy}")
@@ -340,18 +340,7 @@ def _refuse_options(source: Any, kind: str, how: dict[str, Any], *refused: str) 
 
 # ---------------------------------------------------------------------- tables and arrays
 
-_CELLS = {  # what a cell may be, the first that it is
-    "whole": re.compile(r"\s*[+-]?(0|[1-9][0-9]*)\s*"),
-    "real": re.compile(
-        r"\s*[+-]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf(inity)?)\s*", re.I
-    ),
-    "truth": re.compile(r"\s*(true|false)\s*", re.I),
-}
-_NA = frozenset(
-    ["", " ", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "<NA>", "None"]
-)
-_DTYPES = {"truth": "boolean", "whole": "Int64", "real": "float64", "big": "str", "text": "str"}
-_WIDER = ("whole", "big", "real")  # what a column of numbers is: the last that one of its cells is
+_PARQUET_CELLS = 1 << 23  # that are read at a time
 _NPZ_KEYS = (("X", "y"), ("images", "labels"))
 
 
@@ -412,19 +401,23 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | Non
 
     They are called ``X`` (and ``y``) or ``images`` (and ``labels``), or there is a single array.
     """
-    try:
-        with open(path, "rb") as opened:  # numpy forgets to close a damaged file it opened itself
-            file = np.load(opened, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
+    with opened(path) as file:
+        with reading(path, ".npz file"):
+            archive: Any = np.load(file, allow_pickle=False)
+            if not hasattr(archive, "zip"):
                 raise ValueError("not an archive of arrays")
-            for values, labels in _NPZ_KEYS:
-                if values in file:
-                    return file[values], file.get(labels)
-            keys = list(file)
-            if len(keys) == 1:
-                return file[keys[0]], None
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a readable .npz file ({error})") from error
+            keys = list(archive)
+            pair = next((pair for pair in _NPZ_KEYS if pair[0] in keys), tuple(keys))
+            wanted = [key for key in pair if key in keys]
+            sizes = [archive.zip.getinfo(f"{key}.npy").file_size for key in wanted]
+            for key, size in zip(wanted, sizes, strict=True):  # before room is made for them
+                with archive.zip.open(f"{key}.npy") as member:
+                    _npy_header(member, size)
+        if pair in _NPZ_KEYS or len(keys) == 1:
+            affordable("source", str(path), sum(sizes) / 4)
+            with reading(path, ".npz file"):
+                found = [archive[key] for key in wanted]
+            return found[0], found[1] if len(found) > 1 else None
     listed = ", ".join(keys) or "nothing"
     raise ValueError(
         f"{path}: holds {listed}; expected X (and y), images (and labels), or a single array"
@@ -433,39 +426,39 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | Non
 
 def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
     """The array in a ``.npy`` file as a read-only memory map, which may be larger than memory."""
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable .npy file ({error})") from error
-    if not isinstance(values, np.ndarray):
-        raise ValueError(f"{path}: not a readable .npy file (it is an archive: call it .npz)")
-    return values
+    with opened(path) as file:
+        if file.peek(4)[:4] == b"PK\3\4":
+            raise ValueError(f"{path}: not a readable .npy file (it is an archive: call it .npz)")
+        with reading(path, ".npy file"):
+            how = _npy_header(file, os.fstat(file.fileno()).st_size)
+            if 0 in how["shape"]:  # of nothing there is no map
+                return np.zeros(how["shape"], how["dtype"])
+            return np.memmap(file, mode="r", **how)
+
+
+def _npy_header(file: Any, size: int) -> dict[str, Any]:
+    """Type, shape and place of the array in a ``.npy`` file of so many bytes, as it is to be
+    mapped."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"its format {version} is unknown")
+    narrow = version == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if narrow else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which pickle alone could read")
+    start, asked = file.tell(), math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or start + asked > size:
+        raise ValueError(f"its header {shape} asks for {asked:,} bytes where {size - start:,} are")
+    return {"dtype": dtype, "shape": shape, "offset": start, "order": "F" if fortran else "C"}
 
 
 def _read_table(path: Path, label: str | None, text: bool) -> tuple[Any, np.ndarray | None]:
     """A frame of the columns, and the labels."""
-    import pandas as pd
-
     if path.suffix.lower() == ".parquet":
-        frame = pd.read_parquet(path)
+        frame = _read_parquet(path)
     else:
-        found, options = _survey(path)
-        wrong = [name for name, kind in found.items() if kind[0] == "text" and name != label]
-        if wrong and not text:
-            name = wrong[0]
-            _, row, cell = found[name]
-            raise ValueError(
-                f"{path}: column {name!r} holds the text {cell!r} in row {row}; expected numbers "
-                "only (recode the column as numbers, leave missing cells empty, name it as the "
-                f"label with label={name!r}, or take kinds='mixed' or 'categorical')"
-            )
-        frame = pd.read_csv(path, **options)
-        for name, (kind, *_) in found.items():
-            if kind == "big":
-                whole = [None if cell != cell else int(cell) for cell in frame[name]]
-                frame[name] = pd.Series(whole, dtype=object)
-            elif kind in ("whole", "truth") and not frame[name].isna().any():
-                frame[name] = frame[name].astype("int64" if kind == "whole" else bool)
+        frame = read_table(path, label, text)
     if label is None:
         return frame, None
     if label not in frame.columns:
@@ -479,76 +472,33 @@ def _read_table(path: Path, label: str | None, text: bool) -> tuple[Any, np.ndar
     return frame.drop(columns=label), labels
 
 
-def _survey(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
-    """What the columns of a CSV file hold, in one pass, and how pandas is to read it.
+def _read_parquet(path: Path) -> Any:
+    """A frame, read some columns at a time, since Arrow's own copy of these lies beside it."""
+    import pandas as pd
 
-    Each column is (``"truth"``, ``"whole"``, ``"big"``, ``"real"``) or (``"text"``, row, cell).
-    """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            head = list(itertools.islice(file, 20))
-            first = head[0] if head else ""
-            separator = next((s for s in ";\t" if s in first and "," not in first), ",")
-            comma = separator == ";" and any(re.search(r"(^|;)\s*-?\d+,\d+", one) for one in head)
-            lines = csv.reader(itertools.chain(head, file), delimiter=separator)
-            columns = _header(path, next(lines, []))
-            found: dict[str, tuple[Any, ...]] = {}
-            row = 0
-            for cells in lines:
-                if not cells and len(columns) > 1:
-                    continue  # in a file of one column a blank line is a missing cell
-                cells, row = cells or [""], row + 1
-                if len(cells) != len(columns):
-                    what = f"row {row} has {len(cells)} cells under a header of {len(columns)}"
-                    raise ValueError(f"{path}: {what}; repair that row")
-                for name, cell in zip(columns, cells, strict=True):
-                    _look(found, name, cell.replace(",", ".") if comma else cell, row)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    if not row:
-        raise ValueError(f"{path}: has no rows under its header; expected at least one")
-    found = {name: found.get(name, ("real",)) for name in columns}
-    options: dict[str, Any] = {"sep": separator, "decimal": "," if comma else "."}
-    options |= {"names": columns, "header": 0, "index_col": False, "encoding": "utf-8-sig"}
-    options |= {"skip_blank_lines": len(columns) > 1}
-    options |= {"na_values": sorted(_NA), "keep_default_na": False}
-    options["dtype"] = {name: _DTYPES[kind] for name, (kind, *_) in found.items()}
-    return found, options
-
-
-def _look(found: dict[str, tuple[Any, ...]], name: str, cell: str, row: int) -> None:
-    """What a column holds, one more cell of it seen."""
-    known = found[name][0] if name in found else None
-    if known == "text" or cell in _NA:
-        return
-    kind = next((kind for kind, pattern in _CELLS.items() if pattern.fullmatch(cell)), "text")
-    if kind == "whole" and not -(2**63) <= int(cell) < 2**63:
-        kind = "big"
-    if known in (None, kind):
-        found[name] = (kind, row, cell)
-    elif kind in _WIDER and known in _WIDER:
-        found[name] = (max(kind, known, key=_WIDER.index),)
-    else:
-        found[name] = ("text", row, cell)
-
-
-def _header(path: Path, cells: list[str]) -> list[str]:
-    if not cells:
-        raise ValueError(f"{path}: is empty; expected a line of column names and rows under it")
-    columns = [name.strip() for name in cells]
-    numbers = all(_CELLS["real"].fullmatch(name) for name in columns)
-    if numbers and columns != [str(i) for i in range(len(columns))]:
-        found = f"its first line holds numbers only ({', '.join(columns[:4])}, …)"
-        raise ValueError(f"{path}: {found}; put a line of column names above it")
-    twice = next((name for i, name in enumerate(columns) if name in columns[:i]), None)
-    if twice is not None:
-        raise ValueError(f"{path}: two columns are called {twice!r}; give each its own name")
-    return columns
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        what = "is not installed, and Parquet files need it"
+        raise ExtraError(f'pyarrow {what}: pip install "equilibria[tables]"') from error
+    with opened(path) as file:
+        with reading(path, "Parquet file"):
+            about = parquet.ParquetFile(file)
+            names = list(about.schema_arrow.empty_table().to_pandas().columns)
+        rows = about.metadata.num_rows
+        affordable("source", str(path), 2.0 * rows * about.metadata.num_columns)
+        step = max(1, _PARQUET_CELLS // max(1, rows))
+        with reading(path, "Parquet file"):
+            groups = [names[first : first + step] for first in range(0, len(names), step)]
+            parts = [pd.read_parquet(file, columns=group) for group in groups or [names]]
+            return parts[0] if len(parts) == 1 else pd.concat(parts, axis=1)
 
 
 def _as_array(frame: Any) -> np.ndarray:
     """A frame as one array of numbers where that changes no cell, else of Python objects."""
     kinds = {dtype.kind for dtype in frame.dtypes}
+    if all(isinstance(dtype, np.dtype) for dtype in frame.dtypes) and kinds == {"f"}:
+        return frame.to_numpy(dtype=np.float64)  # without a copy, where they lie together
     missing = frame.isna().to_numpy(dtype=bool)
     if kinds <= set("biu") and not missing.any():
         return frame.to_numpy(dtype=np.int64 if kinds != {"b"} else bool)

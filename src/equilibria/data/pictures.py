@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import gzip
+import logging
 import math
 import os
-import zlib
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from equilibria.check import choice, optional, sequence, whole
+from equilibria.check import affordable, choice, optional, sequence, whole
+from equilibria.data.reading import opened, read_bytes, reading
 
-__all__ = ["parse_idx", "picture_grid", "read_bytes", "read_folder", "read_idx", "save_grid"]
+__all__ = ["parse_idx", "picture_grid", "read_folder", "read_idx", "save_grid"]
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_IDX_HEADER = 4 + 4 * 255  # bytes at most
 _WRITABLE = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _SUFFIXES = frozenset({*_WRITABLE, ".pgm", ".ppm"})
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # EPS would start another program
 _MODES = {"grey": "L", "rgb": "RGB"}
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else it writes to standard error
 _GAP = 128  # neither the black background of digits nor the white one of drawings
-
-
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file, uncompressed if it is a gzip file whatever it is called."""
-    content = Path(path).read_bytes()
-    if not content.startswith(_GZIP_MAGIC):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, OSError, zlib.error) as error:
-        what = f"the gzip file is truncated or damaged ({error}); fetch it again"
-        raise ValueError(f"{path}: {what}") from error
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -42,7 +34,10 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     The format, from http://yann.lecun.com/exdb/mnist: two zero bytes, a type, the number of
     dimensions, each dimension as a big-endian 32-bit integer, then the values row by row.
     """
-    return parse_idx(read_bytes(path), str(path))
+    name, head = str(path), read_bytes(path, _IDX_HEADER, whole=False)
+    _, _, expected = _idx_header(head, name)
+    affordable("source", name, min(expected, 1 << 90) / 4)  # of more there is no float
+    return parse_idx(read_bytes(path, expected + 1, whole=False), name)
 
 
 def parse_idx(content: bytes, name: str) -> np.ndarray:
@@ -53,6 +48,20 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]), "three bytes")
     array([7, 8, 9], dtype=uint8)
     """
+    dtype, shape, expected = _idx_header(content, name)
+    if len(content) < expected:
+        asked = f"{len(content):,} bytes where its header {shape} asks for {expected:,}"
+        raise ValueError(f"{name}: truncated: {asked}; fetch it again")
+    if len(content) > expected:
+        what = f"too long: more than the {expected:,} bytes that its header {shape} asks for"
+        raise ValueError(f"{name}: {what}; fetch it again")
+    with reading(name, "idx file"):  # numpy's arrays have at most 64 dimensions
+        values = np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).reshape(shape)
+        return values.astype(dtype.newbyteorder("="))  # a copy: writable
+
+
+def _idx_header(content: bytes, name: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Type and shape of the array in an idx file, and how many bytes the file then has."""
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES or not content[3]:
         found = f"it starts with {content[:4].hex(' ') or 'nothing'}"
         wanted = "expected 00 00, a type and a dimension count"
@@ -61,13 +70,7 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     if len(content) < start:
         raise ValueError(f"{name}: truncated in its header: {len(content)} bytes; fetch it again")
     shape = tuple(int(side) for side in np.frombuffer(content, ">u4", content[3], 4))
-    expected = start + math.prod(shape) * dtype.itemsize
-    if len(content) != expected:
-        what = "truncated" if len(content) < expected else "too long"
-        asked = f"{len(content):,} bytes where its header {shape} asks for {expected:,}"
-        raise ValueError(f"{name}: {what}: {asked}; fetch it again")
-    values = np.frombuffer(content, dtype, offset=start).reshape(shape)
-    return values.astype(dtype.newbyteorder("="))  # a copy: writable
+    return dtype, shape, start + math.prod(shape) * dtype.itemsize
 
 
 def read_folder(
@@ -96,6 +99,7 @@ def read_folder(
     choice(*_MODES)("colour", colour)
     paths, labels = _picture_paths(Path(folder))
     first = _read_picture(paths[0], height_width, _MODES[colour])
+    affordable("source", str(folder), len(paths) * first.size / 4)
     pictures = np.empty((len(paths), *first.shape), np.uint8)
     for place, path in enumerate(paths):
         picture = first if place == 0 else _read_picture(path, height_width, _MODES[colour])
@@ -156,13 +160,17 @@ def save_grid(
 def _picture_paths(folder: Path) -> tuple[list[Path], np.ndarray | None]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    loose = _pictures(folder)
-    subfolders = sorted(sub for sub in folder.iterdir() if sub.is_dir() and sub.name[0] != ".")
-    labelled = [(path, sub.name) for sub in subfolders for path in _pictures(sub)]
+    loose, inside = _pictures(folder)
+    labelled = [(path, sub.name) for sub in inside for path in _pictures(sub)[0]]
     if loose and labelled:
         found = f"holds {loose[0].name} beside sub-folders of pictures"
         raise ValueError(f"{folder}: {found}; put every picture into the sub-folder of its label")
     if labelled:
+        labels = sorted({label for _, label in labelled})
+        odd = next((label for label in labels if not label.isprintable()), None)
+        if odd is not None:  # bytes that are no text, or a line break, in the name of a class
+            what = f"the sub-folder {odd!r} gives its pictures their label; give it a plain name"
+            raise ValueError(f"{folder}: {what}")
         return [path for path, _ in labelled], np.array([label for _, label in labelled])
     if not loose:
         expected = f"expected files that end in one of {', '.join(sorted(_SUFFIXES))}"
@@ -170,23 +178,27 @@ def _picture_paths(folder: Path) -> tuple[list[Path], np.ndarray | None]:
     return loose, None
 
 
-def _pictures(folder: Path) -> list[Path]:
-    files = (path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
-    return sorted(path for path in files if path.name[0] != "." and path.is_file())
+def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+    """What a folder holds that is called a picture, and its folders; both without hidden ones."""
+    with reading(folder, "folder", "see who may read it"):
+        found = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+        folders = [path for path in found if path.is_dir()]
+    named = (path for path in found if path.suffix.lower() in _SUFFIXES)
+    return [path for path in named if not path.is_dir()], folders
 
 
 def _read_picture(path: Path, size: tuple[int, int] | None, mode: str) -> np.ndarray:
-    try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file)
-            picture.load()
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        what = f"this picture cannot be read ({error}); repair or remove it"
-        raise ValueError(f"{path}: {what}") from error
-    picture = _flatten(picture).convert(mode)
-    if size is not None:
-        picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+    with opened(path) as file, reading(path, "picture", "repair or remove it"):
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            found = Image.open(file, formats=_FORMATS)
+        except UnidentifiedImageError:  # which quotes the open file
+            raise ValueError(f"it is none of {', '.join(_FORMATS)}") from None
+        with found:
+            picture = _flatten(ImageOps.exif_transpose(found)).convert(mode)
+        if size is not None:
+            picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.LANCZOS)
+        return np.asarray(picture)
 
 
 def _flatten(picture: Image.Image) -> Image.Image:

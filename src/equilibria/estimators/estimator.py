@@ -337,7 +337,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             options: dict[str, Any] = {"dtype": None if _keeps_cells(X) else "numeric"}
             finite = "allow-nan" if gaps else True
             options |= {"ensure_min_samples": least, "ensure_all_finite": finite}
-            X = validate_data(self, X, reset=reset, **options)
+            with np.errstate(invalid="ignore"):  # it adds up infinities of both signs
+                X = validate_data(self, X, reset=reset, **options)
         if judged:
             self.refuse_untold(self.columns, X)
         return X
@@ -1042,9 +1043,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     # ------------------------------------------------------------ details of these
 
-    def over(
-        self, X: Any, ask: Callable[[Tensor], np.ndarray], binary: bool = True
-    ) -> np.ndarray:
+    def over(self, X: Any, ask: Callable[[Tensor], np.ndarray], binary: bool = True) -> np.ndarray:
         """Answers to all rows, a block of encoded ones at a time."""
         found = np.empty(0)
         for rows in ranges(len(X), self.table_):

@@ -40,7 +40,8 @@ def as_rows(
     try:
         how: dict[str, Any] = {"ensure_2d": False, "allow_nd": True, "ensure_min_samples": least}
         how["ensure_all_finite"] = "allow-nan"
-        table = np.asarray(check_array(values, dtype=np.float64, **how))
+        with np.errstate(invalid="ignore"):  # it adds up infinities of both signs
+            table = np.asarray(check_array(values, dtype=np.float64, **how))
     except (TypeError, ValueError) as error:
         what = "; encode text and dates by one table for all: Table.fit(rows).encode(rows)"
         raise ValueError(f"{name}: {error}{what * ('convert' in str(error))}") from None

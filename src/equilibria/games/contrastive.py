@@ -165,7 +165,9 @@ class ContrastiveGame(Game):
             raise ValueError(f"precision={precision!r}: {said}; leave it at 'float32'")
         self._rough: list[BoltzmannMachine] = []  # in a list: no part of the game's state
         self._trained = [name for name, p in machine.named_parameters() if p.requires_grad]
-        self._learning = [n for n in layers if next(machine.units(n).parameters(), None) is not None]
+        self._learning = [
+            n for n in layers if next(machine.units(n).parameters(), None) is not None
+        ]
         if negative != "data":
             self.sharded = [f"chain_{name}" for name in layers]
             for name, values in gibbs.start(machine, chains, stream.child("chains")).items():
