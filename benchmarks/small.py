@@ -5,7 +5,7 @@ each by its own defaults, and ours by scikit-learn's.
 
 Processor time of one thread. A ratio is that of neighbours in one round, and its median over rounds
 counts, since the machine may be busy. Test log-likelihood is by one evaluator for all: test rows,
-each grey one draw, by log Z of 200 annealing runs of 3,000 temperatures. Every round has a seed of
+each grey one draw, by log Z of 200 annealing runs of 1,500 temperatures. Every round has a seed of
 its own. The work of ``updates`` is the difference between two lengths of training, so that what a
 fit does beside (encoding, checks of the chains) is left out.
 """
@@ -56,7 +56,7 @@ def log_likelihood(rbm: Any, seed: int) -> float:
     biases = [rbm.intercept_visible_, rbm.intercept_hidden_]
     machine = BoltzmannMachine.from_arrays([rbm.components_.T], biases)
     machine.set_base("visible", torch.from_numpy((TRAIN.sum(0) + 1) / (len(TRAIN) + 2)))
-    z = forward_ais(machine, chains=200, betas=3000, random_state=seed).value
+    z = forward_ais(machine, chains=200, betas=1500, random_state=seed).value
     with torch.no_grad():
         return float(machine.double().log_marginal(0, {"visible": SHARP}).mean()) - z
 
