@@ -42,7 +42,7 @@ def with_kernels(compiled: bool, work: Callable[[], object]) -> Work:
     """The work, by the compiled draw or by plain torch."""
 
     def chosen() -> None:
-        fast._STATE.kernels = COMPILED if compiled else {}
+        fast._compiled = COMPILED if compiled else {}
         work()
 
     return chosen

@@ -138,12 +138,12 @@ class Stream:
             draw = self.centred(shape, probability.dtype, probability.device)
             return torch.lt(draw, probability.sub_(0.5), out=probability)
         for part, bits in self._parts(probability):
-            draw = bits >> 8
-            draw = draw.astype(np.float32) if isinstance(draw, np.ndarray) else draw.float()
+            high: Any = bits >> 8
+            high = high.astype(np.float32) if isinstance(high, np.ndarray) else high.float()
             # p − ½ in units of the draws' grid: scaling by a power of two is exact
             part -= 0.5
             part *= 2.0**24
-            part[...] = draw < part
+            part[...] = high < part
         return probability
 
     def _over_again(self, draw: Callable[..., Tensor], shape: Shape, *how: Any) -> Tensor:
@@ -164,10 +164,11 @@ class Stream:
     def _parts(self, out: Tensor) -> Iterator[tuple[Any, Any]]:
         """Flat parts of ``out`` and the bits of their cells: arrays on a CPU, else tensors."""
         stride, base = self.progression(out.shape)
+        flat: Any = out.view(-1)
+        numbers: Any = _NUMBERS
         if out.device.type == "cpu":
-            flat, numbers = out.numpy().reshape(-1), _NUMBERS
+            flat = flat.numpy()
         else:
-            flat = out.view(-1)
             numbers = torch.arange(len(flat), dtype=torch.int32, device=out.device)
         for first in range(0, len(flat), max(1, len(numbers))):
             part = flat[first : first + len(numbers)]

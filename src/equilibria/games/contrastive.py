@@ -165,9 +165,8 @@ class ContrastiveGame(Game):
             raise ValueError(f"precision={precision!r}: {said}; leave it at 'float32'")
         self._rough: list[BoltzmannMachine] = []  # in a list: no part of the game's state
         self._trained = [name for name, p in machine.named_parameters() if p.requires_grad]
-        self._learning = [
-            n for n in layers if next(machine.units(n).parameters(), None) is not None
-        ]
+        own = {name: [*machine.units(name).parameters()] for name in layers}
+        self._learning = [name for name in layers if own[name]]
         if negative != "data":
             self.sharded = [f"chain_{name}" for name in layers]
             for name, values in gibbs.start(machine, chains, stream.child("chains")).items():
@@ -197,7 +196,7 @@ class ContrastiveGame(Game):
     def chains(self) -> dict[str, Tensor]:
         """The persistent chains' states by layer; empty where chains restart at the data."""
         names = self.machine.layers if self.sharded else ()
-        return {name: self._buffers[f"chain_{name}"] for name in names}
+        return {name: getattr(self, f"chain_{name}") for name in names}
 
     @property
     def replicas(self) -> dict[str, Tensor]:
