@@ -173,6 +173,8 @@ def _json(sealed: bool) -> Any:
             return False
         if not isinstance(content, dict):  # a lock
             return False
+        if sealed and path.name == "config.json" and not path.with_name("model.json").exists():
+            return False  # a training goes on as a configuration with a right digest says
         places = list(_places(content))
         if not places or (sealed and content.pop("digest", None) is None):
             return False
