@@ -352,6 +352,7 @@ def _unknown(source: str) -> str:
 
 # ---------------------------------------------------------------------- tables and arrays
 
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # the first sign of what a spreadsheet works out
 _PARQUET_CELLS = 1 << 23  # that are read at a time
 _NPZ_KEYS = (("X", "y"), ("images", "labels"))
 
@@ -383,12 +384,20 @@ def read_csv(
 
 
 def write_csv(
-    path: str | os.PathLike[str] | IO[bytes], values: Any, columns: Sequence[str] | None = None
+    path: str | os.PathLike[str] | IO[bytes],
+    values: Any,
+    columns: Sequence[str] | None = None,
+    *,
+    guard: bool = False,
 ) -> None:
     """Write a table (n, d) of numbers or text under a header, into a file of a name or one that is
     open; a missing cell is left empty.
 
     Names of the columns are by default a frame's own, or ``x0``, ``x1``, ….
+
+    With ``guard`` an apostrophe is put before text, also a column's name, that begins with one of
+    = + - @, a tab or a line break, since a spreadsheet would work it out as a formula (OWASP, *CSV
+    injection*). That changes such cells for all who read the file; numbers stay as they are.
     """
     import pandas as pd
 
@@ -401,8 +410,17 @@ def write_csv(
     if columns is not None and len(columns) != values.shape[1]:
         what = f"{len(columns)} names for {values.shape[1]} columns of values"
         raise ValueError(f"columns has {what}")
-    header: Any = True if columns is None else list(columns)
+    header: Any = list(values.columns if columns is None else columns)
+    if guard:
+        header, values = list(map(_guarded, header)), values.copy(deep=False)
+        for place in (p for p, dtype in enumerate(values.dtypes) if dtype.kind == "O"):
+            cells = values.iloc[:, place].astype(object)
+            values.isetitem(place, cells.map(_guarded, na_action="ignore"))
     values.to_csv(path, index=False, header=header, lineterminator="\n", encoding="utf-8")
+
+
+def _guarded(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
