@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from equilibria.check import affordable, choice
-from equilibria.data.columns import is_frame, nearest_name, take
+from equilibria.data.columns import Chosen, is_frame, nearest_name, take
 from equilibria.data.delimited import read_table
 from equilibria.data.files import BINARY_SETS, PARTS, fetch, folder_of, table_path
 from equilibria.data.pictures import parse_idx, read_folder, read_idx
@@ -88,11 +88,15 @@ class Data:
         return digest(self.values, self.labels)
 
     def rows(self, chosen: np.ndarray) -> Data:
-        """Some rows, with all but their source as it is; copies, of a memory map too."""
+        """Some rows, with all but their source as it is; copies, but of a memory map the rows are
+        read where they are asked for."""
         labels = None if self.labels is None else take(self.labels, chosen)
-        return dataclasses.replace(
-            self, values=take(self.values, chosen), labels=labels, source=None
-        )
+        values, places = self.values, np.arange(len(self))[chosen]
+        if isinstance(values, np.memmap):
+            values = Chosen(values, places)
+        else:
+            values = values.chosen(places) if isinstance(values, Chosen) else take(values, places)
+        return dataclasses.replace(self, values=values, labels=labels, source=None)
 
 
 def load(
