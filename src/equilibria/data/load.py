@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import difflib
+import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -415,12 +417,17 @@ def write_csv(
         what = f"{len(columns)} names for {values.shape[1]} columns of values"
         raise ValueError(f"columns has {what}")
     header: Any = list(values.columns if columns is None else columns)
+    text = [place for place, dtype in enumerate(values.dtypes) if dtype.kind == "O"]
     if guard:
         header, values = list(map(_guarded, header)), values.copy(deep=False)
-        for place in (p for p, dtype in enumerate(values.dtypes) if dtype.kind == "O"):
+        for place in text:
             cells = values.iloc[:, place].astype(object)
             values.isetitem(place, cells.map(_guarded, na_action="ignore"))
-    values.to_csv(path, index=False, header=header, lineterminator="\n", encoding="utf-8")
+    cells = itertools.chain(header, *(values.iloc[:, place] for place in text))
+    odd = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # which csv does not quote
+    how: dict[str, Any] = {"quoting": csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL}
+    how |= {"index": False, "header": header, "lineterminator": "\n", "encoding": "utf-8"}
+    values.to_csv(path, **how)
 
 
 def _guarded(cell: Any) -> Any:
