@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
@@ -639,3 +640,20 @@ def test_a_real_signal_stops_the_training_and_resume_ends_it(
     assert code == 0
     assert "log Z = " in text
     assert Run.open(run).metrics()[-1]["step"] == 1000 * 36 // RBM().batch_size
+
+
+def test_output_degrades_where_an_encoding_lacks_a_sign(monkeypatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert commands.main(["data"]) == 0
+    sys.stdout.flush()
+    assert rb"8\xd78 greys" in written.getvalue()
+
+
+def test_a_file_whose_name_a_terminal_would_obey(tmp_path, capsys) -> None:
+    path = tmp_path / "\x1b[31mred\n.csv"
+    path.write_text("a\n")
+    assert commands.main(["odd", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert r"\x1b[31mred .csv: has no rows under its header" in said
+    assert said.count("\n") == 1

@@ -497,7 +497,7 @@ def test_csv_refusals(table, text, label, message):
 
 
 def test_other_encodings_are_refused(table):
-    with pytest.raises(ValueError, match=r"table\.csv: not a CSV file in UTF-8"):
+    with pytest.raises(ValueError, match=r"table\.csv: not a readable CSV file in UTF-8"):
         read_csv(table("größe,b\n1,2\n3,4\n", "latin-1"))
 
 

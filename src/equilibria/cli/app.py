@@ -91,6 +91,8 @@ MINUTES = Annotated[Any, option("Of training, for each model.", "number", real)]
 STEPS = Annotated[Any, option("Of training, for each model.", "int", whole)]
 PAGE = Annotated[str | None, option("By default report.html in the first run.", "FILE.html")]
 FOLDER = Annotated[str, option("Where the runs and the report go.", "DIR")]
+SAFE = "In a .csv: text such as =1+1 behind an apostrophe, that no spreadsheet works it out."
+GUARD = Annotated[bool, typer.Option("--guard", help=SAFE)]
 TABLES = (".csv", ".parquet", ".npz")
 CSV_ROWS = 20_000  # that are made text at a time
 ABOUT = {"size": (SIZE, None), "colour": (COLOUR, "grey")}
@@ -250,6 +252,7 @@ def sample(
     rules: RULES = None,
     unique: UNIQUE = None,
     overwrite: OVERWRITE = False,
+    guard: GUARD = False,
 ) -> None:
     """Draw samples from a trained model into a file."""
     path = _target(out, (".png", *TABLES), overwrite)
@@ -270,7 +273,7 @@ def sample(
 
         save_grid(path, as_pictures(table, rows), zoom=max(1, 56 // max(table.shape[:2])))
     else:
-        _write(path, rows)
+        _write(path, rows, guard)
     whose = "" if of is None else f", all of the class {of},"
     say(f"{n} samples of {run}{whose} are in {path}.")
 
@@ -319,6 +322,7 @@ def fill(
     how: HOW = "draw",
     seed: SEED = None,
     overwrite: OVERWRITE = False,
+    guard: GUARD = False,
     label: LABEL = None,
     model: MODEL = None,
     kinds: KINDS = None,
@@ -361,7 +365,7 @@ def fill(
     if data.labels is not None and label is not None:
         labels = pd.Series(data.labels).convert_dtypes()  # whole numbers, where some are missing
         frames = [frame.assign(**{label: labels.set_axis(frame.index)}) for frame in frames]
-    _write(path, pd.concat(frames) if n > 1 else frames[0])
+    _write(path, pd.concat(frames) if n > 1 else frames[0], guard)
     gaps -= int(missing_cells(frames[0][list(names)]).sum())  # names and the like stay empty
     say(f"{_counted(len(data), n)} in {path}. Empty cells that were filled: {gaps:,}.")
 
@@ -371,6 +375,7 @@ def predict(
     out: TABLE,
     source: ROWS = None,
     overwrite: OVERWRITE = False,
+    guard: GUARD = False,
     size: SIZE = None,
     colour: COLOUR = "grey",
     label: LABEL = None,
@@ -405,7 +410,7 @@ def predict(
     names = [f"p({_called(label)})" for label in estimator.classes_.tolist()]
     found = estimator.classes_[chances.argmax(1)]
     which = {} if places is None else {"row": places + 1}
-    _write(path, {**which, "class": found, **dict(zip(names, chances.T, strict=True))})
+    _write(path, {**which, "class": found, **dict(zip(names, chances.T, strict=True))}, guard)
     say(f"Classes: {_counted(len(data))} in {path}.")
     codes = None if data.labels is None else estimator.table_.labels.encode(data.labels)
     if codes is not None and (codes >= 0).any():
@@ -512,6 +517,7 @@ def synthesise(
     runs: KEPT = None,
     seed: SEEDS = "0",
     overwrite: OVERWRITE = False,
+    guard: GUARD = False,
 ) -> None:
     """Write a synthetic table: rows as those of TABLE are, with its columns and types.
 
@@ -543,7 +549,7 @@ def synthesise(
     if model is None:
         say(f"{found}\n{why}")
     estimator = load(folder / name)
-    _write(path, _drawn(estimator, n, seed, data, source, label, must))
+    _write(path, _drawn(estimator, n, seed, data, source, label, must), guard)
     say(f"{n:,} rows drawn from {name} are in {path}. Can they be trusted?")
     verdict = found[name].verdict
     for sentence in () if verdict is None else verdict.answers:
@@ -560,6 +566,7 @@ def odd(
     kinds: KINDS = None,
     seed: SEEDS = "0",
     overwrite: OVERWRITE = False,
+    guard: GUARD = False,
 ) -> None:
     """Find the rows of a table that are unlike the others, and which cells make them so.
 
@@ -584,7 +591,7 @@ def odd(
     else:
         say(f"Of rows like the table's about {100 * found.level:g} % would be flagged.")
     if path is not None:
-        _write(path, found.to_frame())
+        _write(path, found.to_frame(), guard)
         say(f"p of each row and cell: {_counted(len(found.pvalues))} in {path}.")
 
 
@@ -948,7 +955,7 @@ def _side(size: tuple[int, ...] | None) -> Any:
     return size[0] if size is not None and len(size) == 1 else size
 
 
-def _write(path: Path, rows: Any) -> None:
+def _write(path: Path, rows: Any, guard: bool = False) -> None:
     """A table, or the blocks of one, in the format that the file's name asks for, whole or not at
     all: names and types stay."""
     import numpy as np
@@ -958,7 +965,7 @@ def _write(path: Path, rows: Any) -> None:
 
     suffix, content = path.suffix.lower(), io.BytesIO()
     if suffix not in (".npz", ".parquet"):
-        durable.replace(path, _csv(rows if isinstance(rows, Iterator) else iter([rows])))
+        durable.replace(path, _csv(rows if isinstance(rows, Iterator) else iter([rows]), guard))
         return
     if isinstance(rows, Iterator):
         parts = list(rows)
@@ -978,7 +985,7 @@ def _write(path: Path, rows: Any) -> None:
     durable.replace(path, content.getvalue())
 
 
-def _csv(blocks: Iterator[Any]) -> Iterator[bytes]:
+def _csv(blocks: Iterator[Any], guard: bool) -> Iterator[bytes]:
     """Blocks of a table as the text of one CSV file."""
     from equilibria.data.load import write_csv
 
@@ -986,7 +993,8 @@ def _csv(blocks: Iterator[Any]) -> Iterator[bytes]:
         frame = _framed(rows)
         for first in range(0, len(frame), CSV_ROWS):
             content = io.BytesIO()
-            write_csv(content, frame.iloc[first : first + CSV_ROWS], header=not i + first)
+            part = frame.iloc[first : first + CSV_ROWS]
+            write_csv(content, part, header=not i + first, guard=guard)
             yield content.getvalue()
 
 
@@ -1045,6 +1053,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    for stream in (sys.stdout, sys.stderr):  # where × or a file's name cannot be written as it is
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if words[0] == "train":
         register(training)
     try:
@@ -1119,9 +1130,12 @@ def one_sentence(error: BaseException, spelling: Mapping[str, str]) -> str:
 
     >>> one_sentence(ValueError("n_iter=0: expected 1 or more"), {"n_iter": "--n-iter"})
     '--n-iter=0: expected 1 or more'
+
+    What a terminal would obey, as in the name of a file, is spelled out.
     """
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename} cannot be used: {error.strerror}"
     text = re.sub(r"=\(([\d., -]+)\)", lambda tuple_: "=" + tuple_[1].replace(" ", ""), text)
+    text = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
     return re.sub(r"\b[a-z_]+(?==(?!=))", lambda name: spelling.get(name[0], name[0]), text)

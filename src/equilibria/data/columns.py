@@ -19,7 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ALIASES", "KINDS", "Column", "Kind", "Reader", "as_frame", "is_frame", "missing_cells"]
+__all__ = [
+    "ALIASES",
+    "KINDS",
+    "Chosen",
+    "Column",
+    "Kind",
+    "Reader",
+    "as_frame",
+    "is_frame",
+    "missing_cells",
+]
 __all__ += ["take", "twice", "unit_of"]
 
 BLOCK_CELLS = 1 << 20
@@ -152,6 +162,38 @@ def release(values: Any) -> None:
 def slab(values: Any, rows: slice) -> Any:
     """A range of rows of an array or a frame, without a copy."""
     return values.iloc[rows] if is_frame(values) else values[rows]
+
+
+class Chosen:
+    """Some rows of a memory map, by their places: read where they are asked for, never copied as a
+    whole unless by ``np.asarray``.
+
+    >>> rows = Chosen(np.array([[1, 2], [3, 4], [5, 6]]), np.array([0, 2]))
+    >>> rows.shape, rows[1:].tolist(), rows[:, 0].tolist()
+    ((2, 2), [[5, 6]], [1, 5])
+    """
+
+    def __init__(self, values: np.ndarray, places: np.ndarray):
+        self._values, self._places = values, places
+        self.dtype, self.shape = values.dtype, (len(places), *values.shape[1:])
+        self.ndim, self.nbytes = values.ndim, len(places) * values[:1].nbytes
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, *columns = key if isinstance(key, tuple) else (key,)
+        if columns and isinstance(columns[0], int):  # of a map that one column alone is read
+            return self._values[self._places[rows], columns[0]]
+        found = self._values[self._places[rows]]
+        return found[:, columns[0]] if columns else found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    def chosen(self, places: np.ndarray) -> Chosen:
+        """Some of these rows."""
+        return Chosen(self._values, self._places[places])
 
 
 def nearest_name(word: Any, names: Sequence[Any]) -> str:
@@ -457,12 +499,12 @@ class Reader:
         return values
 
 
-def _array(X: Any) -> np.ndarray:
+def _array(X: Any) -> Any:
     """Data without a frame as an array; a list that holds text keeps the types of its cells."""
     if isinstance(X, Tensor):
         X = (X.float() if X.dtype == torch.bfloat16 else X).detach().cpu().numpy()
     if hasattr(X, "__array__"):
-        return np.asarray(X)
+        return X if isinstance(X, Chosen) else np.asarray(X)
     cells = np.array(X, dtype=object)
     text = any(isinstance(cell, str) or cell is None for cell in cells.reshape(-1))
     return cells if text else np.asarray(X)

@@ -147,19 +147,19 @@ class _Source:
     def doubtful(self, block: bytes) -> bool:
         """Whether rows may be of different lengths, or cells be more than their numbers tell."""
         separator = self.separator.encode()
-        rows = block.count(b"\n") + (not block.endswith(b"\n"))
-        even = block.count(separator) == rows * (self.width - 1)
+        cells = np.frombuffer(b"  " + block + b"\n", np.uint8)
+        rows = np.count_nonzero(cells == ord("\n")) - block.endswith(b"\n")
+        even = np.count_nonzero(cells == ord(separator)) == rows * (self.width - 1)
         even &= block.partition(b"\n")[0].count(separator) == self.width - 1
         returns = b"\r" in block and b"\r" in block.replace(b"\r\n", b"")
         if not even or returns or b'"' in block or _LEAST in block:
             return True
-        cells = np.frombuffer(b"  " + block + b"\n", np.uint8)
-        zeros = np.flatnonzero(cells[2:-1] == ord("0")) + 2
-        zeros = zeros[cells[zeros + 1] - ord("0") < 10]  # and a digit behind it
-        before, sooner = cells[zeros - 1], cells[zeros - 2]
-        inside = (before - ord("0") < 10) | (before == ord(self.decimal))
-        inside |= np.isin(before, (ord("+"), ord("-"))) & np.isin(sooner, (ord("e"), ord("E")))
-        return not bool(inside.all())
+        before, cell, after = cells[1:-2], cells[2:-1], cells[3:]
+        leading = (cell == ord("0")) & (after - ord("0") < 10)
+        leading &= (before - ord("0") > 9) & (before != ord(self.decimal))
+        zeros = np.flatnonzero(leading) + 2  # of which those of 1e-05 lead nothing
+        signs = np.isin(cells[zeros - 1], (ord("+"), ord("-")))
+        return not bool((signs & np.isin(cells[zeros - 2], (ord("e"), ord("E")))).all())
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:
@@ -189,7 +189,7 @@ def _look(source: _Source, block: bytes, row: int, before: list[str]) -> _Part:
     records = source.records(block, row) if source.doubtful(block) else None
     known = {place for place, kind in enumerate(before) if kind == "text"}
     try:
-        frame = source.parse(block, dtype=dict.fromkeys(known, "str"))
+        frame = source.parse(block, dtype=dict.fromkeys(known, "str") or None)  # {} is slow
     except ValueError:
         source.records(block, row)  # names the row, where one is too long
         raise
@@ -201,12 +201,13 @@ def _look(source: _Source, block: bytes, row: int, before: list[str]) -> _Part:
     special, doubts = dict[int, tuple[np.ndarray, np.ndarray]](), list[int]()
     if "real" in kinds:
         reals = np.flatnonzero(np.array(kinds) == "real")
-        values = (frame if len(reals) == source.width else frame[reals]).to_numpy()
-        gaps = np.isnan(values)
-        empty, whole = gaps.all(0), gaps.any(0) & ((values == np.rint(values)) | gaps).all(0)
-        doubts = reals[whole & ~empty].tolist()
-        for place in reals[empty]:
-            kinds[place] = ""
+        for place in reals[(frame if len(reals) == source.width else frame[reals]).isna().any()]:
+            values = frame[place].to_numpy()
+            gaps = np.isnan(values)
+            if gaps.all():
+                kinds[place] = ""
+            elif ((values == np.rint(values)) | gaps).all():
+                doubts.append(place)
     if records is not None:
         for place in (p for p, kind in enumerate(kinds) if kind not in ("", "text")):
             cells = [cells[place] for cells in records]

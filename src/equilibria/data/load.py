@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -13,7 +15,7 @@ import numpy as np
 
 from equilibria.check import affordable, choice
 from equilibria.check import source as path_of
-from equilibria.data.columns import is_frame, nearest_name, take
+from equilibria.data.columns import Chosen, is_frame, nearest_name, take
 from equilibria.data.delimited import read_table
 from equilibria.data.files import BINARY_SETS, PARTS, fetch, folder_of, table_path
 from equilibria.data.pictures import parse_idx, read_folder, read_idx
@@ -88,11 +90,15 @@ class Data:
         return digest(self.values, self.labels)
 
     def rows(self, chosen: np.ndarray) -> Data:
-        """Some rows, with all but their source as it is; copies, of a memory map too."""
+        """Some rows, with all but their source as it is; copies, but of a memory map the rows are
+        read where they are asked for."""
         labels = None if self.labels is None else take(self.labels, chosen)
-        return dataclasses.replace(
-            self, values=take(self.values, chosen), labels=labels, source=None
-        )
+        values, places = self.values, np.arange(len(self))[chosen]
+        if isinstance(values, np.memmap):
+            values = Chosen(values, places)
+        else:
+            values = values.chosen(places) if isinstance(values, Chosen) else take(values, places)
+        return dataclasses.replace(self, values=values, labels=labels, source=None)
 
 
 def load(
@@ -340,6 +346,7 @@ def _refuse_options(source: Any, kind: str, how: dict[str, Any], *refused: str) 
 
 # ---------------------------------------------------------------------- tables and arrays
 
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # the first sign of what a spreadsheet works out
 _PARQUET_CELLS = 1 << 23  # that are read at a time
 _NPZ_KEYS = (("X", "y"), ("images", "labels"))
 
@@ -375,11 +382,17 @@ def write_csv(
     values: Any,
     columns: Sequence[str] | None = None,
     header: bool = True,
+    *,
+    guard: bool = False,
 ) -> None:
     """Write a table (n, d) of numbers or text, under a header unless it goes on, into a file of a
     name or one that is open; a missing cell is left empty.
 
     Names of the columns are by default a frame's own, or ``x0``, ``x1``, ….
+
+    With ``guard`` an apostrophe is put before text, also a column's name, that begins with one of
+    = + - @, a tab or a line break, since a spreadsheet would work it out as a formula (OWASP, *CSV
+    injection*). That changes such cells for all who read the file; numbers stay as they are.
     """
     import pandas as pd
 
@@ -392,8 +405,22 @@ def write_csv(
     if columns is not None and len(columns) != values.shape[1]:
         what = f"{len(columns)} names for {values.shape[1]} columns of values"
         raise ValueError(f"columns has {what}")
-    names: Any = list(columns) if header and columns is not None else header
-    values.to_csv(path, index=False, header=names, lineterminator="\n", encoding="utf-8")
+    names: list[Any] = list(values.columns if columns is None else columns)
+    text = [place for place, dtype in enumerate(values.dtypes) if dtype.kind == "O"]
+    if guard:
+        names, values = list(map(_guarded, names)), values.copy(deep=False)
+        for place in text:
+            cells = values.iloc[:, place].astype(object)
+            values.isetitem(place, cells.map(_guarded, na_action="ignore"))
+    cells = itertools.chain(names, *(values.iloc[:, place] for place in text))
+    odd = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # which csv does not quote
+    how: dict[str, Any] = {"quoting": csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL}
+    how |= {"index": False, "lineterminator": "\n", "encoding": "utf-8"}
+    values.to_csv(path, header=names if header else False, **how)
+
+
+def _guarded(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:

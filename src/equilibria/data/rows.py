@@ -15,13 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from equilibria.data.batches import Batch, Batches, binarise
-from equilibria.data.columns import is_frame, take
+from equilibria.data.columns import Chosen, is_frame, take
 from equilibria.data.table import Statistics, Table
 from equilibria.random import Stream
 
 __all__ = ["Labels", "Rows", "digest", "fixed_draw", "take", "with_labels"]
 
 NORMAL = 0.5 * math.log(2 * math.pi * math.e)  # nats of a standard normal number
+DIGESTED = 1 << 14  # rows at a time
 KEPT_CELLS = 1 << 22  # encoded ones, up to which a table is encoded as a whole
 
 
@@ -154,7 +155,9 @@ def digest(*parts: Any) -> str:
     """SHA-256 (hex) of arrays and frames with their types and shapes; None is passed over."""
     found = hashlib.sha256()
     for part in parts:
-        arrays = [] if part is None else [np.asarray(part)]
+        arrays: list[Any] = (
+            [] if part is None else [part if isinstance(part, Chosen) else np.asarray(part)]
+        )
         if is_frame(part):
             types = zip(part.columns, map(str, part.dtypes), strict=True)
             found.update(repr(list(types)).encode())
@@ -164,7 +167,9 @@ def digest(*parts: Any) -> str:
             if array.dtype.hasobject:
                 found.update(repr(array.tolist()).encode())
             else:
-                found.update(np.ascontiguousarray(array).view(np.uint8).data)
+                for first in range(0, len(array), DIGESTED):
+                    rows = array[first : first + DIGESTED]
+                    found.update(np.ascontiguousarray(rows).view(np.uint8).data)
     return found.hexdigest()
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from equilibria import check
 from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
 from equilibria.data.batches import BINARISE
-from equilibria.data.columns import as_frame, is_frame, missing_cells, slab
+from equilibria.data.columns import Chosen, Reader, as_frame, is_frame, missing_cells, slab
 from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.rules import Rules
@@ -338,7 +338,12 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             finite = "allow-nan" if gaps else True
             options |= {"ensure_min_samples": least, "ensure_all_finite": finite}
             with np.errstate(invalid="ignore"):  # it adds up infinities of both signs
-                X = validate_data(self, X, reset=reset, **options)
+                if not isinstance(X, Chosen):
+                    X = validate_data(self, X, reset=reset, **options)
+                else:  # of a map that is larger than memory, some rows at a time
+                    options["ensure_min_samples"] = 1
+                    for rows in Reader(X).ranges():
+                        validate_data(self, X[rows], reset=reset, **options)
         if judged:
             self.refuse_untold(self.columns, X)
         return X
