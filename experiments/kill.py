@@ -27,7 +27,8 @@ from sklearn.datasets import load_digits
 
 import equilibria
 from equilibria.errors import TrainingInterrupted
-from equilibria.training import durable, trainer
+from equilibria import durable
+from equilibria.training import trainer
 from equilibria.training.run import Run
 
 __all__ = [

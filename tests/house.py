@@ -26,7 +26,7 @@ FLOORS = (
     ("networks",),
     ("units",),
     ("data",),
-    ("numbers", "check", "random", "fast", "errors"),
+    ("numbers", "check", "random", "fast", "durable", "errors"),
 )
 """The floors of the house from the top: imports run downward."""
 DEPTH = {name: depth for depth, floor in enumerate(FLOORS) for name in floor}

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from record import record
 
-from equilibria.training import durable
+from equilibria import durable
 
 
 class Part(NamedTuple):

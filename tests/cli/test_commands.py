@@ -26,7 +26,7 @@ from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import estimator, param
 from equilibria.report.view import read
-from equilibria.training import durable
+from equilibria import durable
 from equilibria.training.origin import collect, run_data
 from equilibria.training.run import Run
 

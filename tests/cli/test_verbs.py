@@ -16,7 +16,7 @@ import equilibria
 from equilibria.errors import TrainingInterrupted
 from equilibria.estimators import estimator
 from equilibria.estimators.trees import Counting
-from equilibria.training import durable
+from equilibria import durable
 from equilibria.training.run import Run
 
 Console = Callable[..., tuple[int, str, str]]

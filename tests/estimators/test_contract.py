@@ -29,7 +29,7 @@ from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import parameters
 from equilibria.models.model import CAPABILITIES, capabilities
-from equilibria.training import durable
+from equilibria import durable
 from equilibria.training.run import Run
 from equilibria.training.trainer import Trainer
 from small import (

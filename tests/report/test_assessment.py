@@ -19,7 +19,7 @@ from equilibria.numbers import Measure
 from equilibria.report.assessment import assess
 from equilibria.report.view import CLASS_SHARE, FILE, View
 from equilibria.report.view import read as read_run
-from equilibria.training import durable
+from equilibria import durable
 from equilibria.training.origin import collect
 from equilibria.training.run import Run
 

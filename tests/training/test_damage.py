@@ -16,7 +16,7 @@ import pytest
 import equilibria
 from equilibria.data import bars_and_stripes
 from equilibria.errors import RunError
-from equilibria.training import durable
+from equilibria import durable
 from equilibria.training.run import Run
 from scripts import script
 

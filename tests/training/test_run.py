@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from equilibria.errors import RunError
-from equilibria.training import durable
+from equilibria import durable
 from equilibria.training.run import FORMAT, PAGE_MARK, Run
 
 WRITER = """

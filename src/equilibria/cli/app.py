@@ -129,10 +129,8 @@ def _training_command(model: str, described: dict[str, Any]) -> Any:
 
     def command(source: str, **given: Any) -> None:
         settings = {option.name: given.pop(option.name) for option in found}
-        from equilibria import check
-
         refuse(described, settings)
-        check.source(source, known()["data"])
+        _refuse_unknown(source)
         from equilibria.estimators import all_estimators
 
         estimator = all_estimators()[model](**settings)
@@ -143,6 +141,15 @@ def _training_command(model: str, described: dict[str, Any]) -> Any:
     signature = inspect.Signature([keyword("source", SOURCE), *found, *about])
     command.__signature__ = signature  # type: ignore[attr-defined]
     return command
+
+
+def _refuse_unknown(*sources: str | None) -> None:
+    """Refuse what is neither a data set nor a path, before anything heavy is imported."""
+    from equilibria import check
+
+    for source in sources:
+        if source is not None:
+            check.source(source, known()["data"])
 
 
 def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
@@ -181,11 +188,12 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
 
 def resume(run: RUN) -> None:
     """Go on with a training that was stopped, bit for bit as if it had not been."""
-    from equilibria import estimators
-    from equilibria.training.origin import run_data
     from equilibria.training.run import Run
 
     folder = Run.open(run)
+    from equilibria import estimators
+    from equilibria.training.origin import run_data
+
     if folder.ended():
         say(f"The training of {run} has ended; there is nothing left to resume.")
         return
@@ -293,6 +301,7 @@ def score(
     log Z is what the run has, worked out where it has none, or annealed anew with --betas; the run
     keeps it.
     """
+    _refuse_unknown(source)
     path = None if out is None else _target(out, TABLES, overwrite)
     estimator, rows, data = _model_and_rows(run, source, "score", size, colour, label)
     if betas is not None:
@@ -335,6 +344,7 @@ def fill(
     likeliest. Columns keep their names and types. Labels take no part, and come back as the last
     column.
     """
+    _refuse_unknown(run, source)
     import pandas as pd
 
     from equilibria.data.columns import missing_cells
@@ -389,6 +399,7 @@ def predict(
     whose label is missing are predicted, or those of DATA. Each row's class and the classes'
     probabilities are written.
     """
+    _refuse_unknown(run, source)
     path, places = _target(out, TABLES, overwrite), None
     if _is_run(run, source, model=model, kinds=kinds, runs=runs):
         estimator, rows, data = _model_and_rows(run, source, "classify", size, colour, label)
@@ -435,9 +446,11 @@ def evaluate(
     if Path(run).is_file():
         what = "is a file; name a run folder, or samples of these rows with --samples"
         raise ValueError(f"run={run!r} {what}")
+    from equilibria.training.run import Run
+
+    Run.open(run)
     from equilibria.report.assessment import assess
     from equilibria.report.view import CLASS_SHARE, read_verdict
-    from equilibria.training.run import Run
 
     numbers = assess(run)
     verdict = read_verdict(Run.open(run))
@@ -450,6 +463,7 @@ def evaluate(
 
 def _of_tables(real: str, samples: str, target: str | None, control: str | None) -> Any:
     """What is said of samples beside rows, both in files."""
+    _refuse_unknown(real, samples, control)
     from equilibria.data.load import load
     from equilibria.evaluation.tables import evaluate
 
@@ -476,6 +490,7 @@ def compare(
     Each has a run folder in DIR; a model whose run has ended is not trained again, and one that was
     stopped goes on. The table, what can be concluded from it, and a page on all of them.
     """
+    _refuse_unknown(source)
     from equilibria.report import compare as comparison
     from equilibria.report import page
     from equilibria.training.origin import collect
@@ -495,6 +510,10 @@ def compare(
 
 def report(run: RUNS, out: PAGE = None, overwrite: OVERWRITE = False) -> None:
     """Write a page that shows what runs have learnt, and print its path."""
+    from equilibria.training.run import Run
+
+    for one in run:
+        Run.open(one)
     from equilibria.report import page
 
     path = None if out is None else _target(out, (".html", ".htm"), overwrite=True)
@@ -526,6 +545,7 @@ def synthesise(
     as a class, and classes have the shares that they have; rules are then over the other columns.
     The same command goes on where it was stopped. At the end: whether the samples can be trusted.
     """
+    _refuse_unknown(source)
     from equilibria.check import number
     from equilibria.check import whole as counted
     from equilibria.estimators import load
@@ -575,6 +595,7 @@ def odd(
     of DATA are judged by the table; of usual ones about 5 % have p ≤ .05. By default the one of a
     tree, a mixture and a latent tree judges under which held-out rows are likeliest.
     """
+    _refuse_unknown(table, source)
     from equilibria.report.folds import model_of
     from equilibria.report.odd import odd as found_odd
 
@@ -961,7 +982,7 @@ def _write(path: Path, rows: Any, guard: bool = False) -> None:
     import numpy as np
     import pandas as pd
 
-    from equilibria.training import durable
+    from equilibria import durable
 
     suffix, content = path.suffix.lower(), io.BytesIO()
     if suffix not in (".npz", ".parquet"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from equilibria import durable
 from equilibria.check import affordable, choice, optional, sequence, whole
 from equilibria.data.reading import opened, read_bytes, reading
 
@@ -148,13 +150,17 @@ def save_grid(
     pad: int = 1,
     zoom: int = 1,
 ) -> None:
-    """Write :func:`picture_grid` to a picture file, each pixel ``zoom`` times enlarged."""
+    """Write :func:`picture_grid` to a picture file, each pixel ``zoom`` times enlarged; whole or
+    not at all."""
     if Path(path).suffix.lower() not in _WRITABLE:
         expected = f"a name that ends in one of {', '.join(_WRITABLE)}"
         raise ValueError(f"path={str(path)!r}: expected {expected}")
     zoom = whole(1)("zoom", zoom)
     grid = picture_grid(images, columns, pad)
-    Image.fromarray(grid.repeat(zoom, axis=0).repeat(zoom, axis=1)).save(path)
+    picture = Image.fromarray(grid.repeat(zoom, axis=0).repeat(zoom, axis=1))
+    content, kind = io.BytesIO(), Image.registered_extensions()[Path(path).suffix.lower()]
+    picture.save(content, kind)
+    durable.replace(Path(path), content.getvalue())
 
 
 def _picture_paths(folder: Path) -> tuple[list[Path], np.ndarray | None]:

@@ -20,7 +20,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from equilibria import check
+from equilibria import check, durable
 from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
 from equilibria.data.batches import BINARISE
 from equilibria.data.columns import Chosen, Reader, as_frame, is_frame, missing_cells, slab
@@ -39,7 +39,7 @@ from equilibria.evaluation.statistics import conformal, wilson
 from equilibria.models.model import Model, capabilities
 from equilibria.numbers import Measure
 from equilibria.random import RandomState, Stream, as_seed, as_stream
-from equilibria.training import durable, health
+from equilibria.training import health
 from equilibria.training.distributed import Processes, processes
 from equilibria.training.progress import Work
 from equilibria.training.run import Run

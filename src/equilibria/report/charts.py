@@ -25,8 +25,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
+from equilibria import durable
 from equilibria.data.pictures import picture_grid
-from equilibria.training import durable
 
 __all__ = ["COLOURS", "INK", "as_pictures", "bars", "curve", "curves", "drawing", "framed", "grid"]
 __all__ += ["keys", "scatter", "signed", "strip", "svg_of", "tiles"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from equilibria import check
+from equilibria import check, durable
 from equilibria.data.columns import as_frame, take
 from equilibria.data.load import Data, divide
 from equilibria.errors import RunError
@@ -27,7 +27,6 @@ from equilibria.numbers import Measure
 from equilibria.random import Stream
 from equilibria.report.verdict import verdict
 from equilibria.report.view import VERDICT, rows_for
-from equilibria.training import durable
 from equilibria.training.origin import Parts
 from equilibria.training.run import Run
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from equilibria import durable
 from equilibria.errors import RunError
 from equilibria.evaluation.verdict import Answer
 from equilibria.numbers import Measure
@@ -17,7 +18,6 @@ from equilibria.report.compare import Comparison
 from equilibria.report.health import remarks
 from equilibria.report.summary import Summary
 from equilibria.report.view import CLASS_SHARE
-from equilibria.training import durable
 from equilibria.training.run import PAGE_MARK, is_page
 
 __all__ = ["refuse_foreign", "write"]

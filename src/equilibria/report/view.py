@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from equilibria import durable
 from equilibria.data.batches import binarise
 from equilibria.data.load import Data
 from equilibria.data.rows import fixed_draw
@@ -16,7 +17,6 @@ from equilibria.errors import RunError
 from equilibria.evaluation.verdict import Verdict
 from equilibria.numbers import Measure
 from equilibria.random import Stream
-from equilibria.training import durable
 from equilibria.training.run import Run
 
 __all__ = ["CLASS_SHARE", "FILE", "VERDICT", "View", "read", "read_verdict", "rows_for", "some"]

@@ -32,13 +32,13 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
-
-from equilibria import __version__
+from equilibria import __version__, durable
 from equilibria.errors import RunError
-from equilibria.training import durable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["FORMAT", "PAGE_MARK", "Checkpoint", "Run", "Saved", "is_page"]
 

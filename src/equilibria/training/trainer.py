@@ -15,10 +15,10 @@ from itertools import pairwise
 from signal import SIGTERM
 from typing import Any
 
+from equilibria import durable
 from equilibria.data.pictures import save_grid
 from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.random import Stream
-from equilibria.training import durable
 from equilibria.training.distributed import Processes
 from equilibria.training.progress import Interrupts, Progress
 from equilibria.training.run import Run

@@ -5,6 +5,8 @@ here is therefore either absent or complete under its final name, and later dama
 file, a flipped bit) is found before a single number of it is used. Nothing goes through pickle: a
 state is a file of tensors (safetensors), a JSON tree, and a manifest with the SHA-256 of both. Only
 regular files are opened: never what a link points to, nor a pipe or a device, which has no end.
+
+torch is imported where tensors are: a run folder can be looked at without it.
 """
 
 from __future__ import annotations
@@ -20,14 +22,12 @@ import stat
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from equilibria.errors import RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["complete", "load", "manifest", "pack", "replace", "save", "unpack"]
 
@@ -109,6 +109,9 @@ def parse(data: bytes, path: Path) -> Any:
 
 def encode(tensors: Mapping[str, Tensor]) -> bytes:
     """A safetensors file of dense tensors on any device; the file holds a copy of each."""
+    import safetensors.torch
+    import torch
+
     whole = torch.contiguous_format
     copies = {k: x.detach().to("cpu", copy=True, memory_format=whole) for k, x in tensors.items()}
     return safetensors.torch.save(copies)
@@ -116,9 +119,11 @@ def encode(tensors: Mapping[str, Tensor]) -> bytes:
 
 def decode(data: bytes, name: str) -> dict[str, Tensor]:
     """The tensors of a safetensors file, on the CPU; ``name`` says which file it was."""
+    import safetensors.torch
+
     try:
         loaded = safetensors.torch.load(data)
-    except SafetensorError as error:
+    except safetensors.SafetensorError as error:
         raise RunError(f"{name} is not a safetensors file ({error})") from error
     # Copied into torch's own memory: matrix products can round differently by alignment.
     return {key: tensor.clone() for key, tensor in loaded.items()}
@@ -199,6 +204,7 @@ def pack(state: Any) -> tuple[dict[str, Tensor], Any]:
     A state is nested dicts (with keys of text or whole numbers), lists and tuples of tensors,
     numbers, text, booleans and None. A float keeps its bits, infinities and NaN included.
 
+    >>> import torch
     >>> tensors, tree = pack({"rate": 0.1, 0: [torch.ones(2), None]})
     >>> list(tensors)
     ['state[0][0]']
@@ -210,6 +216,8 @@ def pack(state: Any) -> tuple[dict[str, Tensor], Any]:
 
 
 def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+    from torch import Tensor
+
     if isinstance(value, Tensor):
         tensors[place] = value
         return {"tensor": place}

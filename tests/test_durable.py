@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from equilibria.errors import RunError
-from equilibria.training import durable
+from equilibria import durable
 from equilibria.training.run import Run
 
 FILES = ("state.safetensors", "state.json", "manifest.json")
