@@ -146,7 +146,7 @@ def launch(words: Sequence[str], processes: int) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.disable(logging.CRITICAL)  # what its own processes say is enough
-    here = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
+    here: dict[str, Any] = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
     config = LaunchConfig(1, 1, processes, run_id=uuid.uuid4().hex, max_restarts=0, **here)
     try:
         elastic_launch(config, sys.executable)("-m", "equilibria", *words)
