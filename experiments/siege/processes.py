@@ -185,6 +185,7 @@ class Siege:
         if pid == 0:
             for stream, (_, end) in enumerate(pipes, start=1):
                 os.dup2(end, stream)
+            sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115
             self._child(filled, limit)
         for _, end in pipes:
             os.close(end)

@@ -302,8 +302,9 @@ class Table:
                 fault = f"has {shape[1]} columns; the table was fitted on {self.width}"
         else:
             found = Reader(X, name).names or ()
-            unknown = [label for label in found if label not in self.names]
-            absent = [label for label in self.names if label not in found]
+            known, given = set(self.names), set(found)  # or many names would take their square
+            unknown = [label for label in found if label not in known]
+            absent = [label for label in self.names if label not in given]
             if unknown:
                 fault = f"has the column {unknown[0]!r}, which the data of fit did not have; "
                 fault += nearest_name(unknown[0], self.names)
