@@ -332,9 +332,10 @@ COPIES = (
 
 def on_the_cpu(depth: int = 2) -> bool:
     """Whether the call comes from torch's optimisers, which keep their count of steps on the CPU
-    and read it there, or from a stream that draws on the CPU, where arrays share tensors' memory."""
+    and read it there, or from a stream on the CPU, where arrays share tensors' memory."""
     places = str(Path("torch") / "optim"), str(Path("equilibria") / "random.py")
-    return any(place in sys._getframe(depth).f_code.co_filename for place in places)
+    caller = sys._getframe(depth).f_code.co_filename
+    return any(place in caller for place in places)
 
 
 @pytest.mark.parametrize("options", [{"family": "dbm"}, {"family": "gan", "k": 3}])
