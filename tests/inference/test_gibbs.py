@@ -185,6 +185,15 @@ def test_a_clamp_holds_throughout(shape: str, clamp: str) -> None:
             assert torch.equal(held.fill(found[name]), found[name])
 
 
+@pytest.mark.parametrize("shape", MACHINES)
+@torch.no_grad()
+def test_the_fields_of_a_sweep_give_the_energy(shape: str) -> None:
+    machine = machine_of(shape).double()
+    state, fields = gibbs.sweep(machine, gibbs.start(machine, 7), Stream(0))
+    found = gibbs.energy(machine, state, fields)
+    assert torch.allclose(found, machine.energy(state), rtol=1e-12, atol=1e-12)
+
+
 def test_gain_multiplies_the_field() -> None:
     machine = machine_of("dbm")
     state = gibbs.start(machine, 5, 0)
