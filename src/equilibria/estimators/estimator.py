@@ -23,7 +23,7 @@ from torch import Tensor
 from equilibria import check
 from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
 from equilibria.data.batches import BINARISE
-from equilibria.data.columns import as_frame, is_frame, missing_cells, slab
+from equilibria.data.columns import as_frame, is_frame, missing_cells, release, slab
 from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.rules import Rules
@@ -402,11 +402,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if not isinstance(self.random_state, int):  # each process has drawn a seed of its own
                 self.seed_ = group.agree(self.seed_)
         refuse_unaffordable(self, table)
-        rows = self._split(table, X, codes, group)
-        table = table.with_grey(rows.statistics.grey)
-        binarise = self.binarise if table.grey else None
-        rows = dataclasses.replace(rows, table=table, binarise=binarise)
-        self.table_, self.numbers_ = table, {}
+        rows = self._split(table, X, codes, group).graded(self.binarise)
+        self.table_, self.numbers_ = rows.table, {}
         if self.minutes is not None and not resume:
             self._take_minutes(self.minutes, rows, group)
         plan = self.build(self.table_, self.stream)
@@ -1052,6 +1049,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if not rows.start:
                 found = np.empty((len(X), *part.shape[1:]), part.dtype)
             found[rows] = part
+            release(X)
         return found
 
     def values(self, X: Any, binary: bool = True, first: int = 0) -> Tensor:
