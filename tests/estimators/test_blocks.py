@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from small import BITS, LABELS, NAMES, fitted, small, with_capability
 
 from equilibria import Independent
 from equilibria.estimators import estimator
+from small import BITS, LABELS, NAMES, fitted, small, with_capability
 
 
 @pytest.fixture

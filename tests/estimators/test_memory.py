@@ -5,12 +5,12 @@ import time
 
 import numpy as np
 import pytest
-from small import BITS, ESTIMATORS, LABELS, fitted, small, with_capability
 
 from equilibria import RBM, Mixture, NextState
 from equilibria.estimators.params import parameters
 from equilibria.inference.partition import schedule
 from equilibria.training.trainer import Trainer
+from small import BITS, ESTIMATORS, LABELS, fitted, small, with_capability
 
 LENGTHS = "steps n_iter pretrain_steps critic_steps k mean_field_steps posterior_sweeps"
 """How long a training takes: no number is too large."""
@@ -34,7 +34,7 @@ WHOLE = [
 ]
 
 
-class Began(Exception):
+class BeganError(Exception):
     """Training would have begun."""
 
 
@@ -51,7 +51,7 @@ def stopped(monkeypatch):
     fitted("dbm")  # what is imported in a first training is not counted
 
     def fit(self, **how):
-        raise Began
+        raise BeganError
 
     monkeypatch.setattr(Trainer, "fit", fit)
 
@@ -69,10 +69,10 @@ def test_every_whole_number_is_reckoned_with(name, parameter, size):
     value = (size,) if known[parameter].metadata["check"].many else size
     model = small(cls, **{**beside, parameter: value})
     begun = time.process_time()
-    with pytest.raises((ValueError, Began)) as told:
+    with pytest.raises((ValueError, BeganError)) as told:
         model.fit(X, LABELS)
     assert time.process_time() - begun < 1
-    if told.type is Began:
+    if told.type is BeganError:
         assert parameter in (*LENGTHS.split(), *CLIPPED.split())
     else:
         assert f"{parameter}={value!r}" in str(told.value)
@@ -86,7 +86,7 @@ def test_sizes_are_reckoned_together_and_lengths_not():
     with pytest.raises(ValueError, match=r"hidden=\(100000, 100000\): would take 149 GiB"):
         small(ESTIMATORS["made"], hidden=(wide, wide), steps=10**9).fit(BITS)
     for hidden in ((wide, 4), (4, wide)):
-        with pytest.raises(Began):
+        with pytest.raises(BeganError):
             small(ESTIMATORS["made"], hidden=hidden).fit(BITS)
     with pytest.raises(ValueError, match="batch_size=1000000000: would take"):
         RBM(4, batch_size=10**9).fit(BITS)  # as many chains

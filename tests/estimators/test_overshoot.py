@@ -4,7 +4,6 @@ back."""
 import numpy as np
 import pytest
 import torch
-from small import BITS, answers, assert_same
 
 from equilibria import DBM, GAN, MADE, RBM, Independent
 from equilibria.data import Table
@@ -17,6 +16,7 @@ from equilibria.inference import exact
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
 from equilibria.units import Bernoulli
+from small import BITS, answers, assert_same
 
 WORSE = "Training rows are at least"
 
@@ -53,7 +53,7 @@ def test_what_independent_columns_cost_is_what_they_score():
     model = Independent(smoothing=1e-9, kinds=["categorical", "binary"]).fit(X)
     rows = Rows(model.table_, X, None, Stream(0))
     assert rows.independent == pytest.approx(-model.score(X), abs=1e-6)
-    told = dict(kinds="picture", value_range=(0, 1))
+    told = {"kinds": "picture", "value_range": (0, 1)}
     assert Rows(Table.fit(BITS, **told), BITS, None, Stream(0)).independent == np.inf
 
 

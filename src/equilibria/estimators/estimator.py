@@ -247,15 +247,18 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         return self.adopt(self.checked().learn(X, y))
 
-    def learn(self, X: Any, y: Any = None, table: Table | None = None) -> Any:
-        """Train this very estimator, whose parameters have been checked; ``table`` is what
-        :meth:`previewed` found in these rows, if that is known."""
+    def learn(self, X: Any, y: Any = None) -> Any:
+        """Train this very estimator, whose parameters have been checked."""
         if self.out is not None and processes(self.device).writes:
             Run.refuse_taken(self.out, self.overwrite)
+        return self.train(*self.prepared(X, y))
+
+    def prepared(self, X: Any, y: Any = None) -> tuple[Table, Any, np.ndarray | None, Any]:
+        """What :meth:`train` takes of data: table, checked rows, class numbers, origin."""
         X, y, origin = self.informed(X).opened(X, y)
         X = self.validated(X, reset=True)
-        table = self.tabulate(X, y) if table is None else table
-        return self.train(table, X, self.codes(table, y, len(X)), origin)
+        table = self.tabulate(X, y)
+        return table, X, self.codes(table, y, len(X)), origin
 
     def checked(self) -> Any:
         """A copy that is not fitted, each parameter checked and in Python's own type."""
@@ -294,12 +297,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def preview(self, X: Any, y: Any = None) -> Table:
         """What ``fit`` would take the columns for; nothing is trained."""
-        return self.checked().previewed(X, y)
-
-    def previewed(self, X: Any, y: Any) -> Table:
-        """The same of this very estimator, whose parameters have been checked."""
-        X, y, _ = self.informed(X).opened(X, y)
-        return self.tabulate(self.validated(X, reset=True), y)
+        return self.checked().prepared(X, y)[0]
 
     def informed(self, X: Any) -> Any:
         """This estimator, with range and picture shape of a ``Data`` unless it has its own."""
@@ -1039,9 +1037,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     # ------------------------------------------------------------ details of these
 
-    def over(
-        self, X: Any, ask: Callable[[Tensor], np.ndarray], binary: bool = True
-    ) -> np.ndarray:
+    def over(self, X: Any, ask: Callable[[Tensor], np.ndarray], binary: bool = True) -> np.ndarray:
         """Answers to all rows, a block of encoded ones at a time."""
         found = np.empty(0)
         for rows in ranges(len(X), self.table_):
