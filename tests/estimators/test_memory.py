@@ -123,7 +123,7 @@ def test_samples_and_completions_beyond_memory_are_refused(name):
 def test_futures_and_temperatures_beyond_memory_are_refused():
     model = fitted("next-state")
     for asked in ({"n": 10**12}, {"horizon": 10**12}):
-        with pytest.raises(ValueError, match="(n|horizon)=1000000000000: would take"):
+        with pytest.raises(ValueError, match=r"(n|horizon)=1000000000000: would take"):
             model.forecast(BITS[:3], **{"horizon": 2, **asked})
     with pytest.raises(ValueError, match="n=1000000000000: would take"):
         model.predict_next(BITS[:3], n=10**12)
