@@ -26,8 +26,8 @@ import torch
 from sklearn.datasets import load_digits
 
 import equilibria
-from equilibria.errors import TrainingInterrupted
 from equilibria import durable
+from equilibria.errors import TrainingInterrupted
 from equilibria.training import trainer
 from equilibria.training.run import Run
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from equilibria.errors import RunError
 from equilibria import durable
+from equilibria.errors import RunError
 from equilibria.training.run import Run
 
 FILES = ("state.safetensors", "state.json", "manifest.json")

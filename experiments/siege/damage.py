@@ -34,11 +34,11 @@ import numpy as np
 import pandas as pd
 
 import equilibria
+from equilibria import durable
 from equilibria.data import bars_and_stripes, load, write_csv
 from equilibria.errors import RunError, TrainingInterrupted
 from equilibria.numbers import Measure
 from equilibria.report.view import read, read_verdict
-from equilibria import durable
 from equilibria.training import trainer
 from equilibria.training.origin import run_data
 from equilibria.training.run import Run

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from equilibria import RBM, estimators
+from equilibria import RBM, durable, estimators
 from equilibria.check import anything, choice, number, optional, sequence, whole
 from equilibria.cli import app as commands
 from equilibria.cli.options import describe, options
@@ -26,7 +26,6 @@ from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import estimator, param
 from equilibria.report.view import read
-from equilibria import durable
 from equilibria.training.origin import collect, run_data
 from equilibria.training.run import Run
 

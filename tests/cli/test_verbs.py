@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 import equilibria
+from equilibria import durable
 from equilibria.errors import TrainingInterrupted
 from equilibria.estimators import estimator
 from equilibria.estimators.trees import Counting
-from equilibria import durable
 from equilibria.training.run import Run
 
 Console = Callable[..., tuple[int, str, str]]

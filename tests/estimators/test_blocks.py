@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 
 from equilibria import Independent
+from equilibria.cli.app import main
+from equilibria.data import columns
+from equilibria.durable import replace
 from equilibria.estimators import estimator
+from equilibria.evaluation import margins
+from equilibria.evaluation.beside import Cells
 from small import BITS, LABELS, NAMES, fitted, small, with_capability
 
 
@@ -85,3 +90,48 @@ def test_frames_go_on_and_errors_name_the_row_of_the_table(short):
         model.score_samples(X)
     with pytest.raises(ValueError, match=r"X\[37, 1\] .* is 'strange'"):
         model.table_.check(X)
+
+
+def test_samples_reach_a_file_block_by_block(short, tmp_path):
+    """One header; what is in the file is what the model draws. Half of it is never left behind."""
+    X = pd.DataFrame({"id": range(40), "kind": LABELS, "size": np.arange(40) / 7})
+    model = Independent(random_state=0, out=str(tmp_path / "run")).fit(X)
+    short()
+    file = tmp_path / "drawn.csv"
+    assert main(["sample", str(tmp_path / "run"), "-n", "31", "--out", str(file)]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(file), model.sample(31))
+    before = file.read_bytes()
+
+    def parts():
+        yield b"half"
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        replace(file, parts())
+    assert file.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn.csv", "run"]
+
+
+def test_rows_of_a_memory_map_are_taken_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(columns, "BLOCK_CELLS", 64)
+    np.save(tmp_path / "rows.npy", np.arange(1000.0).reshape(100, 10))
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    places = np.random.RandomState(0).permutation(100)
+    np.testing.assert_array_equal(columns.take(mapped, places), np.asarray(mapped)[places])
+    held = places % 3 == 0
+    found = columns.take(mapped, held)
+    np.testing.assert_array_equal(found, np.asarray(mapped)[held])
+    assert not isinstance(found, np.memmap)
+
+
+def test_of_very_many_columns_some_pairs_are_compared(monkeypatch):
+    monkeypatch.setattr(margins, "PAIRS", 50)
+    rows = np.random.RandomState(0).normal(size=(30, 12))
+    cells = [Cells(str(i), column, column) for i, column in enumerate(rows.T)]
+    found = margins.associations(cells)
+    assert 40 <= len(found) <= 50
+    assert all(i < j for i, j in found)
+    monkeypatch.setattr(margins, "PAIRS", 66)
+    every = margins.associations(cells)
+    assert len(every) == 66
+    assert all(found[pair].value == every[pair].value for pair in found)

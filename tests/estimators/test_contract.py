@@ -24,12 +24,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import check_estimator
 
 import equilibria
+from equilibria import durable
 from equilibria.data.table import Table
 from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.estimators import all_estimators
 from equilibria.estimators.params import parameters
 from equilibria.models.model import CAPABILITIES, capabilities
-from equilibria import durable
 from equilibria.training.run import Run
 from equilibria.training.trainer import Trainer
 from small import (

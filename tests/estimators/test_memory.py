@@ -34,7 +34,7 @@ WHOLE = [
 ]
 
 
-class Began(Exception):
+class BeganError(Exception):
     """Training would have begun."""
 
 
@@ -51,7 +51,7 @@ def stopped(monkeypatch):
     fitted("dbm")  # what is imported in a first training is not counted
 
     def fit(self, **how):
-        raise Began
+        raise BeganError
 
     monkeypatch.setattr(Trainer, "fit", fit)
 
@@ -69,10 +69,10 @@ def test_every_whole_number_is_reckoned_with(name, parameter, size):
     value = (size,) if known[parameter].metadata["check"].many else size
     model = small(cls, **{**beside, parameter: value})
     begun = time.process_time()
-    with pytest.raises((ValueError, Began)) as told:
+    with pytest.raises((ValueError, BeganError)) as told:
         model.fit(X, LABELS)
     assert time.process_time() - begun < 1
-    if told.type is Began:
+    if told.type is BeganError:
         assert parameter in (*LENGTHS.split(), *CLIPPED.split())
     else:
         assert f"{parameter}={value!r}" in str(told.value)
@@ -86,7 +86,7 @@ def test_sizes_are_reckoned_together_and_lengths_not():
     with pytest.raises(ValueError, match=r"hidden=\(100000, 100000\): would take 149 GiB"):
         small(ESTIMATORS["made"], hidden=(wide, wide), steps=10**9).fit(BITS)
     for hidden in ((wide, 4), (4, wide)):
-        with pytest.raises(Began):
+        with pytest.raises(BeganError):
             small(ESTIMATORS["made"], hidden=hidden).fit(BITS)
     with pytest.raises(ValueError, match="batch_size=1000000000: would take"):
         RBM(4, batch_size=10**9).fit(BITS)  # as many chains
@@ -123,7 +123,7 @@ def test_samples_and_completions_beyond_memory_are_refused(name):
 def test_futures_and_temperatures_beyond_memory_are_refused():
     model = fitted("next-state")
     for asked in ({"n": 10**12}, {"horizon": 10**12}):
-        with pytest.raises(ValueError, match="(n|horizon)=1000000000000: would take"):
+        with pytest.raises(ValueError, match=r"(n|horizon)=1000000000000: would take"):
             model.forecast(BITS[:3], **{"horizon": 2, **asked})
     with pytest.raises(ValueError, match="n=1000000000000: would take"):
         model.predict_next(BITS[:3], n=10**12)

@@ -53,7 +53,7 @@ def test_what_independent_columns_cost_is_what_they_score():
     model = Independent(smoothing=1e-9, kinds=["categorical", "binary"]).fit(X)
     rows = Rows(model.table_, X, None, Stream(0))
     assert rows.independent == pytest.approx(-model.score(X), abs=1e-6)
-    told = dict(kinds="picture", value_range=(0, 1))
+    told = {"kinds": "picture", "value_range": (0, 1)}
     assert Rows(Table.fit(BITS, **told), BITS, None, Stream(0)).independent == np.inf
 
 
@@ -75,7 +75,7 @@ def test_an_online_update_that_diverges_is_taken_back():
     rows = np.random.RandomState(0).normal(size=(20, 16))
     model = RBM(4, kinds="real", learning_rate=0.01, random_state=0).partial_fit(rows)
     before = answers(model, rows)
-    with pytest.raises(DivergedError, match="partial_fit: .* not finite .* before it is kept"):
+    with pytest.raises(DivergedError, match=r"partial_fit: .* not finite .* before it is kept"):
         model.partial_fit(rows * 1e30)
     assert model.n_steps_ == 1
     assert_same(answers(model, rows), before)
@@ -83,5 +83,4 @@ def test_an_online_update_that_diverges_is_taken_back():
     assert model.n_steps_ == 2
     fresh = RBM(4, kinds="real", learning_rate=1e38, momentum=0.9, random_state=0)
     with pytest.raises(DivergedError):
-        for _ in range(5):
-            fresh.partial_fit(rows)
+        [fresh.partial_fit(rows) for _ in range(5)]

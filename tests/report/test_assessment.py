@@ -12,14 +12,13 @@ import pytest
 import torch
 
 import equilibria
-from equilibria import DBM, DBN, GAN, RBM, FineTunedClassifier
+from equilibria import DBM, DBN, GAN, RBM, FineTunedClassifier, durable
 from equilibria.data import load, write_csv
 from equilibria.errors import RunError
 from equilibria.numbers import Measure
 from equilibria.report.assessment import assess
 from equilibria.report.view import CLASS_SHARE, FILE, View
 from equilibria.report.view import read as read_run
-from equilibria import durable
 from equilibria.training.origin import collect
 from equilibria.training.run import Run
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import equilibria
+from equilibria import durable
 from equilibria.data import bars_and_stripes
 from equilibria.errors import RunError
-from equilibria import durable
 from equilibria.training.run import Run
 from scripts import script
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from equilibria.errors import RunError
 from equilibria import durable
+from equilibria.errors import RunError
 from equilibria.training.run import FORMAT, PAGE_MARK, Run
 
 WRITER = """

@@ -167,7 +167,8 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     if len(train) < 2:
         raise ValueError(f"source={source!r} has 1 row to train on; expected two or more")
     try:
-        table = twin.previewed(train, None)
+        prepared = twin.prepared(train)
+        table = prepared[0]
         if parts.unseen:
             with _about(source, "held-out rows must be like those to train on (see --held-out)"):
                 unknown = estimator.unknown
@@ -182,7 +183,7 @@ def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     say(f"{train.name}: {len(train):,} rows to train on{held}")
     say(table.describe())
     with _processes():
-        estimator.adopt(twin.learn(train, None, table))
+        estimator.adopt(twin.train(*prepared))
     _conclude(estimator, parts)
 
 

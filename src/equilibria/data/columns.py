@@ -184,9 +184,12 @@ class Chosen:
     def __getitem__(self, key: Any) -> np.ndarray:
         rows, *columns = key if isinstance(key, tuple) else (key,)
         if columns and isinstance(columns[0], int):  # of a map that one column alone is read
-            return self._values[self._places[rows], columns[0]]
-        found = self._values[self._places[rows]]
-        return found[:, columns[0]] if columns else found
+            found = self._values[self._places[rows], columns[0]]
+        else:
+            found = self._values[self._places[rows]]
+            found = found[:, columns[0]] if columns else found
+        release(self._values)
+        return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
@@ -194,6 +197,16 @@ class Chosen:
     def chosen(self, places: np.ndarray) -> Chosen:
         """Some of these rows."""
         return Chosen(self._values, self._places[places])
+
+
+def subset(values: Any, places: np.ndarray) -> Any:
+    """Rows as :func:`take` gives them; but of a memory map they are read where they are asked
+    for."""
+    if isinstance(values, Chosen):
+        return values.chosen(places)
+    if isinstance(values, np.memmap):
+        return Chosen(values, np.arange(len(values))[places])
+    return take(values, places)
 
 
 def nearest_name(word: Any, names: Sequence[Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,7 @@ class Finder:
     def __init__(self, rows: Reader, limits: Any, allow_missing: bool, most: int, gaps: bool):
         self.rows, self.limits, self.allow_missing, self.most = rows, limits, allow_missing, most
         self.gaps = gaps
+        self.places = {name: place for place, name in enumerate(rows.names or ())}
         single = not rows.is_frame and rows.table.dtype != object
         self.types = [rows.column(place) for place in range(1 if single else rows.shape[1])]
 
@@ -290,8 +291,8 @@ class Finder:
     def _place(self, column: Any, argument: str) -> int:
         """A column's place, from its name or its number."""
         names, width = self.rows.names or (), self.rows.shape[1]
-        if column in names:
-            return names.index(column)
+        if isinstance(column, Hashable) and column in self.places:
+            return self.places[column]
         whole = isinstance(column, int | np.integer) and not isinstance(column, bool)
         if whole and -width <= column < width:
             return int(column) % width

@@ -15,7 +15,7 @@ import numpy as np
 
 from equilibria.check import affordable, choice
 from equilibria.check import source as path_of
-from equilibria.data.columns import Chosen, is_frame, nearest_name, take
+from equilibria.data.columns import is_frame, nearest_name, subset, take
 from equilibria.data.delimited import read_table
 from equilibria.data.files import BINARY_SETS, PARTS, fetch, folder_of, table_path
 from equilibria.data.pictures import parse_idx, read_folder, read_idx
@@ -93,11 +93,7 @@ class Data:
         """Some rows, with all but their source as it is; copies, but of a memory map the rows are
         read where they are asked for."""
         labels = None if self.labels is None else take(self.labels, chosen)
-        values, places = self.values, np.arange(len(self))[chosen]
-        if isinstance(values, np.memmap):
-            values = Chosen(values, places)
-        else:
-            values = values.chosen(places) if isinstance(values, Chosen) else take(values, places)
+        values = subset(self.values, chosen)
         return dataclasses.replace(self, values=values, labels=labels, source=None)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from equilibria.data.batches import Batch, Batches, binarise
-from equilibria.data.columns import Chosen, is_frame, take
+from equilibria.data.columns import is_frame, take
 from equilibria.data.table import Statistics, Table
 from equilibria.random import Stream
 
@@ -83,6 +83,13 @@ class Rows:
         if self.codes is not None:
             cost += math.log(self.table.classes)
         return cost
+
+    def graded(self, binarise: str | None) -> Rows:
+        """The same rows, whose table knows which layers are grey; these are made binary so."""
+        table = self.table.with_grey(self.statistics.grey)
+        found = dataclasses.replace(self, table=table, binarise=binarise if table.grey else None)
+        vars(found)["statistics"] = self.statistics  # which cost a pass over all rows
+        return found
 
     def refuse_unseen(self) -> None:
         """Refuse a column that no row has a value of."""
@@ -155,13 +162,13 @@ def digest(*parts: Any) -> str:
     """SHA-256 (hex) of arrays and frames with their types and shapes; None is passed over."""
     found = hashlib.sha256()
     for part in parts:
-        arrays: list[Any] = (
-            [] if part is None else [part if isinstance(part, Chosen) else np.asarray(part)]
-        )
         if is_frame(part):
             types = zip(part.columns, map(str, part.dtypes), strict=True)
             found.update(repr(list(types)).encode())
-            arrays = [part.iloc[:, place].to_numpy() for place in range(part.shape[1])]
+            arrays: Any = (part.iloc[:, place].to_numpy() for place in range(part.shape[1]))
+        else:
+            lazy = part is None or isinstance(part, Chosen)
+            arrays = () if part is None else (part if lazy else np.asarray(part),)
         for array in arrays:
             found.update(f"{array.dtype.str}{array.shape}".encode())
             if array.dtype.hasobject:

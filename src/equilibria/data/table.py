@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -412,20 +413,22 @@ class Table:
 
     def gap_of(self, place: int) -> tuple[int, ...]:
         """The encoded column that says where a column's cells are missing, if there is one."""
-        return tuple(
-            layer.columns.start + layer.source.index(place)
-            for layer in self.layers
-            if layer.kind == "gap" and place in layer.source
-        )
+        return self._encoded.get((True, place), ())
 
     def columns_of(self, place: int) -> tuple[int, ...]:
         """The encoded columns that hold a column's value; none of one that is left aside."""
+        return self._encoded.get((False, place), ())
+
+    @functools.cached_property
+    def _encoded(self) -> dict[tuple[bool, int], tuple[int, ...]]:
+        """(whether it tells of gaps, column of the data) → its encoded columns."""
+        found = {}
         for layer in self.layers:
-            if place in layer.source and layer.kind != "gap":
-                column = layer.source.index(place)
-                first = layer.columns.start + sum(layer.sizes[:column])
-                return tuple(range(first, first + layer.sizes[column]))
-        return ()
+            first = layer.columns.start
+            for place, size in zip(layer.source, layer.sizes, strict=True):
+                found[layer.kind == "gap", place] = tuple(range(first, first + size))
+                first += size
+        return found
 
     def statistics(self, X: Any, rows: int = 4096) -> Statistics:
         """Sums and counts of the encoded columns, in one pass over blocks of rows."""

@@ -23,7 +23,16 @@ from torch import Tensor
 from equilibria import check, durable
 from equilibria.check import affordable, choice, flag, number, optional, sequence, whole
 from equilibria.data.batches import BINARISE
-from equilibria.data.columns import Chosen, Reader, as_frame, is_frame, missing_cells, slab
+from equilibria.data.columns import (
+    Chosen,
+    Reader,
+    as_frame,
+    is_frame,
+    missing_cells,
+    release,
+    slab,
+    subset,
+)
 from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
 from equilibria.data.rules import Rules
@@ -247,15 +256,18 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         return self.adopt(self.checked().learn(X, y))
 
-    def learn(self, X: Any, y: Any = None, table: Table | None = None) -> Any:
-        """Train this very estimator, whose parameters have been checked; ``table`` is what
-        :meth:`previewed` found in these rows, if that is known."""
+    def learn(self, X: Any, y: Any = None) -> Any:
+        """Train this very estimator, whose parameters have been checked."""
         if self.out is not None and processes(self.device).writes:
             Run.refuse_taken(self.out, self.overwrite)
+        return self.train(*self.prepared(X, y))
+
+    def prepared(self, X: Any, y: Any = None) -> tuple[Table, Any, np.ndarray | None, Any]:
+        """What :meth:`train` takes of data: table, checked rows, class numbers, origin."""
         X, y, origin = self.informed(X).opened(X, y)
         X = self.validated(X, reset=True)
-        table = self.tabulate(X, y) if table is None else table
-        return self.train(table, X, self.codes(table, y, len(X)), origin)
+        table = self.tabulate(X, y)
+        return table, X, self.codes(table, y, len(X)), origin
 
     def checked(self) -> Any:
         """A copy that is not fitted, each parameter checked and in Python's own type."""
@@ -294,12 +306,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def preview(self, X: Any, y: Any = None) -> Table:
         """What ``fit`` would take the columns for; nothing is trained."""
-        return self.checked().previewed(X, y)
-
-    def previewed(self, X: Any, y: Any) -> Table:
-        """The same of this very estimator, whose parameters have been checked."""
-        X, y, _ = self.informed(X).opened(X, y)
-        return self.tabulate(self.validated(X, reset=True), y)
+        return self.checked().prepared(X, y)[0]
 
     def informed(self, X: Any) -> Any:
         """This estimator, with range and picture shape of a ``Data`` unless it has its own."""
@@ -408,11 +415,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if not isinstance(self.random_state, int):  # each process has drawn a seed of its own
                 self.seed_ = group.agree(self.seed_)
         refuse_unaffordable(self, table)
-        rows = self._split(table, X, codes, group)
-        table = table.with_grey(rows.statistics.grey)
-        binarise = self.binarise if table.grey else None
-        rows = dataclasses.replace(rows, table=table, binarise=binarise)
-        self.table_, self.numbers_ = table, {}
+        rows = self._split(table, X, codes, group).graded(self.binarise)
+        self.table_, self.numbers_ = rows.table, {}
         if self.minutes is not None and not resume:
             self._take_minutes(self.minutes, rows, group)
         plan = self.build(self.table_, self.stream)
@@ -478,9 +482,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         order = self.stream.child("validation").permutation(len(X)).numpy()
         held, train = np.sort(order[:count]), np.sort(order[count:])
         parts = [None if codes is None else codes[places] for places in (train, held)]
-        return Rows(
-            table, take(X, train), parts[0], held=take(X, held), held_codes=parts[1], **shared
-        )
+        seen, unseen = subset(X, train), subset(X, held)
+        return Rows(table, seen, parts[0], held=unseen, held_codes=parts[1], **shared)
 
     def adopt(self, fitted: Any) -> Any:
         """Take over what a copy has learnt; parameters stay as the user gave them."""
@@ -1056,6 +1059,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if not rows.start:
                 found = np.empty((len(X), *part.shape[1:]), part.dtype)
             found[rows] = part
+            release(X)
         return found
 
     def values(self, X: Any, binary: bool = True, first: int = 0) -> Tensor:

@@ -116,7 +116,7 @@ def beside(table: Table, rows: np.ndarray, samples: np.ndarray) -> list[Cells]:
 
 def column(table: Table, rows: np.ndarray, place: int) -> np.ndarray:
     """One column of encoded rows, (n,): its numbers as they are, or the codes of its categories."""
-    own = rows[:, np.asarray(table.owner) == place]
+    own = rows[:, table.columns_of(place)]
     code = np.where(np.isnan(own).any(axis=1), np.nan, own.argmax(axis=1))
     return own[:, 0] if own.shape[1] == 1 else code
 

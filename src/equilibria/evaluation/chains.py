@@ -117,8 +117,8 @@ class ChainMonitor:
     game: Any
     train: Mapping[str, Any] | None = None
     held_out: Mapping[str, Any] | None = None
-    independent: float = math.inf
     sweeps: int = 50
+    independent: float = dataclasses.field(default=math.inf, kw_only=True)
 
     def measure(self, stream: Stream) -> dict[str, float]:
         """The numbers of :func:`mixing`, and the gap of :func:`free_energy_gap` and its chance.
