@@ -190,8 +190,9 @@ def test_train_says_what_it_reads_and_what_came_of_it(
     lines = text.splitlines()
     assert lines[0] == "bits.csv: 36 rows to train on, 4 held out."
     assert lines[1].startswith("6 columns from 0 to 1 as probabilities of binary units")
-    assert lines[2].startswith("log Z = ")
-    assert lines[3].startswith("On held-out rows: mean log-likelihood = ")
+    assert lines[2].startswith("The curves of this run")  # first what speaks against it
+    assert lines[3].startswith("log Z = ")
+    assert lines[4].startswith("On held-out rows: mean log-likelihood = ")
     assert f"The run is in {run}." in text
     assert f"equilibria sample {run} -n 64 --out samples.csv" in text
     assert "exact enumeration" in json.dumps(Run.open(run).config), "log Z is kept"
@@ -580,9 +581,18 @@ def test_a_run_without_its_data_is_refused(refused: Refused, home: Path, tmp_pat
 # ---------------------------------------------------------------- how training can end
 
 
+FULL = "equilibria: this takes more memory than there is; ask for fewer rows at a time (-n), a "
+FULL += "smaller model, or smaller batches\n"
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
+        (
+            MemoryError(),
+            2,
+            FULL,
+        ),
         (DivergedError("Stage 'joint' diverged."), 1, "equilibria: Stage 'joint' diverged.\n"),
         (TrainingInterrupted(signal.SIGINT, "Stopped."), 130, "equilibria: Stopped.\n"),
         (TrainingInterrupted(signal.SIGTERM, "Stopped."), 143, "equilibria: Stopped.\n"),
@@ -598,10 +608,10 @@ def test_a_training_that_fails_ends_with_its_code(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(self: Any, X: Any, y: Any = None) -> None:
+    def fail(self: Any, *told: Any) -> None:
         raise error
 
-    monkeypatch.setattr(RBM, "fit", fail)
+    monkeypatch.setattr(RBM, "train", fail)
     found, _, errors = console("train", "rbm", table, "--out", tmp_path / "run")
     assert (found, errors) == (code, said)
 
@@ -609,10 +619,10 @@ def test_a_training_that_fails_ends_with_its_code(
 def test_a_bug_keeps_its_traceback(
     console: Console, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Any, X: Any, y: Any = None) -> None:
+    def fail(self: Any, *told: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(RBM, "fit", fail)
+    monkeypatch.setattr(RBM, "train", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         console("train", "rbm", table, "--out", tmp_path / "run")
 
