@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from equilibria.data.batches import Batch, Batches, binarise
-from equilibria.data.columns import is_frame, take
+from equilibria.data.columns import Chosen, is_frame, take
 from equilibria.data.table import Statistics, Table
 from equilibria.random import Stream
 
