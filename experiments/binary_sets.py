@@ -43,7 +43,7 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
     "tree": [{"steps": 1}],
     "mixture": [{"n_components": k} for k in (20, 100, 300)],
     "latent-tree": [{"n_states": k} for k in (8, 16, 32)],
-    "made": [{"hidden": (500,), "steps": steps} for steps in (2000, 8000)],
+    "made": [{"hidden": (500,), "steps": steps} for steps in (500, 2000, 8000)],
     "rbm": [
         {"n_components": k, "n_iter": 30, "batch_size": 100, "learning_rate": 0.05}
         for k in (64, 256)
