@@ -1,4 +1,4 @@
-"""nltcs as the exact judge: log Z by annealing and by the ladder beside the truth, along a training.
+"""nltcs as the exact judge: log Z by annealing and by the ladder, and the truth, along a training.
 
     EQUILIBRIA_DATA=… python experiments/nltcs_judge.py [--seeds 3] [--repeats 10]
 
@@ -6,9 +6,9 @@ nltcs has 16 binary columns, so log Z of any RBM on it is a sum over 65,536 stat
 hidden units there are. RBMs of 64 and 256 units are trained for 1, 3, 10 and 30 passes; of each,
 forward AIS, reverse AIS (from the ladder's samples), the ladder, and the worse of all (``both``)
 are worked out ``repeats`` times with 100 chains and 1,000 temperatures placed by the machine. Error
-is the estimate minus the truth, in nats: its mean, and the largest in size. Coverage is the share
-of 95 % intervals that hold the truth; ``warned`` the share with a warning; ``silent`` the share that
-errs by more than half a nat without one.
+is the estimate minus the truth, in nats: its mean, and the largest in size. ``covers`` is the share
+of 95 % intervals that hold the truth, ``warned`` the share with a warning, ``silent`` the share
+that errs by more than half a nat without one.
 """
 
 from __future__ import annotations
