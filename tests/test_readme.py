@@ -103,6 +103,8 @@ def help_text(*path: str) -> tuple[int, str]:
 
 def faults(arguments: list[str]) -> list[str]:
     """What is wrong with a command line, judged by the command's own help."""
+    if arguments[:1] == ["--processes"]:
+        arguments = arguments[2:]
     first_option = next(
         (place for place, word in enumerate(arguments) if word.startswith("-")), len(arguments)
     )

@@ -253,7 +253,9 @@ def device() -> Check:
     return Check("a device that torch can use here, such as 'cpu'", "device")
 
 
-def source(given: str | os.PathLike[str], names: Sequence[str]) -> Path | None:
+def source(
+    given: str | os.PathLike[str], names: Sequence[str], name: str = "source"
+) -> Path | None:
     """The path that is meant, or None for the name of a data set; what is neither is refused."""
     if isinstance(given, str) and given in names:
         return None
@@ -263,13 +265,13 @@ def source(given: str | os.PathLike[str], names: Sequence[str]) -> Path | None:
             return path
     except (OSError, TypeError, ValueError) as error:  # too long, or in a folder without access
         said = getattr(error, "strerror", None) or error
-        raise ValueError(f"source={given!r}: cannot be a path ({said}); give another") from error
+        raise ValueError(f"{name}={given!r}: cannot be a path ({said}); give another") from error
     if os.sep in str(given) or path.suffix:
-        raise ValueError(f"source={str(given)!r}: no such file or folder")
+        raise ValueError(f"{name}={str(given)!r}: no such file or folder")
     close = difflib.get_close_matches(str(given), names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     known = ", ".join(names)
-    raise ValueError(f"source={str(given)!r}: neither a path nor a built-in set ({known}){hint}")
+    raise ValueError(f"{name}={str(given)!r}: neither a path nor a built-in set ({known}){hint}")
 
 
 def affordable(name: str, value: Any, numbers: float) -> None:

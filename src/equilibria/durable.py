@@ -54,7 +54,7 @@ def replace(path: Path, data: bytes | Iterable[bytes]) -> None:
         os.replace(aside, path)
     except BaseException as error:
         aside.unlink(missing_ok=True)
-        if isinstance(error, OSError):  # of a full disk it names no file, or the hidden one
+        if isinstance(error, OSError) and error.errno:  # it names no file, or the hidden one
             error.filename = str(path)
         raise
     sync(path.parent)

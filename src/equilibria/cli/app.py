@@ -130,7 +130,7 @@ def _training_command(model: str, described: dict[str, Any]) -> Any:
     def command(source: str, **given: Any) -> None:
         settings = {option.name: given.pop(option.name) for option in found}
         refuse(described, settings)
-        _refuse_unknown(source)
+        _refuse_unknown(source=source)
         from equilibria.estimators import all_estimators
 
         estimator = all_estimators()[model](**settings)
@@ -143,13 +143,13 @@ def _training_command(model: str, described: dict[str, Any]) -> Any:
     return command
 
 
-def _refuse_unknown(*sources: str | None) -> None:
+def _refuse_unknown(**sources: str | None) -> None:
     """Refuse what is neither a data set nor a path, before anything heavy is imported."""
     from equilibria import check
 
-    for source in sources:
+    for name, source in sources.items():
         if source is not None:
-            check.source(source, known()["data"])
+            check.source(source, known()["data"], name)
 
 
 def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
@@ -302,7 +302,7 @@ def score(
     log Z is what the run has, worked out where it has none, or annealed anew with --betas; the run
     keeps it.
     """
-    _refuse_unknown(source)
+    _refuse_unknown(source=source)
     path = None if out is None else _target(out, TABLES, overwrite)
     estimator, rows, data = _model_and_rows(run, source, "score", size, colour, label)
     if betas is not None:
@@ -345,7 +345,7 @@ def fill(
     likeliest. Columns keep their names and types. Labels take no part, and come back as the last
     column.
     """
-    _refuse_unknown(run, source)
+    _refuse_unknown(run=run, source=source)
     import pandas as pd
 
     from equilibria.data.columns import missing_cells
@@ -400,7 +400,7 @@ def predict(
     whose label is missing are predicted, or those of DATA. Each row's class and the classes'
     probabilities are written.
     """
-    _refuse_unknown(run, source)
+    _refuse_unknown(run=run, source=source)
     path, places = _target(out, TABLES, overwrite), None
     if _is_run(run, source, model=model, kinds=kinds, runs=runs):
         estimator, rows, data = _model_and_rows(run, source, "classify", size, colour, label)
@@ -464,7 +464,7 @@ def evaluate(
 
 def _of_tables(real: str, samples: str, target: str | None, control: str | None) -> Any:
     """What is said of samples beside rows, both in files."""
-    _refuse_unknown(real, samples, control)
+    _refuse_unknown(run=real, samples=samples, control=control)
     from equilibria.data.load import load
     from equilibria.evaluation.tables import evaluate
 
@@ -491,7 +491,7 @@ def compare(
     Each has a run folder in DIR; a model whose run has ended is not trained again, and one that was
     stopped goes on. The table, what can be concluded from it, and a page on all of them.
     """
-    _refuse_unknown(source)
+    _refuse_unknown(source=source)
     from equilibria.report import compare as comparison
     from equilibria.report import page
     from equilibria.training.origin import collect
@@ -546,7 +546,7 @@ def synthesise(
     as a class, and classes have the shares that they have; rules are then over the other columns.
     The same command goes on where it was stopped. At the end: whether the samples can be trusted.
     """
-    _refuse_unknown(source)
+    _refuse_unknown(source=source)
     from equilibria.check import number
     from equilibria.check import whole as counted
     from equilibria.estimators import load
@@ -596,7 +596,7 @@ def odd(
     of DATA are judged by the table; of usual ones about 5 % have p ≤ .05. By default the one of a
     tree, a mixture and a latent tree judges under which held-out rows are likeliest.
     """
-    _refuse_unknown(table, source)
+    _refuse_unknown(table=table, source=source)
     from equilibria.report.folds import model_of
     from equilibria.report.odd import odd as found_odd
 

@@ -916,7 +916,6 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         n = whole(1)("n", n)
-        affordable("n", n, float(n) * len(X) * self.table_.size)
         choice("draw", "mean", "mode", "best")("how", how)
         if how != "draw" and n > 1:
             raise ValueError(
@@ -924,6 +923,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             )
         cells = self._cells(X, random_state, options)
         X, table = cells.X, self.table_
+        affordable("n", n, float(n) * len(X) * table.size)
         if how == "draw":
             observed = ~cells.values.isnan()
             with torch.no_grad():

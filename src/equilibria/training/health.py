@@ -63,8 +63,8 @@ ROWS: tuple[tuple[Callable[[Numbers], bool], str], ...] = (
     ),
     (
         lambda v: 1.1 < v.r_hat <= 1.5,
-        "The chains had not settled in the sweeps over which they were watched (R̂ of the energy is "
-        "{r_hat:.2f}, 1.01 where they have): use more sweeps when sampling, or a larger k.",
+        "The chains had not settled in the sweeps over which they were watched (R̂ of the energy "
+        "is {r_hat:.2f}, 1.01 where they have): use more sweeps when sampling, or a larger k.",
     ),
     (
         lambda v: v.swap_acceptance < 0.05,
