@@ -312,13 +312,6 @@ MUTANTS = (
         "annealed_weights()",
     ),
     Mutant(
-        "a ratio of marginals is summed in single precision",
-        "inference.partition:_log_ratio",
-        "ratio.sum(1, dtype=torch.float64)",
-        "ratio.sum(1)",
-        "annealed_weights()",
-    ),
-    Mutant(
         "annealing weighs a step the other way round",
         "inference.partition:annealed",
         "(before, first), (after, felt)",
