@@ -8,6 +8,8 @@ import os
 import random
 import shutil
 import struct
+import subprocess
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -371,3 +373,25 @@ def test_a_step_that_is_saved_again_loses_no_other(run, monkeypatch):
     run.save_checkpoint(state_at(2), 2)
     assert same(run.load_checkpoint().state, state_at(2))
     assert len(names(run)) == 2
+
+
+def test_a_file_keeps_its_mode_and_may_have_a_long_name(tmp_path):
+    path = tmp_path / ("x" * 250 + ".csv")
+    durable.replace(path, b"one")
+    path.chmod(0o600)
+    durable.replace(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_has_is_not(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead, alive = (tmp_path / f".a.csv.{pid}.tmp" for pid in (process.pid, os.getppid()))
+    other = tmp_path / f".b.csv.{process.pid}.tmp"
+    for path in (dead, alive, other):
+        path.touch()
+    durable.replace(tmp_path / "a.csv", b"whole")
+    assert not dead.exists()
+    assert alive.exists()
+    assert other.exists()

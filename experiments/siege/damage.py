@@ -426,7 +426,9 @@ def main() -> int:
         ("all", sum(found.values(), collections.Counter())),
     ]:
         print(f"{harm:12}" + "".join(f"{counts[word]:10}" for word in words))
-    return int(any(counts[word] for counts in found.values() for word in BAD))
+    total = sum(found.values(), collections.Counter())
+    print(json.dumps(total))
+    return int(any(total[word] for word in BAD))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import collections
 import faulthandler
 import gzip
 import io
+import json
 import os
 import random
 import resource
@@ -380,6 +381,7 @@ def main() -> None:
     print(f"{'all':12}{total['accepted']:10}{total['refused']:10}{total['other']:8}")
     for suffix, number, done, outcome in every:
         print(f"--only {suffix.lstrip('.')}:{number} --seed {options.seed} ({done}): {outcome}")
+    print(json.dumps(total))
 
 
 if __name__ == "__main__":

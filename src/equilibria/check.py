@@ -111,7 +111,9 @@ def _whole(check: Check, value: Any) -> int | None:
 
 
 def _number(check: Check, value: Any) -> float | None:
-    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+        return None
+    if isinstance(value, int) and abs(value) > 1e300:  # no float holds it
         return None
     good = math.isfinite(value) and check.low <= value <= check.high
     good = good and not (check.above and value == check.low)
@@ -245,7 +247,7 @@ def folder() -> Check:
 
 def seed() -> Check:
     """A whole number, a numpy generator, or None."""
-    return optional(Check("a whole number, a numpy generator or None", "seed", low=0))
+    return optional(Check("a whole number or a numpy generator", "seed", low=0))
 
 
 def device() -> Check:

@@ -11,6 +11,7 @@ torch is imported where tensors are: a run folder can be looked at without it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import hashlib
@@ -33,6 +34,7 @@ __all__ = ["complete", "load", "manifest", "pack", "replace", "save", "unpack"]
 
 FORMAT = 1  # of a saved state, not of a run
 _TENSORS, _TREE, _MANIFEST = FILES = ("state.safetensors", "state.json", "manifest.json")
+_NAME = 80  # characters of a name that its temporary file has: with all the name may be too long
 LARGEST = 2**28  # bytes of a file whose size nothing tells beforehand
 MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What can come of JSON that is of another type, too deep, or of a number that is too large."""
@@ -48,9 +50,11 @@ def replace(path: Path, data: bytes | Iterable[bytes]) -> None:
     The new file is written beside the old one as ``.NAME.<pid>.tmp`` and renamed over it.
     """
     aside = _hidden(path)
-    _sweep(path)
+    sweep(path)
     try:
         _write(aside, data)
+        with contextlib.suppress(OSError):  # of a new file, and where modes are not ours to set
+            os.chmod(aside, stat.S_IMODE(os.stat(path).st_mode))
         os.replace(aside, path)
     except BaseException as error:
         aside.unlink(missing_ok=True)
@@ -302,13 +306,16 @@ def sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some disks have no such thing
+            raise
     finally:
         os.close(descriptor)
 
 
-def _sweep(path: Path) -> None:
+def sweep(path: Path) -> None:
     """Delete what writers of this file left that were killed."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for left in path.parent.glob(f".{glob.escape(path.name[:_NAME])}.*.tmp"):
         try:
             os.kill(int(left.name.split(".")[-2]), 0)
         except ProcessLookupError:
@@ -318,4 +325,4 @@ def _sweep(path: Path) -> None:
 
 
 def _hidden(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name[:_NAME]}.{os.getpid()}.tmp")

@@ -331,7 +331,7 @@ def test_going_on_in_another_number_of_processes_is_said(tmp_path: Path) -> None
     run.save_checkpoint({**state, "processes": 2}, run.steps()[-1])
     trainer = train("dbm", Processes(), run)
     trainer.fit(resume=True)
-    assert trainer.warnings == [
+    assert trainer.told == [
         f"{STOP} steps were played in 2 processes, the others in 1: the same draws, and sums equal "
         "but for rounding."
     ]

@@ -518,3 +518,39 @@ def test_a_writer_killed_at_random_moments_leaves_a_whole_run(run):
             writer.stdout.close()
         with run.lock():
             step = check_after_kill(run, reached)
+
+
+# ---------------------------------------------------------------- of two at once
+
+
+def test_of_two_that_begin_in_one_folder_one_is_refused(tmp_path, monkeypatch):
+    """Both find it empty; the second's configuration is there when the first locks it."""
+    monkeypatch.setattr(Run, "refuse_taken", classmethod(lambda *_: False))
+    first, second = (Run.create(tmp_path / "run", {"model": "rbm"}) for _ in range(2))
+    with pytest.raises(RunError, match="has been replaced by another run"), first.lock():
+        pass
+    with second.lock():
+        pass
+
+
+def test_what_is_found_of_a_model_is_not_written_beside_another(tmp_path):
+    former = Run.create(tmp_path / "run", {"model": "rbm"})
+    former.save_model({"w": torch.ones(2)}, {})
+    following = Run.create(tmp_path / "run", {"model": "rbm"}, overwrite=True)
+    following.save_model({"w": torch.zeros(2)}, {})
+    with pytest.raises(RunError, match="has been replaced by another run"):
+        former.write_result("evaluation.json", [])
+    following.write_result("evaluation.json", [1])
+    assert following.read_result("evaluation.json") == [1]
+
+
+def test_notes_in_a_checkpoint_stay_in_sight(tmp_path):
+    run = Run.create(tmp_path / "run", {"model": "rbm"})
+    run.save_checkpoint({"x": 1}, 1)
+    note = tmp_path / "run" / "checkpoints" / "step-000000001" / "notes.txt"
+    note.write_text("mine")
+    for step in (2, 3, 4):
+        run.save_checkpoint({"x": step}, step)
+    assert note.read_text() == "mine"
+    assert [path.name for path in note.parent.iterdir()] == ["notes.txt"]
+    assert run.load_checkpoint().step == 4

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import inspect
 import io
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +36,7 @@ from equilibria.cli.options import (
     trainable,
     whole,
 )
-from equilibria.errors import DivergedError, ExtraError, too_large
+from equilibria.errors import DivergedError, ExtraError, TrainingInterrupted, too_large
 
 __all__ = ["main"]
 
@@ -152,6 +155,15 @@ def _refuse_unknown(**sources: str | None) -> None:
             check.source(source, known()["data"], name)
 
 
+def _refuse_few(**numbers: Any) -> None:
+    """Refuse whole numbers below 1, before anything heavy is imported."""
+    from equilibria import check
+
+    for name, number in numbers.items():
+        if number is not None:
+            check.whole(1)(name, number)
+
+
 def _train(estimator: Any, source: str, about: dict[str, Any]) -> None:
     from equilibria.training.origin import collect
     from equilibria.training.run import Run
@@ -244,6 +256,11 @@ def _processes() -> Iterator[None]:
         yield
         if joined():  # one that leaves while another's last message is under way may abort
             distributed.barrier()
+    except TrainingInterrupted:
+        with contextlib.suppress(Exception):  # where all were; else the others are not waited for
+            if joined():
+                distributed.monitored_barrier(timeout=datetime.timedelta(seconds=5))
+        raise
     finally:
         if joined():
             distributed.destroy_process_group()
@@ -264,6 +281,7 @@ def sample(
     guard: GUARD = False,
 ) -> None:
     """Draw samples from a trained model into a file."""
+    _refuse_few(n=n)
     path = _target(out, (".png", *TABLES), overwrite)
     estimator, _ = _model(run, "sample")
     table, pictured = estimator.table_, path.suffix.lower() == ".png"
@@ -280,6 +298,7 @@ def sample(
         from equilibria.data.pictures import save_grid
         from equilibria.report.charts import as_pictures
 
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_grid(path, as_pictures(table, rows), zoom=max(1, 56 // max(table.shape[:2])))
     else:
         _write(path, rows, guard)
@@ -302,12 +321,11 @@ def score(
     log Z is what the run has, worked out where it has none, or annealed anew with --betas; the run
     keeps it.
     """
+    _refuse_few(betas=betas)
     _refuse_unknown(source=source)
     path = None if out is None else _target(out, TABLES, overwrite)
     estimator, rows, data = _model_and_rows(run, source, "score", size, colour, label)
     if betas is not None:
-        if betas < 1:
-            raise ValueError(f"betas={betas}: expected a whole number, 1 or more")
         if "normaliser" not in estimator.capabilities_:
             raise ValueError(f"betas={betas}: the model {estimator.cannot('normaliser')}")
         known = estimator.log_partition_
@@ -345,6 +363,7 @@ def fill(
     likeliest. Columns keep their names and types. Labels take no part, and come back as the last
     column.
     """
+    _refuse_few(n=n)
     _refuse_unknown(run=run, source=source)
     import pandas as pd
 
@@ -491,6 +510,7 @@ def compare(
     Each has a run folder in DIR; a model whose run has ended is not trained again, and one that was
     stopped goes on. The table, what can be concluded from it, and a page on all of them.
     """
+    _refuse_few(steps=steps)
     _refuse_unknown(source=source)
     from equilibria.report import compare as comparison
     from equilibria.report import page
@@ -518,6 +538,8 @@ def report(run: RUNS, out: PAGE = None, overwrite: OVERWRITE = False) -> None:
     from equilibria.report import page
 
     path = None if out is None else _target(out, (".html", ".htm"), overwrite=True)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
     say(page.write([Path(one) for one in run], path, overwrite=overwrite))
 
 
@@ -690,14 +712,13 @@ def _target(out: str, suffixes: Sequence[str], overwrite: bool) -> Path:
         raise ValueError(f"out={out!r}: expected a name that ends in {' or '.join(suffixes)}")
     if path.is_dir():
         raise ValueError(f"out={out!r} is a folder: name a file")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         advice = "choose another name, or replace it with --overwrite"
         raise ValueError(f"out={out!r} is there already: {advice}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
         advice = "choose a folder that you may write to"
-        raise ValueError(f"out={out!r} cannot be written ({error}): {advice}") from error
+        raise ValueError(f"out={out!r} cannot be written (in {above}): {advice}")
     return path
 
 
@@ -985,6 +1006,8 @@ def _write(path: Path, rows: Any, guard: bool = False) -> None:
 
     from equilibria import durable
 
+    path.parent.mkdir(parents=True, exist_ok=True)
+
     suffix, content = path.suffix.lower(), io.BytesIO()
     if suffix not in (".npz", ".parquet"):
         durable.replace(path, _csv(rows if isinstance(rows, Iterator) else iter([rows]), guard))
@@ -1047,10 +1070,30 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _interruptible():
+                return super().invoke(ctx)
         except KeyboardInterrupt as stopped:  # a TrainingInterrupted is one
             _complain(str(stopped) or "stopped")
             raise typer.Exit(128 + getattr(stopped, "signal", 2)) from stopped
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as SIGINT does: what was begun is cleared away."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise TrainingInterrupted(number, f"stopped by signal {number}")
+
+    former = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                former[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 WIDE = {"max_content_width": 100}

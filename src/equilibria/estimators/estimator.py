@@ -431,7 +431,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 plan.ready(rows)
             self.model_.eval()
             self.n_steps_, self.history_ = trainer.step, trainer.history
-            self.health_ = [*trainer.warnings, *health.sentences(self.history_)]
+            self.health_ = [*trainer.warnings, *trainer.told, *health.sentences(self.history_)]
             if run is not None and group.writes:
                 self.write(run)
         self.__dict__["run_"] = run

@@ -28,7 +28,7 @@ from equilibria.random import Stream
 from equilibria.report.verdict import verdict
 from equilibria.report.view import VERDICT, rows_for
 from equilibria.training.origin import Parts
-from equilibria.training.run import Run
+from equilibria.training.run import Run, writing
 
 __all__ = ["FILE", "SUITED", "Comparison", "Entry", "compare"]
 
@@ -215,6 +215,8 @@ def compare(
     >>> found["tree"].verdict["density"].short, found["independent"].verdict["density"].short
     ('unknown', 'no')
     """
+    minutes = check.optional(check.number(0, above=True))("minutes", minutes)
+    steps = check.optional(check.whole(1))("steps", steps)
     parts = _parts(X, y, held_out, test, random_state)
     if len(parts.test) < FEWEST:
         few = f"{len(parts.test)} rows are held out, and {FEWEST} are needed"
@@ -263,11 +265,8 @@ def _refuse_other(folder: Path, named: Mapping[str, Any], parts: Parts) -> None:
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
-    try:
+    with writing(file):
         durable.replace(file, durable.seal(content))
-    except OSError as error:
-        advice = "free some space, or see that you may write there"
-        raise RunError(f"{file} could not be written ({error}): {advice}") from error
 
 
 def _parts(X: Any, y: Any, held_out: float, test: Any, seed: Any) -> Parts:

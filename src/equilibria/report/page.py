@@ -113,7 +113,7 @@ def refuse_foreign(target: Path) -> None:
     """Refuse to replace a file that :func:`write` did not write."""
     if os.path.lexists(target) and not is_page(target):
         what = f"out={str(target)!r} is there already, and is not known to be a page of equilibria"
-        raise RunError(f"{what}: choose another name, or move it away")
+        raise RunError(f"{what}: choose another name, move it away, or use --overwrite")
 
 
 def _page(found: Sequence[Summary], comparison: Comparison | None = None) -> str:

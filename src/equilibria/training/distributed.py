@@ -7,7 +7,7 @@ gradients are averaged once per update.
 What that promises: the same draws, and sums that are equal but for rounding. In float64 a training
 is the same for any number of processes; in float32 weights part by 5e-7 to 1e-3 in some hundreds of
 updates, since a sum depends on the order of its terms, and a game between networks amplifies it. A
-run may be stopped in two processes and resumed in one; its log says so.
+run may be stopped in two processes and resumed in one; its health says so.
 """
 
 from __future__ import annotations
@@ -145,9 +145,12 @@ def launch(words: Sequence[str], processes: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.disable(logging.CRITICAL)  # what its own processes say is enough
     here: dict[str, Any] = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
     config = LaunchConfig(1, 1, processes, run_id=uuid.uuid4().hex, max_restarts=0, **here)
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # or each process takes all cores
+    former = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # what its own processes say is enough
     try:
         elastic_launch(config, sys.executable)("-m", "equilibria", *words)
     except ChildFailedError as error:
@@ -155,6 +158,8 @@ def launch(words: Sequence[str], processes: int) -> int:
         return code if code > 0 else 128 - code
     except SignalException as error:
         return 128 + int(error.sigval)
+    finally:
+        logging.disable(former)
     return 0
 
 

@@ -61,7 +61,7 @@ def collect(
     """
     named = isinstance(source, str) and source in catalogue.names()
     if named and held_out is not None:
-        what = f"{source} is a built-in set with a test split of its own"
+        what = f"{source} is a built-in set, whose splits are its own"
         raise ValueError(f"held_out={held_out!r}: {what}; leave held_out out")
     if not named and Path(source).suffix.lower() == ".csv":
         how = {"text": True, **how}

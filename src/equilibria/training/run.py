@@ -40,7 +40,7 @@ from equilibria.errors import RunError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FORMAT", "PAGE_MARK", "Checkpoint", "Run", "Saved", "is_page"]
+__all__ = ["FORMAT", "PAGE_MARK", "Checkpoint", "Run", "Saved", "is_page", "writing"]
 
 FORMAT = 3  # of a new folder; format 1 is that of version 0.1.0, and format 2 has no seals
 KEEP = 2  # checkpoints
@@ -188,16 +188,26 @@ class Run:
             return
         durable.read_sealed(self._home / _RECORD)
 
+    @property
+    def aside(self) -> bool:
+        """Whether it is to replace a run that is still in the folder."""
+        return self._home != self.path
+
+    def refuse_replaced(self) -> None:
+        """Refuse to write into the folder of a run that another has replaced."""
+        there = self.config
+        with contextlib.suppress(RunError):
+            there = durable.read_sealed(self._home / _CONFIG)
+        if there.get("run") != self.config.get("run"):
+            raise RunError(f"run={str(self.path)!r} has been replaced by another run; save it anew")
+
     def update_config(self, **changes: Any) -> None:
         """Set entries of the configuration, in memory and on disk; a run that another has replaced
         has none there."""
-        file, there = self._home / _CONFIG, self.config
-        with contextlib.suppress(RunError):
-            there = durable.read_sealed(file)
-        if there.get("run") != self.config.get("run"):
-            raise RunError(f"run={str(self.path)!r} has been replaced by another run; save it anew")
+        file = self._home / _CONFIG
+        self.refuse_replaced()
         self.config = _plain({**self.config, **changes})
-        with _writing(file):
+        with writing(file):
             durable.replace(file, self._text())
 
     def write_beside(self, name: str, save: Callable[[Path], Any]) -> None:
@@ -276,7 +286,7 @@ class Run:
         """Take the place of a run that is to be overwritten, since this one can be gone on with."""
         if self._home == self.path:
             return
-        with contextlib.nullcontext() if self._locked else self.lock(), _writing(self.path):
+        with contextlib.nullcontext() if self._locked else self.lock(), writing(self.path):
             durable.sync(self._home)
             os.rename(self._home, self.path / _NEXT)
             self._home = self.path
@@ -309,7 +319,7 @@ class Run:
         Infinities and NaN are written as ``Infinity`` and ``NaN``, which Python's JSON reads.
         """
         path, line = self._home / _METRICS, json.dumps(row) + "\n"
-        with _writing(path):
+        with writing(path):
             descriptor = durable.opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             with open(descriptor, "a") as file:
                 file.write(line)
@@ -335,7 +345,7 @@ class Run:
             kept = "".join(json.dumps(row) + "\n" for row in rows).encode()
         else:
             kept = self._logged(sealed)
-        with _writing(self._home / _METRICS):
+        with writing(self._home / _METRICS):
             durable.replace(self._home / _METRICS, kept)
 
     def _logged(self, sealed: Mapping[str, Any] | None) -> bytes:
@@ -345,7 +355,9 @@ class Run:
         if sealed is None:
             return data
         if sealed["size"] and not data:  # nothing depends on them but what is told of the training
-            warnings.warn(f"{path} is missing: the run has no history until here", stacklevel=2)
+            warnings.warn(
+                f"{path} is missing or empty: the run has no history until here", stacklevel=2
+            )
             return data
         data = data[: sealed["size"]]
         if durable.fingerprint(data) != sealed:
@@ -364,11 +376,10 @@ class Run:
             return _EMPTY
 
     def sample_path(self, step: int, name: str) -> Path:
-        """``samples/NAME-<step>.png``; the folder is made, and a picture of that name deleted."""
+        """``samples/NAME-<step>.png``; the folder is made."""
         path = self._folder("samples") / f"{name}-{step:09d}.png"
-        with _writing(path):
+        with writing(path):
             path.parent.mkdir(exist_ok=True)
-            path.unlink(missing_ok=True)  # it could be a link
         return path
 
     # ---------------------------------------------------------------- checkpoints
@@ -380,7 +391,7 @@ class Run:
         by going on from an earlier one, and are deleted.
         """
         name = self.config.get("run")
-        with _writing(self._folder("checkpoints"), "earlier checkpoints are intact; "):
+        with writing(self._folder("checkpoints"), "earlier checkpoints are intact; "):
             aim = self._folder("checkpoints") / f"step-{step:09d}"
             durable.save(aim, state, step, run=name, metrics=self._synced())
         self._replace_former()
@@ -392,6 +403,9 @@ class Run:
         for left in [path for pattern in _LEFT for path in folder.glob(pattern)]:
             with contextlib.suppress(OSError):
                 _remove([*(left / file for file in durable.FILES), left])
+            if left.exists():  # it holds what is not ours: not hidden
+                with contextlib.suppress(OSError):
+                    os.rename(left, folder / left.name.split(".")[1])
 
     def load_checkpoint(self) -> Checkpoint:
         """The newest checkpoint that is whole; ``skipped`` says what is wrong with newer ones."""
@@ -445,7 +459,7 @@ class Run:
         former: dict[str, Any] | None = None
         with contextlib.suppress(RunError):
             former, _ = self._read_model()
-        with _writing(self._home):
+        with writing(self._home):
             record |= {"run": self.config.get("run"), "metrics": self._synced()}
             # Two files cannot be swapped at once: while the tensors change, the record knows both.
             durable.replace(self._home / _RECORD, durable.seal({**record, "former": former}))
@@ -491,7 +505,8 @@ class Run:
 
     def write_result(self, name: str, content: Any) -> None:
         """Write the file ``NAME``, sealed with the digest of the model that it is about."""
-        with _writing(self._home / name):
+        self.refuse_replaced()
+        with writing(self._home / name):
             sealed = durable.seal({"model": self._model_digest(), "content": content})
             durable.replace(self._home / name, sealed)
 
@@ -521,7 +536,7 @@ class Run:
         The operating system frees the lock when the process ends, however it ends.
         """
         with contextlib.ExitStack() as stack:
-            with _writing(self.path / _LOCK):
+            with writing(self.path / _LOCK):
                 descriptor = durable.opened(self.path / _LOCK, os.O_RDWR | os.O_CREAT)
                 file = stack.enter_context(open(descriptor, "r+b"))
             try:
@@ -530,11 +545,13 @@ class Run:
                 holder = file.read(99).decode(errors="replace").strip() or "unknown"
                 what = f"run={str(self.path)!r} is being trained by process {holder}"
                 raise RunError(f"{what}: wait for it, or stop it") from error
-            with _writing(self.path):
+            with writing(self.path):
                 file.truncate(0)
                 file.write(b"%d\n" % os.getpid())
                 file.flush()
-                self._sweep()
+                self._clear_up()
+            if "run" in self.config:  # two may have begun in one folder at once
+                self.refuse_replaced()
             self._locked = True
             try:
                 yield
@@ -543,13 +560,13 @@ class Run:
                 if self._home != self.path:  # it came to nothing, and the former run stays
                     shutil.rmtree(self._home, ignore_errors=True)
 
-    def _sweep(self) -> None:
+    def _clear_up(self) -> None:
         """Finish, or delete, what a killed writer left."""
         self._finish()
+        for name in (*_OWN, _CONFIG, _PAGE):
+            durable.sweep(self.path / name)
         for path in self.path.iterdir():
-            if _ASIDE.fullmatch(path.name):
-                path.unlink(missing_ok=True)
-            elif _NEW.fullmatch(path.name) and path != self._home:
+            if _NEW.fullmatch(path.name) and path != self._home:
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -602,7 +619,8 @@ def _refuse_entries(config: Mapping[str, Any], file: Path, sealed: bool) -> None
 
 
 @contextlib.contextmanager
-def _writing(path: Path, meanwhile: str = "") -> Iterator[None]:
+def writing(path: Path, meanwhile: str = "") -> Iterator[None]:
+    """What to do where a file of a run cannot be written."""
     try:
         yield
     except OSError as error:

@@ -20,7 +20,7 @@ from equilibria.data.pictures import save_grid
 from equilibria.errors import DivergedError, RunError, TrainingInterrupted
 from equilibria.random import Stream
 from equilibria.training.distributed import Processes
-from equilibria.training.progress import Interrupts, Progress
+from equilibria.training.progress import PATIENCE, Interrupts, Progress
 from equilibria.training.run import Run
 from equilibria.training.stage import Stage, finite
 
@@ -69,7 +69,8 @@ class Trainer:
         self.stages, self.stream, self.run = list(stages), stream, run
         self.processes, self.verbose = processes or Processes(), verbose
         self.history: list[dict[str, Any]] = []
-        self.warnings: list[str] = []
+        self.warnings: list[str] = []  # of this start; and what every later one says too
+        self.told: list[str] = []
         self._stage, self._step, self._seconds = 0, 0, 0.0
         self._saved_at: tuple[int, int] | None = None
         self._began, self._checkpoint_at = 0.0, 0.0
@@ -93,7 +94,9 @@ class Trainer:
         self._held.close()
         number = self._interrupts.signal
         if kind is None and number is not None:  # it came when nothing was left to stop
-            raise TrainingInterrupted(number, f"Signal {number} came when training had ended.")
+            where = "" if self.run is None else f" The model is in {self.run.path}."
+            what = f"Signal {number} came when training had ended.{where}"
+            raise TrainingInterrupted(number, what)
         if isinstance(error, TrainingInterrupted) and not str(error):  # nothing else met it in time
             raise self._interruption(error.signal, "What was saved last stays") from error
 
@@ -129,6 +132,7 @@ class Trainer:
             self._save()
             if self.processes.any(self._interrupts.signal is not None):
                 self._stop(stage)
+        self._interrupts.patience = PATIENCE  # what follows has no long steps
         for stage in self.stages:
             self.processes.collect(stage.game)
             if stage.on_finish is not None:
@@ -153,13 +157,13 @@ class Trainer:
         logged = _falls_due(self._step, stage.steps, ROWS_PER_STAGE) or self._step == 0
         checked = _falls_due(self._step, stage.steps, CHECKS_PER_STAGE)
         measured = logged or progress.due()
+        began = time.monotonic()
         info = stage.advance(own, measured)
         values = {name: float(value) for name, value in info.items()}
         self._step += 1
-        passed = time.monotonic() - self._began
-        slow = SLACK * (SYNC if self.processes.world > 1 else 1) * (passed - self._seconds)
+        slow = SLACK * (SYNC if self.processes.world > 1 else 1) * (time.monotonic() - began)
         self._interrupts.patience = max(self._interrupts.patience, slow)
-        self._seconds = passed
+        self._seconds = time.monotonic() - self._began
         if logged:
             values = self.processes.mean(values)
             self._log(stage, values)
@@ -189,7 +193,10 @@ class Trainer:
         total = sum(stage.steps for stage in self.stages)
         where = f"Stopped by signal {number} at step {self.step} of {total}."
         what = "Nothing was saved: give `out` a folder to be able to resume."
-        if self.run is not None:
+        if self.run is not None and self.run.aside:
+            what = f"Nothing was saved, and the former run in {self.run.path} stays."
+        elif self.run is not None:
+            saved = saved if self.run.steps() else "Nothing was saved yet"
             what = f"{saved}; go on with: equilibria resume {self.run.path}"
         return TrainingInterrupted(number, f"{where} {what}")
 
@@ -240,6 +247,7 @@ class Trainer:
             "step": self._step,
             "seconds": self._seconds,
             "processes": self.processes.world,
+            "told": self.told,
             "games": {s.name: self.processes.gathered(s.game) for s in self.stages},
             "solvers": {s.name: s.solver.state_dict() for s in self.stages},
             "positions": {s.name: s.batches.position for s in self.stages},
@@ -267,10 +275,11 @@ class Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         self._stage, self._step = self._saved_at = (state["stage"], state["step"])
         self._seconds = state["seconds"]
+        self.told = list(state.get("told", []))
         before, now = state.get("processes", self.processes.world), self.processes.world
         if before != now:
             what = f"{self.step} steps were played in {before} processes, the others in {now}"
-            self.warnings.append(f"{what}: the same draws, and sums equal but for rounding.")
+            self.told.append(f"{what}: the same draws, and sums equal but for rounding.")
         for stage in self.stages:
             self.processes.restore(stage.game, state["games"][stage.name])
             stage.solver.load_state_dict(state["solvers"][stage.name])
