@@ -6,7 +6,6 @@ import pytest
 
 from equilibria import Independent
 from equilibria.cli.app import main
-from equilibria.data import columns
 from equilibria.durable import replace
 from equilibria.estimators import estimator
 from equilibria.evaluation import margins
@@ -110,18 +109,6 @@ def test_samples_reach_a_file_block_by_block(short, tmp_path):
         replace(file, parts())
     assert file.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn.csv", "run"]
-
-
-def test_rows_of_a_memory_map_are_taken_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(columns, "BLOCK_CELLS", 64)
-    np.save(tmp_path / "rows.npy", np.arange(1000.0).reshape(100, 10))
-    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    places = np.random.RandomState(0).permutation(100)
-    np.testing.assert_array_equal(columns.take(mapped, places), np.asarray(mapped)[places])
-    held = places % 3 == 0
-    found = columns.take(mapped, held)
-    np.testing.assert_array_equal(found, np.asarray(mapped)[held])
-    assert not isinstance(found, np.memmap)
 
 
 def test_of_very_many_columns_some_pairs_are_compared(monkeypatch):

@@ -30,7 +30,7 @@ __all__ = [
     "is_frame",
     "missing_cells",
 ]
-__all__ += ["take", "twice", "unit_of"]
+__all__ += ["mapped", "release", "slab", "subset", "take", "twice", "unit_of"]
 
 BLOCK_CELLS = 1 << 20
 EXACT = 2**53  # whole numbers up to here are exact in float64
@@ -140,20 +140,27 @@ def take(values: Any, places: Any) -> Any:
     if isinstance(values, Tensor):
         return torch.index_select(values, 0, torch.as_tensor(places, device=values.device))
     places = np.asarray(places)
-    if not isinstance(values, np.memmap) or len(places) * values[:1].size < BLOCK_CELLS:
-        return values.iloc[places] if is_frame(values) else values[places]
-    places = np.flatnonzero(places) if places.dtype == bool else places
-    found = np.empty((len(places), *values.shape[1:]), values.dtype)
-    step = max(1, BLOCK_CELLS // values[0].size)
-    for first in range(0, len(places), step):
-        found[first : first + step] = values[places[first : first + step]]
-        release(values)
+    found = values.iloc[places] if is_frame(values) else values[places]
+    release(values)
     return found
 
 
+def mapped(values: Any) -> np.memmap | None:
+    """The memory map that an array is, or is a view of, as scikit-learn makes one; else None."""
+    while isinstance(values, np.ndarray) and not isinstance(values, np.memmap):
+        values = values.base
+    return values if isinstance(values, np.memmap) and values.base is not None else None
+
+
 def release(values: Any) -> None:
-    """Let go of what has been read of a memory map: it takes memory no longer."""
-    while isinstance(values, np.memmap):
+    """Let go of what has been read of a memory map: it takes memory no longer.
+
+    Not of one that is copied on write (mode "c"), whose changed cells are in memory alone.
+    """
+    values = mapped(values)
+    if values is None or values.mode not in ("r", "r+", "w+"):
+        return
+    while isinstance(values, np.ndarray):
         values = values.base
     if isinstance(values, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         values.madvise(mmap.MADV_DONTNEED)
@@ -164,13 +171,16 @@ def slab(values: Any, rows: slice) -> Any:
     return values.iloc[rows] if is_frame(values) else values[rows]
 
 
-class Chosen:
+class Chosen(np.lib.mixins.NDArrayOperatorsMixin):
     """Some rows of a memory map, by their places: read where they are asked for, never copied as a
-    whole unless by ``np.asarray``.
+    whole unless by ``np.asarray``, by numpy's functions or by an operator. It has no other method
+    of an array.
 
     >>> rows = Chosen(np.array([[1, 2], [3, 4], [5, 6]]), np.array([0, 2]))
     >>> rows.shape, rows[1:].tolist(), rows[:, 0].tolist()
     ((2, 2), [[5, 6]], [1, 5])
+    >>> (rows + 1).tolist()
+    [[2, 3], [6, 7]]
     """
 
     def __init__(self, values: np.ndarray, places: np.ndarray):
@@ -204,7 +214,7 @@ def subset(values: Any, places: np.ndarray) -> Any:
     for."""
     if isinstance(values, Chosen):
         return values.chosen(places)
-    if isinstance(values, np.memmap):
+    if mapped(values) is not None:
         return Chosen(values, np.arange(len(values))[places])
     return take(values, places)
 
@@ -428,7 +438,7 @@ class Reader:
         return self.shape[0]
 
     def ranges(self) -> Iterator[slice]:
-        """Ranges of rows of some millions of cells each."""
+        """Ranges of rows of a million cells each."""
         step = max(1, BLOCK_CELLS // self.shape[1])
         for first in range(0, len(self), step):
             yield slice(first, min(first + step, len(self)))

@@ -28,6 +28,7 @@ from equilibria.data.columns import (
     Reader,
     as_frame,
     is_frame,
+    mapped,
     missing_cells,
     release,
     slab,
@@ -331,8 +332,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         least, X = (2 if reset else 1), as_frame(X)
         if hasattr(X, "iloc"):
             validate_data(self, X, reset=reset, skip_check_array=True)
-            if len(X) < least:
-                raise ValueError(f"X: {len(X)} sample(s) while a minimum of {least} is required")
+            _refuse_few(len(X), least)
             if not gaps and X.isna().to_numpy().any():
                 column = X.columns[X.isna().to_numpy().any(0)][0]
                 raise ValueError(
@@ -345,12 +345,14 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             finite = "allow-nan" if gaps else True
             options |= {"ensure_min_samples": least, "ensure_all_finite": finite}
             with np.errstate(invalid="ignore"):  # it adds up infinities of both signs
-                if not isinstance(X, Chosen):
+                if not isinstance(X, Chosen) and mapped(X) is None:
                     X = validate_data(self, X, reset=reset, **options)
                 else:  # of a map that is larger than memory, some rows at a time
-                    options["ensure_min_samples"] = 1
-                    for rows in Reader(X).ranges():
+                    _refuse_few(len(X), least)
+                    options["ensure_min_samples"], read = 1, Reader(X)
+                    for rows in read.ranges():
                         validate_data(self, X[rows], reset=reset, **options)
+                    X = read.table
         if judged:
             self.refuse_untold(self.columns, X)
         return X
@@ -1414,9 +1416,14 @@ def _fill(model: Model, tensors: Mapping[str, Tensor]) -> None:
     model.load_state_dict(dict(tensors))
 
 
+def _refuse_few(rows: int, least: int) -> None:
+    if rows < least:
+        raise ValueError(f"X: {rows} sample(s) while a minimum of {least} is required")
+
+
 def _keeps_cells(X: Any) -> bool:
     """Whether an array-like that is no frame has text, or whole numbers that no float can hold."""
-    if isinstance(X, np.ndarray) and X.dtype != object:
+    if isinstance(X, np.ndarray | Chosen) and X.dtype != object:
         return X.dtype.kind in "US"
     try:
         cells = np.asarray(X, dtype=object)
