@@ -23,6 +23,7 @@ from PIL import Image
 from equilibria import Independent
 from equilibria.data import Data, columns, delimited, divide, load, read_csv, write_csv
 from equilibria.data.columns import Chosen, twice
+from equilibria.data.rows import digest
 from scripts import script
 
 SUFFIXES = (".csv", ".npz", ".npy", ".gz", "-ubyte")
@@ -259,7 +260,7 @@ def test_a_memory_map_is_let_go_by_fit_and_score(kept, monkeypatch, view):
     assert resident() > values.nbytes // 2
     model = Independent(kinds="binary", binarise=None).fit(view(values))
     assert resident() < values.nbytes // 8
-    for ask in (model.score_samples, model.table_.check):
+    for ask in (model.score_samples, model.table_.check, digest):
         assert values.sum() > 0
         ask(view(values))
         assert resident() < values.nbytes // 8
@@ -291,13 +292,16 @@ def test_what_is_copied_on_write_is_kept(tmp_path):
         assert np.array_equal(values, written)
 
 
-def test_a_split_of_a_memory_map_is_read_as_one_of_an_array(tmp_path):
+def test_a_split_of_a_memory_map_is_read_as_one_of_an_array(tmp_path, monkeypatch):
     values = np.arange(600, dtype=np.float32).reshape(100, 6)
     np.save(tmp_path / "a.npy", values)
     whole = Data(load(tmp_path / "a.npy").values, columns=tuple("abcdef"))
     for mapped, copied in zip(divide(whole, 0.2), divide(Data(values), 0.2), strict=True):
         assert isinstance(mapped.values, Chosen)
         assert mapped.digest() == copied.digest()
+        with monkeypatch.context() as patch:
+            patch.setattr(columns, "BLOCK_CELLS", 50)
+            assert mapped.digest() == copied.digest() == Data(copied.values.copy("F")).digest()
         assert np.array_equal(mapped.values, copied.values)
         assert np.array_equal(mapped.values[3:7, [1, 2]], copied.values[3:7, [1, 2]])
         assert type(mapped.array()) is np.ndarray
@@ -344,7 +348,9 @@ def test_cells_are_quoted_each_by_itself(tmp_path):
         write_csv(parts, frame[first : first + 1], header=not first)
     assert parts.getvalue() == whole.getvalue()
     lines = whole.getvalue().decode()
-    assert lines.startswith('"t\rt",x,i\na,1.5,0\n"b\rc",,1\n"d\ne",1.5,2\n"f""g",,3\n"h,i",1.5,4\n')
+    assert lines.startswith(
+        '"t\rt",x,i\na,1.5,0\n"b\rc",,1\n"d\ne",1.5,2\n"f""g",,3\n"h,i",1.5,4\n'
+    )
     assert lines.endswith('"j\r\nk",,5\n,1.5,6\n,,7\n')
     write_csv(tmp_path / "a.csv", frame)
     assert (tmp_path / "a.csv").read_bytes() == whole.getvalue()

@@ -22,7 +22,7 @@ def short(monkeypatch):
 
     def shorten() -> None:
         monkeypatch.setattr(estimator, "CHUNK", 4)
-        monkeypatch.setattr(estimator, "CELLS", 8 * 18)
+        monkeypatch.setattr("equilibria.data.columns.BLOCK_CELLS", 8 * 18)
 
     return shorten
 
@@ -114,10 +114,8 @@ def test_samples_reach_a_file_block_by_block(short, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn.csv", "run"]
 
 
-def test_what_no_file_takes_in_blocks_is_drawn_as_one_table(
-    short, tmp_path, monkeypatch, capsys
-):
-    """Its rows are counted through, and more than memory holds are refused before they are drawn."""
+def test_what_no_file_takes_in_blocks_is_drawn_as_one_table(short, tmp_path, monkeypatch, capsys):
+    """Its rows are counted through, and more than memory holds are refused before any is drawn."""
     X = pd.DataFrame({"count": np.arange(40) % 5, "size": np.arange(40) / 7})
     model = Independent(random_state=0, out=str(tmp_path / "run")).fit(X)
     short()

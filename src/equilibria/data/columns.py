@@ -27,6 +27,7 @@ __all__ = [
     "Kind",
     "Reader",
     "as_frame",
+    "blocks",
     "is_frame",
     "missing_cells",
 ]
@@ -166,6 +167,13 @@ def release(values: Any) -> None:
         values.madvise(mmap.MADV_DONTNEED)
 
 
+def blocks(n: int, width: int, multiple: int = 1) -> Iterator[slice]:
+    """Ranges of n rows of a million cells each; of a multiple of so many rows, but for the last."""
+    step = max(1, BLOCK_CELLS // multiple // max(1, width)) * multiple
+    for first in range(0, n, step):
+        yield slice(first, min(first + step, n))
+
+
 def slab(values: Any, rows: slice) -> Any:
     """A range of rows of an array or a frame, without a copy."""
     return values.iloc[rows] if is_frame(values) else values[rows]
@@ -203,6 +211,10 @@ class Chosen(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, **how: Any) -> Any:
+        read = [np.asarray(one) if isinstance(one, Chosen) else one for one in given]
+        return getattr(ufunc, method)(*read, **how)
 
     def chosen(self, places: np.ndarray) -> Chosen:
         """Some of these rows."""
@@ -438,10 +450,9 @@ class Reader:
         return self.shape[0]
 
     def ranges(self) -> Iterator[slice]:
-        """Ranges of rows of a million cells each."""
-        step = max(1, BLOCK_CELLS // self.shape[1])
-        for first in range(0, len(self), step):
-            yield slice(first, min(first + step, len(self)))
+        """The :func:`blocks` of its rows."""
+        for rows in blocks(*self.shape):
+            yield rows
             release(self.table)
 
     def called(self, place: int) -> str:

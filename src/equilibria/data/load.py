@@ -409,9 +409,9 @@ def write_csv(
             values.isetitem(place, cells.map(_guarded, na_action="ignore"))
     how: dict[str, Any] = {"header": names if header else False, "index": False}
     with contextlib.ExitStack() as stack:
-        opens = isinstance(path, str | os.PathLike)
-        file = stack.enter_context(Path(path).expanduser().open("wb")) if opens else path
-        values.to_csv(_Lines(file), lineterminator="\r\n", **how)
+        if isinstance(path, str | os.PathLike):
+            path = stack.enter_context(Path(path).expanduser().open("wb"))
+        values.to_csv(_Lines(path), lineterminator="\r\n", **how)
 
 
 class _Lines:

@@ -27,6 +27,7 @@ from equilibria.data.columns import (
     Chosen,
     Reader,
     as_frame,
+    blocks,
     is_frame,
     mapped,
     missing_cells,
@@ -61,7 +62,6 @@ __all__ = ["Estimator", "Plan", "Recipe", "Trained"]
 MODELLED = ("binary", "categorical", "real", "quantile", "gap")
 TRIAL = 1000  # the length of the training whose updates are timed, where the user gives none
 CHUNK = 2000  # rows that are scored at a time
-CELLS = 1 << 20  # of the model, that rows are encoded or drawn in at a time: a number of chunks
 Recipe = Callable[[Rows], list[Stage]]
 """How a model is trained: rows → stages. What it takes from the data (base rates, conditions) it
 puts into the model."""
@@ -763,7 +763,20 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     @available_if(can("score"))
     def scored(self, X: Any) -> tuple[Measure, np.ndarray]:
-        """:meth:`log_likelihood` and :meth:`score_samples` for the work of one."""
+        """:meth:`log_likelihood` and :meth:`score_samples` for the work of one.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, d)
+            The rows.
+
+        Returns
+        -------
+        Measure
+            The mean of log p(x) over the rows, in nats.
+        ndarray of shape (n_samples,)
+            log p(x) of each.
+        """
         check_is_fitted(self)
 
         def ask(values: Tensor) -> np.ndarray:
@@ -1054,7 +1067,21 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     # ------------------------------------------------------------ details of these
 
     def over(self, X: Any, ask: Callable[[Tensor], np.ndarray], binary: bool = True) -> np.ndarray:
-        """Answers to all rows, a block of encoded ones at a time."""
+        """Answers to all rows, a block of encoded ones at a time.
+
+        Parameters
+        ----------
+        X : array or frame of shape (n_samples, d)
+            Rows as :meth:`validated` gives them, which may be a memory map.
+        ask : callable
+            Encoded rows (n, size), in float64 with the label's columns free, → answers (n, …).
+        binary : bool
+            Whether greys are made binary, and tied scores drawn, first.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, …)
+        """
         found = np.empty(0)
         for rows in ranges(len(X), self.table_):
             part = ask(self.values(slab(X, rows), binary, rows.start))
@@ -1371,9 +1398,7 @@ _BLANK = -(2.0**60)  # in place of NaN, whose rows torch.unique would not find e
 
 def ranges(n: int, table: Table) -> Iterator[slice]:
     """Ranges of n rows: chunks that make a million cells of a model, or one chunk."""
-    step = max(1, CELLS // CHUNK // (table.size + table.classes)) * CHUNK
-    for first in range(0, n, step):
-        yield slice(first, min(first + step, n))
+    return blocks(n, table.size + table.classes, CHUNK)
 
 
 def plain(value: Any) -> Any:
