@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import socket
 import struct
+import tracemalloc
 import warnings
 import zipfile
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from equilibria.data import Data, delimited, divide, load, read_csv, write_csv
+from equilibria import Independent
+from equilibria.data import Data, columns, delimited, divide, load, read_csv, write_csv
 from equilibria.data.columns import Chosen, twice
+from equilibria.data.rows import digest
 from scripts import script
 
 SUFFIXES = (".csv", ".npz", ".npy", ".gz", "-ubyte")
@@ -121,7 +127,7 @@ def siege() -> ModuleType:
 def test_mutated_files_load_or_are_refused_in_a_sentence(siege):
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        for suffix in siege.FORMATS[:-1]:  # Parquet needs more than is installed here
+        for suffix in siege.FORMATS if find_spec("pyarrow") else siege.FORMATS[:-1]:
             counts, odd = siege.run(suffix, range(CASES), seed=3)
             assert odd == []
             assert counts["accepted"] + counts["refused"] == CASES
@@ -210,21 +216,111 @@ def test_the_check_of_names_is_linear():
     assert twice([*names, "7"]) == "7"
 
 
+@pytest.mark.parametrize("names", [range(5), ["a", "0", "b", "(1, 2)", "c"]])
+@pytest.mark.parametrize("index", [None, "row", "date"])
+def test_parquet_is_read_by_the_columns_names(tmp_path, monkeypatch, names, index):
+    """Whole numbers and an index of its own included; some columns at a time as all at once."""
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(np.arange(15.0).reshape(3, 5), columns=list(names))
+    if index is not None:
+        frame.index = pd.Index(["x", "y", "x"], name=None if index == "row" else index)
+    frame.to_parquet(tmp_path / "a.parquet")
+    for cells in (1 << 23, 6):
+        monkeypatch.setitem(load.__globals__, "_PARQUET_CELLS", cells)
+        found = load(tmp_path / "a.parquet")
+        pd.testing.assert_frame_equal(found.values, frame)
+        assert found.columns == tuple(map(str, names))
+        pd.testing.assert_frame_equal(found.frame(), frame)
+
+
 # ---------------------------------------------------------------------- a memory map, guarded cells
 
 
-def test_a_split_of_a_memory_map_copies_nothing(tmp_path):
+@pytest.fixture
+def kept(tmp_path):
+    """A memory map of 3.2 million cells, and how many bytes of it are in memory."""
+    rows = np.arange(400_000)[:, None]
+    np.save(tmp_path / "kept.npy", ((rows >> np.arange(8)) & 1).astype(np.float32))
+    values = np.load(tmp_path / "kept.npy", mmap_mode="r")
+
+    def resident() -> int:
+        found = Path("/proc/self/smaps").read_text().partition("kept.npy\n")[2].partition("Rss:")[2]
+        return 1024 * int(found.split()[0])
+
+    return values, resident
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says what is there")
+@pytest.mark.parametrize("view", [np.asarray, lambda values: values, lambda values: values[1:]])
+def test_a_memory_map_is_let_go_by_fit_and_score(kept, monkeypatch, view):
+    """What scikit-learn gives back is a view of the map, which is no ``memmap`` itself."""
+    values, resident = kept
+    monkeypatch.setattr(columns, "BLOCK_CELLS", 1 << 17)
+    assert values.sum() > 0
+    assert resident() > values.nbytes // 2
+    model = Independent(kinds="binary", binarise=None).fit(view(values))
+    assert resident() < values.nbytes // 8
+    for ask in (model.score_samples, model.table_.check, digest):
+        assert values.sum() > 0
+        ask(view(values))
+        assert resident() < values.nbytes // 8
+
+
+def test_the_rows_of_a_memory_map_are_not_copied(kept, monkeypatch):
+    values, _ = kept
+    monkeypatch.setattr(columns, "BLOCK_CELLS", 1 << 17)
+    for X, share in ((values, 0.5), (divide(Data(values), 0.4)[0].values, 0.0)):
+        tracemalloc.start()
+        Independent(kinds="binary", binarise=None, validation_fraction=share).fit(X)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        places = 3 * 8 * len(values)  # an order of the rows, and the places of each part
+        assert peak < places + values.nbytes / 4
+
+
+def test_what_is_copied_on_write_is_kept(tmp_path):
+    """To let go of such a map is to lose what was written into it."""
+    np.save(tmp_path / "a.npy", np.zeros((60, 2)))
+    for view in (np.asarray, lambda values: values):
+        values = np.load(tmp_path / "a.npy", mmap_mode="c")
+        values[:] = written = np.arange(120.0).reshape(60, 2)
+        train, held_out = divide(Data(view(values)), 0.2)
+        assert isinstance(train.values, Chosen)
+        model = Independent(kinds="real").fit(view(values))
+        model.score(train.values)
+        model.score(held_out.values)
+        assert np.array_equal(values, written)
+
+
+def test_a_split_of_a_memory_map_is_read_as_one_of_an_array(tmp_path, monkeypatch):
     values = np.arange(600, dtype=np.float32).reshape(100, 6)
     np.save(tmp_path / "a.npy", values)
-    parts = divide(load(tmp_path / "a.npy"), 0.2)
-    for mapped, copied in zip(parts, divide(Data(values), 0.2), strict=True):
+    whole = Data(load(tmp_path / "a.npy").values, columns=tuple("abcdef"))
+    for mapped, copied in zip(divide(whole, 0.2), divide(Data(values), 0.2), strict=True):
         assert isinstance(mapped.values, Chosen)
         assert mapped.digest() == copied.digest()
+        with monkeypatch.context() as patch:
+            patch.setattr(columns, "BLOCK_CELLS", 50)
+            assert mapped.digest() == copied.digest() == Data(copied.values.copy("F")).digest()
         assert np.array_equal(mapped.values, copied.values)
         assert np.array_equal(mapped.values[3:7, [1, 2]], copied.values[3:7, [1, 2]])
+        assert type(mapped.array()) is np.ndarray
+        assert np.array_equal(mapped.frame()["c"], copied.values[:, 2])
+        assert np.array_equal(mapped.values / 255, copied.values / np.float32(255))
+        assert np.array_equal(1 - mapped.values, 1 - copied.values)
         again = mapped.rows(np.array([5, 1]))
         assert isinstance(again.values, Chosen)
         assert np.array_equal(again.values, copied.values[[5, 1]])
+
+
+def test_too_few_rows_of_a_memory_map_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((5, 2)))
+    data = load(tmp_path / "a.npy")
+    for few in (data.values[:1], data.rows(np.array([3])).values):
+        with pytest.raises(ValueError, match=r"X: 1 sample\(s\) while a minimum of 2 is required"):
+            Independent().fit(few)
+    with pytest.raises(ValueError, match="X: 0 sample"):
+        Independent().fit(data.values).score(data.rows(np.array([], dtype=int)).values)
 
 
 def test_guarded_text_is_no_formula(tmp_path):
@@ -240,3 +336,23 @@ def test_guarded_text_is_no_formula(tmp_path):
     assert found[:, 0].tolist() == [*(f"'{cell}" for cell in cells[:6]), "fine", None]
     assert found[:, 1].tolist() == [-1.5] * 8
     assert rows[0, 0] == cells[0]
+
+
+def test_cells_are_quoted_each_by_itself(tmp_path):
+    """So that what is written in parts is what is written at once."""
+    cells = ["a", "b\rc", "d\ne", 'f"g', "h,i", "j\r\nk", "", None]
+    frame = pd.DataFrame({"t\rt": cells, "x": [1.5, np.nan] * 4, "i": range(8)})
+    whole, parts = io.BytesIO(), io.BytesIO()
+    write_csv(whole, frame)
+    for first in range(8):
+        write_csv(parts, frame[first : first + 1], header=not first)
+    assert parts.getvalue() == whole.getvalue()
+    lines = whole.getvalue().decode()
+    assert lines.startswith(
+        '"t\rt",x,i\na,1.5,0\n"b\rc",,1\n"d\ne",1.5,2\n"f""g",,3\n"h,i",1.5,4\n'
+    )
+    assert lines.endswith('"j\r\nk",,5\n,1.5,6\n,,7\n')
+    write_csv(tmp_path / "a.csv", frame)
+    assert (tmp_path / "a.csv").read_bytes() == whole.getvalue()
+    found = load(tmp_path / "a.csv", text=True).frame()
+    assert found["t\rt"].tolist()[:6] == cells[:6]

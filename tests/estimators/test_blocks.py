@@ -1,12 +1,14 @@
 """Work that goes over rows a block at a time gives what one block would."""
 
+import os
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from equilibria import Independent
 from equilibria.cli.app import main
-from equilibria.data import columns
 from equilibria.durable import replace
 from equilibria.estimators import estimator
 from equilibria.evaluation import margins
@@ -20,7 +22,7 @@ def short(monkeypatch):
 
     def shorten() -> None:
         monkeypatch.setattr(estimator, "CHUNK", 4)
-        monkeypatch.setattr(estimator, "CELLS", 8 * 18)
+        monkeypatch.setattr("equilibria.data.columns.BLOCK_CELLS", 8 * 18)
 
     return shorten
 
@@ -112,16 +114,25 @@ def test_samples_reach_a_file_block_by_block(short, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn.csv", "run"]
 
 
-def test_rows_of_a_memory_map_are_taken_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(columns, "BLOCK_CELLS", 64)
-    np.save(tmp_path / "rows.npy", np.arange(1000.0).reshape(100, 10))
-    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    places = np.random.RandomState(0).permutation(100)
-    np.testing.assert_array_equal(columns.take(mapped, places), np.asarray(mapped)[places])
-    held = places % 3 == 0
-    found = columns.take(mapped, held)
-    np.testing.assert_array_equal(found, np.asarray(mapped)[held])
-    assert not isinstance(found, np.memmap)
+def test_what_no_file_takes_in_blocks_is_drawn_as_one_table(short, tmp_path, monkeypatch, capsys):
+    """Its rows are counted through, and more than memory holds are refused before any is drawn."""
+    X = pd.DataFrame({"count": np.arange(40) % 5, "size": np.arange(40) / 7})
+    model = Independent(random_state=0, out=str(tmp_path / "run")).fit(X)
+    short()
+    for suffix in ["npz"] + ["parquet"] * (find_spec("pyarrow") is not None):
+        file = tmp_path / f"drawn.{suffix}"
+        words = ["sample", str(tmp_path / "run"), "--overwrite", "--out", str(file), "-n"]
+        assert main([*words, "31"]) == 0
+        wanted, before = model.sample(31), file.read_bytes()
+        if suffix == "parquet":
+            pd.testing.assert_frame_equal(pd.read_parquet(file), wanted)
+        else:
+            np.testing.assert_array_equal(np.load(file)["X"], wanted)
+        with monkeypatch.context() as patch:  # a machine of no memory
+            patch.setattr(os, "sysconf", lambda name: 0)
+            assert main([*words, "31"]) == 2
+        assert "n=31: would take" in capsys.readouterr().err
+        assert file.read_bytes() == before
 
 
 def test_of_very_many_columns_some_pairs_are_compared(monkeypatch):

@@ -8,6 +8,7 @@ import torch
 from equilibria import DBM, GAN, MADE, RBM, Independent
 from equilibria.data import Table
 from equilibria.data.batches import Batch
+from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows
 from equilibria.errors import DivergedError
 from equilibria.evaluation.chains import ChainMonitor
@@ -48,11 +49,14 @@ def test_a_fair_training_is_not_said_to_overshoot():
 
 def test_what_independent_columns_cost_is_what_they_score():
     """Of shares in the rows: exactly what the model of independent columns has without smoothing,
-    a missing cell and a label included."""
+    a missing cell included; of a label, whatever the shares of the classes, log of their number."""
     X = np.array([["a", 0.0], ["b", 1.0], ["c", 1.0], ["a", np.nan], ["a", 1.0]], dtype=object)
     model = Independent(smoothing=1e-9, kinds=["categorical", "binary"]).fit(X)
     rows = Rows(model.table_, X, None, Stream(0))
     assert rows.independent == pytest.approx(-model.score(X), abs=1e-6)
+    classes = LabelCoding.infer(["u", "v", "v", "w", None])
+    labelled = Rows(model.table_.with_labels(classes), X, np.array([0, 1, 1, 2, -1]), Stream(0))
+    assert labelled.independent == pytest.approx(rows.independent + np.log(3))
     told = {"kinds": "picture", "value_range": (0, 1)}
     assert Rows(Table.fit(BITS, **told), BITS, None, Stream(0)).independent == np.inf
 

@@ -290,10 +290,11 @@ def sample(
         raise ValueError(f"out={out!r}: the rows of {run} are no pictures; {advice}")
     wanted = {} if of is None else {"y": _class_called(of, estimator, run)}
     ruled = _must(rules, unique, table)
-    if not pictured and not ruled:
-        rows = estimator.sampled(n, random_state=seed, **wanted)
-    else:
+    if pictured or ruled:
         rows = _ruled(estimator, n, seed, {**wanted, **ruled})
+    else:  # a .csv is written a block at a time
+        draw = estimator.sampled if path.suffix.lower() == ".csv" else estimator.sample
+        rows = draw(n, random_state=seed, **wanted)
     if pictured:
         from equilibria.data.pictures import save_grid
         from equilibria.report.charts import as_pictures
@@ -999,10 +1000,9 @@ def _side(size: tuple[int, ...] | None) -> Any:
 
 
 def _write(path: Path, rows: Any, guard: bool = False) -> None:
-    """A table, or the blocks of one, in the format that the file's name asks for, whole or not at
-    all: names and types stay."""
+    """A table, or for a .csv the blocks of one, in the format that the file's name asks for, whole
+    or not at all: names and types stay."""
     import numpy as np
-    import pandas as pd
 
     from equilibria import durable
 
@@ -1012,9 +1012,6 @@ def _write(path: Path, rows: Any, guard: bool = False) -> None:
     if suffix not in (".npz", ".parquet"):
         durable.replace(path, _csv(rows if isinstance(rows, Iterator) else iter([rows]), guard))
         return
-    if isinstance(rows, Iterator):
-        parts = list(rows)
-        rows = pd.concat(parts) if hasattr(parts[0], "iloc") else np.concatenate(parts)
     frame = _framed(rows)
     if suffix == ".npz":
         values = rows if isinstance(rows, np.ndarray) else frame.to_numpy()

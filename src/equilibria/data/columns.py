@@ -27,10 +27,11 @@ __all__ = [
     "Kind",
     "Reader",
     "as_frame",
+    "blocks",
     "is_frame",
     "missing_cells",
 ]
-__all__ += ["take", "twice", "unit_of"]
+__all__ += ["mapped", "release", "slab", "subset", "take", "twice", "unit_of"]
 
 BLOCK_CELLS = 1 << 20
 EXACT = 2**53  # whole numbers up to here are exact in float64
@@ -140,23 +141,37 @@ def take(values: Any, places: Any) -> Any:
     if isinstance(values, Tensor):
         return torch.index_select(values, 0, torch.as_tensor(places, device=values.device))
     places = np.asarray(places)
-    if not isinstance(values, np.memmap) or len(places) * values[:1].size < BLOCK_CELLS:
-        return values.iloc[places] if is_frame(values) else values[places]
-    places = np.flatnonzero(places) if places.dtype == bool else places
-    found = np.empty((len(places), *values.shape[1:]), values.dtype)
-    step = max(1, BLOCK_CELLS // values[0].size)
-    for first in range(0, len(places), step):
-        found[first : first + step] = values[places[first : first + step]]
-        release(values)
+    found = values.iloc[places] if is_frame(values) else values[places]
+    release(values)
     return found
 
 
+def mapped(values: Any) -> np.memmap | None:
+    """The memory map that an array is, or is a view of, as scikit-learn makes one; else None."""
+    while isinstance(values, np.ndarray) and not isinstance(values, np.memmap):
+        values = values.base
+    return values if isinstance(values, np.memmap) and values.base is not None else None
+
+
 def release(values: Any) -> None:
-    """Let go of what has been read of a memory map: it takes memory no longer."""
-    while isinstance(values, np.memmap):
+    """Let go of what has been read of a memory map: it takes memory no longer.
+
+    Not of one that is copied on write (mode "c"), whose changed cells are in memory alone.
+    """
+    values = mapped(values)
+    if values is None or values.mode not in ("r", "r+", "w+"):
+        return
+    while isinstance(values, np.ndarray):
         values = values.base
     if isinstance(values, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         values.madvise(mmap.MADV_DONTNEED)
+
+
+def blocks(n: int, width: int, multiple: int = 1) -> Iterator[slice]:
+    """Ranges of n rows of a million cells each; of a multiple of so many rows, but for the last."""
+    step = max(1, BLOCK_CELLS // multiple // max(1, width)) * multiple
+    for first in range(0, n, step):
+        yield slice(first, min(first + step, n))
 
 
 def slab(values: Any, rows: slice) -> Any:
@@ -164,13 +179,16 @@ def slab(values: Any, rows: slice) -> Any:
     return values.iloc[rows] if is_frame(values) else values[rows]
 
 
-class Chosen:
+class Chosen(np.lib.mixins.NDArrayOperatorsMixin):
     """Some rows of a memory map, by their places: read where they are asked for, never copied as a
-    whole unless by ``np.asarray``.
+    whole unless by ``np.asarray``, by numpy's functions or by an operator. It has no other method
+    of an array.
 
     >>> rows = Chosen(np.array([[1, 2], [3, 4], [5, 6]]), np.array([0, 2]))
     >>> rows.shape, rows[1:].tolist(), rows[:, 0].tolist()
     ((2, 2), [[5, 6]], [1, 5])
+    >>> (rows + 1).tolist()
+    [[2, 3], [6, 7]]
     """
 
     def __init__(self, values: np.ndarray, places: np.ndarray):
@@ -194,6 +212,10 @@ class Chosen:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, **how: Any) -> Any:
+        read = [np.asarray(one) if isinstance(one, Chosen) else one for one in given]
+        return getattr(ufunc, method)(*read, **how)
+
     def chosen(self, places: np.ndarray) -> Chosen:
         """Some of these rows."""
         return Chosen(self._values, self._places[places])
@@ -204,7 +226,7 @@ def subset(values: Any, places: np.ndarray) -> Any:
     for."""
     if isinstance(values, Chosen):
         return values.chosen(places)
-    if isinstance(values, np.memmap):
+    if mapped(values) is not None:
         return Chosen(values, np.arange(len(values))[places])
     return take(values, places)
 
@@ -428,10 +450,9 @@ class Reader:
         return self.shape[0]
 
     def ranges(self) -> Iterator[slice]:
-        """Ranges of rows of some millions of cells each."""
-        step = max(1, BLOCK_CELLS // self.shape[1])
-        for first in range(0, len(self), step):
-            yield slice(first, min(first + step, len(self)))
+        """The :func:`blocks` of its rows."""
+        for rows in blocks(*self.shape):
+            yield rows
             release(self.table)
 
     def called(self, place: int) -> str:

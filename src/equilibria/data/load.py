@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
-import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -34,8 +33,9 @@ class Data:
 
     Attributes
     ----------
-    values : ndarray or DataFrame, shape (n, d)
-        One example a row, in the data's own types.
+    values : ndarray, Chosen or DataFrame, shape (n, d)
+        One example a row, in the data's own types. Of some rows of a memory map (:meth:`rows`) a
+        ``Chosen``, whose rows are read where they are asked for; :meth:`array` reads them all.
     labels : ndarray, shape (n,), or None
         What each example is.
     columns : tuple of str or None
@@ -67,7 +67,7 @@ class Data:
 
     def array(self) -> np.ndarray:
         """The values as one array; of a frame Python objects, None where missing, or numbers."""
-        return _as_array(self.values) if is_frame(self.values) else self.values
+        return _as_array(self.values) if is_frame(self.values) else np.asarray(self.values)
 
     def frame(self) -> Any:
         """The values as ``fit`` takes them: a DataFrame where columns have names."""
@@ -75,7 +75,7 @@ class Data:
             return self.values
         import pandas as pd
 
-        return pd.DataFrame(self.values, columns=list(self.columns))
+        return pd.DataFrame(self.array(), columns=list(self.columns))
 
     @property
     def origin(self) -> dict[str, Any] | None:
@@ -402,17 +402,27 @@ def write_csv(
         what = f"{len(columns)} names for {values.shape[1]} columns of values"
         raise ValueError(f"columns has {what}")
     names: list[Any] = list(values.columns if columns is None else columns)
-    text = [place for place, dtype in enumerate(values.dtypes) if dtype.kind == "O"]
     if guard:
         names, values = list(map(_guarded, names)), values.copy(deep=False)
-        for place in text:
+        for place in np.flatnonzero([dtype.kind == "O" for dtype in values.dtypes]).tolist():
             cells = values.iloc[:, place].astype(object)
             values.isetitem(place, cells.map(_guarded, na_action="ignore"))
-    cells = itertools.chain(names, *(values.iloc[:, place] for place in text))
-    odd = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # which csv does not quote
-    how: dict[str, Any] = {"quoting": csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL}
-    how |= {"index": False, "lineterminator": "\n", "encoding": "utf-8"}
-    values.to_csv(path, header=names if header else False, **how)
+    how: dict[str, Any] = {"header": names if header else False, "index": False}
+    with contextlib.ExitStack() as stack:
+        if isinstance(path, str | os.PathLike):
+            path = stack.enter_context(Path(path).expanduser().open("wb"))
+        values.to_csv(_Lines(path), lineterminator="\r\n", **how)
+
+
+class _Lines:
+    """A file of lines that end in a line feed: csv, which ends them in both signs, so quotes a cell
+    that holds either."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file = file
+
+    def write(self, line: str) -> None:
+        self._file.write(line.removesuffix("\r\n").encode() + b"\n")
 
 
 def _guarded(cell: Any) -> Any:
@@ -507,7 +517,8 @@ def _read_parquet(path: Path) -> Any:
     with opened(path) as file:
         with reading(path, "Parquet file"):
             about = parquet.ParquetFile(file)
-            names = list(about.schema_arrow.empty_table().to_pandas().columns)
+            index = (about.schema_arrow.pandas_metadata or {}).get("index_columns", ())
+            names = [name for name in about.schema_arrow.names if name not in index]
         rows = about.metadata.num_rows
         affordable("source", str(path), 2.0 * rows * about.metadata.num_columns)
         step = max(1, _PARQUET_CELLS // max(1, rows))

@@ -15,14 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from equilibria.data.batches import Batch, Batches, binarise
-from equilibria.data.columns import Chosen, is_frame, take
+from equilibria.data.columns import Chosen, blocks, is_frame, release, take
 from equilibria.data.table import Statistics, Table
 from equilibria.random import Stream
 
 __all__ = ["Labels", "Rows", "digest", "fixed_draw", "take", "with_labels"]
 
 NORMAL = 0.5 * math.log(2 * math.pi * math.e)  # nats of a standard normal number
-DIGESTED = 1 << 14  # rows at a time
 KEPT_CELLS = 1 << 22  # encoded ones, up to which a table is encoded as a whole
 
 
@@ -174,9 +173,9 @@ def digest(*parts: Any) -> str:
             if array.dtype.hasobject:
                 found.update(repr(array.tolist()).encode())
             else:
-                for first in range(0, len(array), DIGESTED):
-                    rows = array[first : first + DIGESTED]
-                    found.update(np.ascontiguousarray(rows).view(np.uint8).data)
+                for rows in blocks(len(array), math.prod(array.shape[1:])):
+                    found.update(np.ascontiguousarray(array[rows]).view(np.uint8).data)
+                    release(array)
     return found.hexdigest()
 
 

@@ -27,7 +27,9 @@ from equilibria.data.columns import (
     Chosen,
     Reader,
     as_frame,
+    blocks,
     is_frame,
+    mapped,
     missing_cells,
     release,
     slab,
@@ -60,7 +62,6 @@ __all__ = ["Estimator", "Plan", "Recipe", "Trained"]
 MODELLED = ("binary", "categorical", "real", "quantile", "gap")
 TRIAL = 1000  # the length of the training whose updates are timed, where the user gives none
 CHUNK = 2000  # rows that are scored at a time
-CELLS = 1 << 20  # of the model, that rows are encoded or drawn in at a time: a number of chunks
 Recipe = Callable[[Rows], list[Stage]]
 """How a model is trained: rows → stages. What it takes from the data (base rates, conditions) it
 puts into the model."""
@@ -331,8 +332,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         least, X = (2 if reset else 1), as_frame(X)
         if hasattr(X, "iloc"):
             validate_data(self, X, reset=reset, skip_check_array=True)
-            if len(X) < least:
-                raise ValueError(f"X: {len(X)} sample(s) while a minimum of {least} is required")
+            _refuse_few(len(X), least)
             if not gaps and X.isna().to_numpy().any():
                 column = X.columns[X.isna().to_numpy().any(0)][0]
                 raise ValueError(
@@ -345,12 +345,14 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             finite = "allow-nan" if gaps else True
             options |= {"ensure_min_samples": least, "ensure_all_finite": finite}
             with np.errstate(invalid="ignore"):  # it adds up infinities of both signs
-                if not isinstance(X, Chosen):
+                if not isinstance(X, Chosen) and mapped(X) is None:
                     X = validate_data(self, X, reset=reset, **options)
                 else:  # of a map that is larger than memory, some rows at a time
-                    options["ensure_min_samples"] = 1
-                    for rows in Reader(X).ranges():
+                    _refuse_few(len(X), least)
+                    options["ensure_min_samples"], read = 1, Reader(X)
+                    for rows in read.ranges():
                         validate_data(self, X[rows], reset=reset, **options)
+                    X = read.table
         if judged:
             self.refuse_untold(self.columns, X)
         return X
@@ -761,7 +763,20 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     @available_if(can("score"))
     def scored(self, X: Any) -> tuple[Measure, np.ndarray]:
-        """:meth:`log_likelihood` and :meth:`score_samples` for the work of one."""
+        """:meth:`log_likelihood` and :meth:`score_samples` for the work of one.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n_samples, d)
+            The rows.
+
+        Returns
+        -------
+        Measure
+            The mean of log p(x) over the rows, in nats.
+        ndarray of shape (n_samples,)
+            log p(x) of each.
+        """
         check_is_fitted(self)
 
         def ask(values: Tensor) -> np.ndarray:
@@ -1052,7 +1067,21 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     # ------------------------------------------------------------ details of these
 
     def over(self, X: Any, ask: Callable[[Tensor], np.ndarray], binary: bool = True) -> np.ndarray:
-        """Answers to all rows, a block of encoded ones at a time."""
+        """Answers to all rows, a block of encoded ones at a time.
+
+        Parameters
+        ----------
+        X : array or frame of shape (n_samples, d)
+            Rows as :meth:`validated` gives them, which may be a memory map.
+        ask : callable
+            Encoded rows (n, size), in float64 with the label's columns free, → answers (n, …).
+        binary : bool
+            Whether greys are made binary, and tied scores drawn, first.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, …)
+        """
         found = np.empty(0)
         for rows in ranges(len(X), self.table_):
             part = ask(self.values(slab(X, rows), binary, rows.start))
@@ -1369,9 +1398,7 @@ _BLANK = -(2.0**60)  # in place of NaN, whose rows torch.unique would not find e
 
 def ranges(n: int, table: Table) -> Iterator[slice]:
     """Ranges of n rows: chunks that make a million cells of a model, or one chunk."""
-    step = max(1, CELLS // CHUNK // (table.size + table.classes)) * CHUNK
-    for first in range(0, n, step):
-        yield slice(first, min(first + step, n))
+    return blocks(n, table.size + table.classes, CHUNK)
 
 
 def plain(value: Any) -> Any:
@@ -1414,9 +1441,14 @@ def _fill(model: Model, tensors: Mapping[str, Tensor]) -> None:
     model.load_state_dict(dict(tensors))
 
 
+def _refuse_few(rows: int, least: int) -> None:
+    if rows < least:
+        raise ValueError(f"X: {rows} sample(s) while a minimum of {least} is required")
+
+
 def _keeps_cells(X: Any) -> bool:
     """Whether an array-like that is no frame has text, or whole numbers that no float can hold."""
-    if isinstance(X, np.ndarray) and X.dtype != object:
+    if isinstance(X, np.ndarray | Chosen) and X.dtype != object:
         return X.dtype.kind in "US"
     try:
         cells = np.asarray(X, dtype=object)
