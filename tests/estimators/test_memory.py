@@ -1,6 +1,7 @@
 """What memory cannot hold is refused by name before any work, whatever asks for it."""
 
 import os
+import re
 import time
 
 import numpy as np
@@ -105,6 +106,41 @@ def test_quadratic_sizes_are_extrapolated_exactly():
     asked = 4 * 4 * (K**2 + 2 * 16 * K) / 2**30
     with pytest.raises(ValueError, match=f"n_components=1000000: would take {asked:,.0f} GiB"):
         Mixture(K).fit(BITS)
+
+
+@pytest.mark.usefixtures("stopped")
+def test_sizes_far_apart_are_reckoned_exactly():
+    """The weights of a masked network of 16 columns and its biases, fourfold."""
+    wide, other = 10**6, 17_001
+    inputs = 16 * wide + wide * other + 16 * other
+    asked = 4 * 4 * (inputs + wide + other + 16) / 2**30
+    for hidden in ((wide, other), (other, wide)):
+        with pytest.raises(ValueError, match=re.escape(f"would take {asked:,.0f} GiB")):
+            small(ESTIMATORS["made"], hidden=hidden).fit(BITS)
+
+
+@pytest.mark.usefixtures("stopped")
+@pytest.mark.parametrize(
+    ("name", "how", "columns", "gib"),
+    [
+        ("rbm", {"n_components": 15_000}, 100_000, 22),
+        ("dbm", {"hidden": (15_999, 16_000, 15_998)}, 100_000, 31),
+        ("made", {"hidden": (6_000,) * 40}, 16, 21),
+        ("rbm", {"n_components": 500}, 20_000, None),
+        ("made", {"hidden": (1_000,) * 4}, 16, None),
+    ],
+)
+def test_many_sizes_of_some_thousands_are_reckoned(name, how, columns, gib):
+    """Each alone is nothing beside memory: their products, with columns and each other, are."""
+    X = np.zeros((4, columns), np.uint8)
+    X[::2] = 1
+    model = small(ESTIMATORS[name], **how)
+    with pytest.raises((ValueError, BeganError)) as told:
+        model.fit(X, np.arange(4) % 2)
+    if gib is None:
+        assert told.type is BeganError
+    else:
+        assert f"would take {gib} GiB" in str(told.value)
 
 
 @pytest.mark.parametrize("name", with_capability("sample"))
