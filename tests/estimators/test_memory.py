@@ -93,6 +93,11 @@ def test_sizes_are_reckoned_together_and_lengths_not():
         RBM(4, batch_size=10**9).fit(BITS)  # as many chains
 
 
+def test_contrastive_divergence_keeps_no_chains_to_reckon_with():
+    few, one = (RBM(4, method="cd", n_iter=1, batch_size=n, random_state=0) for n in (40, 10**10))
+    np.testing.assert_array_equal(one.fit(BITS).components_, few.fit(BITS).components_)
+
+
 def test_an_estimator_inside_another_is_reckoned_with():
     with pytest.raises(ValueError, match="n_components=1000000000: would take"):
         NextState(RBM(10**9)).fit(BITS)
