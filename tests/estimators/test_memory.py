@@ -128,15 +128,17 @@ def test_sizes_far_apart_are_reckoned_exactly():
 @pytest.mark.parametrize(
     ("name", "how", "columns", "gib"),
     [
-        ("rbm", {"n_components": 15_000}, 100_000, 22),
-        ("dbm", {"hidden": (15_999, 16_000, 15_998)}, 100_000, 31),
-        ("made", {"hidden": (6_000,) * 40}, 16, 21),
-        ("rbm", {"n_components": 500}, 20_000, None),
+        ("rbm", {"n_components": 15_000}, 10_000, 2),
+        ("dbm", {"hidden": (4_999, 5_000, 4_998)}, 10_000, 1),
+        ("made", {"hidden": (1_500,) * 60}, 16, 2),
+        ("rbm", {"n_components": 500}, 10_000, None),
         ("made", {"hidden": (1_000,) * 4}, 16, None),
     ],
 )
-def test_many_sizes_of_some_thousands_are_reckoned(name, how, columns, gib):
-    """Each alone is nothing beside memory: their products, with columns and each other, are."""
+def test_many_sizes_of_some_thousands_are_reckoned(monkeypatch, name, how, columns, gib):
+    """Each alone is nothing beside a GiB: their products, with columns and each other, are."""
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**18}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
     X = np.zeros((4, columns), np.uint8)
     X[::2] = 1
     model = small(ESTIMATORS[name], **how)
