@@ -1,4 +1,4 @@
-"""equilibria: plain torch, with the extra [fast], and with chains in bfloat16; each through the
+"""equilibria: draws by numpy, by the extra [fast], and with chains in bfloat16; each through the
 library's own game, solver and sweeps."""
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DATA = torch.from_numpy(synthetic())
 
 
 def with_kernels(compiled: bool, work: Callable[[], object]) -> Work:
-    """The work, by the compiled draw or by plain torch."""
+    """The work, by the compiled draw or by numpy's."""
 
     def chosen() -> None:
         fast._compiled = COMPILED if compiled else {}
@@ -85,8 +85,8 @@ def epoch(
 
 
 def both(work: Callable[[], Work], name: str, suffix: str = "") -> dict[str, Work]:
-    """Plain torch, and the compiled draw where it is there."""
-    kinds = {f"plain torch{suffix}": False, **({f"[fast]{suffix}": True} if COMPILED else {})}
+    """Draws by numpy, and the compiled draw where it is there."""
+    kinds = {f"numpy{suffix}": False, **({f"[fast]{suffix}": True} if COMPILED else {})}
     return {
         f"{name} · equilibria, {kind}": with_kernels(compiled, work())
         for kind, compiled in kinds.items()

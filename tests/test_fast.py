@@ -1,4 +1,4 @@
-"""The compiled draw: bit for bit what plain torch draws, on the calling thread, when it pays."""
+"""The compiled draw: bit for bit what numpy draws, on the calling thread, when it pays."""
 
 from __future__ import annotations
 
@@ -113,8 +113,9 @@ def test_the_draw_at_the_ends_and_of_any_layout(request: pytest.FixtureRequest, 
         Bernoulli(7).sample(row, Stream(3)), literal(Stream(3), torch.full((5, 7), 0.5))
     )
     assert not Bernoulli(7).sample(torch.zeros(5, 7, requires_grad=True), Stream(3)).requires_grad
-    with pytest.raises(ValueError, match="cells; draw in parts"):
-        Stream(0).rows(2**32 - 1).bernoulli_(torch.zeros(2, 1))
+    for stream, dtype in itertools.product((Stream(0).rows(2**31 - 2), Stream(1).cycle(3)), WIDE):
+        p = probabilities((5, 2), dtype)  # across the end of the hash, and over again
+        assert torch.equal(stream.bernoulli_(p.clone()), literal(stream, p))
     with pytest.raises(ValueError, match=r"dtype=torch\.bfloat16: draws are float32 or float64"):
         Stream(0).bernoulli_(torch.zeros(3, dtype=torch.bfloat16))
 
@@ -174,13 +175,26 @@ def test_compiling_waits_until_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [True], "once in a process, also where it fails"
 
 
+def test_numba_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    monkeypatch.delenv("EQUILIBRIA_FAST", raising=False)
+    monkeypatch.setattr(fast, "_compiled", None)
+    monkeypatch.setattr(fast, "_spent", 0.0)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: looked.append(name) or object())
+    fast._installed.cache_clear()
+    for _ in range(5):
+        Stream(0).bernoulli_(torch.zeros(3, 3))
+    fast._installed.cache_clear()
+    assert looked == ["numba"]
+
+
 @pytest.mark.parametrize(("value", "loads"), [("0", False), ("1", True)])
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch, value: str, loads: bool) -> None:
     monkeypatch.setenv("EQUILIBRIA_FAST", value)
     monkeypatch.setattr(fast, "_compiled", None)
     monkeypatch.setattr(fast, "_spent", 0.0)
     monkeypatch.setattr(fast, "_kernels", lambda: {torch.float32: lambda p, *_: p.fill(1.0)})
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(fast, "_installed", lambda: True)
     drawn = Stream(0).bernoulli_(torch.zeros(3, 3))
     assert bool(drawn.all()) is loads
     assert fast.load() is loads

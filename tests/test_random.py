@@ -180,13 +180,28 @@ def test_rows_and_shards_draw_what_one_process_draws(
         )
 
 
-def test_cells_beyond_the_period_are_refused() -> None:
-    last = Stream(0).rows(2**32 - 2)
-    assert torch.equal(
-        last.bits((2,)), torch.stack([last.bits((1,))[0], Stream(0).rows(2**32 - 1).bits((1,))[0]])
-    )
-    with pytest.raises(ValueError, match=r"4294967296 cells; draw in parts"):
-        last.bits((3,))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_beyond_the_period_are_a_childs(dtype: torch.dtype) -> None:
+    """Whole rows: of three columns the last cell of 2³² is in a row that would not fit."""
+    period = 2**32 // 3
+    stream, beyond = Stream(0).rows(period - 2), Stream(0).child("period", 1)
+    found = stream.uniform((5, 3), dtype)
+    assert torch.equal(found[:2], stream.uniform((2, 3), dtype))
+    assert torch.equal(found[2:], beyond.uniform((3, 3), dtype))
+    assert torch.equal(found[4:], Stream(0).rows(period + 2).uniform((1, 3), dtype))
+    far = Stream(0).rows(7 * period + 1).uniform((1, 3), dtype)
+    assert torch.equal(far, Stream(0).child("period", 7).rows(1).uniform((1, 3), dtype))
+    assert Stream(0).rows(period).uniform((0, 3), dtype).shape == (0, 3)
+    with pytest.raises(ValueError, match="a row has 4294967296 cells at most"):
+        Stream(0).bits((1, 2**33))
+
+
+def test_a_part_of_a_draw_has_its_rows() -> None:
+    for stream in (Stream(0), Stream(0).rows(3), Stream(0).shard(2), Stream(0).cycle(4)):
+        whole = stream.child("a").uniform((9, 2))
+        for first, last in ((0, 1), (2, 3), (3, 9)):
+            part = stream.part(first, 9).child("a").uniform((last - first, 2))
+            assert torch.equal(part, whole[first:last])
 
 
 def test_narrow_types_are_refused() -> None:

@@ -36,6 +36,7 @@ __all__ = [
     "device",
     "flag",
     "folder",
+    "memory",
     "number",
     "optional",
     "seed",
@@ -276,10 +277,14 @@ def source(
     raise ValueError(f"{name}={str(given)!r}: neither a path nor a built-in set ({known}){hint}")
 
 
+def memory() -> float:
+    """How many single-precision numbers the machine's memory holds."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
+
+
 def affordable(name: str, value: Any, numbers: float) -> None:
     """Refuse what asks for more single-precision numbers than the machine's memory holds."""
-    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    asked, held = 4 * numbers / 2**30, pages / 2**30
-    if asked > held:
-        what = f"would take {asked:,.0f} GiB of memory, and this machine has {held:,.0f}"
-        raise ValueError(f"{name}={value!r}: {what}; take fewer")
+    held = memory()
+    if numbers > held:
+        what = f"would take {numbers / 2**28:,.0f} GiB of memory, and this machine has"
+        raise ValueError(f"{name}={value!r}: {what} {held / 2**28:,.0f}; take fewer")

@@ -1,4 +1,5 @@
-"""The library's own exceptions: each message says what was expected, what came and what to do."""
+"""The library's own exceptions, whose messages say what was expected, what came and what to do;
+and which of others' say that memory did not suffice."""
 
 __all__ = ["DivergedError", "ExtraError", "RunError", "TrainingInterrupted", "too_large"]
 

@@ -40,8 +40,12 @@ _compiled: dict[torch.dtype, Callable[..., None]] | None = None
 
 def available() -> bool:
     """Whether the compiled draw can be used: Numba is there and ``EQUILIBRIA_FAST`` is not 0."""
-    wanted = os.environ.get("EQUILIBRIA_FAST", "") != "0"
-    return wanted and importlib.util.find_spec("numba") is not None
+    return os.environ.get("EQUILIBRIA_FAST", "") != "0" and _installed()
+
+
+@functools.cache  # asked at every draw until the kernels are compiled: a search of all folders
+def _installed() -> bool:
+    return importlib.util.find_spec("numba") is not None
 
 
 def load() -> bool:

@@ -34,7 +34,7 @@ FLOAT = torch.float32
 # (shift, mask, factor): integers with a sign shift arithmetically, and the masks take the copies of
 # the sign away; the second factor has the same bits as a signed 32-bit integer.
 _ROUNDS = ((16, 0xFFFF, 0x7FEB352D), (15, 0x1FFFF, 0x846CA68B - 2**32))
-_CELLS = 2**32  # a stream's period in cells
+_CELLS = 2**32  # the period of a hash in cells: the rows beyond it are a child's
 _NUMBERS = np.arange(2**16, dtype=np.int32)  # of a part's cells
 
 
@@ -79,6 +79,16 @@ class Stream:
         """What row 0 of what is drawn is called: see :meth:`rows`."""
         return self._first
 
+    def part(self, first: int, rows: int) -> Stream:
+        """The same stream from row ``first`` on of a draw of so many rows, whatever came before.
+
+        >>> stream = Stream(0).shard(1)
+        >>> bool((stream.part(2, 5).bits((3, 2)) == stream.bits((5, 2))[2:]).all())
+        True
+        """
+        start = self._first + self._rank * rows + first
+        return Stream(0, self._key, _first=start, _cycle=self._cycle)
+
     def shard(self, rank: int) -> Stream:
         """The same stream for process ``rank`` of several: row 0 of n is global row rank · n."""
         return Stream(0, self._key, _rank=int(rank))
@@ -93,8 +103,8 @@ class Stream:
 
     def bits(self, shape: Shape, device: Device = "cpu") -> Tensor:
         """Signed 32-bit integers whose high bits are uniform; cells are numbered row by row."""
-        if self._cycle:
-            return self._over_again(Stream.bits, shape, device)
+        if self._apart(shape):
+            return self._in_parts(Stream.bits, shape, device)
         out = torch.empty(tuple(shape), dtype=torch.int32, device=device)
         for part, bits in self._parts(out):
             part[...] = bits
@@ -107,8 +117,8 @@ class Stream:
         In a narrower type the largest of them would be rounded to ½, so it is refused.
         """
         _check_precision(dtype)
-        if self._cycle:
-            return self._over_again(Stream.centred, shape, dtype, device)
+        if self._apart(shape):
+            return self._in_parts(Stream.centred, shape, dtype, device)
         out = torch.empty(tuple(shape), dtype=dtype, device=device)
         for part, bits in self._parts(out):
             part[...] = bits >> 8
@@ -130,11 +140,12 @@ class Stream:
         if not probability.is_contiguous():
             return probability.copy_(self.bernoulli_(probability.contiguous()))
         shape, single = probability.shape, probability.dtype == torch.float32
-        if not self._cycle and (kernel := fast.kernel(probability)) is not None:
+        apart = self._apart(shape)
+        if not apart and (kernel := fast.kernel(probability)) is not None:
             streams = (self,) if single else (self, self.child("low"))
             kernel(*(place for one in streams for place in one.progression(shape)))
             return probability
-        if self._cycle or not single:
+        if apart or not single:
             draw = self.centred(shape, probability.dtype, probability.device)
             return torch.lt(draw, probability.sub_(0.5), out=probability)
         for part, bits in self._parts(probability):
@@ -146,18 +157,38 @@ class Stream:
             part[...] = high < part
         return probability
 
-    def _over_again(self, draw: Callable[..., Tensor], shape: Shape, *how: Any) -> Tensor:
-        """What ``draw`` gives for the first rows of ``shape``, again and again."""
-        once = draw(Stream(0, _key=self._key), (min(self._cycle, shape[0]), *shape[1:]), *how)
-        return once[torch.arange(shape[0], device=once.device) % max(len(once), 1)]
+    def _apart(self, shape: Shape) -> bool:
+        """Whether a draw's cells are no single progression: rows come again, or the hash's end."""
+        return self._cycle > 0 or sum(self._span(shape)) * math.prod(shape[1:]) > _CELLS
+
+    def _span(self, shape: Shape) -> tuple[int, int]:
+        """The first row of a draw, and how many there are."""
+        rows = shape[0] if shape else 1
+        return self._first + self._rank * rows, rows
+
+    def _in_parts(self, draw: Callable[..., Tensor], shape: Shape, *how: Any) -> Tensor:
+        """What ``draw`` gives for rows that come again and again, or that go on in a child.
+
+        The hash begins again after 2³² cells: so many whole rows as fit into them are a period, and
+        each period but the first has a key of its own.
+        """
+        first, rows = self._span(shape)
+        if self._cycle:
+            last = self._cycle if first else min(self._cycle, rows)
+            once = draw(Stream(0, _key=self._key), (last, *shape[1:]), *how)
+            return once[torch.arange(first, first + rows, device=once.device) % max(last, 1)]
+        period, parts = _CELLS // math.prod(shape[1:]), list[Tensor]()
+        if not period:
+            raise ValueError(f"shape={tuple(shape)}: a row has {_CELLS} cells at most")
+        for i in range(first // period, (first + max(rows, 1) - 1) // period + 1):
+            begin, end = max(first - i * period, 0), min(first + rows - i * period, period)
+            key = self.child("period", i) if i else self
+            parts.append(draw(key.rows(begin), (end - begin, *shape[1:]), *how))
+        return torch.cat(parts)
 
     def progression(self, shape: Shape) -> fast.Progression:
         """Stride and base (mod 2³²) of the cells of a draw of this shape, counted from 0."""
-        rows, columns = shape[0] if shape else 1, math.prod(shape[1:])
-        first = (self._first + self._rank * rows) * columns
-        if first + rows * columns > _CELLS:
-            where = f"shape={tuple(shape)} from row {self._first}"
-            raise ValueError(f"{where}: a stream has {_CELLS} cells; draw in parts from children")
+        first = self._span(shape)[0] * math.prod(shape[1:])
         stride = int.from_bytes(self._key[:4], "little") | 1
         return stride, (int.from_bytes(self._key[4:], "little") + stride * first) % _CELLS
 

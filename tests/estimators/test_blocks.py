@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from equilibria import Independent
+from equilibria import RBM, Independent
 from equilibria.cli.app import main
 from equilibria.durable import replace
 from equilibria.estimators import estimator
 from equilibria.evaluation import margins
 from equilibria.evaluation.beside import Cells
+from equilibria.random import Stream
 from small import BITS, LABELS, NAMES, fitted, small, with_capability
 
 
@@ -51,6 +52,42 @@ def test_samples_by_class_do_not_depend_on_the_blocks(name, short):
     np.testing.assert_array_equal(model.sample(19, y, random_state=1), whole)
     with pytest.raises(ValueError, match="y: expected one label, or 19 of them, found 2"):
         model.sample(19, y[:2])
+
+
+@pytest.mark.parametrize("name", with_capability("sample"))
+def test_a_stream_given_is_gone_on_with(name, short):
+    """Rows from its first on, or one process's share: so many of the whole, whatever the blocks."""
+    model = fitted(name)
+    whole = np.asarray(model.sample(27, random_state=Stream(1)))
+    short()
+    for stream, first, n in ((Stream(1).rows(3), 3, 20), (Stream(1).shard(2), 18, 9)):
+        found = np.concatenate(list(model.sampled(n, random_state=stream)))
+        np.testing.assert_allclose(found, whole[first : first + n], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["rbm", "made", "gan", "flow"])
+def test_samples_go_on_beyond_the_period_of_a_stream(name):
+    """Of 16 columns row 2**28 begins again: here it is another row."""
+    stream = Stream(1).rows(2**28)
+    found = fitted(name).sample(5, random_state=stream)
+    assert found.shape == (5, 16)
+    rest = fitted(name).sample(3, random_state=stream.rows(2**28 + 2))
+    np.testing.assert_allclose(found[2:], rest, atol=1e-6)
+
+
+def test_a_stream_of_rows_is_of_one_fit_and_its_labels_are_read_at_once(short):
+    model = RBM(4, n_iter=1, labels=True, random_state=0).fit(BITS, LABELS)
+    y = np.where(np.arange(29) % 3, "odd", "even")
+    whole = model.sample(29, y, random_state=1)
+    short()
+    y[20] = "none"
+    with pytest.raises(ValueError, match=r"y\[20\] is 'none', which is not among the classes"):
+        model.sampled(29, y)
+    y[20] = "odd"
+    blocks = model.sampled(29, y, random_state=1)
+    first = next(blocks)
+    model.set_params(n_components=3).fit(BITS[:, :4], LABELS)
+    np.testing.assert_array_equal(np.concatenate([first, *blocks]), whole)
 
 
 METHODS = "score_samples row_scores cell_scores transform predict_log_proba predict_proba predict"

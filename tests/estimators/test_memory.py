@@ -1,6 +1,7 @@
 """What memory cannot hold is refused by name before any work, whatever asks for it."""
 
 import os
+import re
 import time
 
 import numpy as np
@@ -92,6 +93,11 @@ def test_sizes_are_reckoned_together_and_lengths_not():
         RBM(4, batch_size=10**9).fit(BITS)  # as many chains
 
 
+def test_contrastive_divergence_keeps_no_chains_to_reckon_with():
+    few, one = (RBM(4, method="cd", n_iter=1, batch_size=n, random_state=0) for n in (40, 10**10))
+    np.testing.assert_array_equal(one.fit(BITS).components_, few.fit(BITS).components_)
+
+
 def test_an_estimator_inside_another_is_reckoned_with():
     with pytest.raises(ValueError, match="n_components=1000000000: would take"):
         NextState(RBM(10**9)).fit(BITS)
@@ -105,6 +111,43 @@ def test_quadratic_sizes_are_extrapolated_exactly():
     asked = 4 * 4 * (K**2 + 2 * 16 * K) / 2**30
     with pytest.raises(ValueError, match=f"n_components=1000000: would take {asked:,.0f} GiB"):
         Mixture(K).fit(BITS)
+
+
+@pytest.mark.usefixtures("stopped")
+def test_sizes_far_apart_are_reckoned_exactly():
+    """The weights of a masked network of 16 columns and its biases, fourfold."""
+    wide, other = 10**6, 17_001
+    inputs = 16 * wide + wide * other + 16 * other
+    asked = 4 * 4 * (inputs + wide + other + 16) / 2**30
+    for hidden in ((wide, other), (other, wide)):
+        with pytest.raises(ValueError, match=re.escape(f"would take {asked:,.0f} GiB")):
+            small(ESTIMATORS["made"], hidden=hidden).fit(BITS)
+
+
+@pytest.mark.usefixtures("stopped")
+@pytest.mark.parametrize(
+    ("name", "how", "columns", "gib"),
+    [
+        ("rbm", {"n_components": 15_000}, 10_000, 2),
+        ("dbm", {"hidden": (4_999, 5_000, 4_998)}, 10_000, 1),
+        ("made", {"hidden": (1_500,) * 60}, 16, 2),
+        ("rbm", {"n_components": 500}, 10_000, None),
+        ("made", {"hidden": (1_000,) * 4}, 16, None),
+    ],
+)
+def test_many_sizes_of_some_thousands_are_reckoned(monkeypatch, name, how, columns, gib):
+    """Each alone is nothing beside a GiB: their products, with columns and each other, are."""
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**18}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    X = np.zeros((4, columns), np.uint8)
+    X[::2] = 1
+    model = small(ESTIMATORS[name], **how)
+    with pytest.raises((ValueError, BeganError)) as told:
+        model.fit(X, np.arange(4) % 2)
+    if gib is None:
+        assert told.type is BeganError
+    else:
+        assert f"would take {gib} GiB" in str(told.value)
 
 
 @pytest.mark.parametrize("name", with_capability("sample"))

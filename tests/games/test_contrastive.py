@@ -3,7 +3,9 @@ differences, gauges by autograd."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import itertools
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from equilibria.inference import gibbs
 from equilibria.inference.mean_field import mean_field
 from equilibria.models.boltzmann import BoltzmannMachine
 from equilibria.random import Stream
+from equilibria.solvers import Optimiser, Simultaneous
 from equilibria.units import Bernoulli, Gaussian
 from exact import (
     MACHINES,
@@ -127,6 +130,22 @@ def test_it_is_the_likelihoods_gradient_for_an_rbm() -> None:
             ),
             1e-9,
         )  # type: ignore[misc]
+
+
+def test_parameters_may_be_held_after_the_game_is_built() -> None:
+    """Those that are asked for are those that the gradient has."""
+    game, batch = game_of(machine_of("rbm")), batch_of("rbm")
+    whole = ascent(game, batch)
+    held = next(name for name in whole if name.startswith("bias."))
+    dict(game.machine.named_parameters())[held].requires_grad_(False)
+    found = ascent(game, batch)
+    assert found.keys() == whole.keys() - {held}
+    assert len(found) == len(game.parameters_of("machine"))
+    solver, before = Simultaneous(Optimiser("sgd", 0.1)), copy.deepcopy(game.machine.state_dict())
+    solver.bind(game)
+    solver.step(game, itertools.repeat(batch), Stream(0))
+    moved = {k for k, x in game.machine.state_dict().items() if not torch.equal(x, before[k])}
+    assert moved == found.keys()
 
 
 @pytest.mark.parametrize(("shape", "masked"), paired(MACHINES, (False, True), 1))

@@ -8,9 +8,14 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 from equilibria.random import Stream
 from equilibria.solvers.optimiser import SCHEDULES, Optimiser
+from equilibria.solvers.solver import Moved
 
 
 def test_schedules_fall_from_the_rate_to_nothing() -> None:
@@ -123,3 +128,27 @@ def test_bad_arguments_are_named() -> None:
     ]:
         with pytest.raises(ValueError, match=f"^{name}="):
             Optimiser(**{"kind": "sgd", "rate": 0.1, **wrong})
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_players_step_is_the_optimisers_and_has_its_hooks(kind: str) -> None:
+    rule, called = Optimiser(kind, 0.1, weight_decay=0.3), list[str]()
+    (alone, gradients), (other, _) = start(), start()
+    run(rule, alone, gradients)
+    optimiser = rule.build(other)
+    moved = Moved(other, [], rule, optimiser)
+    hooks = [
+        lambda: optimiser.register_step_pre_hook(lambda *_: called.append("before")),
+        lambda: optimiser.register_step_post_hook(lambda *_: called.append("after")),
+        lambda: register_optimizer_step_pre_hook(lambda *_: called.append("before any")),
+        lambda: register_optimizer_step_post_hook(lambda *_: called.append("after any")),
+    ]
+    for t, gradient in enumerate(gradients):
+        handle = hooks[t]() if t < len(hooks) else None
+        for parameter, tensor in zip(other, gradient, strict=True):
+            parameter.grad = tensor.clone()
+        moved.step()
+        if handle is not None:
+            handle.remove()
+    assert called == ["before", "after", "before any", "after any"]
+    assert all(torch.equal(a, b) for a, b in zip(alone, other, strict=True))

@@ -625,17 +625,18 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """The rows of :meth:`sample`, some thousands at a time: more than memory holds."""
         check_is_fitted(self)
         self._refuse_options(options)
-        table, n, stream = self.table_, whole(1)("n", n), self.draws(random_state, "sample")
-        each = np.ndim(y) > 0
-        if each and len(y) != n:
-            raise ValueError(f"y: expected one label, or {n} of them, found {len(y)}")
+        model, table, n = self.model_, self.table_, whole(1)("n", n)  # of this fit to the end
+        stream, codes = self.draws(random_state, "sample"), self.held_codes(y, n)
+        device = self.settings_.device
 
         @settled()
         @torch.no_grad()
         def block(part: slice) -> Any:
             count = part.stop - part.start
-            held = self.held_cells(None, y[part] if each else y, count)
-            drawn = self.model_.sample(count, stream.rows(part.start), held, **options)
+            held = None
+            if table.labels is not None:
+                held = _held(table, count, None if codes is None else codes[part]).to(device)
+            drawn = model.sample(count, stream.part(part.start, n), held, **options)
             return table.going_on(part.start).decode(drawn[:, : table.size].cpu())
 
         return map(block, ranges(n, table))
@@ -1172,33 +1173,31 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             )
         return given
 
-    def held_cells(self, rows: Any, y: Any, n: int) -> Tensor | None:
-        """Encoded cells to hold, NaN where free; the label's columns at the end."""
-        table = self.table_
-        if y is not None and table.labels is None:
+    def held_codes(self, y: Any, n: int) -> np.ndarray | None:
+        """Class numbers of ``n`` rows to draw, −1 where missing; None where none are asked for."""
+        if y is None:
+            return None
+        if (labels := self.table_.labels) is None:
             raise ValueError(
                 f"y={y!r:.60}: this {type(self).__name__} learnt no labels to draw rows by; leave "
                 "y out"
             )
+        codes = labels.encode([y] if np.ndim(y) == 0 else y)
+        if np.ndim(y) and len(codes) != n:
+            raise ValueError(f"y: expected one label, or {n} of them, found {len(codes)}")
+        return np.broadcast_to(codes, n)
+
+    def held_cells(self, rows: Any, y: Any, n: int) -> Tensor | None:
+        """Encoded cells to hold, NaN where free; the label's columns at the end."""
+        table, codes = self.table_, self.held_codes(y, n)
         if rows is None and table.labels is None:
             return None
         if rows is not None and "complete" not in self.capabilities_:
             raise ValueError(f"given: a {type(self).__name__} {self.cannot('complete')}")
-        held = torch.full((n, table.size + table.classes), torch.nan, dtype=torch.float32)
+        held = _held(table, n, codes)
         if rows is not None:
             how = {"told": False, "unknown": self.settings_.unknown}
             held[:, : table.size] = table.encode(rows, name="given", **how)
-        if y is not None:
-            assert table.labels is not None
-            codes = table.labels.encode(np.full(n, y) if np.ndim(y) == 0 else y)
-            if len(codes) != n:
-                raise ValueError(f"y: expected one label, or {n} of them, found {len(codes)}")
-            known = torch.from_numpy(codes >= 0)
-            one_hot = torch.nn.functional.one_hot(
-                torch.from_numpy(codes).clamp(min=0), table.classes
-            )
-            held[:, table.size :] = one_hot.masked_fill(~known[:, None], 0).float()
-            held[~known, table.size :] = torch.nan
         return held.to(self.settings_.device)
 
     def _refuse_options(self, options: Mapping[str, Any]) -> None:
@@ -1394,6 +1393,16 @@ class Estimator(Trained):
 _PRECISE: weakref.WeakKeyDictionary[Model, Model] = weakref.WeakKeyDictionary()
 """Models in float64, worked out when they are first asked."""
 _BLANK = -(2.0**60)  # in place of NaN, whose rows torch.unique would not find equal
+
+
+def _held(table: Table, n: int, codes: np.ndarray | None) -> Tensor:
+    """Free cells of ``n`` encoded rows, and their label's columns behind them."""
+    held = torch.full((n, table.size + table.classes), torch.nan, dtype=torch.float32)
+    if codes is not None:
+        known = np.flatnonzero(codes >= 0)
+        held[known, table.size :] = 0.0
+        held[known, table.size + codes[known]] = 1.0
+    return held
 
 
 def ranges(n: int, table: Table) -> Iterator[slice]:

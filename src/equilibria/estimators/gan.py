@@ -211,10 +211,10 @@ class GAN(Adversarial):
         how = {"rules": rules, "unique": unique, "return_share": return_share}
         return self.rows_by(draw, n, y, given, random_state=random_state, **how), reports[0]
 
-    def held_cells(self, rows: Any, y: Any, n: int) -> Tensor | None:
+    def held_codes(self, y: Any, n: int) -> np.ndarray | None:
         if y is not None and self.settings_.semi_supervised:
             raise ValueError(f"y={y!r:.60}: {_BY_NO_CLASS}, which its critic predicts; leave y out")
-        return super().held_cells(rows, y, n)
+        return super().held_codes(y, n)
 
     def _back(self, drawn: Tensor, given: Any) -> Any:
         """Encoded rows in the data's own scale and type; given cells as they came."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from equilibria.check import affordable
+from equilibria.check import affordable, memory
 from equilibria.data.table import Table
 from equilibria.estimators.params import parameters
 from equilibria.random import Stream
 
 __all__ = ["refuse_unaffordable"]
 
-LARGE = 1 << 14  # from this on a whole number is reckoned with
-SMALL = 8  # what the largest of them becomes in the smallest of the models
+STEP = 8  # a large size becomes so many in the smallest of the models, and goes up by as many
 COPIES = 4  # of a parameter: its gradient and what the optimiser keeps of it
+SHARED = 100  # at most so many numbers (gates, kernels, outputs) for each product of two sizes
 NO_SIZES = ("random_state", "verbose", "picture_shape")
 
 
@@ -25,40 +26,47 @@ def refuse_unaffordable(how: Any, table: Table) -> None:
     """Refuse a whole number, or the widths, that would make a model larger than memory.
 
     The numbers in a model are a polynomial of degree two at most in its sizes together: of the
-    weights between two layers. So small models, whose large sizes are in their proportion, tell how
-    many there are; no estimator says it of itself.
+    weights between two layers. So small models, in which one or two of the large sizes at a time
+    are larger by a step or two, tell how many there are; no estimator says it of itself. A size is
+    large where its products with all others might not fit.
     """
     fields = [field for field in parameters(how) if field.metadata["check"].kind is int]
     names = {field.name for field in fields}.difference(NO_SIZES, how.lengths)
     values = {name: getattr(how, name) for name in names if getattr(how, name) is not None}
-    sizes = {name: max(np.ravel(value).tolist()) for name, value in values.items()}
-    large = sorted((name for name in sizes if sizes[name] > LARGE), key=lambda name: -sizes[name])
+    sizes = {name: np.ravel(value).tolist() for name, value in values.items()}
+    width = table.size + sum(sum(found) for found in sizes.values())
+    least = memory() / (COPIES * SHARED * width)
+    large = [name for name in sizes if max(sizes[name]) > least]
+    large.sort(key=lambda name: (-max(sizes[name]), name))
 
-    def numbers(made: Mapping[str, Any]) -> int:
+    def numbers(named: Sequence[str], *larger: int) -> int:
+        """In the small model where in these parameters these sizes are a step larger."""
+
+        def small(name: str, size: int) -> int:
+            steps = larger.count(size) if name in named else 0
+            return STEP * (1 + steps) if size > least else size
+
         twin = copy.copy(how)
-        vars(twin).update(made)
+        for name in large:
+            made = [small(name, size) for size in sizes[name]]
+            vars(twin)[name] = tuple(made) if isinstance(values[name], tuple) else made[0]
         found = twin.build(table, Stream(0)).model.state_dict().values()
         return sum(tensor.numel() for tensor in found)
 
     try:
-        first = {name: _shrunk(values[name], sizes[name]) for name in large}
-        least = numbers(first) if large else 0
-        doubled = {name: _shrunk(values[name], sizes[name], 2) for name in large}
-        causes = [name for name in large if numbers({**first, name: doubled[name]}) != least]
+        base = numbers(()) if large else 0
+        causes = [name for name in large if numbers((name,), *{*sizes[name]}) != base]
         if not causes:
             return
-        most = sizes[causes[0]]
-        made = [{n: _shrunk(values[n], most, times) for n in causes} for times in (1, 2, 3)]
-        one, two, three = (numbers({**first, **sized}) for sized in made)
+        varied = {size for name in causes for size in sizes[name] if size > least}
+        once = {size: numbers(causes, size) for size in varied}
+        pairs = [*itertools.combinations_with_replacement(varied, 2)]
+        twice = {(a, b): numbers(causes, a, b) for a, b in pairs}
     except ValueError:  # the large model is refused too, in words of its own
         return
-    apart, bend, far = two - one, three - 2 * two + one, most / SMALL - 1
-    count = one + far * apart + far * (far - 1) / 2 * bend
+    far = {size: size / STEP - 1 for size in varied}
+    count = base + sum(far[size] * (found - base) for size, found in once.items())
+    for (a, b), found in twice.items():
+        ways = far[a] * (far[a] - 1) / 2 if a == b else far[a] * far[b]
+        count += ways * (found - once[a] - once[b] + base)
     affordable(causes[0], values[causes[0]], COPIES * count)
-
-
-def _shrunk(value: Any, most: int, times: int = 1) -> Any:
-    """A value in a small model; what is nothing beside the largest is left out of account."""
-    if isinstance(value, tuple):
-        return tuple(_shrunk(size, most, times) for size in value)
-    return value if value <= LARGE else max(1, value * SMALL // most) * times

@@ -164,7 +164,7 @@ class ContrastiveGame(Game):
             said = "continuous values would be rounded to three digits"
             raise ValueError(f"precision={precision!r}: {said}; leave it at 'float32'")
         self._rough: list[BoltzmannMachine] = []  # in a list: no part of the game's state
-        self._trained = [name for name, p in machine.named_parameters() if p.requires_grad]
+        self._named = [*machine.named_parameters()]
         own = {name: [*machine.units(name).parameters()] for name in layers}
         self._learning = [name for name in layers if own[name]]
         if negative != "data":
@@ -358,7 +358,7 @@ class ContrastiveGame(Game):
             pace = OWN_PACE if self.centred else 1.0
             for key, slope in positive.items():
                 named[f"layers.{name}.{key}"] = pace * (slope - negative[key])
-        return [named[name] for name in self._trained]
+        return [named[name] for name, parameter in self._named if parameter.requires_grad]
 
     def shared(self, drawn: Phases) -> list[Tensor]:
         return [*drawn.means.values(), *([] if drawn.acceptance is None else [drawn.acceptance])]

@@ -277,10 +277,11 @@ def annealed(
     rows = len(next(iter(state.values())))
     total = torch.zeros(rows, dtype=torch.float64, device=machine.device)
     for step, (before, after) in enumerate(itertools.pairwise(betas)):
-        # one product serves both marginals and the draw
+        # one product serves both marginals and the draw; squares of a field are not small
         pull = {name: machine.pull(name, state) for name in machine.colours[1 - kept]}
+        wide = {n: x if machine.units(n).bounded else x.double() for n, x in pull.items()}
         first, felt = (
-            {n: torch.add(machine.bias_at(n, b), x, alpha=b) for n, x in pull.items()}
+            {n: torch.add(machine.bias_at(n, b), x, alpha=b) for n, x in wide.items()}
             for b in (before, after)
         )
         part = _log_ratio(machine, kept, state, (before, first), (after, felt))
@@ -290,6 +291,7 @@ def annealed(
         if step + 2 < len(betas):
             key = stream.child(step)
             for name, field in felt.items():
+                field = field.to(machine.dtype)
                 state[name] = machine.units(name).sample(field, key.child(name))
             state |= gibbs.block(machine, kept, state, key, beta=after)[0]
         if progress is not None:
@@ -306,13 +308,14 @@ def _log_ratio(
 ) -> Tensor:
     """log f_after/f_before of the kept colour, (rows,), given (β, fields of the other) of both.
 
-    Differences are taken variable by variable, where they are small and exact to float32's digits
-    of each, and summed in float64; base energies cancel.
+    Differences are taken variable by variable and summed in float64; base energies cancel. Of
+    bounded units the terms are small, and exact to the digits of the fields' type; the fields of
+    others are to be in float64.
     """
     total = torch.zeros((), dtype=torch.float64)
     for name in machine.colours[kept]:
-        bias = machine.bias_at(name, after[0]) - machine.bias_at(name, before[0])
-        total = total + machine.units(name).signal(state[name]) @ bias
+        bias = machine.bias_at(name, after[0]).double() - machine.bias_at(name, before[0])
+        total = total + machine.units(name).signal(state[name]).double() @ bias
     for name, field in after[1].items():
         log_partition = machine.units(name).log_partition
         ratio = log_partition(field) - log_partition(before[1][name])

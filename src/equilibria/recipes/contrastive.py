@@ -165,7 +165,8 @@ def refuse_chains(how: Any, units: float) -> None:
     chains = units * getattr(how, each)
     if how.method in TEMPERED:
         affordable("replicas", how.replicas, chains * how.replicas)
-    affordable(each, getattr(how, each), chains)
+    if NEGATIVE[how.method] != "data":  # else there are none beside the rows of a batch
+        affordable(each, getattr(how, each), chains)
     affordable("ais_chains", how.ais_chains, units * how.ais_chains)
     affordable("ais_betas", how.ais_betas, float(TEMPERATURE) * how.ais_betas)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ Reduce = Callable[[list[Tensor]], None]
 """Averages tensors over processes, in place."""
 
 
+_STEP_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+_ALL_HOOKS = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
+
+
 @dataclass
 class Moved:
     """One player: its own parameters, all others', and how its own are moved."""
@@ -35,13 +40,19 @@ class Moved:
     optimiser: torch.optim.Optimizer
 
     def __post_init__(self) -> None:
-        # without what torch wraps around it for its profiler and compiler: half of a small step
+        # without what torch wraps around it for its profiler, compiler and hooks: half of a small
+        # step; it has no public way to ask for the hooks
         self._step = inspect.unwrap(type(self.optimiser).step)
+        self._hooks = [vars(self.optimiser)[name] for name in _STEP_HOOKS]
+        self._hooks += [vars(sys.modules[torch.optim.Optimizer.__module__])[n] for n in _ALL_HOOKS]
 
     @torch.no_grad()
     def step(self) -> None:
         """One step along the parameters' ``grad``."""
-        self._step(self.optimiser)
+        if any(self._hooks):
+            self.optimiser.step()
+        else:
+            self._step(self.optimiser)
 
 
 class Solver:
