@@ -33,6 +33,7 @@ import torch
 import typer
 
 from equilibria.cli import app
+from equilibria.training import trainer
 from equilibria.training.trainer import Trainer
 
 __all__ = ["BAD", "Late", "attempt", "case", "commands", "main"]
@@ -126,6 +127,7 @@ def attempt(words: list[str]) -> str:
         warnings.simplefilter("error")
         try:
             Trainer.fit = begun  # type: ignore[method-assign]
+            trainer.TRIAL_SECONDS = 0.1  # of a budget in minutes
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
             code = app.main(words)
         except BegunError:
