@@ -1,6 +1,6 @@
 """Time and memory of each command on a table of two million rows by fifty columns, as a memory map
-and as CSV, beside pandas' own reading and writing. The recorded result leaves
-training from CSV out; Parquet, and a report of many columns, are not measured at all.
+and as CSV, beside pandas' own reading and writing. The recorded result leaves training from CSV
+out; Parquet, and a report of many columns, are not measured at all.
 
 Each command is a process of its own, whose largest resident memory (ru_maxrss) the kernel tells,
 the pages of a memory map that it has read included. The first trains on two thousand rows: what

@@ -84,6 +84,9 @@ def test_weights_of_a_single_precision_machine_are_summed_in_double() -> None:
     found = partition.annealed(machine, partition.schedule(100), start, Stream(2))
     truth = machine.bias["visible"].double().square().sum() / 2
     assert float((found - truth).abs().max()) < 1e-6
+    machine.set_base("visible", machine.bias["visible"])
+    truth += 150 * math.log(2 * math.pi) + 400 * math.log(2)
+    assert abs(partition.base_log_partition(machine) - float(truth)) < 1e-5
 
 
 def test_weights_are_exact_where_chains_do_not_enter() -> None:

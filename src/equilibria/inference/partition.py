@@ -326,8 +326,8 @@ def _log_ratio(
 @torch.no_grad()
 def base_log_partition(machine: BoltzmannMachine) -> float:
     """log Z at β = 0, in closed form."""
-    fields = ((machine.units(name), machine.base(name)[None]) for name in machine.layers)
-    return sum(float(units.log_partition(field).double().sum()) for units, field in fields)
+    fields = ((machine.units(name), machine.base(name).double()) for name in machine.layers)
+    return sum(float(units.log_partition(field[None]).sum()) for units, field in fields)
 
 
 def schedule(steps: int) -> list[float]:
