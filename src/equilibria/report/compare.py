@@ -216,7 +216,6 @@ def compare(
     ('unknown', 'no')
     """
     minutes = check.optional(check.number(0, above=True))("minutes", minutes)
-    steps = check.optional(check.whole(1))("steps", steps)
     parts = _parts(X, y, held_out, test, random_state)
     if len(parts.test) < FEWEST:
         few = f"{len(parts.test)} rows are held out, and {FEWEST} are needed"
