@@ -149,6 +149,17 @@ def test_what_is_refused_is_refused_before_torch_is_imported() -> None:
     assert len(done.stderr.splitlines()) == 8
 
 
+def test_more_rows_than_the_disk_holds_are_refused(
+    console: Console, home: Path, tmp_path: Path
+) -> None:
+    code, _, errors = console(
+        "sample", home / "rbm", "-n", "1" + 15 * "0", "--out", tmp_path / "a.csv"
+    )
+    assert code == 2
+    assert errors.startswith("equilibria: -n=1000000000000000: would take ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_kind_of_parameter_can_be_spelled() -> None:
     """What the option's parser makes of the text that a user would write."""
 

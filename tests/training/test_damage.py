@@ -133,7 +133,7 @@ def test_a_damaged_model_is_named_by_resume_and_the_remedy_works(runs: tuple[Pat
 def test_without_its_metrics_a_run_goes_on_and_says_so(runs: tuple[Path, Path]) -> None:
     mine, _ = runs
     (mine / "metrics.jsonl").unlink()
-    with pytest.warns(UserWarning, match=r"metrics\.jsonl is missing or empty: the run has no history"):
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl is missing or empty: the run has"):
         assert equilibria.load(mine).history_ == []
 
 

@@ -156,7 +156,8 @@ def test_overwriting_deletes_what_a_run_writes_and_names_the_rest(tmp_path, run)
         (run.path / name).parent.mkdir(exist_ok=True)
         (run.path / name).write_text("mine")
     (tmp_path / "link").symlink_to(run.path)
-    named = "checkpoints, data, machine, notes, samples, theirs, thesis.tex belong to no run"
+    named = "checkpoints/step-000000005.txt, checkpoints/step-000000006/notes.txt, data, "
+    named += "machine/notes.txt, notes, samples/best.png, theirs, thesis.tex belong to no run"
     with pytest.warns(UserWarning, match=named):
         new = Run.create(tmp_path / "link", {"model": "gan"}, overwrite=True)
     new.save_model({}, {})

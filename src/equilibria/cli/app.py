@@ -13,9 +13,11 @@ import io
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -288,6 +290,7 @@ def sample(
     if pictured and table.shape is None:
         advice = "write a table (.csv), or train with --picture-shape"
         raise ValueError(f"out={out!r}: the rows of {run} are no pictures; {advice}")
+    _refuse_full(path, n, table.width)
     wanted = {} if of is None else {"y": _class_called(of, estimator, run)}
     ruled = _must(rules, unique, table)
     if pictured or ruled:
@@ -723,6 +726,15 @@ def _target(out: str, suffixes: Sequence[str], overwrite: bool) -> Path:
     return path
 
 
+def _refuse_full(path: Path, n: int, width: int) -> None:
+    """Refuse rows that the disk cannot hold: a cell takes a digit and a comma at least."""
+    where = next(folder for folder in path.absolute().parents if folder.exists())
+    least, free = 2.0 * n * width, shutil.disk_usage(where).free
+    if path.suffix.lower() == ".csv" and least > free:
+        what = f"would take {least / 2**30:,.0f} GiB at least, and {where} has {free / 2**30:,.0f}"
+        raise ValueError(f"n={n}: {what}; take fewer")
+
+
 def _model(run: str, capability: str) -> tuple[Any, dict[str, Any]]:
     """A trained model that can do this, and what its run says of the data it was trained on."""
     from equilibria.estimators import load
@@ -1121,7 +1133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "train":
         register(training)
     try:
-        return int(app(words, prog_name="equilibria", standalone_mode=False, obj=words) or 0)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warned
+            return int(app(words, prog_name="equilibria", standalone_mode=False, obj=words) or 0)
     except typer.TyperException as error:
         text = error.format_message()
         path = "".join(f"{word} " for word in _command(words)[1])
@@ -1137,6 +1151,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = "this takes more memory than there is; ask for fewer rows at a time (-n), a smaller"
         _complain(f"{said} model, or smaller batches")
     return 2
+
+
+def _warned(message: Any, category: Any, *where: Any, **more: Any) -> None:
+    """What the library warns of, as a sentence; not the place in its code."""
+    if issubclass(category, UserWarning):
+        _complain(str(message))
 
 
 def _complain(sentence: str) -> None:

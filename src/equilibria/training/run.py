@@ -259,13 +259,17 @@ class Run:
         return [path for path in found if _is_folder(path) or _is_file(path)]
 
     def strangers(self) -> list[str]:
-        """Names in the folder of what this run did not write."""
+        """What is in the folder that this run did not write, by its path there."""
         own = {*self.written(), self._home / _CONFIG, self._home / _LOCK}
 
-        def strange(path: Path) -> bool:
-            return path not in own or (_is_folder(path) and any(map(strange, path.iterdir())))
+        def strange(folder: Path) -> Iterator[Path]:
+            for path in folder.iterdir():
+                if path not in own:
+                    yield path
+                elif _is_folder(path):
+                    yield from strange(path)
 
-        return sorted(path.name for path in self._home.iterdir() if strange(path))
+        return sorted(str(path.relative_to(self._home)) for path in strange(self._home))
 
     def _stand_aside(self, where: str) -> None:
         """Be written beside the run in the folder, for now; name what will stay there."""
