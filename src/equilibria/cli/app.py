@@ -1186,8 +1186,7 @@ def describe(
     """Deep generative models trained to an equilibrium: Boltzmann machines, GANs and more."""
     if processes is None:
         return
-    if processes < 1:
-        raise ValueError(f"processes={processes}: expected a whole number, 1 or more")
+    _refuse_few(processes=processes)
     if context.invoked_subcommand not in ("train", "resume"):
         raise ValueError(f"processes={processes}: only train and resume share their work")
     from equilibria.training.distributed import launch
