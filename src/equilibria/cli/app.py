@@ -572,16 +572,17 @@ def synthesise(
     as a class, and classes have the shares that they have; rules are then over the other columns.
     The same command goes on where it was stopped. At the end: whether the samples can be trusted.
     """
-    _refuse_unknown(source=source)
     from equilibria.check import number
-    from equilibria.check import whole as counted
+
+    _refuse_few(n=n)
+    minutes = number(0, above=True)("minutes", minutes)
+    _refuse_unknown(source=source)
     from equilibria.estimators import load
     from equilibria.report.compare import compare as compared
 
     path = _target(out, TABLES, overwrite)
     folder, data = _beside(path, runs), _table(source, label, kinds)
-    n = len(data) if n is None else counted(1)("n", n)
-    minutes = number(0, above=True)("minutes", minutes)
+    n = len(data) if n is None else n
     must = _must_of(source, data.frame(), kinds, rules, unique)
     parts = _parts(source, data)
     models = _suited(data, model, kinds, seed)
