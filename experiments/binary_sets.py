@@ -45,10 +45,10 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
     "latent-tree": [{"n_states": k} for k in (8, 16, 32)],
     "made": [{"hidden": (500,), "steps": steps} for steps in (500, 2000, 8000)],
     "rbm": [
-        {"n_components": k, "n_iter": 30, "batch_size": 100, "learning_rate": 0.05}
+        {"n_components": k, "n_iter": 30, "batch_size": 100, "learning_rate": 0.2, "momentum": 0.5}
         for k in (64, 256)
     ],
-    "dbm": [{"hidden": (128, 64), "steps": 8000}],
+    "dbm": [{"hidden": (128, 64), "steps": 8000, "learning_rate": 0.05, "momentum": 0.5}],
 }
 """Model → the sizes among which validation rows choose."""
 

@@ -40,6 +40,8 @@ for seed in range(options.seeds):
         n_components=128,
         n_iter=options.passes,
         kinds="real",
+        learning_rate=0.01,
+        batch_size=10,
         picture_shape=(8, 8),
         ais_betas=3000,
         random_state=seed,

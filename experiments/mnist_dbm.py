@@ -31,6 +31,8 @@ from equilibria.training.origin import collect
 PARAMETERS: dict[str, Any] = {
     "steps": 150_000,
     "learning_rate": 0.005,
+    "momentum": 0.9,
+    "pretrain_learning_rate": 0.05,
     "pretrain_steps": 10_000,
     "pretrain_weight_decay": 2e-4,
     "top_replication": 2,

@@ -66,6 +66,7 @@ def trained() -> DBN:
         options.hidden,
         steps=options.steps,
         learning_rate=options.rate,
+        momentum=0.9,
         average=options.average,
         random_state=options.seed,
     )

@@ -47,14 +47,15 @@ def kept(name: str, *fields: str) -> dict[str, Any]:
     return {field: held[field] for field in fields if field in held}
 
 
+def _git(*words: str) -> str:
+    told = subprocess.run(["git", *words], capture_output=True, text=True, cwd=RESULTS.parent)
+    return told.stdout.strip()
+
+
 def record(name: str, **result: Any) -> Path:
     """Write ``experiments/results/NAME.json`` and return its path."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        cwd=RESULTS.parent,
-    ).stdout.strip()
+    code = _git("status", "--porcelain", "--", "..", ":!results")  # results are written by the way
+    commit = _git("describe", "--always") + ("-dirty" if code else "")
     header = {
         "command": "python " + shlex.join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
         "commit": commit,

@@ -63,7 +63,9 @@ def cases(world: Mixture, seed: int) -> dict[str, tuple[Any, np.ndarray, np.ndar
     copying.__class__ = Copying
     vars(copying)["train"] = train
     bits = stream.uniform((400, 16)).round().numpy()
-    rbm = RBM(64, n_iter=200, batch_size=20, random_state=seed).fit(bits[:100])
+    rbm = RBM(
+        64, n_iter=200, batch_size=20, learning_rate=0.05, momentum=0.9, random_state=seed
+    ).fit(bits[:100])
     return {
         "perfect": (world, held, train),
         "copies 5 %": (copying, held, train),

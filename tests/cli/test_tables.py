@@ -52,10 +52,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = [
         "--n-components",
         "6",
+        "--batch-size",
+        "10",
         "--n-iter",
         "100",
         "--learning-rate",
-        "0.05",
+        "0.1",
         "--held-out",
         "0.2",
     ]

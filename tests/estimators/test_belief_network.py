@@ -32,7 +32,7 @@ OPTIONS: dict[str, Any] = {
     "steps": 60,
     "batch_size": 10,
     "chains": 10,
-    "learning_rate": 0.1,
+    "learning_rate": 0.5,
     "random_state": 0,
 }
 
@@ -91,7 +91,7 @@ def test_one_hidden_layer_is_an_rbm_and_its_score_no_bound():
 def test_it_learns_and_the_second_layer_adds_to_the_first():
     """Exact log-likelihoods. Two hidden units with a short first training leave something to be
     learnt, which the second layer does."""
-    options = {**OPTIONS, "steps": 200, "learning_rate": 0.1}
+    options = {**OPTIONS, "steps": 200, "learning_rate": 0.1, "momentum": 0.9}
     v = torch.from_numpy(PAIRS.astype(float))
     scores = []
     for hidden in ((2,), (2, 8)):

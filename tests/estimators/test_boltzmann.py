@@ -84,7 +84,7 @@ def test_an_rbms_scores_are_the_exact_log_likelihood():
 
 
 def test_a_dbms_scores_are_a_lower_bound():
-    model = small(DBM, learning_rate=0.3, steps=300).fit(BITS)
+    model = small(DBM, learning_rate=0.3, momentum=0.9, steps=300).fit(BITS)
     scores, truth = model.score_samples(BITS), enumerated(model, BITS.astype(float))
     assert (scores <= truth + 1e-9).all()
     assert (truth - scores).max() > 1e-6, (

@@ -243,13 +243,13 @@ def test_digits_and_their_names(kind):
         "ais_betas": 20,
     }
     if kind == "rbm":
-        model = RBM(64, n_iter=12, learning_rate=0.1, **about)
+        model = RBM(64, n_iter=12, learning_rate=0.5, **about)
     else:
         model = DBM(
             (64, 64),
             steps=200,
             pretrain_steps=400,
-            pretrain_learning_rate=0.1,
+            pretrain_learning_rate=0.5,
             pretrain_weight_decay=1e-4,
             k=1,
             **about,

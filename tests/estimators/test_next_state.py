@@ -14,7 +14,7 @@ from equilibria import DBM, GAN, RBM, NextState, load, resume
 from equilibria.random import Stream
 
 TRANSITIONS = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.5, 0.1, 0.4]])
-OPTIONS = {"batch_size": 100, "learning_rate": 0.2, "chains": 100, "random_state": 0}
+OPTIONS = {"batch_size": 100, "learning_rate": 1.0, "chains": 100, "random_state": 0}
 
 
 def chain(steps: int, seed: int = 0) -> np.ndarray:
@@ -101,7 +101,7 @@ def test_real_states_in_their_own_scale():
     for e in noise:
         x.append(3 - 0.5 * x[-1] + 0.5 * e)
     frame = pd.DataFrame({"height": x})
-    model = NextState(RBM(10, kinds="real", n_iter=150, **{**OPTIONS, "learning_rate": 0.1})).fit(
+    model = NextState(RBM(10, kinds="real", n_iter=150, **{**OPTIONS, "learning_rate": 0.5})).fit(
         frame
     )
     for now in (1.0, 3.0):

@@ -25,8 +25,8 @@ WORSE = "Training rows are at least"
 @pytest.mark.parametrize(
     "model",
     [
-        RBM(6, n_iter=4, learning_rate=1e6),
-        DBM((6, 4), steps=10, pretrain_steps=0, learning_rate=1e6),
+        RBM(6, n_iter=20, learning_rate=1e6),
+        DBM((6, 4), steps=10, pretrain_steps=0, learning_rate=1e6, momentum=0.9),
         MADE((6,), steps=10, learning_rate=1e4),
     ],
 )

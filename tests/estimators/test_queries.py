@@ -151,7 +151,7 @@ def pairs() -> RBM:
     """Columns 0 and 1 agree, and so do columns 2 and 3."""
     rows = np.repeat(np.random.RandomState(0).randint(2, size=(400, 2)), 2, axis=1).astype(np.uint8)
     return RBM(
-        n_components=6, n_iter=40, learning_rate=0.1, momentum=0.5, chains=50, random_state=0
+        n_components=6, n_iter=40, batch_size=10, learning_rate=0.1, chains=50, random_state=0
     ).fit(rows)
 
 
@@ -177,7 +177,9 @@ def test_training_takes_missing_cells():
     rows = np.repeat(np.random.RandomState(0).randint(2, size=(300, 2)), 2, axis=1).astype(float)
     rows[np.random.RandomState(1).uniform(size=rows.shape) < 0.2] = np.nan
     rows = rows[~np.isnan(rows).all(1)]
-    model = RBM(n_components=6, n_iter=60, learning_rate=0.3, chains=50, random_state=0).fit(rows)
+    model = RBM(
+        n_components=6, n_iter=60, batch_size=10, learning_rate=0.3, chains=50, random_state=0
+    ).fit(rows)
     whole = np.array([[0, 0, 1, 1], [1, 1, 1, 1], [0, 1, 0, 0]], dtype=float)
     scores = model.score_samples(whole)
     assert scores[:2].min() > scores[2] + 1  # pairs agree: 1/4 each, and 0
@@ -199,7 +201,7 @@ def test_mean_field_over_missing_cells_converges_in_training():
     rows = np.repeat(np.array([[0.0], [1.0]]), 100, axis=0) * np.ones(4)
     rows[np.random.RandomState(1).uniform(size=rows.shape) < 0.4] = np.nan
     rows = rows[~np.isnan(rows).all(1)]
-    model = RBM(n_components=4, n_iter=60, batch_size=20, learning_rate=0.1, random_state=0).fit(
+    model = RBM(4, n_iter=60, batch_size=20, learning_rate=0.1, momentum=0.9, random_state=0).fit(
         rows
     )
     assert [row["mean_field_change"] for row in model.history_ if "mean_field_change" in row][
@@ -229,7 +231,7 @@ def table(rows: int, seed: int) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def mixed() -> RBM:
     return RBM(
-        n_components=10, n_iter=60, kinds="mixed", learning_rate=0.05, chains=100, random_state=0
+        10, n_iter=60, kinds="mixed", batch_size=10, learning_rate=0.25, chains=100, random_state=0
     ).fit(table(500, 0))
 
 
@@ -270,7 +272,8 @@ def test_every_kind_of_hidden_unit_learns(units, hidden_type):
     rows = np.repeat(np.random.RandomState(0).randint(2, size=(300, 2)), 2, axis=1).astype(float)
     rows = 2 * rows - 1 if units == "spin" else rows
     options = {
-        "learning_rate": 0.05 if hidden_type == "rectified" else 0.1,
+        "learning_rate": 0.25 if hidden_type == "rectified" else 0.5,
+        "batch_size": 10,
         "chains": 50,
         "random_state": 0,
     }

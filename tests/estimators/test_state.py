@@ -142,7 +142,7 @@ def test_where_labels_are_learnt_scores_are_numbers_and_samples_have_a_class(nam
     model = small(cls).set_params(labels=True, random_state=0)
     more = {"picture_shape": (4, 4)} if name == "lapgan" else {}
     more |= {"rbm": {"n_iter": 40, "learning_rate": 0.5}, "dbm": {"steps": 200}}.get(name, {})
-    more |= {"learning_rate": 0.5} if name == "dbm" else {}
+    more |= {"learning_rate": 0.5, "momentum": 0.9} if name == "dbm" else {}
     X = (np.random.RandomState(0).uniform(size=(40, 16)) < 0.4).astype(float)
     model.set_params(**more).fit(X, np.where(X[:, 0] > 0, "lit", "dark"))
     if "score" in model.capabilities_:

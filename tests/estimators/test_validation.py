@@ -24,6 +24,7 @@ others."""
 
 OPTIONS: dict[str, Any] = {
     "learning_rate": 0.5,
+    "momentum": 0.9,
     "batch_size": 12,
     "random_state": 0,
     "validation_fraction": 0.5,

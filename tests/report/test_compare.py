@@ -45,8 +45,8 @@ def test_steps_are_every_model_s_but_the_quick_ones(tmp_path: Path) -> None:
     mixture, rbm, gan = (equilibria.load(tmp_path / name) for name in ("mixture", "rbm", "gan"))
     assert mixture.n_steps_ == Mixture().steps
     assert gan.n_steps_ == 30
-    assert rbm.n_steps_ == 30  # 150 rows, batches of 10
-    assert rbm.settings_.n_iter == 2
+    assert rbm.n_steps_ == 30  # 150 rows, batches of 50
+    assert rbm.settings_.n_iter == 10
 
 
 def test_what_has_been_trained_is_read_and_what_was_stopped_goes_on(

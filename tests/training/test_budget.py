@@ -34,7 +34,7 @@ class Clock:
 class Timed:
     """A stage whose steps and checks take so many seconds; it is its own game and solver."""
 
-    average = None
+    average, checks = None, 10
 
     def __init__(self, clock: Clock, name: str, steps: int, step: float, check: float) -> None:
         self.clock, self.name, self.steps = clock, name, steps
@@ -115,11 +115,11 @@ def test_a_model_by_minutes_is_the_model_of_the_steps_that_they_gave(
 
 def test_other_lengths_keep_their_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     def share(minutes: float, stages: Any) -> tuple[float, float]:
-        return 1 / 2000, 0.0
+        return 1 / 600, 0.0
 
     monkeypatch.setattr("equilibria.estimators.estimator.share_within", share)
     how: dict[str, Any] = {"hidden": (4, 2), "minutes": 1.0, "random_state": 0}
-    for asked, given in ((8000, 4), (0, 0)):  # the steps are 20,000 by default
+    for asked, given in ((2400, 4), (0, 0)):  # the steps are 6,000 by default
         found = DBM(**how, pretrain_steps=asked).fit(BITS).settings_
         assert (found.steps, found.pretrain_steps) == (10, given)
 

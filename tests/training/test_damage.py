@@ -163,7 +163,14 @@ def test_runs_of_format_2_load_and_go_on() -> None:
 
 
 def test_a_training_of_format_2_goes_on(tmp_path: Path) -> None:
+    """Where it was given what has another default now; else it is refused."""
     shutil.copytree(FORMER / "rbm-format-2-stopped", tmp_path / "run")
+    with pytest.raises(RunError, match="would go on with other draws: end it with that version"):
+        equilibria.resume(tmp_path / "run", bars_and_stripes(2))
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    config["params"] |= {"learning_rate": 0.05, "momentum": 0.9}
+    path.write_text(json.dumps(config))
     model = equilibria.resume(tmp_path / "run", bars_and_stripes(2))
     weights = [one.model_.state_dict() for one in (model, equilibria.load(FORMER / "rbm-format-2"))]
     assert weights[0].keys() == weights[1].keys()

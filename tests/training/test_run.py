@@ -59,7 +59,7 @@ def test_a_new_run_is_what_is_opened(tmp_path):
     opened = Run.open(str(tmp_path / "deep" / "run"))
     assert opened.config == created.config
     assert opened.config["hidden"] == [20, 10]
-    assert opened.config["format"] == FORMAT == 3
+    assert opened.config["format"] == FORMAT == 4
     assert isinstance(opened.config["equilibria"], str)
     assert [path.name for path in opened.path.iterdir()] == ["config.json"]
 

@@ -24,7 +24,7 @@ from equilibria.training import trainer as module
 from equilibria.training.progress import Work
 from equilibria.training.run import Run
 from equilibria.training.stage import Stage
-from equilibria.training.trainer import CHECKS_PER_STAGE, ROWS_PER_STAGE, Trainer
+from equilibria.training.trainer import ROWS, Trainer
 
 FAMILIES = sorted(plays.FAMILIES)
 
@@ -82,18 +82,22 @@ def test_every_stage_is_played_in_order_and_logged(run):
     assert run.load_checkpoint().step == 14
 
 
-@pytest.mark.parametrize("steps", [650])
-def test_a_long_stage_has_a_bounded_number_of_rows_and_pictures(run, steps):
+@pytest.mark.parametrize(
+    ("steps", "checks", "rows"), [(30, 10, (30, 31)), (100, 10, (30, 41)), (650, 4, (60, 66))]
+)
+def test_rows_and_pictures_of_a_stage_are_bounded(run, steps, checks, rows):
     def pictures(stream: Stream) -> np.ndarray:
         return np.zeros((1, 4, 4), dtype=np.float32)
 
-    Trainer([stage(Counter(), steps, pictures=pictures)], Stream(0), run).fit()
+    played = stage(Counter(), steps, pictures=pictures)
+    played.checks = checks
+    Trainer([played], Stream(0), run).fit()
     logged = [row["step"] for row in run.metrics()]
     assert logged[0] == 1
     assert logged[-1] == steps
-    assert min(steps, ROWS_PER_STAGE / 2) <= len(logged) <= ROWS_PER_STAGE + 2
+    assert rows[0] <= len(logged) <= rows[1]
     shown = sorted(path.name for path in (run.path / "samples").iterdir())
-    assert min(steps, CHECKS_PER_STAGE / 2) <= len(shown) <= CHECKS_PER_STAGE + 1
+    assert checks / 2 <= len(shown) <= checks + 1
     assert shown[-1] == f"count-{steps:09d}.png"
 
 
@@ -378,7 +382,7 @@ def test_no_step_copies_from_the_device_unless_it_is_logged(monkeypatch, options
         now[0] = self.step + 1
         original(self, stage, key, progress)
 
-    stages = plays.FAMILIES[family](steps=3 * ROWS_PER_STAGE, **options)
+    stages = plays.FAMILIES[family](steps=5 * ROWS[0], **options)
     trainer = Trainer(stages, Stream(0))
     monkeypatch.setattr(Trainer, "_round", play)
     for name in COPIES:
@@ -387,4 +391,4 @@ def test_no_step_copies_from_the_device_unless_it_is_logged(monkeypatch, options
     logged = {row["step"] for row in trainer.history}
     assert calls.keys() & logged, "the watch itself does not work"
     assert {step: count for step, count in calls.items() if step and step not in logged} == {}
-    assert trainer.step - len(logged) > ROWS_PER_STAGE
+    assert trainer.step - len(logged) > ROWS[0]

@@ -103,7 +103,7 @@ CSV_ROWS = 20_000  # that are made text at a time
 ABOUT = {"size": (SIZE, None), "colour": (COLOUR, "grey")}
 ABOUT |= {"label": (LABEL, None), "held_out": (HELD_OUT, None)}
 DEMO: dict[str, dict[str, Any]] = {
-    "dbm": {"hidden": (128, 64), "steps": 6000, "pretrain_steps": 2000, "ais_betas": 2000},
+    "dbm": {"ais_betas": 2000},
     "gan": {"steps": 3000, "batch_size": 256},
 }
 """Settings of the models that the demonstration trains."""

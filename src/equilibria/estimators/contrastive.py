@@ -28,6 +28,7 @@ from equilibria.recipes.contrastive import (
     NEGATIVE,
     Graph,
     game_of,
+    momentum_of,
     optimiser,
     pace,
 )
@@ -38,13 +39,15 @@ from equilibria.units.continuous import Gaussian
 
 __all__ = ["Contrastive", "Undirected"]
 
+FULL = 50  # rows of a batch from which on the default rate is the same
+
 
 @estimator
 class Contrastive(Estimator):
     """Base of RBM, DBM and DBN: how contrastive learning is done."""
 
     takes = frozenset({*MODELLED, "positive", "spin"})
-    rate = 0.05  # the default learning rate where all visible layers are bounded
+    stride = 0.4  # the default learning rate over one less the momentum, of batches of FULL rows
     renamed: ClassVar[dict[str, str]] = {
         "units": "kinds",
         "rungs": "replicas",
@@ -55,12 +58,14 @@ class Contrastive(Estimator):
         "pretrain_decay": "pretrain_weight_decay",
         "bound_importance": "importance_samples",
     }
+    remade = ("learning_rate", "momentum", "pretrain_learning_rate")
 
     learning_rate: float | None = param(
         None,
-        "First learning rate, which falls linearly to zero. By default .05 (DBM: .005), a fifth of "
-        "it where a visible layer is real-valued; where numbers go by their ranks two fifths, less "
-        "of more than four columns.",
+        "First learning rate, which falls linearly to zero. By default .4 (DBM: .1) times one less "
+        "the momentum, in proportion less in batches of under 50 (Adam: .05); a fifth of it where "
+        "a visible layer is real-valued; where numbers go by their ranks two fifths, less of more "
+        "than four columns.",
         optional(number(0, above=True)),
     )
     batch_size: int = param(100, "Rows in a batch; all rows, where there are fewer.", whole(1))
@@ -79,9 +84,7 @@ class Contrastive(Estimator):
         True, "Whether the gradient is centred (Melchior, Fischer & Wiskott 2016).", flag()
     )
     momentum: float | None = param(
-        None,
-        "Of the gradient steps. By default .9, and .5 where a visible layer is real-valued.",
-        optional(number(0, 0.999)),
+        None, "Of the gradient steps; by default .5, and .9 of Adam.", optional(number(0, 0.999))
     )
     weight_decay: float = param(0.0, "Of the weights; biases have none.", number(0))
     average: float = param(
@@ -106,11 +109,13 @@ class Contrastive(Estimator):
     )
     ais_betas: int = param(1000, "Temperatures of each.", whole(1))
 
-    def first_rate(self, table: Table) -> float:
-        """The first learning rate of the last stage."""
+    def first_rate(self, table: Table, rows: int = FULL) -> float:
+        """The first learning rate of the last stage, on so many ``rows`` of data."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return self.rate * pace(table)
+        stride = self.stride * min(1.0, self.batch_size / FULL, rows / FULL)
+        adam = getattr(self, "optimiser", "sgd") == "adam"
+        return (0.05 if adam else stride * (1.0 - momentum_of(self))) * pace(table)
 
     def check(self) -> None:
         if self.sparsity is not None and self.sparsity[0] > 1:

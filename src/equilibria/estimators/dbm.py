@@ -10,12 +10,7 @@ from equilibria.estimators.estimator import Plan
 from equilibria.estimators.params import estimator, param
 from equilibria.inference.boltzmann import Deep
 from equilibria.random import Stream
-from equilibria.recipes.contrastive import (
-    prepare,
-    pretraining,
-    refuse_chains,
-    whole_machine,
-)
+from equilibria.recipes.contrastive import prepare, pretraining, refuse_chains, whole_machine
 from equilibria.training.stage import Stage
 
 __all__ = ["DBM"]
@@ -53,16 +48,16 @@ class DBM(Undirected):
 
     name = "dbm"
     model = Deep
-    rate = 0.005
+    stride = 0.1
     lengths = ("steps", "pretrain_steps")
 
     hidden: tuple[int, ...] = param(
-        (500, 1000),
+        (128, 64),
         "Units of each hidden layer, from the visible layer up.",
         widths(),
         positional=True,
     )
-    steps: int = param(20_000, "Updates of the joint stage.", whole(1))
+    steps: int = param(6000, "Updates of the joint stage.", whole(1))
     k: int = param(5, "Gibbs sweeps an update.", whole(1))
     chains: int = param(100, "Persistent chains.", whole(1))
     ais_betas: int = param(10_000, "Temperatures of each annealing run.", whole(1))
@@ -70,11 +65,11 @@ class DBM(Undirected):
         5, "Mean-field updates of both sides in the positive phase.", whole(1)
     )
     pretrain_steps: int = param(
-        5000, "Updates of each layer's pretraining; 0 leaves it out.", whole(0)
+        2000, "Updates of each layer's pretraining; 0 leaves it out.", whole(0)
     )
     pretrain_learning_rate: float | None = param(
         None,
-        "First rate of the pretraining. By default .05, and .01 with real-valued layers.",
+        "First rate of the pretraining. By default .1, and .01 with real-valued layers.",
         optional(number(0, above=True)),
     )
     pretrain_weight_decay: float = param(1e-3, "Of the pretraining.", number(0))
@@ -103,7 +98,7 @@ class DBM(Undirected):
 
         def recipe(rows: Rows) -> list[Stage]:
             prepare(model.machine, rows)
-            joint = whole_machine(model, self, rows, "joint", self.first_rate(table), self.steps)
+            joint = whole_machine(model, self, rows, self.steps)
             if not self.pretrain_steps:
                 return [joint]
             return [*pretraining(model, self.graph(table), self, rows, joint), joint]

@@ -19,18 +19,21 @@ def migrated(cls: Any, run: Run) -> dict[str, Any]:
     """The configuration of a run as this version writes it; one that is so already stays as it is.
 
     Of version 0.1.0 parameters have other names (``cls.renamed``), columns are a schema rather than
-    a table, and log Z lies in the metadata of the model. A training that 0.1.0 left half-way is
-    refused: this version would not go on with it bit for bit.
+    a table, and log Z lies in the metadata of the model. A training left half-way that this version
+    would not go on with bit for bit is refused: of 0.1.0, or before format 4 with parameters left
+    to defaults that are others now (``cls.remade``).
     """
     config = dict(run.config)
-    if "table" in config:
-        return config
-    if not (run.path / "model.safetensors").exists():
+    known, remade = "table" in config, getattr(cls, "remade", ()) if config["format"] < 4 else ()
+    other = not known or any(config["params"].get(name, 0) is None for name in remade)
+    if other and not (run.path / "model.safetensors").exists():
         raise RunError(
             f"run={str(run.path)!r} was begun by equilibria {config['equilibria']} and its "
             "training has not ended; this version would go on with other draws: end it with that "
             "version, or train again"
         )
+    if known:
+        return config
     metadata = run.load_model()[1]
     table = Table.from_json(config["schema"])
     labels = config.get("labels")

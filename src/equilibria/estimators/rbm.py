@@ -18,14 +18,15 @@ from equilibria.inference import gibbs
 from equilibria.inference.boltzmann import Restricted
 from equilibria.inference.completion import class_log_prob
 from equilibria.random import RandomState, Stream, as_stream
-from equilibria.recipes.contrastive import prepare, refuse_chains, whole_machine
+from equilibria.recipes.contrastive import prepare, refuse_chains, unbounded, whole_machine
 from equilibria.training.stage import Stage
 from equilibria.units.columns import LABEL
 
 __all__ = ["RBM"]
 
 PASSES = 10  # over the data, by default
-UPDATES = 4000  # at least, of a mixed table: experiments/tables/synthetic.py
+UPDATES = 300  # at least
+LONG = 4000  # and of a mixed table or real-valued columns: experiments/tables/synthetic.py
 
 
 @estimator
@@ -69,11 +70,11 @@ class RBM(Undirected):
     n_components: int = param(256, "Hidden units.", whole(1), positional=True)
     n_iter: int | None = param(
         None,
-        "Passes over the data; by default 10, of a mixed table as many as make 4,000 updates, "
-        "where that is more.",
+        "Passes over the data; by default 10, or as many as make 300 updates, of a mixed table or "
+        "real-valued columns 4,000, where that is more.",
         optional(whole(1)),
     )
-    batch_size: int = param(10, "Rows in a batch; all rows, where there are fewer.", whole(1))
+    batch_size: int = param(50, "Rows in a batch; all rows, where there are fewer.", whole(1))
     initial_std: float = param(
         0.01,
         "Standard deviation of the first weights. Few hidden units part sooner from a larger one: "
@@ -99,9 +100,10 @@ class RBM(Undirected):
             prepare(model.machine, rows)
             size = min(self.batch_size, len(rows))
             steps = max(1, (self.n_iter or PASSES) * len(rows) // size)
-            if self.n_iter is None and table.kind == "mixed":
-                steps = max(steps, UPDATES)
-            return [whole_machine(model, self, rows, "joint", self.first_rate(table), steps)]
+            if self.n_iter is None:
+                long = table.kind == "mixed" or unbounded(table)
+                steps = max(steps, LONG if long else UPDATES)
+            return [whole_machine(model, self, rows, steps)]
 
         return Plan(model, recipe)
 

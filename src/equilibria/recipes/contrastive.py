@@ -35,7 +35,7 @@ from equilibria.training.stage import Average, Best, Stage
 from equilibria.units import Bernoulli, Categorical, Rectified, Spin, Units
 from equilibria.units.columns import LABEL, VISIBLE
 
-__all__ = ["HIDDEN", "Graph", "prepare", "pretraining", "settle_game", "whole_machine"]
+__all__ = ["HIDDEN", "Graph", "prepare", "pretraining", "settle_game", "watch", "whole_machine"]
 
 HIDDEN: Mapping[str, Callable[[int], Units]] = {
     "bernoulli": Bernoulli,
@@ -184,6 +184,13 @@ def pace(table: Any) -> float:
     return 0.2 if unbounded(table) else 0.4 * min(1.0, SCORES / scores) if scores else 1.0
 
 
+def momentum_of(how: Any) -> float:
+    """Of the gradient steps: by default .5, since with .9 persistent chains fall behind where
+    columns are correlated, and .9 of Adam."""
+    usual = 0.9 if getattr(how, "optimiser", "sgd") == "adam" else 0.5
+    return usual if how.momentum is None else how.momentum
+
+
 def optimiser(
     how: Any, table: Any, rate: float, steps: int, pretraining: bool = False
 ) -> Optimiser:
@@ -191,9 +198,7 @@ def optimiser(
 
     In pretraining momentum is at most ½ for the first tenth.
     """
-    momentum = how.momentum
-    if momentum is None:
-        momentum = 0.5 if unbounded(table) else 0.9
+    momentum = momentum_of(how)
     spins = int(any(layer.kind == "spin" for layer in table.layers))
     spins += getattr(how, "hidden_type", "") == "spin"
     rate = rate * 0.25**spins  # a spin is a binary unit on twice the scale: four times too long
@@ -244,14 +249,12 @@ def game_of(
 # ------------------------------------------------------------------ the whole machine
 
 
-def whole_machine(
-    model: BoltzmannModel, how: Any, rows: Rows, name: str, rate: float, steps: int
-) -> Stage:
+def whole_machine(model: BoltzmannModel, how: Any, rows: Rows, steps: int) -> Stage:
     """The stage in which all of a machine is trained, by Algorithm 20.1 or by CD."""
     machine, table = model.machine, rows.table
     game = game_of(machine, how, rows.stream.child("chains"), model.rows, model.hidden)
-    solver = Simultaneous(optimiser(how, table, rate, steps))
-    stage = Stage(name, game, solver, rows.batches(name, how.batch_size), steps)
+    solver = Simultaneous(optimiser(how, table, how.first_rate(table, len(rows)), steps))
+    stage = Stage("joint", game, solver, rows.batches("joint", how.batch_size), steps)
     stage.average = Average(machine, how.average) if how.average else None
     stage.view = Labels(table.classes) if table.classes else None
     clamps: tuple[Any, ...] = ()
@@ -262,7 +265,7 @@ def whole_machine(
             score = functools.partial(_log_prob, model.clamp(unseen))
             stage.best = Best(machine, score, "held_out_log_likelihood")
     floor = math.inf if rows.statistics.missing else rows.independent
-    stage.monitor = ChainMonitor(game, *clamps, independent=floor).measure
+    watch(stage, ChainMonitor(game, *clamps, independent=floor))
     if table.shape is not None and len(model.visible) == 1:
 
         @torch.no_grad()
@@ -273,6 +276,14 @@ def whole_machine(
         stage.pictures = pictures
     stage.on_finish = lambda: model.keep(game.chains)
     return stage
+
+
+def watch(stage: Stage, monitor: ChainMonitor) -> None:
+    """Let a stage be monitored as often as takes a tenth of its own sweeps, and twice at least; as
+    often as any other where the best state is looked for."""
+    stage.monitor, swept = monitor.measure, stage.steps * monitor.game.steps
+    if stage.best is None:
+        stage.checks = min(stage.checks, max(2, swept // (10 * monitor.sweeps)))
 
 
 def shown(game: ContrastiveGame, stream: Stream) -> State:
@@ -343,7 +354,7 @@ def pretraining(
     stream, steps = rows.stream.child("pretraining"), how.pretrain_steps
     rate = how.pretrain_learning_rate
     if rate is None:
-        rate = 0.01 if unbounded(rows.table) else 0.05
+        rate = 0.01 if unbounded(rows.table) else 0.1
     rule = optimiser(how, rows.table, rate, steps, pretraining=True)
     games, stages = list[ContrastiveGame](), list[Stage]()
     for i in range(len(stack.copies)):

@@ -23,6 +23,7 @@ from equilibria.recipes.contrastive import (
     prepare,
     settle_game,
     shown,
+    watch,
 )
 from equilibria.solvers import Simultaneous
 from equilibria.training.stage import Average, Stage
@@ -44,7 +45,7 @@ def greedy(model: Belief, how: Any, rows: Rows) -> list[Stage]:
     """One stage a layer; each machine is trained on draws of the layer below given the data."""
     network, stages = model.network, list[Stage]()
     prepare(network.machine(0), rows)
-    rule = optimiser(how, rows.table, how.first_rate(rows.table), how.steps)
+    rule = optimiser(how, rows.table, how.first_rate(rows.table, len(rows)), how.steps)
     for i in range(len(network.machines)):
         machine, name = network.machine(i), f"layer {i + 1}"
         game = layer_game(machine, how, rows.stream)
@@ -56,7 +57,7 @@ def greedy(model: Belief, how: Any, rows: Rows) -> list[Stage]:
             some = [rows.some(MONITORED, "monitored", held=held) for held in (False, True)]
             clamps = [{network.layers[0]: batch.values.to(network.dtype)} for batch in some]
         floor = machine.units(game.visible[0]).size * math.log(2) if i else rows.independent
-        stage.monitor = ChainMonitor(game, *clamps, independent=floor).measure
+        watch(stage, ChainMonitor(game, *clamps, independent=floor))
         if rows.table.shape is not None:
             stage.pictures = functools.partial(_pictures, model, i, game, rows.table)
         if i:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "PAGE_MARK", "Checkpoint", "Run", "Saved", "is_page", "writing"]
 
-FORMAT = 3  # of a new folder; format 1 is that of version 0.1.0, and format 2 has no seals
+FORMAT = 4  # of a new folder; 1 is that of version 0.1.0, 2 has no seals, 3 other defaults
 KEEP = 2  # checkpoints
 PAGE_MARK = '<meta name="generator" content="equilibria">'
 _CONFIG, _METRICS, _LOCK = "config.json", "metrics.jsonl", "lock"

@@ -159,6 +159,8 @@ class Stage:
         Averaged parameters; they take the raw ones' place when the stage ends.
     best : Best, optional
         Keeps the best state that the validation checks found, for the end of the stage.
+    checks : int
+        Validation checks, each with its pictures, the last one after the last step.
     """
 
     name: str
@@ -173,6 +175,7 @@ class Stage:
     monitor: Any = None
     average: Average | None = None
     best: Best | None = None
+    checks: int = 10
 
     def source(self, stream: Stream) -> Iterator[Batch]:
         """The batches of one step, through the view."""

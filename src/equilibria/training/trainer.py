@@ -26,8 +26,7 @@ from equilibria.training.stage import Stage, finite
 
 __all__ = ["Trainer", "seconds_per_step", "share_within"]
 
-ROWS_PER_STAGE = 200  # of the metrics
-CHECKS_PER_STAGE = 10  # validation checks, each with its pictures
+ROWS = 40, 200  # of the metrics of a stage: at least, of every tenth step, and at most
 SYNC = 20  # steps after which many processes agree on the clock and on signals
 CHECKPOINT_SECONDS = 60.0
 TIMED = 0.03  # share of the budget that a trial may take,
@@ -154,8 +153,8 @@ class Trainer:
     def _round(self, stage: Stage, key: Stream, progress: Progress) -> None:
         """One step, and what is reported of it."""
         own = key.shard(self.processes.rank)
-        logged = _falls_due(self._step, stage.steps, ROWS_PER_STAGE) or self._step == 0
-        checked = _falls_due(self._step, stage.steps, CHECKS_PER_STAGE)
+        logged = _falls_due(self._step, stage.steps, _rows(stage.steps)) or self._step == 0
+        checked = _falls_due(self._step, stage.steps, stage.checks)
         measured = logged or progress.due()
         began = time.monotonic()
         info = stage.advance(own, measured)
@@ -290,6 +289,12 @@ class Trainer:
                 stage.best.load_state_dict(state["best"][stage.name])
 
 
+def _rows(steps: int) -> int:
+    """Of the metrics of a stage, since a step that is measured takes longer than another."""
+    least, most = ROWS
+    return min(most, max(least, steps // 10))
+
+
 def _falls_due(step: int, steps: int, times: int) -> bool:
     """Whether what is done at most ``times`` times in ``steps`` steps comes after this one.
 
@@ -322,7 +327,7 @@ def seconds_per_step(stage: Stage, seconds: float) -> tuple[float, float]:
         began = CLOCK()
         stage.measure(key.child("monitor"))
         stage.show(key.child("pictures"))
-    return sum(kept) / len(kept), CHECKS_PER_STAGE * (CLOCK() - began)
+    return sum(kept) / len(kept), stage.checks * (CLOCK() - began)
 
 
 def share_within(minutes: float, stages: Sequence[Stage]) -> tuple[float, float]:
