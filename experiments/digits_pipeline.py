@@ -129,7 +129,7 @@ def main() -> None:
         record,
     )  # beside this file; imported here so that the tests can load the functions above
 
-    record("digits_pipeline", parameters=PARAMETERS, rows=rows)
+    record("digits_pipeline", parameters=PARAMETERS, momentum_of_rbm=0.9, rows=rows)
 
 
 if __name__ == "__main__":

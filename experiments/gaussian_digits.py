@@ -40,7 +40,7 @@ for seed in range(options.seeds):
         n_components=128,
         n_iter=options.passes,
         kinds="real",
-        learning_rate=0.01,
+        learning_rate=0.01,  # these two were defaults when the results were made
         batch_size=10,
         picture_shape=(8, 8),
         ais_betas=3000,

@@ -61,7 +61,7 @@ def main() -> None:
         for passes in PASSES:
             found, truths = defaultdict[str, list[Measure]](list), list[float]()
             for seed in range(options.seeds):
-                how: dict[str, Any] = {"batch_size": 100}
+                how: dict[str, Any] = {"batch_size": 100, "learning_rate": 0.2, "momentum": 0.5}
                 model = RBM(units, n_iter=passes, random_state=seed, **how).fit(rows)
                 truth = float(exact.log_partition(model.machine_.double()))
                 for repeat in range(options.repeats):

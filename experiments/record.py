@@ -54,7 +54,7 @@ def _git(*words: str) -> str:
 
 def record(name: str, **result: Any) -> Path:
     """Write ``experiments/results/NAME.json`` and return its path."""
-    code = _git("status", "--porcelain", "--", "..", ":!results")  # results are written by the way
+    code = _git("status", "--porcelain", "-uno", "--", "../src", "../benchmarks/*.py", "*.py")
     commit = _git("describe", "--always") + ("-dirty" if code else "")
     header = {
         "command": "python " + shlex.join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from equilibria import DBM
+from equilibria import DBM, RBM
 from equilibria.data import Batch
 from equilibria.games.contrastive import ContrastiveGame
 from equilibria.models.boltzmann import BoltzmannMachine
@@ -154,3 +154,33 @@ def test_fewer_rows_than_chains_are_used_over_again_and_games_without_chains_lef
     plain = ContrastiveGame(machine, negative="data", centred=False)
     settle_game(plain, Batch(torch.from_numpy(ROWS)), Stream(4))
     assert all(bool((plain.offset(name) == 0).all()) for name in machine.layers)
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "rate"),
+    [
+        (RBM(), 1000, 0.2),
+        (RBM(), 10, 0.04),
+        (RBM(momentum=0.9), 1000, 0.04),
+        (RBM(batch_size=10), 1000, 0.04),
+        (RBM(batch_size=100), 1000, 0.2),
+        (RBM(optimiser="adam", batch_size=1), 10, 0.02),
+        (RBM(learning_rate=0.3, momentum=0.9, batch_size=1), 10, 0.3),
+        (DBM(), 1000, 0.05),
+        (DBM(optimiser="adam", momentum=0.1), 10, 0.005),
+    ],
+)
+def test_the_default_rate_follows_momentum_and_batch(model, rows, rate):
+    """A step of momentum m is as long as 1 / (1 − m) steps without, and small batches take shorter
+    ones; Adam's is neither's."""
+    assert model.first_rate(model.tabulate(BITS, None), rows) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
+@pytest.mark.parametrize(("momentum", "used", "rate"), [(None, 0.5, 0.1), (0.9, 0.9, 0.02)])
+def test_pretraining_is_gradient_descent(rule, momentum, used, rate):
+    """Whatever the joint stage is trained by."""
+    model = DBM((6, 4), optimiser=rule, momentum=momentum, random_state=0)
+    settings = plan_of(model, np.repeat(BITS, 5, axis=0))[1][0].solver.optimisers
+    assert (settings.kind, settings.final_momentum) == ("sgd", used)
+    assert settings.rate == pytest.approx(rate)

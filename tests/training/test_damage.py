@@ -17,6 +17,7 @@ import equilibria
 from equilibria import durable
 from equilibria.data import bars_and_stripes
 from equilibria.errors import RunError
+from equilibria.estimators.migrate import migrated
 from equilibria.training.run import Run
 from scripts import script
 
@@ -165,10 +166,16 @@ def test_runs_of_format_2_load_and_go_on() -> None:
 def test_a_training_of_format_2_goes_on(tmp_path: Path) -> None:
     """Where it was given what has another default now; else it is refused."""
     shutil.copytree(FORMER / "rbm-format-2-stopped", tmp_path / "run")
-    with pytest.raises(RunError, match="would go on with other draws: end it with that version"):
+    with pytest.raises(
+        RunError, match=r"learning_rate, momentum.* left to defaults that have changed"
+    ):
         equilibria.resume(tmp_path / "run", bars_and_stripes(2))
     path = tmp_path / "run" / "config.json"
     config = json.loads(path.read_text())
+    inner = {**config, "params": {"machine": {"params": config["params"]}}}
+    path.write_text(json.dumps(inner))
+    with pytest.raises(RunError, match="left to defaults that have changed"):
+        migrated(equilibria.NextState, Run.open(tmp_path / "run"))
     config["params"] |= {"learning_rate": 0.05, "momentum": 0.9}
     path.write_text(json.dumps(config))
     model = equilibria.resume(tmp_path / "run", bars_and_stripes(2))

@@ -24,7 +24,7 @@ from equilibria.training import trainer as module
 from equilibria.training.progress import Work
 from equilibria.training.run import Run
 from equilibria.training.stage import Stage
-from equilibria.training.trainer import ROWS, Trainer
+from equilibria.training.trainer import Trainer
 
 FAMILIES = sorted(plays.FAMILIES)
 
@@ -83,14 +83,15 @@ def test_every_stage_is_played_in_order_and_logged(run):
 
 
 @pytest.mark.parametrize(
-    ("steps", "checks", "rows"), [(30, 10, (30, 31)), (100, 10, (30, 41)), (650, 4, (60, 66))]
+    ("steps", "checks", "most", "rows"),
+    [(30, 10, 200, (30, 31)), (100, 10, 40, (30, 41)), (650, 4, 200, (160, 202))],
 )
-def test_rows_and_pictures_of_a_stage_are_bounded(run, steps, checks, rows):
+def test_rows_and_pictures_of_a_stage_are_bounded(run, steps, checks, most, rows):
     def pictures(stream: Stream) -> np.ndarray:
         return np.zeros((1, 4, 4), dtype=np.float32)
 
     played = stage(Counter(), steps, pictures=pictures)
-    played.checks = checks
+    played.checks, played.rows = checks, most
     Trainer([played], Stream(0), run).fit()
     logged = [row["step"] for row in run.metrics()]
     assert logged[0] == 1
@@ -382,7 +383,9 @@ def test_no_step_copies_from_the_device_unless_it_is_logged(monkeypatch, options
         now[0] = self.step + 1
         original(self, stage, key, progress)
 
-    stages = plays.FAMILIES[family](steps=5 * ROWS[0], **options)
+    stages = plays.FAMILIES[family](steps=200, **options)
+    for stage in stages:
+        stage.rows = 40
     trainer = Trainer(stages, Stream(0))
     monkeypatch.setattr(Trainer, "_round", play)
     for name in COPIES:
@@ -391,4 +394,4 @@ def test_no_step_copies_from_the_device_unless_it_is_logged(monkeypatch, options
     logged = {row["step"] for row in trainer.history}
     assert calls.keys() & logged, "the watch itself does not work"
     assert {step: count for step, count in calls.items() if step and step not in logged} == {}
-    assert trainer.step - len(logged) > ROWS[0]
+    assert trainer.step - len(logged) > 40

@@ -24,13 +24,14 @@ from equilibria.networks.mlp import PRECISIONS
 from equilibria.numbers import Measure
 from equilibria.random import Stream, as_seed
 from equilibria.recipes.contrastive import (
+    FULL,
     HIDDEN,
     NEGATIVE,
     Graph,
     game_of,
-    momentum_of,
     optimiser,
     pace,
+    rate_of,
 )
 from equilibria.solvers import Simultaneous, Solver
 from equilibria.training.stage import finite
@@ -39,15 +40,14 @@ from equilibria.units.continuous import Gaussian
 
 __all__ = ["Contrastive", "Undirected"]
 
-FULL = 50  # rows of a batch from which on the default rate is the same
-
 
 @estimator
 class Contrastive(Estimator):
     """Base of RBM, DBM and DBN: how contrastive learning is done."""
 
     takes = frozenset({*MODELLED, "positive", "spin"})
-    stride = 0.4  # the default learning rate over one less the momentum, of batches of FULL rows
+    stride = 0.4  # the default learning rate over one less the momentum
+    optimiser = "sgd"
     renamed: ClassVar[dict[str, str]] = {
         "units": "kinds",
         "rungs": "replicas",
@@ -58,14 +58,13 @@ class Contrastive(Estimator):
         "pretrain_decay": "pretrain_weight_decay",
         "bound_importance": "importance_samples",
     }
-    remade = ("learning_rate", "momentum", "pretrain_learning_rate")
 
     learning_rate: float | None = param(
         None,
         "First learning rate, which falls linearly to zero. By default .4 (DBM: .1) times one less "
-        "the momentum, in proportion less in batches of under 50 (Adam: .05); a fifth of it where "
-        "a visible layer is real-valued; where numbers go by their ranks two fifths, less of more "
-        "than four columns.",
+        "the momentum, in proportion less in batches of under 50 (by Adam .02, DBM .005); a fifth "
+        "of it where a visible layer is real-valued; where numbers go by their ranks two fifths, "
+        "less of more than four columns.",
         optional(number(0, above=True)),
     )
     batch_size: int = param(100, "Rows in a batch; all rows, where there are fewer.", whole(1))
@@ -113,9 +112,8 @@ class Contrastive(Estimator):
         """The first learning rate of the last stage, on so many ``rows`` of data."""
         if self.learning_rate is not None:
             return self.learning_rate
-        stride = self.stride * min(1.0, self.batch_size / FULL, rows / FULL)
-        adam = getattr(self, "optimiser", "sgd") == "adam"
-        return (0.05 if adam else stride * (1.0 - momentum_of(self))) * pace(table)
+        adam = self.optimiser == "adam"
+        return pace(table) * (self.stride / 20 if adam else rate_of(self, self.stride, rows))
 
     def check(self) -> None:
         if self.sparsity is not None and self.sparsity[0] > 1:
@@ -179,7 +177,7 @@ class Contrastive(Estimator):
 
     def update(self, rows: Rows) -> None:
         """One step of the last stage's game."""
-        game, solver = self.__dict__.get("_online") or self._revived()
+        game, solver = self.__dict__.get("_online") or self._revived(len(rows))
         binarise = self.settings_.binarise if rows.table.grey else None
         stream = self.stream.child("partial", self.n_steps_)
         batch = batch_of(dataclasses.replace(rows, binarise=binarise), stream.child("binarise"))
@@ -201,7 +199,7 @@ class Contrastive(Estimator):
         self.n_steps_ += 1
         self.forget()
 
-    def _revived(self) -> tuple[ContrastiveGame, Solver]:
+    def _revived(self, rows: int) -> tuple[ContrastiveGame, Solver]:
         """The last stage's game, its chains where training left them, with a constant rate."""
         settings = self.settings_
         game = settings.last_game(self.model_, self.stream)
@@ -210,7 +208,7 @@ class Contrastive(Estimator):
                 if name in game.chains:  # over again where there are more of them now
                     places = torch.arange(len(game.chains[name]), device=values.device)
                     game.chains[name].copy_(values[places % len(values)])
-        rule = optimiser(settings, self.table_, settings.first_rate(self.table_), 0)
+        rule = optimiser(settings, self.table_, settings.first_rate(self.table_, rows), 0)
         self._online = game, Simultaneous(rule)
         return self._online
 

@@ -14,6 +14,8 @@ from equilibria.training.run import Run
 
 __all__ = ["migrated", "renamed"]
 
+REMADE = ("learning_rate", "momentum", "pretrain_learning_rate", "n_iter")  # in format 4
+
 
 def migrated(cls: Any, run: Run) -> dict[str, Any]:
     """The configuration of a run as this version writes it; one that is so already stays as it is.
@@ -21,14 +23,15 @@ def migrated(cls: Any, run: Run) -> dict[str, Any]:
     Of version 0.1.0 parameters have other names (``cls.renamed``), columns are a schema rather than
     a table, and log Z lies in the metadata of the model. A training left half-way that this version
     would not go on with bit for bit is refused: of 0.1.0, or before format 4 with parameters left
-    to defaults that are others now (``cls.remade``).
+    to defaults that are others now.
     """
     config = dict(run.config)
-    known, remade = "table" in config, getattr(cls, "remade", ()) if config["format"] < 4 else ()
-    other = not known or any(config["params"].get(name, 0) is None for name in remade)
-    if other and not (run.path / "model.safetensors").exists():
+    known = "table" in config
+    remade = _remade(config["params"]) if known and config["format"] < 4 else []
+    if (remade or not known) and not (run.path / "model.safetensors").exists():
+        whose = f", with {', '.join(remade)} left to defaults that have changed" if remade else ""
         raise RunError(
-            f"run={str(run.path)!r} was begun by equilibria {config['equilibria']} and its "
+            f"run={str(run.path)!r} was begun by equilibria {config['equilibria']}{whose}, and its "
             "training has not ended; this version would go on with other draws: end it with that "
             "version, or train again"
         )
@@ -50,6 +53,14 @@ def migrated(cls: Any, run: Run) -> dict[str, Any]:
     params = cls.params_of(config)
     config["kept"] = cls.kept_of(config, metadata)
     return {**config, "params": params, "table": table.to_json()}
+
+
+def _remade(params: Mapping[str, Any]) -> list[str]:
+    """Parameters of a Boltzmann machine, itself or within, that were left to former defaults."""
+    inner = params.get("machine")
+    within = _remade(inner["params"]) if isinstance(inner, dict) and "params" in inner else []
+    own = REMADE if "chains" in params else ()
+    return [name for name in own if params.get(name, 0) is None] + within
 
 
 def renamed(cls: Any, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,7 @@ from equilibria.units.columns import LABEL
 __all__ = ["RBM"]
 
 PASSES = 10  # over the data, by default
-UPDATES = 300  # at least
-LONG = 4000  # and of a mixed table or real-valued columns: experiments/tables/synthetic.py
+UPDATES, LONG = 300, 4000  # at least; of a mixed table or real-valued columns: tables/synthetic.py
 
 
 @estimator

@@ -37,6 +37,7 @@ from equilibria.units.columns import LABEL, VISIBLE
 
 __all__ = ["HIDDEN", "Graph", "prepare", "pretraining", "settle_game", "watch", "whole_machine"]
 
+FULL = 50  # rows of a batch from which on the default rate is the same
 HIDDEN: Mapping[str, Callable[[int], Units]] = {
     "bernoulli": Bernoulli,
     "spin": Spin,
@@ -184,11 +185,14 @@ def pace(table: Any) -> float:
     return 0.2 if unbounded(table) else 0.4 * min(1.0, SCORES / scores) if scores else 1.0
 
 
-def momentum_of(how: Any) -> float:
-    """Of the gradient steps: by default .5, since with .9 persistent chains fall behind where
-    columns are correlated, and .9 of Adam."""
-    usual = 0.9 if getattr(how, "optimiser", "sgd") == "adam" else 0.5
-    return usual if how.momentum is None else how.momentum
+def momentum_of(how: Any, adam: bool = False) -> float:
+    """Of the gradient steps: .5, since with .9 chains fall behind (experiments/momentum.py)."""
+    return (0.9 if adam else 0.5) if how.momentum is None else how.momentum
+
+
+def rate_of(how: Any, stride: float, rows: int) -> float:
+    """A first rate by default: one step with momentum is as long as 1 / (1 − momentum) without."""
+    return stride * (1.0 - momentum_of(how)) * min(FULL, how.batch_size, rows) / FULL
 
 
 def optimiser(
@@ -196,9 +200,10 @@ def optimiser(
 ) -> Optimiser:
     """Gradient steps whose rate falls linearly to zero; constant without ``steps``.
 
-    In pretraining momentum is at most ½ for the first tenth.
+    In pretraining, which is never by Adam, momentum is at most ½ for the first tenth.
     """
-    momentum = momentum_of(how)
+    adam = how.optimiser == "adam" and not pretraining
+    momentum = momentum_of(how, adam)
     spins = int(any(layer.kind == "spin" for layer in table.layers))
     spins += getattr(how, "hidden_type", "") == "spin"
     rate = rate * 0.25**spins  # a spin is a binary unit on twice the scale: four times too long
@@ -208,7 +213,7 @@ def optimiser(
     if pretraining:
         shared |= {"final_momentum": momentum, "momentum_steps": steps // 10}
         return Optimiser("sgd", rate, momentum=min(0.5, momentum), **shared)
-    if getattr(how, "optimiser", "sgd") == "adam":
+    if adam:
         return Optimiser("adam", rate, betas=(momentum, 0.999), **shared)
     return Optimiser("sgd", rate, momentum=momentum, **shared)
 
@@ -279,10 +284,11 @@ def whole_machine(model: BoltzmannModel, how: Any, rows: Rows, steps: int) -> St
 
 
 def watch(stage: Stage, monitor: ChainMonitor) -> None:
-    """Let a stage be monitored as often as takes a tenth of its own sweeps, and twice at least; as
-    often as any other where the best state is looked for."""
+    """Let chains, where they are all that is monitored, take a tenth of a stage's sweeps (two checks
+    at least), and measures of the game a tenth of its steps."""
     stage.monitor, swept = monitor.measure, stage.steps * monitor.game.steps
-    if stage.best is None:
+    stage.rows = min(stage.rows, max(40, stage.steps // 10))
+    if monitor.held_out is None and monitor.game.chains:
         stage.checks = min(stage.checks, max(2, swept // (10 * monitor.sweeps)))
 
 
@@ -354,7 +360,7 @@ def pretraining(
     stream, steps = rows.stream.child("pretraining"), how.pretrain_steps
     rate = how.pretrain_learning_rate
     if rate is None:
-        rate = 0.01 if unbounded(rows.table) else 0.1
+        rate = rate_of(how, 0.02 if unbounded(rows.table) else 0.2, len(rows))
     rule = optimiser(how, rows.table, rate, steps, pretraining=True)
     games, stages = list[ContrastiveGame](), list[Stage]()
     for i in range(len(stack.copies)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -328,7 +327,8 @@ def _budgeted(
     if not estimator.quick and steps is not None and estimator.lengths[0] in names:
         length = check.whole(1)("steps", steps)
         if estimator.lengths[0] == "n_iter":  # passes over the rows
-            length = max(1, round(length / math.ceil(len(parts.train) / estimator.batch_size)))
+            count = len(parts.train)
+            length = max(1, round(length * min(estimator.batch_size, count) / count))
         changes[estimator.lengths[0]] = length
     given = {field.name: getattr(estimator, field.name) for field in parameters(estimator)}
     return type(estimator)(**{**given, **changes})

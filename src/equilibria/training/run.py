@@ -12,7 +12,7 @@
 What belongs together is sealed together: the configuration has a digest of its own and a random
 name of the run, which the manifest of each checkpoint and ``model.json`` repeat, beside size and
 digest of the metrics until then. So a changed rate, a line of other metrics, or a file of another
-run is found before any of it is used. Earlier formats have no such seals, and are read without.
+run is found before any of it is used. Formats 1 and 2 have no such seals, and are read without.
 
 A run that overwrites another is written into ``.new-NAME`` within the folder, and the former run
 stays as it is, until the new one can be gone on with: it has its first checkpoint, or its model.

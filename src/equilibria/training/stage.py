@@ -161,6 +161,8 @@ class Stage:
         Keeps the best state that the validation checks found, for the end of the stage.
     checks : int
         Validation checks, each with its pictures, the last one after the last step.
+    rows : int
+        Rows of the metrics, for each of which a step is measured.
     """
 
     name: str
@@ -176,6 +178,7 @@ class Stage:
     average: Average | None = None
     best: Best | None = None
     checks: int = 10
+    rows: int = 200
 
     def source(self, stream: Stream) -> Iterator[Batch]:
         """The batches of one step, through the view."""

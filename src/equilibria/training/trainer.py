@@ -26,7 +26,6 @@ from equilibria.training.stage import Stage, finite
 
 __all__ = ["Trainer", "seconds_per_step", "share_within"]
 
-ROWS = 40, 200  # of the metrics of a stage: at least, of every tenth step, and at most
 SYNC = 20  # steps after which many processes agree on the clock and on signals
 CHECKPOINT_SECONDS = 60.0
 TIMED = 0.03  # share of the budget that a trial may take,
@@ -153,7 +152,7 @@ class Trainer:
     def _round(self, stage: Stage, key: Stream, progress: Progress) -> None:
         """One step, and what is reported of it."""
         own = key.shard(self.processes.rank)
-        logged = _falls_due(self._step, stage.steps, _rows(stage.steps)) or self._step == 0
+        logged = _falls_due(self._step, stage.steps, stage.rows) or self._step == 0
         checked = _falls_due(self._step, stage.steps, stage.checks)
         measured = logged or progress.due()
         began = time.monotonic()
@@ -287,12 +286,6 @@ class Trainer:
                 stage.average.load_state_dict(state["averages"][stage.name])
             if stage.best is not None:
                 stage.best.load_state_dict(state["best"][stage.name])
-
-
-def _rows(steps: int) -> int:
-    """Of the metrics of a stage, since a step that is measured takes longer than another."""
-    least, most = ROWS
-    return min(most, max(least, steps // 10))
 
 
 def _falls_due(step: int, steps: int, times: int) -> bool:
