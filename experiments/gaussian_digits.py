@@ -1,5 +1,5 @@
-"""A Gaussian–Bernoulli machine on grey digits with its defaults: trains stably, learns its
-variances, and beats independent columns.
+"""A Gaussian–Bernoulli machine on grey digits: trains stably, learns its variances, and beats
+independent columns.
 
     python experiments/gaussian_digits.py --seeds 3
 

@@ -329,8 +329,8 @@ def memorisation(samples: Any, train: Any, held_out: Any, random_state: RandomSt
     name = "samples that are a training row"
     parts = [Measure(name, same / len(rows), *ends, n=len(rows), ideal=ideal)]
     note = (
-        "Clearly below the ideal, which is the held-out rows', samples lie on training rows or are "
-        "too average."
+        "Where it is clearly below the ideal, which is the held-out rows', samples lie on training "
+        "rows or are too average."
     )
     for prefix, q in (("median", 0.5), ("1 % quantile", 0.01)):
         name = f"{prefix} of the distance to the nearest training row"

@@ -284,8 +284,7 @@ def whole_machine(model: BoltzmannModel, how: Any, rows: Rows, steps: int) -> St
 
 
 def watch(stage: Stage, monitor: ChainMonitor) -> None:
-    """Let chains, where they are all that is monitored, take a tenth of a stage's sweeps (two checks
-    at least), and measures of the game a tenth of its steps."""
+    """Let checks of chains alone take a tenth of a stage's sweeps, measures of its steps."""
     stage.monitor, swept = monitor.measure, stage.steps * monitor.game.steps
     stage.rows = min(stage.rows, max(40, stage.steps // 10))
     if monitor.held_out is None and monitor.game.chains:
