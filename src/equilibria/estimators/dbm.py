@@ -69,7 +69,7 @@ class DBM(Undirected):
     )
     pretrain_learning_rate: float | None = param(
         None,
-        "First rate of the pretraining. By default .2 times one less the momentum; real-valued: .02.",
+        "First rate of the pretraining. By default .2 times one less the momentum (reals: .02).",
         optional(number(0, above=True)),
     )
     pretrain_weight_decay: float = param(1e-3, "Of the pretraining.", number(0))
