@@ -45,12 +45,14 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
     "latent-tree": [{"n_states": k} for k in (8, 16, 32)],
     "made": [{"hidden": (500,), "steps": steps} for steps in (500, 2000, 8000)],
     "rbm": [
-        {"n_components": k, "n_iter": 30, "batch_size": 100, "learning_rate": 0.2, "momentum": 0.5}
+        {"n_components": k, "n_iter": 30, "batch_size": 100, "learning_rate": rate, "momentum": m}
+        for rate, m in ((0.05, 0.9), (0.2, 0.5))
         for k in (64, 256)
     ],
     "dbm": [
-        {"hidden": (128, 64), "steps": 8000, "learning_rate": 0.05, "momentum": 0.5}
-        | {"pretrain_steps": 2000, "pretrain_learning_rate": 0.1}
+        {"hidden": (128, 64), "steps": 8000, "learning_rate": rate, "momentum": m}
+        | {"pretrain_steps": first, "pretrain_learning_rate": long}
+        for rate, m, first, long in ((0.005, 0.9, 5000, 0.05), (0.05, 0.5, 2000, 0.1))
     ],
 }
 """Model → the sizes among which validation rows choose."""
