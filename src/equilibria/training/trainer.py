@@ -316,7 +316,7 @@ def seconds_per_step(stage: Stage, seconds: float) -> tuple[float, float]:
         marks.append(CLOCK())
     taken = sorted((b - a) / block for a, b in pairwise(marks))
     kept = taken[: max(1, int(0.9 * len(taken)))]  # a pause of the machine is no step
-    for _ in range(2):  # what the first check keeps for the others is not counted ten times
+    for _ in range(2):  # what the first check keeps for the others is not counted for each
         began = CLOCK()
         stage.measure(key.child("monitor"))
         stage.show(key.child("pictures"))
