@@ -44,6 +44,16 @@ def test_a_model_of_one_mask_begins_with_no_weight_that_it_never_uses() -> None:
 
 
 @torch.no_grad()
+def test_masks_follow_an_order_that_is_loaded() -> None:
+    units = {"visible": Bernoulli(6)}
+    first, second = (MADE(units, (12,), Stream(seed)) for seed in range(2))
+    second.load_state_dict(first.state_dict())
+    assert second.order.tolist() == first.order.tolist()
+    masks = second.masks_of(second.route())
+    for (weight, _), mask in zip(second.weights(second.route()), masks, strict=True):
+        assert not weight[~mask].any()
+
+
 def test_members_differ_in_order_and_in_connectivity() -> None:
     model = moved(MADE({"v": Bernoulli(9)}, (40, 30), Stream(0), masks=4))
     routes = [model.route(m) for m in range(4)]

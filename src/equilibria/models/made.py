@@ -60,6 +60,7 @@ class MADE(Autoregressive):
     """
 
     layers: Any
+    known: Tensor
 
     def __init__(
         self,
@@ -77,6 +78,10 @@ class MADE(Autoregressive):
         alone, cut = masks == 1 and not self.any_order, self.masks_of(self.route())
         layers = (_Masked(mask, stream.child("layer", i), alone) for i, mask in enumerate(cut))
         self.layers = nn.ModuleList(layers)
+        self.alone = alone  # its masks, which every step wants, and the ranks that they are of
+        self.register_buffer("known", self.route().rank, persistent=False)
+        for i, mask in enumerate(cut if alone else ()):
+            self.register_buffer(f"mask{i}", mask.float(), persistent=False)
 
     def masks_of(self, route: Route) -> list[Tensor]:
         """Which weights of each layer are there, (outputs, inputs)."""
@@ -86,8 +91,12 @@ class MADE(Autoregressive):
 
     def weights(self, route: Route) -> list[tuple[Tensor, Tensor]]:
         """The layers' weights, zero where the way has no path, and their biases."""
-        pairs = zip(self.layers, self.masks_of(route), strict=True)
-        return [layer.masked(mask.to(layer.weight)) for layer, mask in pairs]
+        if self.alone and torch.equal(route.rank, self.known):
+            masks = [getattr(self, f"mask{i}") for i in range(len(self.layers))]
+        else:
+            masks = [mask.to(self.layers[0].weight) for mask in self.masks_of(route)]
+        pairs = zip(self.layers, masks, strict=True)
+        return [layer.masked(mask) for layer, mask in pairs]
 
     def through(self, x: Tensor, weights: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """What the network gives with these weights, (n, width)."""
