@@ -100,6 +100,16 @@ def test_fill_keeps_what_is_there_and_leaves_no_gap(
     assert "2 rows, 2 times, are in" in capsys.readouterr().out
 
 
+def test_the_best_of_each_column_fills_in_as_in_python(home: Path, tmp_path: Path) -> None:
+    gaps = write(tmp_path / "gaps.csv", [["y", "", "red", ""], ["", "4.1", "", ""]])
+    words = ["fill", home / "run", gaps, "--label", "party", "--how", "best"]
+    assert main([*map(str, words), "--out", str(tmp_path / "full.csv")]) == 0
+    frame = pd.read_csv(gaps).drop(columns="party")
+    known = equilibria.load(home / "run").impute(frame, how="best")
+    filled = pd.read_csv(tmp_path / "full.csv").drop(columns="party")
+    pd.testing.assert_frame_equal(filled, known, check_dtype=False)
+
+
 def test_one_row_is_enough_to_fill_in_score_and_predict(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -342,7 +352,7 @@ FILL = ("fill", "{run}", "{table}", "--out")
     [
         (("fill", "{run}", "nothing.csv", "--out", "{tmp}/a.csv"), "no such file or folder"),
         ((*FILL, "{tmp}/a.png"), "expected a name that ends in .csv"),
-        ((*FILL, "{tmp}/a.csv", "--how", "best"), "is none of 'draw', 'mode', 'mean'"),
+        ((*FILL, "{tmp}/a.csv", "--how", "worst"), "is none of 'draw', 'mode', 'mean', 'best'"),
         ((*FILL, "{tmp}/a.csv", "--how", "mean"), "which have no mean"),
         ((*FILL, "{tmp}/a.npz"), "the table holds text: write .csv"),
         (("sample", "{run}", "--out", "{tmp}/a.npz"), "the table holds text: write .csv"),

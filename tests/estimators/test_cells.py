@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from equilibria import RBM, ChowLiuTree, Independent, LatentTree, Mixture
+from equilibria.data import columns
+from equilibria.estimators import estimator
 from equilibria.random import Stream
 
 N = 400
@@ -251,3 +253,31 @@ def test_marginals_of_a_machine_are_those_of_its_states() -> None:
     chance = model.impute_proba(many)["b"][1].mean()
     expected = np.trapezoid(both[1], x) / np.trapezoid(sum(both), x)
     assert chance == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["mixture", "rbm"])
+def test_rows_are_filled_in_block_by_block(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is exact is the same as at once; index, types and what is known stay."""
+    short = RBM(8, n_iter=2, kinds="mixed", random_state=0)
+    model = (MODELS[name] if name == "mixture" else short).fit(WHOLE)
+    gaps = WHOLE.mask(np.random.default_rng(0).uniform(size=WHOLE.shape) < 0.2).set_index(
+        np.arange(len(WHOLE)) + 7
+    )
+    whole = {how: model.impute(gaps, how=how) for how in ("draw", "best")}
+    monkeypatch.setattr(columns, "BLOCK_CELLS", 1)
+    monkeypatch.setattr(estimator, "CHUNK", 64)
+    parts = {how: model.impute(gaps, how=how) for how in whole}
+    if name == "mixture":
+        ours, other = (one["best"].drop(columns="born") for one in (parts, whole))
+        pd.testing.assert_frame_equal(ours, other, rtol=1e-4)
+        apart = (parts["best"].born - whole["best"].born).abs()
+        assert apart.max() < pd.Timedelta("10s")  # of days, in single precision
+    pd.testing.assert_frame_equal(parts["draw"][:64], whole["draw"][:64])
+    assert not parts["draw"].isna().any(axis=None)
+    assert parts["draw"].index.equals(gaps.index)
+    assert (parts["draw"].dtypes == whole["draw"].dtypes).all()
+    known = gaps.notna().to_numpy()
+    assert (parts["draw"].to_numpy()[known] == WHOLE.to_numpy()[known]).all()
+    assert len(model.impute(gaps, n=2)) == 2
+    filled = parts["draw"].to_numpy()
+    assert (filled[64:128] != filled[128:192]).any()  # no block repeats another's draws

@@ -19,7 +19,10 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 import equilibria
+from equilibria import Mixture
 from small import BITS, ESTIMATORS, LABELS, NAMES, fitted, small, state_of
+
+CHOOSING = np.tile(BITS, (7, 1))[:270]  # less a tenth of them an odd number
 
 
 def work(folder: Path) -> None:
@@ -29,6 +32,7 @@ def work(folder: Path) -> None:
         model = small(ESTIMATORS[name], out=folder / name).fit(BITS, LABELS)
         state = {key: value.contiguous() for key, value in state_of(model).items()}
         save_file(state, folder / f"{name}-{dist.get_rank()}.safetensors")
+    Mixture(steps=5, random_state=0, out=folder / "chosen").fit(CHOOSING)
     dist.barrier()
     dist.destroy_process_group()
 
@@ -81,3 +85,9 @@ def test_two_processes_leave_the_model_of_one(name: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     work(Path(sys.argv[1]))
+
+
+def test_two_processes_choose_the_components_of_one(folder: Path) -> None:
+    one, two = Mixture(steps=5, random_state=0).fit(CHOOSING), equilibria.load(folder / "chosen")
+    assert two.settings_.n_components == one.settings_.n_components
+    np.testing.assert_allclose(two.score_samples(BITS), one.score_samples(BITS), atol=1e-3)

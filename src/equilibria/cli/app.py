@@ -89,8 +89,11 @@ LEVEL = Annotated[Any, option("Up to which p a row is odd.", "number", real)]
 KEPT = Annotated[str | None, option("For a table: where runs go; by default beside FILE.", "DIR")]
 SEEDS = Annotated[Any, option("Of the models and the draws.", "int", whole)]
 BETAS = Annotated[Any, option("Anneal log Z anew through so many temperatures.", "int", whole)]
-FILLED = choice("draw", "mode", "mean")
-HOW = Annotated[Any, option("Draws, the most probable values, or means.", "draw|mode|mean", FILLED)]
+FILLED = choice("draw", "mode", "mean", "best")
+HOW = Annotated[Any, option(
+    "Draws, the most probable values, means, or the best of each column: a number's mean, a "
+    "whole number's median, the most probable value.", "draw|mode|mean|best", FILLED
+)]  # fmt: skip
 MODELS = Annotated[Any, option("Names (equilibria models).", "a,b,…", comma_list(str))]
 MINUTES = Annotated[Any, option("Of training, for each model.", "number", real)]
 STEPS = Annotated[Any, option("Of training, for each model.", "int", whole)]
@@ -225,6 +228,10 @@ def _conclude(estimator: Any, parts: Any) -> None:
 
     if os.environ.get("RANK", "0") != "0":
         return
+    used = estimator.settings_
+    for name, asked in estimator.asked_.items() if used.minutes is None else ():
+        if asked is None:
+            say(f"Chosen by the rows: {name} = {getattr(used, name)}.")
     for sentence in estimator.health_:
         say(sentence)
     if "normaliser" in estimator.capabilities_:

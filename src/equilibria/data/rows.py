@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from equilibria.data.batches import Batch, Batches, binarise
-from equilibria.data.columns import Chosen, blocks, is_frame, release, take
+from equilibria.data.columns import Chosen, blocks, is_frame, release, subset, take
 from equilibria.data.table import Statistics, Table
 from equilibria.random import Stream
 
@@ -89,6 +89,14 @@ class Rows:
         found = dataclasses.replace(self, table=table, binarise=binarise if table.grey else None)
         vars(found)["statistics"] = self.statistics  # which cost a pass over all rows
         return found
+
+    def divided(self, order: Tensor, held: int) -> Rows:
+        """The rows at some places, each kind in the order of the data; the first ``held`` of the
+        places are of those held out."""
+        aside, own = (np.sort(places) for places in np.split(order.numpy(), [held]))
+        codes = [None if self.codes is None else self.codes[places] for places in (own, aside)]
+        some = {"values": subset(self.values, own), "held": subset(self.values, aside)}
+        return dataclasses.replace(self, codes=codes[0], held_codes=codes[1], **some)
 
     def refuse_unseen(self) -> None:
         """Refuse a column that no row has a value of."""

@@ -56,6 +56,13 @@ class Cells:
     stream: Stream
     options: Mapping[str, Any]
 
+    @torch.no_grad()
+    def draws(self, n: int) -> Tensor:
+        """Completions of the encoded columns, (n, rows, size)."""
+        observed = ~self.values.isnan()
+        found = self.model.complete(self.values, observed, self.stream, n, **self.options)
+        return found[:, :, : self.table.size].cpu()
+
     @functools.cached_property
     def means(self) -> Tensor:
         """The model's conditional means of the encoded columns, (rows, size)."""

@@ -33,7 +33,6 @@ from equilibria.data.columns import (
     missing_cells,
     release,
     slab,
-    subset,
 )
 from equilibria.data.labels import LabelCoding
 from equilibria.data.rows import Rows, digest, fixed_draw, take
@@ -55,7 +54,7 @@ from equilibria.training.distributed import Processes, processes
 from equilibria.training.progress import Work
 from equilibria.training.run import Run
 from equilibria.training.stage import Stage
-from equilibria.training.trainer import Trainer, share_within
+from equilibria.training.trainer import CLOCK, Trainer, share_within
 
 __all__ = ["Estimator", "Plan", "Recipe", "Trained"]
 
@@ -164,7 +163,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         seed_: int
 
     run_: ClassVar[Run | None] = None  # an instance that has a run folder has its own
-    asked_: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # lengths, where minutes gave others
+    asked_: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # where training set others
 
     # parameters of Estimator; here they are what they are for everything else
     kinds, value_range, picture_shape = "auto", None, None
@@ -198,6 +197,10 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def check(self) -> None:
         """Refuse parameters that do not go together; each by itself has been checked."""
+
+    def decided(self, rows: Rows, group: Processes) -> dict[str, Any]:
+        """The parameters that are left to the training rows, by name; once, before ``build``."""
+        return {}
 
     def refuse_two_lengths(self) -> None:
         """Refuse a length beside a budget in minutes, which gives it."""
@@ -419,15 +422,20 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         refuse_unaffordable(self, table)
         rows = self._split(table, X, codes, group).graded(self.binarise)
         self.table_, self.numbers_ = rows.table, {}
+        began = CLOCK()
+        if not resume:
+            self._take(self.decided(rows, group))
         if self.minutes is not None and not resume:
-            self._take_minutes(self.minutes, rows, group)
+            left = max(self.minutes - (CLOCK() - began) / 60, 0.1 * self.minutes)
+            self._take(self._lengths_within(left, rows, group))
         plan = self.build(self.table_, self.stream)
-        stages = self._stages(plan, rows, group)
+        stages = self.stages_of(plan, rows, group)
         self.model_: Any = plan.model
         if run is None:
             run = self._create_run(X, codes, origin, group)
         shown = bool(self.verbose) or run is not None
-        with Trainer(stages, self.stream.child("train"), run, group, verbose=shown) as trainer:
+        how: dict[str, Any] = {"verbose": shown, "seconds": CLOCK() - began}
+        with Trainer(stages, self.stream.child("train"), run, group, **how) as trainer:
             trainer.fit(resume=resume)
             if plan.ready is not None:
                 plan.ready(rows)
@@ -439,7 +447,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.__dict__["run_"] = run
         return self
 
-    def _stages(self, plan: Plan, rows: Rows, group: Processes) -> list[Stage]:
+    def stages_of(self, plan: Plan, rows: Rows, group: Processes) -> list[Stage]:
         """A plan's stages, refused where these processes cannot play them."""
         plan.model.to(self.device)
         stages = plan.recipe(rows)
@@ -447,8 +455,13 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             group.check(stage.game)
         return stages
 
-    def _take_minutes(self, minutes: float, rows: Rows, group: Processes) -> None:
-        """Set the lengths of a training of so many minutes, by the updates of one thrown away.
+    def _take(self, found: dict[str, Any]) -> None:
+        """Set parameters, and remember what the user asked for."""
+        asked = {name: getattr(self, name) for name in found}
+        self.__dict__.update(found, asked_={**asked, **self.asked_})
+
+    def _lengths_within(self, minutes: float, rows: Rows, group: Processes) -> dict[str, int]:
+        """The lengths of a training of so many minutes, by the updates of one thrown away.
 
         Of many processes the first one's clock counts.
         """
@@ -457,35 +470,30 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         twin = copy.copy(self)
         twin.__dict__.update(whole)
         plan = twin.build(self.table_, self.stream)
-        share, spent = share_within(minutes, self._stages(plan, rows, group))
+        share, spent = share_within(minutes, self.stages_of(plan, rows, group))
         found = {name: group.agree(round(share * length)) for name, length in whole.items()}
         if found[self.lengths[0]] < 1:
             least = spent + 60 * minutes / max(share * whole[self.lengths[0]], 0.01)
             raise ValueError(
-                f"minutes={minutes!r}: that is less than {self.lengths[0]}=1 and its checks take, "
-                f"perhaps {least / 60:.2g} minutes; give it more, or make the model smaller"
+                f"minutes={self.minutes!r}: that is less than {self.lengths[0]}=1 and its checks "
+                f"take, perhaps {least / 60:.2g} minutes; give it more, or make the model smaller"
             )
-        self.__dict__["asked_"] = asked
-        for name, length in whole.items():
-            setattr(self, name, max(found[name], 1) if length else 0)
+        return {name: max(found[name], 1) if length else 0 for name, length in whole.items()}
 
     def _split(self, table: Table, X: Any, codes: np.ndarray | None, group: Processes) -> Rows:
         """Training rows, and those of ``validation_fraction``."""
         shared: dict[str, Any] = {"stream": self.stream, "device": self.device}
         shared["shard"] = (group.rank, group.world)
+        rows = Rows(table, X, codes, **shared)
         if not self.validation_fraction:
-            return Rows(table, X, codes, **shared)
+            return rows
         count = round(self.validation_fraction * len(X))
         if not 2 <= count <= len(X) - 2:
             raise ValueError(
                 f"validation_fraction={self.validation_fraction!r} keeps {count} of {len(X)} rows "
                 "from training; expected at least 2, and 2 left"
             )
-        order = self.stream.child("validation").permutation(len(X)).numpy()
-        held, train = np.sort(order[:count]), np.sort(order[count:])
-        parts = [None if codes is None else codes[places] for places in (train, held)]
-        seen, unseen = subset(X, train), subset(X, held)
-        return Rows(table, seen, parts[0], held=unseen, held_codes=parts[1], **shared)
+        return rows.divided(self.stream.child("validation").permutation(len(X)), count)
 
     def adopt(self, fitted: Any) -> Any:
         """Take over what a copy has learnt; parameters stay as the user gave them."""
@@ -937,22 +945,29 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"n={n!r}: with how={how!r} there is one completion; leave n at 1, or draw several"
             )
-        cells = self._cells(X, random_state, options)
+        X, stream = self.validated(X, gaps=True), self.draws(random_state, "impute")
+        affordable("n", n, 2.0 * n * len(X) * self.table_.width)
+        parts = []
+        for rows in ranges(len(X), self.table_):
+            key = stream.child("from", rows.start) if rows.start else stream
+            cells = self._cells(slab(X, rows), key, options, rows.start)
+            parts.append(self._filled(cells, n, how))
+            release(X)
+        whole_rows = [_together(part) for part in zip(*parts, strict=True)]
+        if n == 1 or not isinstance(whole_rows[0], np.ndarray):
+            return whole_rows[0] if n == 1 else whole_rows
+        return np.stack(whole_rows)
+
+    def _filled(self, cells: Cells, n: int, how: str) -> list[Any]:
+        """Completions of a block of rows."""
         X, table = cells.X, self.table_
-        affordable("n", n, float(n) * len(X) * table.size)
         if how == "draw":
-            observed = ~cells.values.isnan()
-            with torch.no_grad():
-                drawn = self.model_.complete(cells.values, observed, cells.stream, n, **options)
-            rows = [table.decode(one[:, : table.size], X, gaps=False) for one in drawn.cpu()]
-            filled = [table.put_back(one, X) for one in rows]
-            if n == 1 or not isinstance(filled[0], np.ndarray):
-                return filled[0] if n == 1 else filled
-            return np.stack(filled)
+            found = [table.decode(one, X, gaps=False) for one in cells.draws(n)]
+            return [table.put_back(one, X) for one in found]
         numbers = None if how == "mode" else cells.numbers(median=how == "best")
         if how == "mean":
-            return table.put_back(table.decode_means(cells.means, X, cells.missing, numbers), X)
-        return table.put_back(table.decode_modes(cells.means, X, numbers), X)
+            return [table.put_back(table.decode_means(cells.means, X, cells.missing, numbers), X)]
+        return [table.put_back(table.decode_modes(cells.means, X, numbers), X)]
 
     @available_if(can("complete"))
     @settled()
@@ -975,7 +990,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             column for each category.
         """
         check_is_fitted(self)
-        return self._cells(X, random_state, options).probabilities()
+        X, stream = self.validated(X, gaps=True), self.draws(random_state, "impute")
+        return self._cells(X, stream, options).probabilities()
 
     @available_if(can("complete"))
     @settled()
@@ -1018,19 +1034,18 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         level = number(0, LEVEL, above=True)("level", level)
-        aside = None
+        aside, stream = None, self.draws(random_state, "impute")
         if calibration is not None:
-            aside = self._cells(calibration, random_state, options)
-        return self._cells(X, random_state, options).intervals(level, aside)
+            aside = self._cells(self.validated(calibration, gaps=True), stream, options)
+        return self._cells(self.validated(X, gaps=True), stream, options).intervals(level, aside)
 
-    def _cells(self, X: Any, random_state: RandomState, options: Any) -> Cells:
-        """Rows with gaps beside the model."""
-        X = self.validated(X, gaps=True)
-        values = self.values(X, binary=False).to(torch.float32).to(self.settings_.device)
+    def _cells(self, X: Any, stream: Stream, options: Any, first: int = 0) -> Cells:
+        """Validated rows with gaps beside the model."""
+        encoded = self.values(X, binary=False, first=first)
+        values = encoded.to(torch.float32).to(self.settings_.device)
         how: Any = {"told": False, "unknown": self.settings_.unknown}
         unknown = self.table_.encode(X, **how).isnan().to(values.device)
         values[:, : self.table_.size].masked_fill_(unknown, torch.nan)
-        stream = self.draws(random_state, "impute")
         return Cells(self.model_, self.table_, X, missing_cells(X), values, stream, options)
 
     @available_if(can("classify"))
@@ -1403,6 +1418,17 @@ def _held(table: Table, n: int, codes: np.ndarray | None) -> Tensor:
         held[known, table.size :] = 0.0
         held[known, table.size + codes[known]] = 1.0
     return held
+
+
+def _together(parts: tuple[Any, ...]) -> Any:
+    """Blocks of rows, arrays or frames, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    if not is_frame(parts[0]):
+        return np.concatenate(parts)
+    import pandas as pd
+
+    return pd.concat(parts)
 
 
 def ranges(n: int, table: Table) -> Iterator[slice]:

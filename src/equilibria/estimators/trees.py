@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any
 
 from equilibria.check import number, optional, whole
 from equilibria.data.rows import Rows
 from equilibria.data.table import Table
+from equilibria.errors import DivergedError, TrainingInterrupted
 from equilibria.estimators.estimator import MODELLED, Estimator, Plan
 from equilibria.estimators.params import estimator, param
 from equilibria.models.tree import DiscreteTree
 from equilibria.random import Stream
 from equilibria.recipes import trees
+from equilibria.training.distributed import Processes
 from equilibria.training.stage import Stage
+from equilibria.training.trainer import Trainer
 from equilibria.units.columns import units_of
 
 __all__ = ["ChowLiuTree", "Independent", "LatentTree", "Mixture"]
+
+CHOICES = 10, 30, 100, 300  # components that are tried
+TRIED, FEWEST = 20, 40  # iterations of a trial; training rows that it needs
 
 
 @estimator
@@ -27,7 +35,7 @@ class Counting(Estimator):
     quick = True
     takes = frozenset({*MODELLED, "spin"})
 
-    steps: int = param(20, "Iterations of expectation maximisation.", whole(1))
+    steps: int | None = param(20, "Iterations of expectation maximisation.", whole(1))
     smoothing: float = param(
         1.0,
         "Observations that are added to each distribution, as its column has them over all rows.",
@@ -104,6 +112,20 @@ class ChowLiuTree(Counting):
     name = "tree"
 
     bins: int = param(8, "Of a real column.", whole(2), positional=True)
+    steps: int | None = param(
+        None,
+        "Iterations of expectation maximisation; by default 20, and of categories that are all "
+        "there the one that it takes.",
+        optional(whole(1)),
+    )
+
+    def decided(self, rows: Rows, group: Processes) -> dict[str, Any]:
+        if self.steps is not None:
+            return {}
+        real = any(one.states is None for one in units_of(rows.table).values())
+        unknown = rows.codes is not None and bool((rows.codes < 0).any())
+        more = real or unknown or rows.statistics.missing or self.batch_size is not None
+        return {"steps": 20 if more else 1}
 
     def build(self, table: Table, stream: Stream) -> Plan:
         units = units_of(table)
@@ -126,6 +148,10 @@ class ChowLiuTree(Counting):
 class Mixture(Counting):
     """Mixture: components with independent columns, by EM.
 
+    The number of components is by default the one of 10, 30, 100 and 300 that a tenth of the
+    training rows likes best after 20 iterations on the others, of 20,000 rows at most, tried in
+    turn until more are no better; ``settings_.n_components`` tells it.
+
     Examples
     --------
     >>> import numpy as np
@@ -138,12 +164,40 @@ class Mixture(Counting):
 
     name = "mixture"
 
-    n_components: int = param(100, "Components.", whole(1), positional=True)
+    n_components: int | None = param(
+        None,
+        "Components; by default as many as rows that are held out for a trial like best.",
+        optional(whole(1)),
+        positional=True,
+    )
     steps: int = param(60, "Iterations of expectation maximisation.", whole(1))
 
+    def decided(self, rows: Rows, group: Processes) -> dict[str, Any]:
+        if self.n_components is not None:
+            return {}
+        twin, best, chosen = copy.copy(self), -math.inf, CHOICES[0]
+        twin.steps, twin.batch_size = min(TRIED, self.steps), None
+        trial, shown = trees.trial_of(rows), bool(self.verbose) or self.out is not None
+        for count in CHOICES if len(rows) >= FEWEST else ():
+            twin.n_components = count
+            try:
+                stages = twin.stages_of(twin.build(rows.table, self.stream), trial, Processes())
+                with Trainer(stages, self.stream.child("trial"), verbose=shown) as trainer:
+                    trainer.fit()
+            except TrainingInterrupted as error:
+                what = f"Stopped by signal {error.signal} while n_components was tried; nothing"
+                raise TrainingInterrupted(error.signal, f"{what} was saved.") from error
+            except (ValueError, DivergedError):  # too many, or a column that the trial lacks
+                break
+            curve = [line.get("held_out_log_likelihood", -math.inf) for line in trainer.history]
+            if max(curve) <= best:
+                break
+            best, chosen = max(curve), count
+        return {"n_components": group.agree(chosen)}
+
     def build(self, table: Table, stream: Stream) -> Plan:
-        units = units_of(table)
-        model = DiscreteTree(units, self.n_components, [0] * variables_of(units))
+        units, count = units_of(table), self.n_components or CHOICES[-1]
+        model = DiscreteTree(units, count, [0] * variables_of(units))
 
         def recipe(rows: Rows) -> list[Stage]:
             trees.begin_as_mixture(model, rows, stream)

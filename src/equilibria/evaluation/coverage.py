@@ -6,8 +6,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.svm import SVC
 
 from equilibria.evaluation.statistics import as_labels, as_rows, kl_chance, kl_divergence, wilson
 from equilibria.numbers import Measure
@@ -53,7 +51,7 @@ class Coverage:
     confident: float
     centre: np.ndarray = dataclasses.field(repr=False)
     scale: float = dataclasses.field(repr=False)
-    machines: OneVsRestClassifier = dataclasses.field(repr=False)
+    machines: Any = dataclasses.field(repr=False)
 
     @classmethod
     def fit(
@@ -94,6 +92,9 @@ class Coverage:
         centre = rows[order].mean(axis=0)
         scale = float(np.sqrt(np.square(rows[order] - centre).mean())) or 1.0
         # Twice scikit-learn's "scale": narrow enough that no class claims noise.
+        from sklearn.multiclass import OneVsRestClassifier
+        from sklearn.svm import SVC
+
         machines = OneVsRestClassifier(SVC(C=10.0, gamma=2.0 / rows.shape[1], random_state=0))
         machines.fit((rows[order] - centre) / scale, labels[order])
         name = "classifier accuracy"

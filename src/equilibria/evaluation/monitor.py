@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import stats
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from equilibria import check
@@ -56,6 +55,8 @@ def cluster_coverage(
     rows = rows[kept]
     if labels is None:
         count = min(int(clusters), len(rows) // 10, len(np.unique(rows, axis=0)))
+        from sklearn.cluster import KMeans
+
         means = KMeans(count, n_init=3, random_state=stream.integer() % 2**32)
         codes = means.fit_predict(rows)
     else:

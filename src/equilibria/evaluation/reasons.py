@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.tree import DecisionTreeClassifier
 
 from equilibria.evaluation.beside import Cells, spelt
 from equilibria.evaluation.two_sample import area, detectable, of_area, with_gaps
@@ -75,6 +74,8 @@ def reasons(columns: Sequence[Cells], stream: Stream) -> tuple[tuple[Reason, ...
         fresh.append(answers[half:])
     how: dict[str, Any] = {"class_weight": "balanced", "random_state": stream.integer() % 2**32}
     how["min_samples_leaf"] = max(5, round(LEAST * sum(map(len, known))))
+    from sklearn.tree import DecisionTreeClassifier
+
     tree = DecisionTreeClassifier(max_depth=DEPTH, **how)
     tree.fit(np.concatenate(known), np.repeat([0, 1], [*map(len, known)]))
     value = area(*(tree.predict_proba(part)[:, 1] for part in fresh))

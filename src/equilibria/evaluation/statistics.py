@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from scipy import stats
 from scipy.spatial.distance import cdist
-from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import check_array
 from torch import Tensor
 
@@ -186,6 +185,8 @@ def nearest_row(rows: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.nda
     # The search expands |a − b|², which cancels far from the origin: so both are centred. It works
     # in blocks. The winner's distance is computed without expansion, so a copy is at exactly 0.
     origin = table.mean(axis=0)
+    from sklearn.metrics import pairwise_distances_argmin
+
     index = pairwise_distances_argmin(rows - origin, table - origin)
     return index, np.linalg.norm(rows - table[index], axis=1)
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.metrics import r2_score
 from threadpoolctl import threadpool_limits
 
 from equilibria.data.columns import listed, nearest_name
@@ -305,6 +303,8 @@ def _scored(
     """How well the truth is predicted by each, and the difference of two, with intervals over
     resamples of the rows."""
     what = "area under the curve" if coded else "R²"
+    from sklearn.metrics import r2_score
+
     score: Callable[[np.ndarray, np.ndarray], float] = _rest if coded else r2_score
     draw = np.random.default_rng(stream.integer())
     picks = [np.arange(len(truth))]
@@ -332,6 +332,8 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
 
 def _trees(X: np.ndarray, y: np.ndarray, judged: np.ndarray, coded: bool, seed: int) -> np.ndarray:
     """Predictions of boosted trees: numbers, or a probability for each code."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
     make = HistGradientBoostingClassifier if coded else HistGradientBoostingRegressor
     trees = make(random_state=seed, min_samples_leaf=max(2, min(20, len(X) // 10)))
     with threadpool_limits(1):

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from equilibria import check
@@ -115,6 +114,8 @@ def judge(real: np.ndarray, fake: np.ndarray, stream: Stream) -> Any:
     how["random_state"] = stream.integer() % 2**32
     how["min_samples_leaf"] = max(2, min(20, n // 10))
     with threadpool_limits(1):  # threads that wait for each other are slower on so few rows
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
         return HistGradientBoostingClassifier(**how).fit(rows, np.repeat([0, 1], n))
 
 

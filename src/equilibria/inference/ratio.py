@@ -24,7 +24,6 @@ import dataclasses
 import numpy as np
 import torch
 from scipy import optimize, special
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from equilibria.check import choice
@@ -88,6 +87,8 @@ def fit_ratio(real: np.ndarray, fake: np.ndarray, how: str) -> LinearRatio:
     std[std < 1e-12] = 1.0
     strength = 1.0 if how == "head" else 1e6  # it decides only where real and generated are apart
     # without a seed numpy's own generator would be asked
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(C=strength, max_iter=2000, tol=1e-8, random_state=0)
     model.fit((table - mean) / std, np.repeat([1, 0], len(real)))
     weights = model.coef_[0] / std

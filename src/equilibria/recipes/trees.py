@@ -25,10 +25,19 @@ from equilibria.random import Stream
 from equilibria.solvers.expectation import ExpectationMaximisation
 from equilibria.training.stage import Best, Stage
 
-__all__ = ["OneHot", "begin_as_mixture", "begin_in_bins", "by_counts", "chow_liu", "everything"]
+__all__ = [
+    "OneHot",
+    "begin_as_mixture",
+    "begin_in_bins",
+    "by_counts",
+    "chow_liu",
+    "everything",
+    "trial_of",
+]
 
 MONITORED = 2000  # rows of either kind whose log-likelihood is measured while training
 PART = 4000  # rows that are counted at a time
+TRIAL = 20_000  # rows of a trial
 PAIRED = 12  # single-precision numbers for each pair of categories, in counting them
 STAY = 0.9  # of a latent tree that begins as a mixture: the chance of the parent's state
 
@@ -37,7 +46,7 @@ def by_counts(model: DiscreteTree, how: Any, rows: Rows) -> Stage:
     """The stage in which a tree is trained by EM."""
     rows.refuse_unseen()
     size = len(rows) if how.batch_size is None else min(how.batch_size, len(rows))
-    solver = ExpectationMaximisation(len(rows), how.smoothing)
+    solver = ExpectationMaximisation(len(rows), how.smoothing, batch_size=size)
     stage = Stage("fit", Likelihood(model), solver, rows.batches("fit", size), how.steps)
     stage.view = Labels(rows.table.classes) if rows.table.classes else None
     kinds = {"train": False} | ({} if rows.held is None else {"held_out": True})
@@ -57,6 +66,12 @@ def watched(rows: Rows, held: bool = False) -> Tensor:
     """Some rows of either kind, labels behind them, NaN where a cell is missing."""
     batch = rows.some(MONITORED, "monitored", held=held)
     return (with_labels(batch, rows.table.classes) if rows.table.classes else batch).with_gaps()
+
+
+def trial_of(rows: Rows) -> Rows:
+    """At most 20,000 rows that are drawn, a tenth of them held out; all on each process."""
+    order = rows.stream.child("trial").permutation(len(rows))[:TRIAL]
+    return dataclasses.replace(rows.divided(order, len(order) // 10), shard=(0, 1))
 
 
 def everything(rows: Rows) -> Iterable[Tensor]:

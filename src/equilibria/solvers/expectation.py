@@ -27,9 +27,16 @@ class ExpectationMaximisation(Solver):
     Moulines 2009, "On-line expectation–maximization algorithm for latent data models").
     """
 
-    def __init__(self, rows: int, smoothing: float = 1.0, reduce: Reduce | None = None):
+    def __init__(
+        self,
+        rows: int,
+        smoothing: float = 1.0,
+        reduce: Reduce | None = None,
+        batch_size: int | None = None,
+    ):
         super().__init__({}, reduce)
         self.rows, self.smoothing = rows, smoothing
+        self.batch_size = batch_size or rows  # over all processes
 
     def bind(self, game: Game) -> None:
         if self._game is not game:
@@ -46,7 +53,7 @@ class ExpectationMaximisation(Solver):
         found = model.expected(values)
         means = [tensor / len(values) for tensor in found]
         self.reduce(means)
-        if len(values) < self.rows:
+        if self.batch_size < self.rows:
             weight = (self.updates["model"] + 1) ** -FORGETTING
             before = self.kept.get("counts", {}).get("model", means[:-1])
             means[:-1] = [a.lerp(b, weight) for a, b in zip(before, means[:-1], strict=True)]

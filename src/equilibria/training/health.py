@@ -12,7 +12,6 @@ from types import SimpleNamespace as Numbers
 from typing import Any
 
 import numpy as np
-from scipy import signal
 
 __all__ = ["FINE", "ROWS", "sentences", "swing"]
 
@@ -184,6 +183,8 @@ def swing(values: np.ndarray) -> tuple[float, float]:
     >>> period, share > 0.95
     (8.0, True)
     """
+    from scipy import signal
+
     rest = signal.detrend(values)
     power = np.square(np.abs(np.fft.rfft(rest)))[1:]
     least = 1e-20 * len(values) * np.square(values).sum()  # what rounding leaves of a line

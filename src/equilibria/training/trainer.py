@@ -63,13 +63,14 @@ class Trainer:
         run: Run | None = None,
         processes: Processes | None = None,
         verbose: bool = True,
+        seconds: float = 0.0,
     ):
         self.stages, self.stream, self.run = list(stages), stream, run
         self.processes, self.verbose = processes or Processes(), verbose
         self.history: list[dict[str, Any]] = []
         self.warnings: list[str] = []  # of this start; and what every later one says too
         self.told: list[str] = []
-        self._stage, self._step, self._seconds = 0, 0, 0.0
+        self._stage, self._step, self._seconds = 0, 0, seconds
         self._saved_at: tuple[int, int] | None = None
         self._began, self._checkpoint_at = 0.0, 0.0
         self._held, self._interrupts = contextlib.ExitStack(), Interrupts()
