@@ -2,6 +2,7 @@
 
     python experiments/tables/synthetic.py --peers runs/peers            # the whole grid: hours
     python experiments/tables/synthetic.py --tables titanic --models independent mixture --seeds 0
+    python experiments/tables/synthetic.py --split --seeds 1 2 3 4 5 --models independent rbm gan
 
 Each model has its defaults and one thread. It is fitted to the training rows (complete ones where
 it does not take gaps), and its samples are judged by ``equilibria.evaluate`` beside rows held out:
@@ -24,7 +25,8 @@ Beside them: ``rows``, the training rows themselves, which give the best that sa
 leak everything; ``interpolated``, between a training row and one of its five nearest (as SMOTE
 does), the floor of copying; and with ``--peers DIR`` what ``peers.py`` wrote there. Results are
 kept by (table, model, seed) in ``experiments/results/tables_synthetic.json``: what is there is not
-done again without ``--again``.
+done again without ``--again``. With ``--split`` every seed divides the rows anew, in the tables'
+own sizes, and the results are in ``tables_splits.json``.
 """
 
 from __future__ import annotations
@@ -53,7 +55,6 @@ from equilibria import evaluate
 from equilibria.estimators import all_estimators
 from equilibria.evaluation.statistics import encoded
 
-NAME = "tables_synthetic"
 MODELS = ("independent", "tree", "mixture", "latent-tree", "made", "rbm", "dbm", "gan")
 FLOORS, PEERS = ("rows", "interpolated"), ("ctgan", "tvae")
 DRAWN = 2000  # samples at least: some have gaps
@@ -149,16 +150,20 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
     parser.add_argument("--models", nargs="+", default=(*FLOORS, *MODELS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--split", action="store_true", help="divide the rows anew by each seed")
     parser.add_argument("--peers", type=Path, help="folder of what peers.py wrote")
     parser.add_argument("--again", action="store_true", help="also what is there already")
     options = budgeted(parser, None)
     warnings.simplefilter("ignore", UserWarning)
+    if options.split and options.peers:
+        parser.error("--peers: they know the rows of the tables' own split; leave out --split")
+    file = "tables_splits" if options.split else "tables_synthetic"
     rows = {
-        (one["table"], one["model"], one["seed"]): one for one in kept(NAME, "rows").get("rows", [])
+        (one["table"], one["model"], one["seed"]): one for one in kept(file, "rows").get("rows", [])
     }
     for seed in options.seeds:
         for table in options.tables:
-            task = load(table)
+            task = load(table, seed if options.split else None)
             for name in (*options.models, *(PEERS if options.peers else ())):
                 key = (table, name, seed)
                 if key in rows and not options.again:
@@ -173,7 +178,7 @@ def main() -> None:
                     row["why"] = " ".join(str(error).split())
                 rows[key] = row
                 print(row, flush=True)
-                record(NAME, rows=sorted(rows.values(), key=lambda one: list(one.values())[:3]))
+                record(file, rows=sorted(rows.values(), key=lambda one: list(one.values())[:3]))
 
 
 if __name__ == "__main__":

@@ -49,15 +49,18 @@ class Task:
         return rows.assign(price=np.log(rows.price.clip(lower=self.train.price.min())))
 
 
-def load(name: str) -> Task:
-    """One of :data:`TABLES`."""
+def load(name: str, split: int | None = None) -> Task:
+    """One of :data:`TABLES`, in its own split, or in a random one of the same sizes."""
     if name in _FILES:
         folder = Path(os.environ["EQUILIBRIA_DATA"]) / "tables"
-        parts = (pd.read_csv(folder / f"{name}_{part}.csv") for part in ("train", "test"))
-        return Task(name, *parts, _FILES[name])
-    found = _SHIPPED[name](as_frame=True)
-    frame = found.frame.copy()
-    if "target_names" in found:
-        frame["target"] = found.target_names[found.target].astype(str)
-    train, test = train_test_split(frame, test_size=1 / 3, random_state=0)
-    return Task(name, train.reset_index(drop=True), test.reset_index(drop=True), "target")
+        parts = [pd.read_csv(folder / f"{name}_{part}.csv") for part in ("train", "test")]
+        if split is None:
+            return Task(name, *parts, _FILES[name])
+        frame, target, held = pd.concat(parts), _FILES[name], len(parts[1])
+    else:
+        found = _SHIPPED[name](as_frame=True)
+        frame, target, held = found.frame.copy(), "target", -(-len(found.frame) // 3)
+        if "target_names" in found:
+            frame["target"] = found.target_names[found.target].astype(str)
+    train, test = train_test_split(frame, test_size=held, random_state=split or 0)
+    return Task(name, train.reset_index(drop=True), test.reset_index(drop=True), target)
