@@ -137,7 +137,8 @@ def test_a_run_is_saved_loaded_and_resumed_bit_for_bit(name: str, tmp_path: Path
     assert_same(state_of(whole), state_of(loaded))
     asked = {"y": 1} if whole.labels else {}
     assert (loaded.sample(9, **asked) == whole.sample(9, **asked)).all()
-    assert (whole.sample(9)[:4] == whole.sample(4)).all()
+    # a product of four rows may be rounded otherwise than one of nine: by the processor
+    np.testing.assert_allclose(whole.sample(9)[:4], whole.sample(4), rtol=0, atol=1e-4)
 
 
 def test_the_averaged_generator_has_batch_norm_of_its_own() -> None:

@@ -573,9 +573,9 @@ MUTANTS = (
     ),
     Mutant(
         "held-out rows are trained on",
-        "estimators.estimator:Trained._split",
-        "table, seen, parts[0]",
-        "table, X, codes",
+        "data.rows:Rows.divided",
+        "subset(self.values, own)",
+        "self.values",
         "held_out_rows_stay_apart()",
     ),
     Mutant(
