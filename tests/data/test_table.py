@@ -329,8 +329,71 @@ def test_constant_columns_and_names_do_not_stop_a_table():
     assert (table.put_back(table.decode(table.encode(frame)), frame)["name"] == frame["name"]).all()
     text = table.describe()
     assert "3 columns the same in every row, and given back so (const, one, day)" in text
-    assert "1 column of text with too many different values, not modelled" in text
+    assert "1 column of text whose values come once, not modelled" in text
     assert "2 columns as numbers by their ranks, as normal scores (x, when)" in text
+
+
+def towns(n: int, seed: int = 0) -> pandas.DataFrame:
+    """Rows of a town among 300, Zipf's law, and of a number."""
+    rng, rank = np.random.default_rng(seed), np.arange(1, 301)
+    town = np.array([f"t{i:03d}" for i in rank], dtype=object)
+    chance = 1 / rank**1.1
+    return pandas.DataFrame(
+        {"town": rng.choice(town, n, p=chance / chance.sum()), "x": rng.normal(size=n)}
+    )
+
+
+def test_rare_values_are_one_category_and_come_back_by_their_shares():
+    frame = towns(2000)
+    table = again(Table.fit(frame))
+    count = frame["town"].value_counts()
+    (layer,) = (one for one in table.layers if one.kind == "categorical")
+    values, shares = layer.rare_of(0)
+    assert set(values) == set(count.index[count < 10])
+    assert layer.sizes == ((count >= 10).sum() + 1,)
+    np.testing.assert_allclose(np.array(shares) * (count < 10).mul(count).sum(), count[[*values]])
+    assert f"rare values as one, drawn by their shares: {len(values)} of town" in table.describe()
+
+    rare, n = table.encode(frame[frame["town"] == values[-1]][:1]), 200_000
+    many = table.decode(rare.expand(n, -1), share=table.shares(n, Stream(0)))["town"]
+    assert table.decode(rare)["town"][0] == values[0]  # without a draw the commonest
+    # each count is binomial: beyond 6 deviations at 1e-9 each; a uniform choice is seen
+    error = many.value_counts()[[*values]].to_numpy() / n - shares
+    assert (np.abs(error) < 6 * np.sqrt(np.array(shares) / n)).all()
+    assert abs(1 / len(values) - shares[0]) > 12 * np.sqrt(shares[0] / n)
+
+    (known, chances) = table.chances(torch.nan_to_num(rare))[0]
+    assert sorted(known) == sorted(count.index)
+    some = dict(zip(known, chances[0], strict=True))
+    np.testing.assert_allclose(chances.sum(), 1, atol=1e-12)
+    ratio = np.array([some[value] for value in values]) / shares
+    np.testing.assert_allclose(ratio, ratio[0])  # what the category has, by the shares
+    assert 0.8 < ratio[0] < 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "together"),
+    [
+        ([50, 50], 0),  # two values are a pair
+        ([97, 1, 1, 1], 0),  # a hundredth of the rows is a category
+        ([980, 9, 9, 2], 3),
+        ([990, 1, 9], 2),
+        ([991, 9], 0),
+        ([985, 10, 5], 0),  # one alone stays itself
+        ([20] * 150, 50),  # of more than a hundred, what comes after them
+    ],
+)
+def test_which_values_are_rare(counts, together):
+    cells = [f"v{i}" for i, count in enumerate(counts) for _ in range(count)]
+    table = Table.fit(pandas.DataFrame({"a": cells, "b": np.arange(len(cells)) * 0.5}))
+    assert len(table.rare_of(0)[0]) == together
+
+
+def test_texts_that_come_once_are_left_aside_and_others_are_not():
+    once = [f"{'nmp'[i % 3]}{i}" for i in range(120)]
+    for repeated, aside in ((1, True), (3, False)):
+        frame = pandas.DataFrame({"a": once * repeated, "b": 0.5 * np.arange(120 * repeated)})
+        assert bool(Table.fit(frame).aside) == aside
 
 
 def test_an_unknown_category_is_refused_or_missing():

@@ -281,3 +281,69 @@ def test_rows_are_filled_in_block_by_block(name: str, monkeypatch: pytest.Monkey
     assert len(model.impute(gaps, n=2)) == 2
     filled = parts["draw"].to_numpy()
     assert (filled[64:128] != filled[128:192]).any()  # no block repeats another's draws
+
+
+def towns(n: int) -> pd.DataFrame:
+    """A town among 60, of which most are rare, and whether it is a large one, with exceptions."""
+    rng, rank = np.random.default_rng(0), np.arange(1, 61)
+    town = rng.choice(rank, n, p=(1 / rank**1.5) / (1 / rank**1.5).sum())
+    large = (town < 4) ^ (rng.random(n) < 0.1)
+    return pd.DataFrame({"town": [f"t{i}" for i in town], "large": np.where(large, "yes", "no")})
+
+
+def test_the_probabilities_of_rare_values_are_their_own() -> None:
+    """Over all values they sum to 1, as a joint and given the other cell."""
+    frame = towns(1500)
+    model = ChowLiuTree(random_state=0).fit(frame)
+    known = sorted(frame["town"].unique())
+    assert len(model.table_.rare_of(0)[0]) > 20
+    every = pd.DataFrame([(a, b) for a in known for b in ("yes", "no")], columns=["town", "large"])
+    scores = model.score_samples(every)
+    assert np.exp(scores).sum() == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(model.scored(every)[1], scores)
+    joint = np.exp(scores).reshape(-1, 2)
+    given = np.log(joint / joint.sum(1, keepdims=True)), np.log(joint / joint.sum(0))
+    np.testing.assert_allclose(
+        model.cell_scores(every), np.stack([given[1].ravel(), given[0].ravel()], 1), atol=1e-6
+    )
+    gaps = pd.DataFrame({"town": [None, None], "large": ["yes", "no"]})
+    found = model.impute_proba(gaps)["town"]
+    np.testing.assert_allclose(found[known].T.to_numpy(), np.exp(given[1]), rtol=1e-3)
+
+
+def test_rare_values_are_drawn_by_their_shares() -> None:
+    frame, n = towns(1500), 20_000
+    model = ChowLiuTree(random_state=0).fit(frame)
+    values, shares = model.table_.rare_of(0)
+    gaps = pd.DataFrame({"town": [None] * n, "large": ["no"] * n})
+    held = f"town in [{', '.join(map(repr, values))}]"
+    for drawn in (
+        model.sample(n, random_state=1),
+        model.sample(n, random_state=1, rules=held),
+        model.impute(gaps, random_state=1),
+    ):
+        counts = drawn["town"].value_counts().reindex(list(values)).fillna(0).to_numpy()
+        total = counts.sum()
+        assert total > 1000
+        # 6 deviations of a binomial, 40 values, 3 ways: a false alarm in 10^7; the commonest for
+        # all, or all alike, are far outside
+        deviation = np.sqrt(total * np.array(shares))
+        assert (np.abs(counts - total * np.array(shares)) < 6 * deviation + 1).all()
+    blocks = pd.concat(model.sampled(n, random_state=1), ignore_index=True)
+    assert blocks.equals(model.sample(n, random_state=1))
+    assert model.impute(gaps[:3], how="best")["town"].isin(frame["town"]).all()
+
+
+def test_sets_of_rare_values_are_calibrated() -> None:
+    """The truth of a calibration row is its own value, not the commonest of the rare ones."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"town": rng.integers(250, size=3000), "x": rng.normal(size=3000)})
+    frame["town"] = "t" + frame["town"].astype(str)
+    model = Independent(random_state=0).fit(frame[:1500])  # six rows a town
+    assert len(model.table_.rare_of(0)[0]) > 200
+    others = frame[1500:][frame["town"][1500:].isin(frame["town"][:1500])]
+    test, calibration = others[700:], others[:700]
+    found = model.impute_interval(test.assign(town=None), 0.9, calibration)["categories"]
+    held = np.mean([own in some for own, some in zip(test["town"], found, strict=True)])
+    # 700 rows to calibrate by and as many to test: deviation .016 together, 5 of them
+    assert 0.82 < held < 0.98

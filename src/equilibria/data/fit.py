@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,12 +25,13 @@ from equilibria.data.columns import (
     nearest_name,
     slab,
 )
-from equilibria.data.layer import Layer, ends_of, refuse_range
+from equilibria.data.layer import Layer, Rare, ends_of, refuse_range
 from equilibria.data.margin import Margin
 
 __all__ = ["MIXED", "Finder", "limits"]
 
-MAX_TEXTS = 100
+MAX_TEXTS = 100  # common values of a column of text
+RARE_ROWS, RARE_SHARE = 10, 0.01  # fewer rows, and a smaller share of them, than a category has
 NUMBERED = re.compile(r"(.*?)(\d{1,18})")
 CALLED = re.compile(r"(?:^|[^A-Za-z])(?:id|ID|key|no|nr)$|[a-z](?:Id|ID)$", re.ASCII)
 LAW_ROWS = 1 << 15  # behind a column's own law, or up to twice as many
@@ -48,7 +50,7 @@ class Survey:
     """What a column holds."""
 
     column: Column
-    values: set[Any] = dataclasses.field(default_factory=set)  # one more than is asked about
+    values: Counter[Any] = dataclasses.field(default_factory=Counter)  # one more than asked about
     whole: bool = True
     missing: bool = False
 
@@ -59,7 +61,7 @@ class Survey:
             raise ValueError(f"X: {called} has no observed value; leave it out")
         if holds == "decimal":
             return "real"
-        if count == 1 or (holds == "text" and not declared and count > max(MAX_TEXTS, most)):
+        if count == 1 or (holds == "text" and not declared and self.alone(most)):
             return "aside"
         if holds in ("datetime", "timedelta"):
             return "real"
@@ -67,6 +69,31 @@ class Survey:
             return "binary"
         few = self.whole and count <= most
         return "categorical" if declared or holds in ("text", "truth") or few else "real"
+
+    def alone(self, most: int) -> bool:
+        """Whether most values of a text with very many of them come once, such as names."""
+        return len(self.values) > max(MAX_TEXTS, most) and 2 * len(self.values) > self.rows
+
+    @property
+    def rows(self) -> int:
+        """Observed cells."""
+        return sum(self.values.values())
+
+    def common(self, group: tuple[Any, ...]) -> tuple[tuple[Any, ...], Rare | None]:
+        """Categories of which the rare ones are the last together, and these with their shares.
+
+        Rare are values of less than ten rows and of less than a hundredth of them, and what comes
+        after the hundredth in the order of frequency; the commonest never is.
+        """
+        least, counts = min(RARE_ROWS, RARE_SHARE * self.rows), self.values
+        order = sorted(group, key=lambda value: -counts[value])
+        kept = [v for i, v in enumerate(order) if not i or (i < MAX_TEXTS and counts[v] >= least)]
+        rare = order[len(kept) :]
+        if len(rare) < 2:
+            return group, None
+        total = sum(counts[value] for value in rare)
+        shares = tuple(counts[value] / total for value in rare)
+        return (*filter(set(kept).__contains__, group), rare[0]), (tuple(rare), shares)
 
     def categories(self, kind: str, called: str) -> tuple[Any, ...]:
         """The values in order (of pandas' categories theirs), if they can be categories."""
@@ -135,10 +162,11 @@ class Finder:
                 known.missing |= bool(missing.any())
                 known.whole &= _all_whole(present, known.column.holds)
                 if place in whole or len(known.values) <= limit:
-                    new = np.unique(present).tolist()
-                    known.values.update(v.item() if isinstance(v, np.generic) else v for v in new)
+                    new, counts = np.unique(present, return_counts=True)
+                    each = (v.item() if isinstance(v, np.generic) else v for v in new.tolist())
+                    known.values.update(dict(zip(each, counts.tolist(), strict=True)))
                 while place not in whole and len(known.values) > limit + 1:
-                    known.values.pop()
+                    known.values.popitem()
         return found
 
     def mixed(self, kinds: Any) -> tuple[list[Layer], tuple[tuple[int, Any], ...]]:
@@ -146,7 +174,8 @@ class Finder:
         of identifiers how these go on."""
         rows, places = self.rows, range(self.rows.shape[1])
         chosen = self._said(kinds)
-        found = self.survey(places, [p for p, kind in chosen.items() if kind in MIXED[:2]])
+        texts = [place for place in places if self.type(place).holds == "text"]
+        found = self.survey(places, [p for p, kind in chosen.items() if kind in MIXED[:2]] + texts)
         made = dict[int, Serial]()
         for place, one in found.items():
             if place not in chosen:
@@ -159,21 +188,32 @@ class Finder:
         for place in (place for place in places if chosen[place] == "aside" and place not in made):
             values = found[place].values
             if len(values) > 1 and self.type(place).dtype.startswith("<U"):
-                what = f"is text with more than {MAX_TEXTS} different values"
+                what = (
+                    f"is text with more than {MAX_TEXTS} different values, most of which come once"
+                )
                 raise ValueError(f"X: {rows.called(place)} {what}; leave it out")
             aside.append((place, next(iter(values)) if len(values) == 1 else None))
         sources = {kind: tuple(p for p in places if chosen[p] == kind) for kind in MIXED}
         layers = [self.layer(k, k, source, found=found) for k, source in sources.items() if source]
+        layers = [self._with_rare(layer, found) for layer in layers]
         gaps = tuple(p for p in places if found[p].missing and chosen[p] != "aside")
         if gaps and self.gaps:
             layers.append(Layer("gap", "gap", gaps))
         if not layers:
-            raise ValueError("X: every column is constant, or text with too many different values")
+            raise ValueError("X: every column is constant, or text whose values come once")
         if rows.is_frame:  # whole numbers that are floats because cells are missing come back whole
             for place, one in found.items():
                 if one.whole and one.missing and one.column == Column("float64"):
                     self.types[place] = Column("float64", "whole")
         return layers, tuple(sorted(aside))
+
+    def _with_rare(self, layer: Layer, found: Mapping[int, Survey]) -> Layer:
+        """The layer, each categorical column's rare values together."""
+        if layer.kind != "categorical":
+            return layer
+        pairs = zip(layer.source, layer.categories or (), strict=True)
+        groups, rare = zip(*(found[place].common(group) for place, group in pairs), strict=True)
+        return dataclasses.replace(layer, categories=groups, rare=rare if any(rare) else None)
 
     def _serial(self, place: int, kind: str) -> Serial | None:
         """How a column goes on that only numbers the rows: all different, and whole numbers by the
@@ -183,8 +223,7 @@ class Finder:
         if not text and not (kind == "real" and CALLED.search(name)):
             return None
         found = self.survey([place], [place])[place]
-        count = sum(int((~self.rows.cells(b, place)[1]).sum()) for b in self.rows.ranges())
-        if len(found.values) < count or found.missing or (not found.whole and not text):
+        if len(found.values) < found.rows or found.missing or (not found.whole and not text):
             return None
         dtype = self.type(place).dtype
         if not text:
@@ -238,7 +277,7 @@ class Finder:
         low, high = self.limits or (0.0, 1.0)
         if any(self.type(place).holds == "text" for place in source):
             return False
-        if all(found[place].values <= {low, high} for place in source):
+        if all(set(found[place].values) <= {low, high} for place in source):
             return True
         ends = self._extremes(source, None) if "real" in spoken.values() else None
         return ends is not None and low <= ends[0] and ends[1] <= high

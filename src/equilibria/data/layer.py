@@ -16,7 +16,10 @@ from torch import Tensor
 from equilibria.data.columns import EXACT, KINDS, Reader, listed, objects
 from equilibria.data.margin import Margin, Margins
 
-__all__ = ["Layer", "ends_of", "refuse_range"]
+__all__ = ["Layer", "Rare", "ends_of", "refuse_range"]
+
+Rare = tuple[tuple[Any, ...], tuple[float, ...]]
+"""Values that are one category together, and the share of each among them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,9 @@ class Layer:
         Subtracted exactly before anything is rounded, where whole numbers are beyond 2⁵³.
     laws : tuple of Margin or None
         Of columns that are taken by their ranks.
+    rare : tuple or None
+        Of coded columns: each one's rare values, and the share of each among them; None of a column
+        that has none. Together they are the last category, which is called by the commonest.
     """
 
     name: str
@@ -57,6 +63,7 @@ class Layer:
     high: float | None = None
     origin: tuple[int, ...] | None = None
     laws: tuple[Margin, ...] | None = None
+    rare: tuple[Rare | None, ...] | None = None
 
     @property
     def variables(self) -> int:
@@ -85,6 +92,10 @@ class Layer:
         """Whether the mean of encoded values stands for the mean of the numbers."""
         return self.numeric and self.laws is None
 
+    def rare_of(self, column: int) -> Rare:
+        """The rare values of a column, and their shares; none of one that has none."""
+        return (self.rare and self.rare[column]) or ((), ())
+
     @functools.cached_property
     def affine(self) -> tuple[Tensor, Tensor]:
         """Offset and scale of x = offset + scale · encoded, float64."""
@@ -105,9 +116,10 @@ class Layer:
     def _places(self) -> list[tuple[dict[Any, int], np.ndarray | None]]:
         """Of each column its categories' places; in order too, where float64 holds them exactly."""
         found: list[tuple[dict[Any, int], np.ndarray | None]] = []
-        for group in self.categories or ():
+        for column, group in enumerate(self.categories or ()):
             place = {value: code for code, value in enumerate(group)}
-            exact = all(isinstance(v, int | float) and abs(v) <= EXACT for v in group)
+            place |= dict.fromkeys(self.rare_of(column)[0], len(group) - 1)
+            exact = all(isinstance(v, int | float) and abs(v) <= EXACT for v in place)
             ordered = np.array(sorted(place.items()), dtype=np.float64).T if exact else None
             found.append((place, ordered))
         return found
@@ -164,8 +176,17 @@ class Layer:
             parts.append(part.masked_fill_(place_of < 0, torch.nan))
         return torch.cat(parts, 1)
 
-    def decode(self, values: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """(n, variables): numbers less ``origin``, or chosen categories; and which are missing."""
+    def among_rare(self, rows: Reader, column: int) -> np.ndarray:
+        """Places of a column's cells among its rare values, int64 (n,); −1 of all else."""
+        cells, gaps = rows.cells(slice(0, len(rows)), self.source[column])
+        values = self.rare_of(column)[0]
+        return _codes(cells, gaps, {value: i for i, value in enumerate(values)}, None)
+
+    def decode(self, values: Tensor, share: Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(n, variables): numbers less ``origin``, or chosen categories; and which are missing.
+
+        Rare values are chosen by ``share`` in [0, 1), (n, variables); without it the commonest.
+        """
         values = values.detach().cpu()
         if self.categories is None:
             if self.laws is None:
@@ -179,6 +200,11 @@ class Layer:
         for column, part in enumerate(values.split(self.sizes, dim=1)):
             place = (part[:, 0] > 0.5).long() if self.kind == "binary" else part.argmax(1)
             chosen[:, column] = objects(self.categories[column])[place.numpy()]
+            several, shares = self.rare_of(column)
+            if several and share is not None:
+                some = np.flatnonzero(place.numpy() == len(self.categories[column]) - 1)
+                at = np.searchsorted(np.cumsum(shares), share[some, column].numpy(), side="right")
+                chosen[some, column] = objects(several)[at.clip(max=len(several) - 1)]
             missing[:, column] = part.isnan().any(1).numpy()
         return chosen, missing
 
@@ -196,6 +222,8 @@ class Layer:
         fields |= {k: tuple(v) for k, v in data.items() if isinstance(v, list | range)}
         if fields.get("categories") is not None:
             fields["categories"] = tuple(map(tuple, fields["categories"]))
+        if fields.get("rare") is not None:
+            fields["rare"] = tuple(one and tuple(map(tuple, one)) for one in fields["rare"])
         if fields.get("laws") is not None:
             laws = ((tuple(knots), tuple(shares), grid) for knots, shares, grid in fields["laws"])
             fields["laws"] = tuple(Margin(*law[:2], law[2] and tuple(law[2])) for law in laws)
@@ -215,7 +243,7 @@ def _codes(
         found = (ordered[0, at] == cells) & ~missing
         return np.where(found, ordered[1, at], -1).astype(np.int64)
     values = cells.tolist()
-    if cells.dtype.kind in "iu" and isinstance(next(iter(place)), str):
+    if cells.dtype.kind in "iu" and isinstance(next(iter(place), None), str):
         values = list(map(str, values))  # text that spells numbers, in a file that has no other
     codes = [-1 if gap else place.get(v, -1) for v, gap in zip(values, missing, strict=True)]
     return np.array(codes, dtype=np.int64)

@@ -28,7 +28,8 @@ from equilibria.data.columns import (
 )
 from equilibria.data.fit import MIXED, Finder, limits
 from equilibria.data.labels import LabelCoding
-from equilibria.data.layer import Layer
+from equilibria.data.layer import Layer, Rare
+from equilibria.random import Stream
 
 __all__ = ["Statistics", "Table"]
 
@@ -455,6 +456,7 @@ class Table:
         numbers: np.ndarray | None = None,
         *,
         gaps: bool = True,
+        share: Tensor | None = None,
     ) -> Any:
         """Rows (n, size) of the model in the data's own scale and types, shape (n, width).
 
@@ -462,7 +464,8 @@ class Table:
         largest wins, of a binary one the second value above ½. A frame comes back as a frame, with
         the index of ``like`` where that is given. ``numbers`` are those of :meth:`numbers`, where
         they are not NaN in place of what ``values`` say. With ``gaps`` a cell is empty where the
-        layer ``"gap"`` says so.
+        layer ``"gap"`` says so. ``share`` is that of :meth:`shares`; without it a rare category is
+        the commonest of its values.
         """
         if values.ndim != 2 or values.shape[1] != self.size:
             raise ValueError(f"values has shape {tuple(values.shape)}: expected (n, {self.size})")
@@ -471,7 +474,8 @@ class Table:
         for layer in self.layers:
             if layer.kind == "gap":
                 continue
-            decoded, missing = _decoded(layer, values[:, layer.columns], numbers)
+            own = share if layer.rare else None
+            decoded, missing = _decoded(layer, values[:, layer.columns], numbers, own)
             plain = not (self.is_frame or layer.origin or self.aside)
             if len(self.types) == len(self.layers) == 1 and plain:
                 flat = self._typed(layer, 0, decoded.reshape(-1), missing.reshape(-1))
@@ -481,6 +485,38 @@ class Table:
                 parts = decoded[:, column], missing[:, column] | empty.get(place, False)
                 cells[place] = self._typed(layer, place, *parts, origin)
         return self._assembled(cells, len(values), like)
+
+    def shares(self, n: int, stream: Stream) -> Tensor:
+        """What :meth:`decode` chooses rare values by, uniform in [0, 1): (n, columns that are
+        categories), or (n, 0) where none has rare values."""
+        several = sum(layer.variables for layer in self.layers if layer.rare)
+        return stream.child("rare").uniform((n, several), torch.float64)
+
+    def rare_of(self, place: int) -> Rare:
+        """The rare values of a column, which a model knows as one category, and their shares."""
+        layer = next((one for one in self.layers if one.rare and place in one.source), None)
+        return ((), ()) if layer is None else layer.rare_of(layer.source.index(place))
+
+    def among_rare(self, X: Any) -> np.ndarray:
+        """Each cell's place among the rare values of its column, int64 (n, width); −1 of others."""
+        rows = Reader(self.match(X), "X", self.names, self.types if self.is_frame else ())
+        found = np.full(rows.shape, -1)
+        for layer in self.layers:
+            for column, place in enumerate(layer.source if layer.rare else ()):
+                found[:, place] = layer.among_rare(rows, column)
+        return found
+
+    def log_shares(self, X: Any) -> np.ndarray:
+        """The log of each cell's share of its category, (n, width): 0 where it is all of it.
+
+        A model knows the probability of the category; that of the cell is so much less.
+        """
+        places, found = self.among_rare(X), np.zeros((len(X), self.width))
+        for place in range(self.width):
+            some = np.flatnonzero(places[:, place] >= 0)
+            if len(some):
+                found[some, place] = np.log(self.rare_of(place)[1])[places[some, place]]
+        return found
 
     def going_on(self, rows: int) -> Table:
         """The same table, whose identifiers have gone on by so many rows."""
@@ -551,8 +587,10 @@ class Table:
                 continue
             parts = means[:, layer.columns].double().split(layer.sizes, 1)
             for column, (place, part) in enumerate(zip(layer.source, parts, strict=True)):
+                several, shares = layer.rare_of(column)
                 if layer.categories is not None:
-                    values = objects(layer.categories[column])
+                    group = layer.categories[column]
+                    values = objects((*group[:-1], *several) if several else group)
                 else:
                     values = np.array([layer.low, layer.high])
                 if ends is not None:
@@ -561,7 +599,11 @@ class Table:
                 known = np.zeros(len(values), dtype=bool)
                 own = self.type(place).typed(values, known, self.column_name(place)).tolist()
                 part = part.masked_fill(part == 0, NEVER_DRAWN)
-                found[place] = own, (part / part.sum(1, keepdim=True)).numpy()
+                part = part / part.sum(1, keepdim=True)
+                if several:
+                    rare = part[:, -1:] * torch.tensor(shares, dtype=torch.float64)
+                    part = torch.cat([part[:, :-1], rare], 1)
+                found[place] = own, part.numpy()
         return found
 
     def typed(self, numbers: np.ndarray, place: int) -> list[Any]:
@@ -752,7 +794,7 @@ class Table:
         serial = [place for place, value in self.aside if isinstance(value, tuple)]
         constant = [p for p, value in self.aside if value is not None and p not in serial]
         unlike = [place for place, value in self.aside if value is None]
-        texts = "of text with too many different values, not modelled: samples leave it empty"
+        texts = "of text whose values come once, not modelled: samples leave it empty"
         for places, what in (
             (constant, "the same in every row, and given back so"),
             (serial, "that number the rows, not modelled: samples go on from the last"),
@@ -773,7 +815,10 @@ class Table:
             meaning += f" of {layer.size} columns"
         called = "" if layer.name in ("visible", *MIXED) else f"{layer.name}: "
         names = "" if layer.name == "visible" else self._listed(layer.source)
-        return f"{called}{_count(layer.source)}{known}{shape} as {meaning}{names}"
+        rare = ((place, len(self.rare_of(place)[0])) for place in layer.source)
+        together = ", ".join(f"{n} of {self.key(place)}" for place, n in rare if n)
+        note = f", rare values as one, drawn by their shares: {together}" if together else ""
+        return f"{called}{_count(layer.source)}{known}{shape} as {meaning}{names}{note}"
 
     def _listed(self, places: Iterable[int]) -> str:
         names = listed(map(self.key, places), 20)
@@ -820,9 +865,11 @@ def _picture(shape: Any, width: int) -> tuple[int, ...] | None:
     return tuple(sides)
 
 
-def _decoded(layer: Layer, values: Tensor, numbers: Any) -> tuple[np.ndarray, np.ndarray]:
+def _decoded(
+    layer: Layer, values: Tensor, numbers: Any, share: Tensor | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """What a layer's values stand for, and which are missing; ``numbers`` have their say first."""
-    decoded, missing = layer.decode(values)
+    decoded, missing = layer.decode(values, share)
     if numbers is not None and layer.numeric:
         own = numbers[:, layer.source]
         decoded = np.where(np.isnan(own), decoded, own)

@@ -187,7 +187,9 @@ class Cells:
         cells = dataclasses.replace(self, X=X, missing=hidden, values=torn, stream=stream)
         own, unit = self.table.chances(whole[:, : self.table.size].cpu()).get(place), 0.0
         if own is not None:
-            found = statistics.set_level(cells.chances[place][1], own[1].argmax(1))
+            rare, several = self.table.among_rare(X)[:, place], len(self.table.rare_of(place)[0])
+            codes = np.where(rare < 0, own[1].argmax(1), len(own[0]) - several + rare)
+            found = statistics.set_level(cells.chances[place][1], codes)
         else:
             truth = self.table.numbers_of(X)[:, place]
             unit = float(truth.std())

@@ -645,7 +645,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if table.labels is not None:
                 held = _held(table, count, None if codes is None else codes[part]).to(device)
             drawn = model.sample(count, stream.part(part.start, n), held, **options)
-            return table.going_on(part.start).decode(drawn[:, : table.size].cpu())
+            share = table.shares(count, stream.part(part.start, n))
+            rows = drawn[:, : table.size].cpu()
+            return table.going_on(part.start).decode(rows, share=share)
 
         return map(block, ranges(n, table))
 
@@ -690,11 +692,12 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         def encoded(places: np.ndarray, again: int) -> Tensor:
             own = held if held is None or not again else take(held, places)
             key = stream.child("again", again) if again else stream
-            return draw(len(places), key, own)[:, : table.size].cpu()
+            drawn = draw(len(places), key, own)[:, : table.size].cpu()
+            return torch.cat([drawn, table.shares(len(places), key).to(drawn)], 1)
 
         def decoded(values: Tensor, places: np.ndarray) -> Any:
             own = None if rows is None else take(rows, places)
-            found = table.decode(values, like=own)
+            found = table.decode(values[:, : table.size], own, share=values[:, table.size :])
             return found if own is None else table.put_back(found, own)
 
         every = np.arange(n)
@@ -725,7 +728,16 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def row_scores(self, X: Any) -> np.ndarray:
         """:meth:`score_samples` without log Z, which costs nothing: enough to rank rows by."""
         check_is_fitted(self)
-        return self.over(self.validated(X), self._unnormalised)
+        X = self.validated(X)
+        return self.over(X, self._unnormalised) + self._log_shares(X)
+
+    def _log_shares(self, X: Any) -> np.ndarray:
+        """What rare values of a row take from its score, (rows,), or nothing."""
+        table = self.table_
+        if not any(layer.rare for layer in table.layers):
+            return np.zeros(())
+        parts = [table.log_shares(slab(X, rows)).sum(1) for rows in ranges(len(X), table)]
+        return np.concatenate(parts)
 
     @available_if(can("score"))
     def cell_scores(self, X: Any) -> np.ndarray:
@@ -738,7 +750,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         is told.
         """
         check_is_fitted(self)
-        return self.over(self.validated(X), self._cell_scores)
+        X = self.validated(X)
+        return self.over(X, self._cell_scores) + self.table_.log_shares(X)
 
     def _cell_scores(self, values: Tensor) -> np.ndarray:
         table = self.table_
@@ -792,7 +805,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             gaps = values[:, : self.table_.size].isnan().any(1).numpy()
             return np.stack([self._log_prob(values), self._log_volume(values), gaps], 1)
 
-        scores, volume, gaps = self.over(self.validated(X), ask).T
+        X = self.validated(X)
+        scores, volume, gaps = self.over(X, ask).T
+        volume = volume - self._log_shares(X)
         normalised = "normaliser" not in self.capabilities_
         exact = likelihood.is_exact(self.capabilities_, bool(gaps.any()))
         log_z = Measure.exact("log Z", 0.0, "") if normalised else self.log_partition_
@@ -962,7 +977,11 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Completions of a block of rows."""
         X, table = cells.X, self.table_
         if how == "draw":
-            found = [table.decode(one, X, gaps=False) for one in cells.draws(n)]
+            keys = [cells.stream.child("draw", i) for i in range(n)]
+            found = [
+                table.decode(one, X, gaps=False, share=table.shares(len(X), key))
+                for one, key in zip(cells.draws(n), keys, strict=True)
+            ]
             return [table.put_back(one, X) for one in found]
         numbers = None if how == "mode" else cells.numbers(median=how == "best")
         if how == "mean":

@@ -133,7 +133,8 @@ class RBM(Undirected):
             hidden, _ = gibbs.block(machine, 1, state, stream.child("hidden"))
             drawn, _ = gibbs.block(machine, 0, hidden, stream.child("visible"))
         joined = torch.cat([drawn[name] for name in self.model_.visible], 1)
-        return self.table_.decode(joined.cpu(), like=rows)
+        share = self.table_.shares(len(joined), stream)
+        return self.table_.decode(joined.cpu(), like=rows, share=share)
 
     @property
     def components_(self) -> np.ndarray:

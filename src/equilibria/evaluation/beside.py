@@ -96,7 +96,8 @@ def beside(table: Table, rows: np.ndarray, samples: np.ndarray) -> list[Cells]:
             kind, levels = table.type(place), tuple[str, ...]()
             both = [column(table, part, place) for part in (rows, samples)]
             if layer.categories is not None:
-                levels = tuple(map(_word, layer.categories[i]))
+                levels, several = tuple(map(_word, layer.categories[i])), len(layer.rare_of(i)[0])
+                levels = (*levels[:-1], f"{several} rare values") if several else levels
                 holds = "text" if kind.holds == "text" and kind.levels is None else "value"
             else:
                 offset, scale = (float(part[i]) for part in layer.affine)
