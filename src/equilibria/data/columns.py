@@ -180,7 +180,7 @@ def slab(values: Any, rows: slice) -> Any:
 
 
 class Chosen(np.lib.mixins.NDArrayOperatorsMixin):
-    """Some rows of a memory map, by their places: read where they are asked for, never copied as a
+    """Some rows of an array, by their places: read where they are asked for, never copied as a
     whole unless by ``np.asarray``, by numpy's functions or by an operator. It has no other method
     of an array.
 
@@ -221,12 +221,13 @@ class Chosen(np.lib.mixins.NDArrayOperatorsMixin):
         return Chosen(self._values, self._places[places])
 
 
-def subset(values: Any, places: np.ndarray) -> Any:
-    """Rows as :func:`take` gives them; but of a memory map they are read where they are asked
-    for."""
+def subset(values: Any, places: np.ndarray, copy: bool = True) -> Any:
+    """Rows as :func:`take` gives them; but of a memory map, and without ``copy`` of any array of
+    numbers, they are read where they are asked for."""
     if isinstance(values, Chosen):
         return values.chosen(places)
-    if mapped(values) is not None:
+    shared = not copy and isinstance(values, np.ndarray) and values.dtype != object
+    if shared or mapped(values) is not None:
         return Chosen(values, np.arange(len(values))[places])
     return take(values, places)
 
@@ -445,6 +446,7 @@ class Reader:
             raise ValueError(f"{name} is of type {self.dtype}: expected numbers or text")
         self.names = _labels(X.columns, name) if self.is_frame else None
         self._called, self._types = self.names if names is None else names, types
+        self._views = dict[int, np.ndarray]()  # of a frame's numbers: asking pandas takes longer
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -491,9 +493,15 @@ class Reader:
         Dates and durations are whole numbers of their unit, categories what they stand for. Where a
         cell is missing the value beside it means nothing.
         """
-        if self.is_frame:
-            return _read(self.table.iloc[rows, place], self._types[place] if self._types else None)
-        cells = self.table[rows, place]
+        if not self.is_frame:
+            cells = self.table[rows, place]
+        elif self._dtypes[place] in _NUMPY:
+            if place not in self._views:
+                self._views[place] = self.table.iloc[:, place].to_numpy()
+            cells = self._views[place][rows]
+        else:
+            types = self._types[place] if self._types else None
+            return _read(self.table.iloc[rows, place], types)
         return cells, missing_cells(cells)
 
     def numbers(

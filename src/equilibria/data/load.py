@@ -89,11 +89,11 @@ class Data:
         """SHA-256 (hex) of values and labels with their types and shapes."""
         return digest(self.values, self.labels)
 
-    def rows(self, chosen: np.ndarray) -> Data:
+    def rows(self, chosen: np.ndarray, copy: bool = True) -> Data:
         """Some rows, with all but their source as it is; copies, but of a memory map the rows are
-        read where they are asked for."""
+        read where they are asked for, and without ``copy`` of any array of numbers."""
         labels = None if self.labels is None else take(self.labels, chosen)
-        values = subset(self.values, chosen)
+        values = subset(self.values, chosen, copy)
         return dataclasses.replace(self, values=values, labels=labels, source=None)
 
 
@@ -186,11 +186,12 @@ def names() -> dict[str, str]:
     return {name: line for name, (_, line) in _BUILT_IN.items()}
 
 
-def divide(data: Data, share: float, seed: int = 0) -> tuple[Data, Data]:
+def divide(data: Data, share: float, seed: int = 0, copy: bool = True) -> tuple[Data, Data]:
     """A part to train on and a part held out, drawn at random; each keeps the order of the rows.
 
     ``share`` of the n rows is held out, round(share · n) of them, but at least two, since intervals
-    come from their spread. The same seed gives the same rows.
+    come from their spread. The same seed gives the same rows. ``copy`` is that of
+    :meth:`Data.rows`.
 
     Examples
     --------
@@ -207,10 +208,10 @@ def divide(data: Data, share: float, seed: int = 0) -> tuple[Data, Data]:
         raise ValueError(f"held_out={share!r} {left}; {remedy}")
     held = np.zeros(n, dtype=bool)
     held[Stream(seed).child("held out").permutation(n)[:count].numpy()] = True
-    train, source = data.rows(~held), data.source
+    train, source = data.rows(~held, copy), data.source
     if source is not None:
         source = {**source, "held_out": share, "seed": seed}
-    return dataclasses.replace(train, source=source), data.rows(held)
+    return dataclasses.replace(train, source=source), data.rows(held, copy)
 
 
 # ---------------------------------------------------------------------- built-in sets

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["pictures"]
 
-_PICTURES, _NEAREST, _ROWS = 64, 16, 2000
+_PICTURES, _NEAREST, _ROWS, _FEWEST = 64, 16, 2000, 300
+_CELLS = 4_000_000  # of samples, beyond which there are fewer rows: a page in seconds
 _CHAINS, _STEPS = 8, 8
 DRAWN: dict[str, Callable[..., str]] = {
     "bars": charts.bars,
@@ -38,22 +39,23 @@ def pictures(summary: Summary) -> str:
     model, columns, panels = summary.model, "", list[str]()
     table = model.table_
     if "sample" in model.capabilities_:
-        drawn = model.sample(_PICTURES if table.shape else _ROWS)
+        rows = min(_ROWS, max(_FEWEST, _CELLS // table.width))
+        drawn = model.sample(_PICTURES if table.shape else rows)
         if table.shape is not None:
             panels = [*_samples(summary, drawn), *_nearest(summary, drawn)]
         elif summary.parts is not None:
-            real = _some(summary.parts.test, _ROWS)
+            real = _some(summary.parts.test, rows)
             kind = "held-out rows" if summary.parts.unseen else "training rows"
-            view, rows = View.of(model, drawn), rows_for(model, real)
-            both = [rows, drawn]
+            view, held_out = View.of(model, drawn), rows_for(model, real)
+            both = [held_out, drawn]
             if table.grey:  # like with like: greys as the model knows them
-                seen = view.rows(rows, False), view.samples(drawn, False)
+                seen = view.rows(held_out, False), view.samples(drawn, False)
                 both = [table.decode(torch.from_numpy(part)) for part in seen]
             draw = functools.partial(_drawn, model)
             columns = tables.sections(table, both[0], both[1], kind, draw, view.note)
             if table.width == 2 and not table.text:
                 names = real.columns or ("first column", "second column")
-                points = [np.asarray(part, dtype=float) for part in (rows, drawn)]
+                points = [np.asarray(part, dtype=float) for part in (held_out, drawn)]
                 panels = [charts.scatter(points[0], points[1], names)]
     inside = [_drawn(model, panel) for panel in _inside(summary)]
     over_time = charts.strip(sorted((summary.run.path / "samples").glob("*.png")))

@@ -72,7 +72,7 @@ def collect(
             test = train  # a set with no split of its own
         return Parts(train, test, None)
     held_out = HELD_OUT if held_out is None else held_out
-    parts = (train, train) if held_out == 0 else divide(train, held_out, seed)
+    parts = (train, train) if held_out == 0 else divide(train, held_out, seed, copy=False)
     return Parts(*parts, train)
 
 
