@@ -7,6 +7,8 @@ and again in processes of their own, each disturbed at a random place:
   file that a command writes is then the former one or the new one.
 - signal: SIGINT, SIGTERM or SIGHUP. The process ends within five seconds with the
   conventional exit code, and a training is resumed.
+- together: a signal as before to a training by two processes, from half of its time on, since the
+  processes take the first to begin.
 - disk: no file may grow beyond a random size (RLIMIT_FSIZE). The process ends with exit code 2 and
   one sentence, and a training is resumed with more room.
 
@@ -58,6 +60,13 @@ class Scene:
 
     words: str
     writes: str | None = None
+    processes: int = 1
+
+    @property
+    def resumes(self) -> str:
+        """The command that goes on with its training."""
+        several = f"--processes {self.processes} " if self.processes > 1 else ""
+        return f"{several}resume {{home}}/run"
 
 
 SCENES: dict[str, Scene] = {
@@ -109,6 +118,21 @@ SCENES: dict[str, Scene] = {
     ),
     "odd": Scene("odd {base}/mixed.csv --model tree --out {home}/o.csv --overwrite", "o.csv"),
     "report": Scene("report {base}/bits-run --out {home}/o.html --overwrite", "o.html"),
+    "rbm, two": Scene(
+        "--processes 2 train rbm {base}/bits.csv --n-components 6 --n-iter 500 --batch-size 10 "
+        "--out {home}/run",
+        processes=2,
+    ),
+    "dbm, two": Scene(
+        "--processes 2 train dbm {base}/bits.csv --hidden 6,4 --steps 600 --pretrain-steps 200 "
+        "--ais-betas 200 --ais-chains 4 --batch-size 10 --out {home}/run",
+        processes=2,
+    ),
+    "made, two": Scene(
+        "--processes 2 train made {base}/mixed.csv --hidden 8 --steps 600 --batch-size 10 "
+        "--out {home}/run",
+        processes=2,
+    ),
 }
 BASES = {
     "mixed-run": "train tree {base}/mixed.csv --out {base}/mixed-run",
@@ -215,7 +239,9 @@ class Siege:
     def trial(self, how: str, number: int, seed: int) -> tuple[str, str]:
         """The scene's name, and what came of it: "untouched", "whole", "former", "resumed", "new";
         or a fault in words."""
-        rng, names = random.Random(f"{seed} {how} {number}"), list(SCENES)
+        rng = random.Random(f"{seed} {how} {number}")
+        several = how == "together"
+        names = [name for name, one in SCENES.items() if (one.processes > 1) == several]
         name = names[number % len(names)]
         whole, home = self.reference(name), Path(tempfile.mkdtemp(dir=self.home))
         try:
@@ -232,7 +258,7 @@ class Siege:
             if end.code not in (-9, 0):
                 return f"exit {end.code}: {end.errors[-500:]}"
             if SCENES[name].writes is None and (home / "run/config.json").exists():
-                words = "resume {home}/run"
+                words = SCENES[name].resumes
         return self._ended(name, whole, home, words)
 
     def _signal(self, name: str, whole: Any, home: Path, rng: random.Random) -> str:
@@ -260,7 +286,8 @@ class Siege:
 
     def _after(self, name: str, number: int, rng: random.Random) -> Callable[[int], float]:
         """Send a signal at a random moment of what the scene takes."""
-        delay = rng.random() * 1.05 * self.seconds[name]
+        began = 0.5 if SCENES[name].processes > 1 else 0.0
+        delay = (began + rng.random() * (1.05 - began)) * self.seconds[name]
 
         def disturb(pid: int) -> float:
             until = time.monotonic() + delay
@@ -292,7 +319,7 @@ class Siege:
                 return f"not again: exit {end.code}: {end.errors[-500:]}"
             return self._left(home) or ("new" if now == whole else "former")
         if (home / "run/config.json").exists():
-            words = "resume {home}/run"
+            words = SCENES[name].resumes
         end = self.play(words, home)
         if end.code != 0:
             return f"not resumed: exit {end.code}: {end.errors[-500:]}"
@@ -304,6 +331,7 @@ class Siege:
 DISTURBANCES: dict[str, Any] = {
     "kill": Siege._kill,
     "signal": Siege._signal,
+    "together": Siege._signal,
     "disk": Siege._disk,
 }
 GOOD = ("whole", "resumed", "former", "new")

@@ -38,6 +38,7 @@ PROCESSES = ("whole", "resumed", "former", "new")
 PARTS = {
     "kill": Part(("processes.py", "kill"), 210, 21, PROCESSES),
     "signal": Part(("processes.py", "signal"), 63, 21, PROCESSES),
+    "together": Part(("processes.py", "together"), 25, 5, PROCESSES),
     "disk": Part(("processes.py", "disk"), 420, 21, PROCESSES),
     "damage": Part(("damage.py",), 1000, 250, ("refused", "same", "told")),
     "inputs": Part(("inputs.py",), 5000, 1000, ("accepted", "refused")),
