@@ -356,3 +356,18 @@ def test_cells_are_quoted_each_by_itself(tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == whole.getvalue()
     found = load(tmp_path / "a.csv", text=True).frame()
     assert found["t\rt"].tolist()[:6] == cells[:6]
+
+
+def test_a_part_that_is_held_out_need_not_be_a_copy():
+    values = np.arange(600.0).reshape(100, 6)
+    for given, shared in ((values, True), (values.astype(object), False)):
+        for lazy, copied in zip(
+            divide(Data(given), 0.2, copy=False), divide(Data(given), 0.2), strict=True
+        ):
+            assert isinstance(lazy.values, Chosen) == shared
+            assert type(copied.values) is np.ndarray
+            assert np.array_equal(lazy.values, copied.values)
+    one, other = divide(Data(values), 0.2, copy=False)
+    parts = one, divide(Data(values), 0.2)[0]
+    models = [Independent(kinds="real", random_state=0).fit(part.values) for part in parts]
+    assert np.array_equal(*(model.score_samples(other.values) for model in models))

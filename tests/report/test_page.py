@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import equilibria
-from equilibria import GAN, RBM
+from equilibria import GAN, RBM, Independent
 from equilibria.data import write_csv
 from equilibria.errors import RunError
 from equilibria.models.model import Panel
@@ -214,6 +214,24 @@ def test_a_mixed_table_is_shown_column_by_column(tmp_path: Path, trained: Traine
     assert "Column by column" in text
     assert re.search(r"vote[yn], \d+ %[yn], \d+ %", text)
     assert re.search(r"size\d+\.\d+ ± ", text)
+
+
+def test_a_page_of_many_columns_draws_fewer_samples(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "wide.npy", np.random.default_rng(0).integers(0, 2, (40, 30)))
+    folder = trained(Independent(), tmp_path / "wide.npy", tmp_path / "run")
+    drawn, sample = list[int](), Independent.sample
+
+    def counted(self: Independent, n: int, **options: object) -> object:
+        drawn.append(n)
+        return sample(self, n, **options)
+
+    monkeypatch.setattr(Independent, "sample", counted)
+    for cells, rows in ((10**6, 2000), (30 * 500, 500), (30, 300)):
+        monkeypatch.setattr(panels, "_CELLS", cells)
+        panels.pictures(Summary(folder))
+        assert drawn.pop() == rows
 
 
 def test_a_model_shows_what_it_has_to_show(
