@@ -68,7 +68,7 @@ def commands() -> dict[str, list[str]]:
     found["train flow"][2] = "{base}/real.csv"
     for model in ("lapgan",):
         found[f"train {model}"][2] = f"{{base}}/{data['pictures']}"
-    for scene in processes.SCENES.values():
+    for scene in (one for one in processes.SCENES.values() if one.processes == 1):
         words = scene.words.split()
         if words[0] != "train":
             found.setdefault(words[0], words)
