@@ -134,7 +134,7 @@ def attempt(words: list[str]) -> str:
             return "taken"
         except Late as error:  # a billion rows that the disk holds are work, and no fault
             where = traceback.extract_tb(error.__traceback__)
-            return "taken" if any(one.name == "write_csv" for one in where) else "late"
+            return "taken" if any(Path(one.filename).stem == "durable" for one in where) else "late"
         except BaseException as error:
             where = traceback.extract_tb(error.__traceback__)
             own = [one for one in where if "/src/equilibria" in one.filename][-1:] or where[-1:]
