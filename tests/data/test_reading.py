@@ -371,3 +371,41 @@ def test_a_part_that_is_held_out_need_not_be_a_copy():
     parts = one, divide(Data(values), 0.2)[0]
     models = [Independent(kinds="real", random_state=0).fit(part.values) for part in parts]
     assert np.array_equal(*(model.score_samples(other.values) for model in models))
+
+
+def test_dates_in_a_file_are_dates(tmp_path):
+    cells = {
+        "day": ["2020-02-29", "1066-10-14", ""],
+        "time": ["2020-02-29 09:30", "2020-03-01T10:00:05", "2020-03-02"],
+        "fine": ["2020-02-29 09:30:00.25", "", "2020-03-01"],
+        "no day": ["2020-02-30", "2020-02-28", "2020-02-27"],
+        "word": ["2020-02-28", "later", "2020-02-27"],
+        "number": ["20200228", "20200229", ""],
+        "empty": ["", "", ""],
+    }
+    pd.DataFrame(cells).to_csv(tmp_path / "a.csv", index=False)
+    frame = load(tmp_path / "a.csv", text=True).values
+    kinds = [str(dtype) for dtype in frame.dtypes]
+    days = ["datetime64[s]", "datetime64[s]", "datetime64[us]"]
+    assert kinds == [*days, "str", "str", "Int64", "float64"]
+    assert frame["day"].isna().tolist() == [False, False, True]
+    assert frame["time"][1] == pd.Timestamp("2020-03-01 10:00:05")
+    assert frame["fine"][0] == pd.Timestamp("2020-02-29 09:30:00.25")
+    write_csv(tmp_path / "b.csv", frame[["day", "no day"]])
+    again = load(tmp_path / "b.csv", text=True).values
+    assert again.equals(frame[["day", "no day"]])
+    label = load(tmp_path / "a.csv", text=True, label="word")
+    assert label.labels.tolist() == cells["word"]
+    assert read_csv(tmp_path / "a.csv", text=True)[0][0, 0] == "2020-02-29"  # an array has no dates
+
+
+def test_days_of_a_file_are_drawn_as_days(tmp_path):
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(200) % 90, unit="D")
+    pd.DataFrame({"day": days, "kind": ["a", "b"] * 100}).to_csv(tmp_path / "a.csv", index=False)
+    frame = load(tmp_path / "a.csv", text=True).values
+    drawn = Independent(random_state=0).fit(frame).sample(500, random_state=0)
+    assert (drawn["day"].dt.normalize() == drawn["day"]).all()
+    assert drawn["day"].between(days.min(), days.max()).all()
+    write_csv(tmp_path / "b.csv", drawn)
+    assert (tmp_path / "b.csv").read_text().splitlines()[1].startswith("2024-")
+    assert len((tmp_path / "b.csv").read_text().splitlines()[1].split(",")[0]) == 10

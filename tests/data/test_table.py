@@ -351,15 +351,21 @@ def test_rare_values_are_one_category_and_come_back_by_their_shares():
     values, shares = layer.rare_of(0)
     assert set(values) == set(count.index[count < 10])
     assert layer.sizes == ((count >= 10).sum() + 1,)
-    np.testing.assert_allclose(np.array(shares) * (count < 10).mul(count).sum(), count[[*values]])
+    total = (count < 10).mul(count).sum() + 1  # one for values that were not seen
+    np.testing.assert_allclose(np.array(shares) * total, count[[*values]])
+    elsewhere = frame[:1].assign(town="elsewhere")
+    assert table.among_rare(elsewhere)[0, 0] == len(values)
+    assert table.log_shares(elsewhere)[0, 0] == pytest.approx(-np.log(total))
+    assert table.decode(table.encode(elsewhere))["town"][0] == values[0]
     assert f"rare values as one, drawn by their shares: {len(values)} of town" in table.describe()
 
     rare, n = table.encode(frame[frame["town"] == values[-1]][:1]), 200_000
     many = table.decode(rare.expand(n, -1), share=table.shares(n, Stream(0)))["town"]
     assert table.decode(rare)["town"][0] == values[0]  # without a draw the commonest
     # each count is binomial: beyond 6 deviations at 1e-9 each; a uniform choice is seen
-    error = many.value_counts()[[*values]].to_numpy() / n - shares
-    assert (np.abs(error) < 6 * np.sqrt(np.array(shares) / n)).all()
+    shares = np.array(shares) / sum(shares)
+    error = many.value_counts().reindex([*values]).fillna(0).to_numpy() / n - shares
+    assert (np.abs(error) < 6 * np.sqrt(shares / n)).all()
     assert abs(1 / len(values) - shares[0]) > 12 * np.sqrt(shares[0] / n)
 
     (known, chances) = table.chances(torch.nan_to_num(rare))[0]

@@ -9,6 +9,7 @@ the one number that pandas takes for a missing cell.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -24,7 +25,7 @@ from equilibria.check import affordable
 from equilibria.data.columns import twice
 from equilibria.data.reading import opened, reading
 
-__all__ = ["read_table"]
+__all__ = ["dated", "read_table"]
 
 BLOCK = 1 << 22  # bytes, or as many as make some rows of a very wide table
 _WIDE = 1 << 8  # bytes a column, at least, in a block
@@ -36,6 +37,7 @@ _CELLS = {  # what a cell may be, the first that it is
     ),
     "truth": re.compile(r"\s*(true|false)\s*", re.I | re.A),
 }
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?", re.A)
 _ZERO = re.compile(r"^\s*[+-]?0[0-9]", re.M | re.A)
 _NA = frozenset(
     ["", " ", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "<NA>", "None"]
@@ -77,6 +79,24 @@ def read_table(path: Path, label: str | None, text: bool) -> Any:
         if kept is not None:
             return kept.frame(source.names, rows)
         known, room = kinds, rows
+
+
+def dated(frame: Any) -> Any:
+    """The frame, with dates and times for text where every cell of a column is one as ISO 8601
+    writes them: 2026-12-01, 2026-12-01 09:30, 2026-12-01T09:30:15.25."""
+    for name in frame.columns[[dtype.kind not in "biufmMc" for dtype in frame.dtypes]]:
+        cells, known = frame[name].to_numpy(dtype=object), frame[name].notna().to_numpy()
+        if not known.any() or not all(map(_is_date, cells[known])):
+            continue
+        fine = any("." in cell for cell in cells[known])
+        words = np.where(known, cells, "NaT").astype("U26")
+        with contextlib.suppress(ValueError):  # the thirtieth of February
+            frame[name] = words.astype(f"datetime64[{'us' if fine else 's'}]")
+    return frame
+
+
+def _is_date(cell: Any) -> bool:
+    return isinstance(cell, str) and _DATE.fullmatch(cell) is not None
 
 
 class _Source:

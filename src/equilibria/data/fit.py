@@ -91,7 +91,7 @@ class Survey:
         rare = order[len(kept) :]
         if len(rare) < 2:
             return group, None
-        total = sum(counts[value] for value in rare)
+        total = 1 + sum(counts[value] for value in rare)  # one for those that are still to come
         shares = tuple(counts[value] / total for value in rare)
         return (*filter(set(kept).__contains__, group), rare[0]), (tuple(rare), shares)
 

@@ -19,7 +19,8 @@ from equilibria.data.margin import Margin, Margins
 __all__ = ["Layer", "Rare", "ends_of", "refuse_range"]
 
 Rare = tuple[tuple[Any, ...], tuple[float, ...]]
-"""Values that are one category together, and the share of each among them."""
+"""Values that are one category together, and the share of each among them; what the shares lack of
+1 is that of values which were not seen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,13 +155,16 @@ class Layer:
         self, rows: Reader, block: slice, dtype: torch.dtype, missing: bool, unknown: str
     ) -> Tensor:
         parts = []
-        for place, size, known in zip(self.source, self.sizes, self._places, strict=True):
+        for column, place in enumerate(self.source):
+            size, known = self.sizes[column], self._places[column]
             cells, gaps = rows.cells(block, place)
             if not missing:
                 rows.refuse_gaps(gaps, cells, block.start, place)
             codes = _codes(cells, gaps, *known)
             unseen = (codes < 0) & ~gaps
-            if unseen.any():
+            if self.rare_of(column)[0]:
+                codes[unseen] = size - 1  # one more that is rare
+            elif unseen.any():
                 row = int(unseen.argmax())
                 found = f"{rows.where(block.start + row, place)} is {cells[row:].tolist()[0]!r}"
                 found += f", which was not among its categories {listed(map(repr, known[0]))}"
@@ -177,10 +181,13 @@ class Layer:
         return torch.cat(parts, 1)
 
     def among_rare(self, rows: Reader, column: int) -> np.ndarray:
-        """Places of a column's cells among its rare values, int64 (n,); −1 of all else."""
+        """Places of a column's cells among its rare values, int64 (n,); behind the last that of
+        values which were not seen, −1 of all else."""
         cells, gaps = rows.cells(slice(0, len(rows)), self.source[column])
         values = self.rare_of(column)[0]
-        return _codes(cells, gaps, {value: i for i, value in enumerate(values)}, None)
+        places = _codes(cells, gaps, {value: i for i, value in enumerate(values)}, None)
+        unseen = (_codes(cells, gaps, *self._places[column]) < 0) & ~gaps
+        return np.where(unseen, len(values), places)
 
     def decode(self, values: Tensor, share: Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(n, variables): numbers less ``origin``, or chosen categories; and which are missing.
@@ -203,7 +210,8 @@ class Layer:
             several, shares = self.rare_of(column)
             if several and share is not None:
                 some = np.flatnonzero(place.numpy() == len(self.categories[column]) - 1)
-                at = np.searchsorted(np.cumsum(shares), share[some, column].numpy(), side="right")
+                reach = np.cumsum(shares)
+                at = np.searchsorted(reach, reach[-1] * share[some, column].numpy(), side="right")
                 chosen[some, column] = objects(several)[at.clip(max=len(several) - 1)]
             missing[:, column] = part.isnan().any(1).numpy()
         return chosen, missing

@@ -15,7 +15,7 @@ import numpy as np
 from equilibria.check import affordable, choice
 from equilibria.check import source as path_of
 from equilibria.data.columns import is_frame, nearest_name, subset, take
-from equilibria.data.delimited import read_table
+from equilibria.data.delimited import dated, read_table
 from equilibria.data.files import BINARY_SETS, PARTS, fetch, folder_of, table_path
 from equilibria.data.pictures import parse_idx, read_folder, read_idx
 from equilibria.data.reading import opened, reading
@@ -163,6 +163,7 @@ def _of_path(path: Path, split: str, how: dict[str, Any]) -> Data:
         return _of_array(path, *read_folder(path, size=how["size"], colour=how["colour"]))
     if suffix in (".csv", ".parquet"):
         frame, labels = _read_table(path, how["label"], how["text"])
+        frame = dated(frame) if how["text"] and suffix == ".csv" else frame
         values = frame if how["text"] or suffix == ".parquet" else _as_array(frame)
         return Data(values, labels, tuple(map(str, frame.columns)), name=path.name)
     if suffix == ".npz":

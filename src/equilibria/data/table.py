@@ -498,7 +498,8 @@ class Table:
         return ((), ()) if layer is None else layer.rare_of(layer.source.index(place))
 
     def among_rare(self, X: Any) -> np.ndarray:
-        """Each cell's place among the rare values of its column, int64 (n, width); −1 of others."""
+        """Each cell's place among the rare values of its column, int64 (n, width): behind the last
+        of values which were not seen, −1 of all else."""
         rows = Reader(self.match(X), "X", self.names, self.types if self.is_frame else ())
         found = np.full(rows.shape, -1)
         for layer in self.layers:
@@ -515,7 +516,9 @@ class Table:
         for place in range(self.width):
             some = np.flatnonzero(places[:, place] >= 0)
             if len(some):
-                found[some, place] = np.log(self.rare_of(place)[1])[places[some, place]]
+                shares = np.array(self.rare_of(place)[1])
+                known = np.log(np.append(shares, 1 - shares.sum()))
+                found[some, place] = known[places[some, place]]
         return found
 
     def going_on(self, rows: int) -> Table:
@@ -601,7 +604,8 @@ class Table:
                 part = part.masked_fill(part == 0, NEVER_DRAWN)
                 part = part / part.sum(1, keepdim=True)
                 if several:
-                    rare = part[:, -1:] * torch.tensor(shares, dtype=torch.float64)
+                    own_share = torch.tensor(shares, dtype=torch.float64)
+                    rare = part[:, -1:] * (own_share / own_share.sum())
                     part = torch.cat([part[:, :-1], rare], 1)
                 found[place] = own, part.numpy()
         return found

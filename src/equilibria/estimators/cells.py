@@ -189,7 +189,9 @@ class Cells:
         if own is not None:
             rare, several = self.table.among_rare(X)[:, place], len(self.table.rare_of(place)[0])
             codes = np.where(rare < 0, own[1].argmax(1), len(own[0]) - several + rare)
-            found = statistics.set_level(cells.chances[place][1], codes)
+            unseen = codes == len(own[0])  # in no set
+            found = statistics.set_level(cells.chances[place][1], np.where(unseen, 0, codes))
+            found[unseen] = 1.0
         else:
             truth = self.table.numbers_of(X)[:, place]
             unit = float(truth.std())
