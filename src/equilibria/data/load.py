@@ -121,7 +121,8 @@ def load(
     label : str, optional
         For a table in a file: the column that holds labels.
     text : bool
-        For a CSV file: whether columns may hold text. The values are then a DataFrame.
+        For a CSV file: whether columns may hold text. The values are then a DataFrame, in which
+        dates that are written as ISO 8601 has them are dates.
 
     Examples
     --------
