@@ -8,7 +8,8 @@ others and fills the test rows. Cells are hidden in all three alike: at ``random
 chance of a fifth); in ``blocks`` (half of the rows lose from two columns to half of them, drawn
 anew for each); or where they are ``large`` (a number with a chance of .4 times its rank in its
 column, a category by its place in the alphabet), which nothing in the rows can tell. Cells that are
-missing in truth stay so and are not scored. Every method has its defaults.
+missing in truth stay so and are not scored. Every method has its defaults, but a category
+that training rows lack is a gap (``unknown="missing"``).
 
 Numbers (more than ten different values) are scored by their root mean square error and their CRPS,
 in standard deviations of the training column, means over columns; categories by the share right and
@@ -124,7 +125,7 @@ def tear(whole: pd.DataFrame, gaps: str, like: pd.DataFrame, stream: Stream) -> 
 def by_estimator(name: str, train: Part, aside: Part, test: Part, gaps: str, seed: int) -> Filled:
     """One of the library's estimators."""
     began = time.process_time()
-    model = all_estimators()[name](random_state=seed).fit(train.torn)
+    model = all_estimators()[name](random_state=seed, unknown="missing").fit(train.torn)
     best = model.impute(test.torn, how="best")
     seconds = time.process_time() - began
     low, high, sets = {}, {}, {}

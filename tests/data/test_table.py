@@ -409,6 +409,8 @@ def test_an_unknown_category_is_refused_or_missing():
         ValueError, match=r"X\[0, 0\] \(column 0\) is 'd', which was not among .* 'a', 'b', 'c'"
     ):
         table.encode(new)
+    with pytest.raises(ValueError, match=r'3, .* 1, 2; .*unknown="missing".*kinds={1: "quantile"}'):
+        table.encode(np.array([["a", 3]], dtype=object))
     with pytest.warns(UserWarning, match="'d', which was not .*: taken as missing"):
         assert table.encode(new, unknown="missing").isnan().sum() == 3
 

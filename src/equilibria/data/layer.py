@@ -169,7 +169,11 @@ class Layer:
                 found = f"{rows.where(block.start + row, place)} is {cells[row:].tolist()[0]!r}"
                 found += f", which was not among its categories {listed(map(repr, known[0]))}"
                 if unknown != "missing":
-                    raise ValueError(found)
+                    remedy = 'take it as a gap (unknown="missing")'
+                    if isinstance(next(iter(known[0])), int | float):
+                        called = rows.called(place).removeprefix("column ")
+                        remedy += f', or the column as numbers (kinds={{{called}: "quantile"}})'
+                    raise ValueError(f"{found}; {remedy}")
                 warnings.warn(f"{found}: taken as missing", UserWarning, stacklevel=4)
             place_of = torch.from_numpy(codes)[:, None]
             if self.kind == "binary":
