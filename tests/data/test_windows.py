@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from equilibria import GAN, NextState
 from equilibria.data import windows
 from equilibria.random import Stream
 
@@ -95,3 +96,10 @@ def test_objects_and_memory_maps(tmp_path):
 def test_refusals(X, lag, groups, message):
     with pytest.raises(ValueError, match=message):
         windows(X, lag, groups)
+
+
+def test_rare_states_have_windows_too():
+    states = np.array(["a"] * 500 + ["b"] * 480 + ["c"] * 3 + ["d"] * 2, dtype=object)[:, None]
+    inner = GAN(hidden=(8,), steps=5, latent_dim=2)
+    drawn = NextState(inner, random_state=0).fit(states).predict_next(states, 3)
+    assert set(drawn.ravel()) <= set("abcd")

@@ -632,6 +632,10 @@ class Table:
                 values[:, layer.columns] = (part > 0.5).to(values.dtype)
             elif layer.kind == "spin":
                 values[:, layer.columns] = torch.where(part > 0, 1.0, -1.0).to(values.dtype)
+            for place in layer.source if layer.rare else ():
+                shares = self.rare_of(place)[1]
+                if shares:  # the commonest of them by itself, not all together
+                    values[:, self.columns_of(place)[-1]] *= max(shares) / sum(shares)
         return self.decode(values, like, numbers, gaps=False)
 
     def _constant(self, place: int, n: int) -> Any:

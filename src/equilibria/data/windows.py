@@ -88,7 +88,8 @@ def window_table(row: Table, lag: int, names: tuple[str, str] | None) -> Table:
 def _repeated(row: Table, count: int, name: str, first: int) -> Layer:
     """A row's layer ``count`` times side by side, from column ``first`` on."""
     layer, width = row.layers[0], row.width
-    values = {name: getattr(layer, name) for name in ("categories", "offset", "scale", "origin")}
+    names = ("categories", "rare", "offset", "scale", "origin")
+    values = {name: getattr(layer, name) for name in names}
     many: dict[str, Any] = {
         name: None if value is None else value * count for name, value in values.items()
     }
