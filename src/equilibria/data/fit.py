@@ -180,7 +180,7 @@ class Finder:
         for place, one in found.items():
             if place not in chosen:
                 kind = one.kind(rows.called(place), self.most)
-                serial = self._serial(place, kind)
+                serial = self._serial(place, kind, one)
                 if serial is not None:
                     kind, made[place] = "aside", serial
                 chosen[place] = "quantile" if kind == "real" else kind
@@ -215,14 +215,14 @@ class Finder:
         groups, rare = zip(*(found[place].common(group) for place, group in pairs), strict=True)
         return dataclasses.replace(layer, categories=groups, rare=rare if any(rare) else None)
 
-    def _serial(self, place: int, kind: str) -> Serial | None:
+    def _serial(self, place: int, kind: str, known: Survey) -> Serial | None:
         """How a column goes on that only numbers the rows: all different, and whole numbers by the
         name of one, or text that ends in a number."""
         text = self.type(place).holds == "text" and kind == "aside"
         name = "" if self.rows.names is None else str(self.rows.names[place])
         if not text and not (kind == "real" and CALLED.search(name)):
             return None
-        found = self.survey([place], [place])[place]
+        found = known if text else self.survey([place], [place])[place]  # of text it has all
         if len(found.values) < found.rows or found.missing or (not found.whole and not text):
             return None
         dtype = self.type(place).dtype
