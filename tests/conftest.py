@@ -10,6 +10,7 @@ os.environ.setdefault(
 )  # for the processes that tests start, too: the workers share few cores
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,3 +29,11 @@ def data_folder() -> Path:
     if not path.is_dir():
         pytest.fail(f"EQUILIBRIA_DATA={folder!r} is not a folder: correct it or unset it")
     return path
+
+
+@pytest.fixture(autouse=True)
+def same_draws_in_any_order(request: pytest.FixtureRequest) -> None:
+    """A module's ``RNG`` starts anew in each test: workers take tests in no fixed order."""
+    generator = getattr(request.module, "RNG", None)
+    if generator is not None:
+        generator.bit_generator.state = np.random.default_rng(0).bit_generator.state
