@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import equilibria
 from equilibria.data import (
     Data,
     bars_and_stripes,
@@ -512,6 +513,48 @@ def test_write_csv_round_trip(tmp_path):
 def test_one_column_with_a_missing_cell_survives(tmp_path):
     write_csv(tmp_path / "a.csv", np.array([[1.0], [np.nan], [3.0]]))
     assert np.array_equal(read_csv(tmp_path / "a.csv")[0], [[1], [np.nan], [3]], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["2026-12-01", "1999-01-31"],
+        ["2026-12-01 09:30", "2026-12-01 00:00"],
+        ["2026-12-01T09:30", "2026-12-01T00:00"],
+        ["2026-12-01T09:30:15", "1899-12-01T00:00:00"],
+        ["2026-12-01 09:30:15.25", "2026-12-01 09:30:15.50"],
+        ["2026-12-01T09:30:15.123456", "2026-12-01T00:00:00.000000"],
+    ],
+)
+def test_dates_are_written_as_they_came(tmp_path, cells):
+    lines = [f"{cell},{i}" for i, cell in enumerate([*cells, "", *cells])]
+    (tmp_path / "a.csv").write_text("\n".join(["when,x", *lines, ""]))
+    data = load(tmp_path / "a.csv", text=True)
+    assert data.values["when"].dtype.kind == "M"
+    for frame in (data.frame(), data.rows(np.arange(5)).frame()):
+        write_csv(tmp_path / "b.csv", frame)
+        assert (tmp_path / "b.csv").read_bytes() == (tmp_path / "a.csv").read_bytes()
+    model = equilibria.Mixture(2, random_state=0).fit(data)
+    model.save(tmp_path / "run")
+    drawn = equilibria.load(tmp_path / "run").sample(50)
+    write_csv(tmp_path / "c.csv", drawn)
+    again = load(tmp_path / "c.csv", text=True)
+    assert again.values.attrs == data.values.attrs
+    filled = model.impute(data.frame())
+    write_csv(tmp_path / "d.csv", filled)
+    made = (tmp_path / "d.csv").read_text().splitlines()
+    assert [made[i] for i in (1, 2, 4, 5)] == [lines[i] for i in (0, 1, 3, 4)]
+    assert len(made[3]) == len(made[1])
+
+
+def test_a_cell_that_is_no_date_is_named(tmp_path):
+    text = "when,x\n" + "".join(f"2026-12-{1 + i % 28:02d},{i}\n" for i in range(60))
+    (tmp_path / "a.csv").write_text(text)
+    model = equilibria.Independent().fit(load(tmp_path / "a.csv", text=True))
+    for strange in ("2026-02-30", "soon"):
+        (tmp_path / "b.csv").write_text(text.replace("2026-12-03", strange, 1))
+        with pytest.raises(ValueError, match=f"'when' held dates in fit.* row 2 is '{strange}'"):
+            model.score_samples(load(tmp_path / "b.csv", text=True).frame())
 
 
 def test_write_csv_keeps_whole_numbers_text_and_truth(tmp_path):

@@ -329,7 +329,7 @@ def test_constant_columns_and_names_do_not_stop_a_table():
     assert (table.put_back(table.decode(table.encode(frame)), frame)["name"] == frame["name"]).all()
     text = table.describe()
     assert "3 columns the same in every row, and given back so (const, one, day)" in text
-    assert "1 column of text whose values come once, not modelled" in text
+    assert "1 column of text with fewer than two rows a value, not modelled" in text
     assert "2 columns as numbers by their ranks, as normal scores (x, when)" in text
 
 
@@ -368,13 +368,59 @@ def test_rare_values_are_one_category_and_come_back_by_their_shares():
     assert (np.abs(error) < 6 * np.sqrt(shares / n)).all()
     assert abs(1 / len(values) - shares[0]) > 12 * np.sqrt(shares[0] / n)
 
-    (known, chances) = table.chances(torch.nan_to_num(rare))[0]
+    known, chances = table.chances(torch.nan_to_num(rare), 0)
     assert sorted(known) == sorted(count.index)
     some = dict(zip(known, chances[0], strict=True))
     np.testing.assert_allclose(chances.sum(), 1, atol=1e-12)
     ratio = np.array([some[value] for value in values]) / shares
     np.testing.assert_allclose(ratio, ratio[0])  # what the category has, by the shares
     assert 0.8 < ratio[0] < 1
+
+
+def test_rare_values_stand_apart_where_copies_are_sought():
+    """Equal rows are at 0, other rare values about as far as other categories."""
+    frame = towns(2000)[["town"]].assign(x=0.5)
+    frame.loc[:999, "x"] = 1.5
+    table = Table.fit(frame)
+    values, _ = table.rare_of(0)
+    asked = pandas.DataFrame({"town": [*values, "elsewhere"], "x": 0.5})
+    rows = np.hstack([table.encode(asked, torch.float64).numpy(), table.signs(asked)])
+    distance = ((rows[:, None] - rows) ** 2).sum(-1)
+    assert (distance.diagonal() == 0).all()
+    # 64 signs: 2 ± .25 by their deviation; none beyond 6, in thousands of pairs
+    others = distance[~np.eye(len(rows), dtype=bool)]
+    assert 0.5 < others.min() <= others.max() < 3.5
+    assert not table.signs(frame[frame["town"].isin(frame["town"].mode())]).any()
+
+
+def test_what_a_column_with_rare_values_cannot_hold_is_refused():
+    frame = towns(2000)
+    levels = pandas.CategoricalDtype([*sorted(frame["town"].unique()), "unseen"])
+    listed = Table.fit(frame.astype({"town": levels}))
+    assert len(Table.fit(frame).rare_of(0)[0]) == len(listed.rare_of(0)[0]) > 20
+    last = listed.columns_of(0)[-1]
+    assert listed.encode(frame[:1].assign(town="unseen"))[0, last] == 1
+    codes = frame["town"].factorize()[0].astype(float)
+    coded = Table.fit(frame.assign(town=codes), kinds={"town": "categorical"})
+    assert len(coded.rare_of(0)[0]) > 20
+    assert coded.encode(frame[:1].assign(town=9999.0))[0, coded.columns_of(0)[-1]] == 1
+    for table, strange in (
+        (Table.fit(frame), 0.5),
+        (Table.fit(frame), True),
+        (listed, "elsewhere"),
+        (coded, 1.5),
+    ):
+        new = frame[:1].assign(town=pandas.Series([strange], dtype=object))
+        with pytest.raises(ValueError, match="which was not among its categories"):
+            table.encode(new)
+        with pytest.warns(UserWarning, match="taken as missing"):
+            assert table.lost(new).tolist() == [[True, False]]
+        with pytest.warns(UserWarning, match="taken as missing"):
+            found = table.encode(new, unknown="missing")
+        assert found[:, table.columns_of(0)].isnan().all()
+        assert (table.among_rare(new) == -1).all()
+    misspelt = frame[:1].assign(town="Lodnon")
+    assert not Table.fit(frame).lost(misspelt).any()  # one more that is rare
 
 
 @pytest.mark.parametrize(

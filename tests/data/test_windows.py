@@ -103,3 +103,21 @@ def test_rare_states_have_windows_too():
     inner = GAN(hidden=(8,), steps=5, latent_dim=2)
     drawn = NextState(inner, random_state=0).fit(states).predict_next(states, 3)
     assert set(drawn.ravel()) <= set("abcd")
+
+
+def test_futures_have_each_rare_state_by_its_share():
+    """The commonest of them alone would come where nothing is drawn."""
+    states = np.array(["a", "b", *[f"r{i}" for i in range(40)]], dtype=object)
+    rng = np.random.default_rng(0)
+    cells = np.where(rng.random(4000) < 0.9, rng.choice(states[:2], 4000), None)
+    rare = cells == None  # noqa: E711
+    cells[rare] = rng.choice(states[2:], rare.sum())  # ten rows each; less than a hundredth
+    counts = {value: (cells == value).sum() for value in states[2:]}
+    rare_ones = {value for value, count in counts.items() if count < 10}
+    inner = GAN(hidden=(8,), steps=5, latent_dim=2)
+    model = NextState(inner, random_state=0).fit(cells[:, None])
+    assert set(model.row_.rare_of(0)[0]) == rare_ones
+    drawn = set(model.predict_next(cells[:, None], 3000).ravel()) & rare_ones
+    future = set(model.forecast(cells[:, None], 40, 50).ravel()) & rare_ones
+    assert len(drawn) > 3
+    assert len(future) > 3

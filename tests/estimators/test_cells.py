@@ -340,6 +340,48 @@ def test_rare_values_are_drawn_by_their_shares() -> None:
         assert (model.impute(gaps[:3], how=how)["town"] == likeliest).all()
 
 
+def test_chances_are_worked_out_where_cells_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the rows that lack a column alone, a block at a time: blocks change nothing."""
+    frame = towns(1500)
+    model = ChowLiuTree(random_state=0).fit(frame)
+    gaps = frame[:300].copy()
+    gaps.loc[[5, 120, 290], "town"] = None
+    gaps.loc[250, "large"] = None
+    whole, sets = model.impute_proba(gaps), model.impute_interval(gaps, calibration=frame[300:])
+    sizes: list[int] = []
+    chances = type(model.table_).chances
+
+    def counted(self: Any, means: Any, place: int) -> Any:
+        sizes.append(len(means))
+        return chances(self, means, place)
+
+    monkeypatch.setattr(type(model.table_), "chances", counted)
+    monkeypatch.setattr(estimator, "CHUNK", 100)
+    monkeypatch.setattr(columns, "BLOCK_CELLS", 1000)
+    found = model.impute_proba(gaps)
+    assert max(sizes) == 1  # one of each hundred, of each column
+    assert list(found) == list(whole) == ["town", "large"]
+    for column, own in found.items():
+        pd.testing.assert_frame_equal(own, whole[column])
+    again = model.impute_interval(gaps, calibration=frame[300:])
+    pd.testing.assert_frame_equal(again, sets)
+    monkeypatch.setattr("equilibria.check.memory", lambda: 100.0)
+    with pytest.raises(ValueError, match="X='300 rows': would take"):
+        model.impute_proba(gaps)
+
+
+def test_a_calibration_value_that_fit_did_not_see_is_in_no_set() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.choice(list("uvw"), 500), "b": rng.choice(list("xy"), 500)})
+    model = Independent(random_state=0, unknown="missing").fit(frame)
+    gaps, known = frame[:4].assign(a=None), frame.copy()
+    known.loc[:99, "a"] = "new"  # a fifth is in no set: no set that the model gives holds 90 %
+    with pytest.warns(UserWarning, match="taken as missing"):
+        found = model.impute_interval(gaps, 0.9, known)["categories"]
+    assert all(set(own) == set("uvw") for own in found)
+    assert all(len(own) < 3 for own in model.impute_interval(gaps, 0.6, frame)["categories"])
+
+
 def test_sets_of_rare_values_are_calibrated() -> None:
     """The truth of a calibration row is its own value, not the commonest of the rare ones."""
     rng = np.random.default_rng(0)

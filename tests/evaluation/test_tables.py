@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from equilibria import evaluate
+from equilibria import ChowLiuTree, evaluate, verdict
 from equilibria.evaluation import (
     Evaluation,
     frechet,
@@ -149,6 +149,38 @@ def test_copies_leak_exact_or_with_noise() -> None:
     assert found.short == "yes"
     # the attack: 1 − 1/e of the rows were copied
     assert found["held-out rows"].value > 0.7
+
+
+def many_towns(n: int, seed: int) -> pd.DataFrame:
+    """Two hundred and forty towns, most of them rare, and a number of three values."""
+    draw = np.random.RandomState(seed)
+    chance = 1 / np.arange(1, 241)
+    town = draw.choice([f"t{i}" for i in range(240)], n, p=chance / chance.sum())
+    return pd.DataFrame({"town": town, "size": draw.choice([0.5, 1.5, 2.5], n)})
+
+
+def test_rows_of_other_rare_values_are_no_copies() -> None:
+    """As many as there are, though rare values are one category."""
+    real, drawn, held = many_towns(600, 0), many_towns(500, 1), many_towns(400, 2)
+
+    def copies(rows: pd.DataFrame) -> float:
+        known = set(map(tuple, real.to_numpy().tolist()))
+        return float(np.mean([tuple(row) in known for row in rows.to_numpy().tolist()]))
+
+    assert 0.3 < copies(drawn) < 0.8  # put together, more than nine in ten would be
+    found = evaluate(real, drawn).leaks
+    assert found["are a real row"].value == pytest.approx(copies(drawn))
+    both = evaluate(real, drawn, control=held).leaks["nearest real rows"]
+    for measure in (both, memorisation(drawn, real, held)):
+        part = measure["samples that are a training row"]
+        assert (part.value, part.ideal) == pytest.approx((copies(drawn), copies(held)))
+    model = ChowLiuTree(random_state=0).fit(real)
+    assert len(model.table_.rare_of(0)[0]) > 100
+    said = verdict(model, held, train=real)["leak"]["nearest real"].parts[0]
+    asked = model.sample(said.n, random_state=5)
+    assert said.ideal == pytest.approx(copies(held))
+    # two samples of some hundreds of the same law: 6 deviations of their difference
+    assert abs(said.value - copies(asked)) < 6 * np.sqrt(0.5 / said.n)
 
 
 def test_without_held_out_rows_copies_are_counted_and_nothing_is_concluded() -> None:

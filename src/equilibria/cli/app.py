@@ -1065,6 +1065,8 @@ def _framed(rows: Any) -> Any:
     import numpy as np
     import pandas as pd
 
+    if isinstance(rows, pd.DataFrame):
+        return rows  # as it is: a copy would forget how its dates are written
     frame = pd.DataFrame(rows)
     if isinstance(rows, np.ndarray):
         frame.columns = [f"x{i}" for i in range(frame.shape[1])]

@@ -11,6 +11,7 @@ import dataclasses
 import decimal
 import difflib
 import mmap
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -39,6 +40,9 @@ _NARROW = ("bool", "int8", "uint8", "int16", "uint16", "float16", "float32")  # 
 _SHORT = {"float16": "float16", "halffloat": "float16", "float32": "float32", "float": "float32"}
 _NUMPY = {*_NARROW, "int32", "uint32", "int64", "uint64", "float64"}
 _TIMES = {"datetime": "M", "timedelta": "m"}
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?", re.A)
+FORMS = "dates"
+"""In ``attrs`` of a frame: how its file writes the dates of some columns, by name."""
 _HOLDS = {"b": "truth", "i": "whole", "u": "whole", "f": "real", "M": "datetime", "m": "timedelta"}
 _WHOLE = (int, np.integer, np.bool_)
 _REAL = (*_WHOLE, float, np.floating)
@@ -273,6 +277,8 @@ class Column:
         The type of these.
     digits : int
         Of decimals: how many there are behind the point.
+    form : str
+        Of dates that a file has as text: one of them with zeros for digits.
     """
 
     dtype: str
@@ -281,6 +287,7 @@ class Column:
     ordered: bool = False
     level_dtype: str = ""
     digits: int = 0
+    form: str = ""
 
     @classmethod
     def of(cls, series: Any, where: str) -> Column:
@@ -378,6 +385,25 @@ class Column:
         return times.astype(self.dtype).array
 
 
+def is_date(cell: Any) -> bool:
+    """Whether a cell is text that looks like a date as ISO 8601 has them; it may be 2026-02-30.
+
+    >>> is_date("2026-12-01T09:30"), is_date("1.12.2026")
+    (True, False)
+    """
+    return isinstance(cell, str) and _DATE.fullmatch(cell) is not None
+
+
+def written(times: np.ndarray, form: str) -> np.ndarray:
+    """Dates (n,) as text of this form, None where missing."""
+    words = np.datetime_as_string(times.astype("datetime64[us]")).astype(f"U{len(form)}")
+    cells = np.array(words, dtype=object)
+    if " " in form:
+        cells = objects(word.replace("T", " ") for word in words.tolist())
+    cells[np.isnat(times)] = None
+    return cells
+
+
 def unit_of(dtype: str) -> str:
     """The unit of a type of dates or durations: datetime64[us, UTC] has microseconds."""
     unit = dtype.partition("[")[2].partition(",")[0].partition("]")[0]
@@ -457,6 +483,10 @@ class Reader:
             yield rows
             release(self.table)
 
+    def levels(self, place: int) -> tuple[Any, ...] | None:
+        """Of pandas' categories all of them, where the types are known."""
+        return self._types[place].levels if self._types else None
+
     def called(self, place: int) -> str:
         """A column by its name, else by its number."""
         return f"column {place if self._called is None else self._called[place]!r}"
@@ -477,7 +507,9 @@ class Reader:
         """The type of a column."""
         where = f"{self.name}: {self.called(place)}"
         if self.is_frame:
-            return Column.of(self.table.iloc[:, place], where)
+            found = Column.of(self.table.iloc[:, place], where)
+            form = self.table.attrs.get(FORMS, {}).get(self.table.columns[place], "")
+            return dataclasses.replace(found, form=form) if found.holds == "datetime" else found
         if self.table.dtype == object:
             return Column.of_objects(self.table[:, place], where)
         text = self.table.dtype.kind == "U"

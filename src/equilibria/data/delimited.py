@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from equilibria.check import affordable
-from equilibria.data.columns import twice
+from equilibria.data.columns import FORMS, is_date, twice
 from equilibria.data.reading import opened, reading
 
 __all__ = ["dated", "read_table"]
@@ -37,7 +37,6 @@ _CELLS = {  # what a cell may be, the first that it is
     ),
     "truth": re.compile(r"\s*(true|false)\s*", re.I | re.A),
 }
-_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?", re.A)
 _ZERO = re.compile(r"^\s*[+-]?0[0-9]", re.M | re.A)
 _NA = frozenset(
     ["", " ", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "<NA>", "None"]
@@ -83,20 +82,26 @@ def read_table(path: Path, label: str | None, text: bool) -> Any:
 
 def dated(frame: Any) -> Any:
     """The frame, with dates and times for text where every cell of a column is one as ISO 8601
-    writes them: 2026-12-01, 2026-12-01 09:30, 2026-12-01T09:30:15.25."""
+    writes them: 2026-12-01, 2026-12-01 09:30, 2026-12-01T09:30:15.25.
+
+    How they are written stands in its ``attrs``; of several forms in one column the longest.
+    """
+    forms = {}
     for name in frame.columns[[dtype.kind not in "biufmMc" for dtype in frame.dtypes]]:
-        cells, known = frame[name].to_numpy(dtype=object), frame[name].notna().to_numpy()
-        if not known.any() or not all(map(_is_date, cells[known])):
+        known = frame[name].notna().to_numpy()
+        if not known.any() or not is_date(frame[name].iloc[int(known.argmax())]):
             continue
-        fine = any("." in cell for cell in cells[known])
+        cells = frame[name].to_numpy(dtype=object)
+        if not all(map(is_date, cells[known])):
+            continue
+        form = re.sub(r"\d", "0", max(cells[known], key=len))
         words = np.where(known, cells, "NaT").astype("U26")
         with contextlib.suppress(ValueError):  # the thirtieth of February
-            frame[name] = words.astype(f"datetime64[{'us' if fine else 's'}]")
+            frame[name] = words.astype(f"datetime64[{'us' if '.' in form else 's'}]")
+            forms[name] = form
+    if forms:
+        frame.attrs[FORMS] = forms
     return frame
-
-
-def _is_date(cell: Any) -> bool:
-    return isinstance(cell, str) and _DATE.fullmatch(cell) is not None
 
 
 class _Source:

@@ -71,7 +71,7 @@ class Survey:
         return "categorical" if declared or holds in ("text", "truth") or few else "real"
 
     def alone(self, most: int) -> bool:
-        """Whether most values of a text with very many of them come once, such as names."""
+        """Whether a text of very many values has fewer than two rows a value, such as names."""
         return len(self.values) > max(MAX_TEXTS, most) and 2 * len(self.values) > self.rows
 
     @property
@@ -188,9 +188,7 @@ class Finder:
         for place in (place for place in places if chosen[place] == "aside" and place not in made):
             values = found[place].values
             if len(values) > 1 and self.type(place).dtype.startswith("<U"):
-                what = (
-                    f"is text with more than {MAX_TEXTS} different values, most of which come once"
-                )
+                what = f"is text of more than {MAX_TEXTS} values with fewer than two rows a value"
                 raise ValueError(f"X: {rows.called(place)} {what}; leave it out")
             aside.append((place, next(iter(values)) if len(values) == 1 else None))
         sources = {kind: tuple(p for p in places if chosen[p] == kind) for kind in MIXED}
@@ -200,7 +198,7 @@ class Finder:
         if gaps and self.gaps:
             layers.append(Layer("gap", "gap", gaps))
         if not layers:
-            raise ValueError("X: every column is constant, or text whose values come once")
+            raise ValueError("X: every column is constant, or text that hardly recurs")
         if rows.is_frame:  # whole numbers that are floats because cells are missing come back whole
             for place, one in found.items():
                 if one.whole and one.missing and one.column == Column("float64"):

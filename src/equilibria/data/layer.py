@@ -160,11 +160,8 @@ class Layer:
             cells, gaps = rows.cells(block, place)
             if not missing:
                 rows.refuse_gaps(gaps, cells, block.start, place)
-            codes = _codes(cells, gaps, *known)
-            unseen = (codes < 0) & ~gaps
-            if self.rare_of(column)[0]:
-                codes[unseen] = size - 1  # one more that is rare
-            elif unseen.any():
+            codes, unseen = self._code(rows, cells, gaps, column)
+            if unseen.any():
                 row = int(unseen.argmax())
                 found = f"{rows.where(block.start + row, place)} is {cells[row:].tolist()[0]!r}"
                 found += f", which was not among its categories {listed(map(repr, known[0]))}"
@@ -190,8 +187,29 @@ class Layer:
         cells, gaps = rows.cells(slice(0, len(rows)), self.source[column])
         values = self.rare_of(column)[0]
         places = _codes(cells, gaps, {value: i for i, value in enumerate(values)}, None)
-        unseen = (_codes(cells, gaps, *self._places[column]) < 0) & ~gaps
-        return np.where(unseen, len(values), places)
+        codes, _ = self._code(rows, cells, gaps, column)
+        return np.where((codes == self.sizes[column] - 1) & (places < 0), len(values), places)
+
+    def _code(
+        self, rows: Reader, cells: np.ndarray, gaps: np.ndarray, column: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of a column's cells, −1 where there is none; and which cells are neither missing
+        nor a value that the column can have.
+
+        A value that was not seen is one more rare one, in a column of such, where it is as they
+        are: text, or a whole number; of pandas' categories one of these.
+        """
+        codes = _codes(cells, gaps, *self._places[column])
+        unseen = (codes < 0) & ~gaps
+        if self.rare_of(column)[0] and unseen.any():
+            text = isinstance(self.rare_of(column)[0][0], str)
+            levels = rows.levels(self.source[column])
+            new = _could_be(cells[unseen], text)
+            if levels is not None:
+                new &= np.array([cell in levels for cell in cells[unseen].tolist()])
+            codes[np.flatnonzero(unseen)[new]] = self.sizes[column] - 1
+            unseen = (codes < 0) & ~gaps
+        return codes, unseen
 
     def decode(self, values: Tensor, share: Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(n, variables): numbers less ``origin``, or chosen categories; and which are missing.
@@ -259,6 +277,16 @@ def _codes(
         values = list(map(str, values))  # text that spells numbers, in a file that has no other
     codes = [-1 if gap else place.get(v, -1) for v, gap in zip(values, missing, strict=True)]
     return np.array(codes, dtype=np.int64)
+
+
+def _could_be(cells: np.ndarray, text: bool) -> np.ndarray:
+    """Which cells a column of text, or else of whole numbers, could hold, bool (n,)."""
+    if text:  # that spells numbers, in a file that has no other
+        return np.array([isinstance(cell, str) for cell in cells.tolist()]) | (
+            cells.dtype.kind in "iu"
+        )
+    whole = (int, float, np.number)
+    return np.array([isinstance(v, whole) and float(v).is_integer() for v in cells.tolist()])
 
 
 def refuse_range(kind: str, low: Any, high: Any, ends: tuple[float, float], name: str) -> None:

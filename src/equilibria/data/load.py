@@ -14,7 +14,7 @@ import numpy as np
 
 from equilibria.check import affordable, choice
 from equilibria.check import source as path_of
-from equilibria.data.columns import is_frame, nearest_name, subset, take
+from equilibria.data.columns import FORMS, is_frame, nearest_name, subset, take, written
 from equilibria.data.delimited import dated, read_table
 from equilibria.data.files import BINARY_SETS, PARTS, fetch, folder_of, table_path
 from equilibria.data.pictures import parse_idx, read_folder, read_idx
@@ -122,7 +122,8 @@ def load(
         For a table in a file: the column that holds labels.
     text : bool
         For a CSV file: whether columns may hold text. The values are then a DataFrame, in which
-        dates that are written as ISO 8601 has them are dates.
+        dates that are written as ISO 8601 has them are dates. ``attrs["dates"]`` tells how, which
+        :func:`write_csv` follows; of several forms in a column the longest.
 
     Examples
     --------
@@ -405,6 +406,9 @@ def write_csv(
         what = f"{len(columns)} names for {values.shape[1]} columns of values"
         raise ValueError(f"columns has {what}")
     names: list[Any] = list(values.columns if columns is None else columns)
+    for name, form in values.attrs.get(FORMS, {}).items():
+        if name in values.columns and values[name].dtype.kind == "M":
+            values = values.assign(**{name: written(values[name].to_numpy(), form)})
     if guard:
         names, values = list(map(_guarded, names)), values.copy(deep=False)
         for place in np.flatnonzero([dtype.kind == "O" for dtype in values.dtypes]).tolist():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,11 +16,14 @@ from torch import Tensor
 from equilibria.check import sequence, whole
 from equilibria.data.columns import (
     ALIASES,
+    FORMS,
     KINDS,
     Column,
     Reader,
     as_frame,
+    is_date,
     is_frame,
+    is_missing,
     listed,
     missing_cells,
     nearest_name,
@@ -327,6 +331,13 @@ class Table:
             alike = dtype.kind == code and ("," in str(dtype)) == ("," in known.dtype)
             if (code or dtype.kind in "mM") and not alike and X.iloc[:, place].notna().any():
                 what = f"is of type {dtype}, and was {known.dtype} in fit; convert it"
+                cells = X.iloc[:, place].tolist() if known.form else []
+                odd = (row for row, cell in enumerate(cells) if not _may_be_date(cell))
+                for row in itertools.islice(odd, 1):  # one cell of a file makes all of it text
+                    what = (
+                        f"held dates in fit, and its row {row} is {cells[row]!r}; correct it, or "
+                    )
+                    what += "leave the cell empty"
                 raise ValueError(f"{name}: {self.column_name(place)} {what}")
 
     def encode(
@@ -405,7 +416,8 @@ class Table:
 
     def lost(self, X: Any, name: str = "X") -> np.ndarray:
         """Which cells are missing, or hold a category that the table does not have, bool
-        (n, width); there is a warning of the latter."""
+        (n, width); there is a warning of the latter. A value that was not seen is none where the
+        column has rare ones: it is then one more of these."""
         found = np.array(missing_cells(X))
         gone = self.encode(X, name=name, unknown="missing").isnan().numpy()
         for column, place in enumerate(self.owner):
@@ -504,8 +516,15 @@ class Table:
         found = np.full(rows.shape, -1)
         for layer in self.layers:
             for column, place in enumerate(layer.source if layer.rare else ()):
-                found[:, place] = layer.among_rare(rows, column)
+                if layer.rare_of(column)[0]:
+                    found[:, place] = layer.among_rare(rows, column)
         return found
+
+    @property
+    def merged(self) -> tuple[int, ...]:
+        """The columns that have rare values."""
+        places = sorted(place for layer in self.layers if layer.rare for place in layer.source)
+        return tuple(place for place in places if self.rare_of(place)[0])
 
     def log_shares(self, X: Any) -> np.ndarray:
         """The log of each cell's share of its category, (n, width): 0 where it is all of it.
@@ -513,12 +532,27 @@ class Table:
         A model knows the probability of the category; that of the cell is so much less.
         """
         places, found = self.among_rare(X), np.zeros((len(X), self.width))
-        for place in range(self.width):
+        for place in self.merged:
             some = np.flatnonzero(places[:, place] >= 0)
-            if len(some):
-                shares = np.array(self.rare_of(place)[1])
-                known = np.log(np.append(shares, 1 - shares.sum()))
-                found[some, place] = known[places[some, place]]
+            shares = np.array(self.rare_of(place)[1])
+            known = np.log(np.append(shares, 1 - shares.sum()))
+            found[some, place] = known[places[some, place]]
+        return found
+
+    def signs(self, X: Any) -> np.ndarray:
+        """Random signs in 64 columns for each column of :attr:`merged`, of norm 1 for a rare value
+        and 0 for all else, float64 (n, 64 columns).
+
+        Beside an encoded row they set rare values apart, which are one category in it: their
+        squared distance is 2 in the mean, as that of two other categories, and 0 of equal ones.
+        """
+        places = self.among_rare(X)
+        found = np.zeros((len(places), 64 * len(self.merged)))
+        for i, place in enumerate(self.merged):
+            some = np.flatnonzero(places[:, place] >= 0)
+            shape = (len(self.rare_of(place)[0]) + 1, 64)
+            sign = Stream(0).child("signs", place).integers(shape, 2).numpy() / 4 - 1 / 8
+            found[some, 64 * i : 64 * (i + 1)] = sign[places[some, place]]
         return found
 
     def going_on(self, rows: int) -> Table:
@@ -574,41 +608,38 @@ class Table:
                 found[:, layer.source] = rows.numbers(every, layer.source, layer.origin)
         return found
 
-    def chances(self, means: Tensor) -> dict[int, tuple[list[Any], np.ndarray]]:
-        """Of each discrete column its values, in order, and the chance of each by the means of the
-        encoded columns, float64 (n, K). One that never came in a model's draws counts as half a
-        draw of two hundred.
+    def chances(self, means: Tensor, place: int) -> tuple[list[Any], np.ndarray] | None:
+        """Of a discrete column its values, the rare ones last, and the chance of each by the means
+        of the encoded columns, float64 (n, K); None of any other.
+
+        One that never came in a model's draws counts as half a draw of two hundred.
 
         >>> rows = np.array([["y", 1.5], ["n", 3.0]], dtype=object)
-        >>> Table.fit(rows).chances(torch.tensor([[0.25, 0.0]]))
-        {0: (['n', 'y'], array([[0.75, 0.25]]))}
+        >>> Table.fit(rows).chances(torch.tensor([[0.25, 0.0]]), 0)
+        (['n', 'y'], array([[0.75, 0.25]]))
         """
-        found = {}
-        for layer in self.layers:
-            ends = KINDS[layer.kind].ends
-            if layer.kind == "gap" or (layer.numeric and layer.kind not in ("binary", "spin")):
-                continue
-            parts = means[:, layer.columns].double().split(layer.sizes, 1)
-            for column, (place, part) in enumerate(zip(layer.source, parts, strict=True)):
-                several, shares = layer.rare_of(column)
-                if layer.categories is not None:
-                    group = layer.categories[column]
-                    values = objects((*group[:-1], *several) if several else group)
-                else:
-                    values = np.array([layer.low, layer.high])
-                if ends is not None:
-                    up = ((part - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
-                    part = torch.cat([1 - up, up], 1)
-                known = np.zeros(len(values), dtype=bool)
-                own = self.type(place).typed(values, known, self.column_name(place)).tolist()
-                part = part.masked_fill(part == 0, NEVER_DRAWN)
-                part = part / part.sum(1, keepdim=True)
-                if several:
-                    own_share = torch.tensor(shares, dtype=torch.float64)
-                    rare = part[:, -1:] * (own_share / own_share.sum())
-                    part = torch.cat([part[:, :-1], rare], 1)
-                found[place] = own, part.numpy()
-        return found
+        layer = next(one for one in self.layers if place in one.source and one.kind != "gap")
+        ends, column = KINDS[layer.kind].ends, layer.source.index(place)
+        if layer.numeric and layer.kind not in ("binary", "spin"):
+            return None
+        several, shares = layer.rare_of(column)
+        if layer.categories is not None:
+            group = layer.categories[column]
+            values = objects((*group[:-1], *several) if several else group)
+        else:
+            values = np.array([layer.low, layer.high])
+        part = means[:, self.columns_of(place)].double()
+        if ends is not None:
+            up = ((part - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
+            part = torch.cat([1 - up, up], 1)
+        part = part.masked_fill(part == 0, NEVER_DRAWN)
+        part = part / part.sum(1, keepdim=True)
+        if several:
+            share = torch.tensor(shares, dtype=torch.float64)
+            part = torch.cat([part[:, :-1], part[:, -1:] * (share / share.sum())], 1)
+        known = np.zeros(len(values), dtype=bool)
+        own = self.type(place).typed(values, known, self.column_name(place)).tolist()
+        return own, part.numpy()
 
     def typed(self, numbers: np.ndarray, place: int) -> list[Any]:
         """Numbers of one column, as :meth:`numbers` has them, in the type of its cells."""
@@ -741,7 +772,9 @@ class Table:
                 made = _series(filled, came.dtype if left else pd.Series(empty).dtype)
                 came = made if made.dtype == pd.Series(empty).dtype else _series(filled, came.dtype)
             columns.append(came.set_axis(given.index))
-        return pd.concat(columns, axis=1).set_axis(list(given.columns), axis=1)
+        frame = pd.concat(columns, axis=1).set_axis(list(given.columns), axis=1)
+        frame.attrs = given.attrs if FORMS in given.attrs else rows.attrs
+        return frame
 
     def _assembled(self, cells: Mapping[int, Any], n: int, like: Any, dtype: Any = None) -> Any:
         """Columns as a frame or an array, as the data were."""
@@ -756,7 +789,10 @@ class Table:
                 )
                 for place in range(self.width)
             }
-            return pd.DataFrame(columns, index=index).set_axis(list(self.names or ()), axis=1)
+            frame = pd.DataFrame(columns, index=index).set_axis(list(self.names or ()), axis=1)
+            forms = {self.key(p): self.type(p).form for p in range(self.width) if self.type(p).form}
+            frame.attrs = {FORMS: forms} if forms else {}
+            return frame
         if dtype is None:
             same = len({one.dtype for one in self.types}) == 1
             dtype = np.dtype(self.types[0].dtype) if same else object
@@ -802,7 +838,7 @@ class Table:
         serial = [place for place, value in self.aside if isinstance(value, tuple)]
         constant = [p for p, value in self.aside if value is not None and p not in serial]
         unlike = [place for place, value in self.aside if value is None]
-        texts = "of text whose values come once, not modelled: samples leave it empty"
+        texts = "of text with fewer than two rows a value, not modelled: samples leave it empty"
         for places, what in (
             (constant, "the same in every row, and given back so"),
             (serial, "that number the rows, not modelled: samples go on from the last"),
@@ -882,6 +918,14 @@ def _decoded(
         own = numbers[:, layer.source]
         decoded = np.where(np.isnan(own), decoded, own)
     return decoded, missing
+
+
+def _may_be_date(cell: Any) -> bool:
+    """Whether a file's cell is a date or missing."""
+    try:
+        return is_missing(cell) or (is_date(cell) and bool(np.datetime64(cell)))
+    except ValueError:  # the thirtieth of February
+        return False
 
 
 def _tuple(values: Any) -> tuple[Any, ...] | None:

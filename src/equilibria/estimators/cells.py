@@ -46,6 +46,8 @@ class Cells:
         Of all draws.
     options : mapping
         Of the model's ``means`` and ``complete``: sweeps of a chain.
+    first : int
+        What the first row of an array is called.
     """
 
     model: Any
@@ -55,6 +57,7 @@ class Cells:
     values: Tensor
     stream: Stream
     options: Mapping[str, Any]
+    first: int = 0
 
     @torch.no_grad()
     def draws(self, n: int) -> Tensor:
@@ -69,22 +72,31 @@ class Cells:
         found = self.model.means(self.values, ~self.values.isnan(), self.stream, **self.options)
         return found[:, : self.table.size].detach().cpu()
 
-    @functools.cached_property
-    def chances(self) -> dict[int, tuple[list[Any], np.ndarray]]:
-        """Of each discrete column with gaps its values and the chances of each, (rows, K)."""
-        found = self.table.chances(self.means)
-        return {place: own for place, own in found.items() if self.missing[:, place].any()}
+    def chances(self, place: int) -> tuple[list[Any], np.ndarray] | None:
+        """Of a discrete column its values, and the chances of each in the rows that lack it, (rows,
+        K); None of any other."""
+        return self.table.chances(self.means[self.missing[:, place]], place)
 
-    def probabilities(self) -> dict[Any, Any]:
-        """Column → DataFrame (rows that lack it, categories)."""
+    @property
+    def index(self) -> Any:
+        """What the rows are called."""
+        import pandas as pd
+
+        if is_frame(self.X):
+            return self.X.index
+        return pd.RangeIndex(self.first, self.first + len(self.missing))
+
+    def probabilities(self) -> dict[int, Any]:
+        """Discrete column with gaps → DataFrame (rows that lack it, values)."""
         import pandas as pd
 
         found = {}
-        for place, (values, chances) in self.chances.items():
+        for place in self.table.modelled:
             gaps = self.missing[:, place]
-            index = self.X.index[gaps] if is_frame(self.X) else np.flatnonzero(gaps)
-            columns = pd.Index(values, dtype=object)
-            found[self.table.key(place)] = pd.DataFrame(chances[gaps], index, columns)
+            own = self.chances(place) if gaps.any() else None
+            if own is not None:
+                columns = pd.Index(own[0], dtype=object)
+                found[place] = pd.DataFrame(own[1], self.index[gaps], columns)
         return found
 
     def numbers(self, median: bool) -> np.ndarray:
@@ -129,23 +141,25 @@ class Cells:
 
     # ------------------------------------------------------------ intervals
 
-    def intervals(self, level: float, calibration: Cells | None) -> Any:
-        """Low and high of each missing number, the set of each missing category; a DataFrame."""
+    def intervals(self, how: Mapping[int, tuple[float, float]]) -> Any:
+        """Low and high of each missing number, the set of each missing category; a DataFrame.
+
+        ``how`` has the nominal level of each column that is asked about, and the unit beyond 1.
+        """
         import pandas as pd
 
-        asked = [place for place in self.table.modelled if self.missing[:, place].any()]
-        how = dict.fromkeys(asked, (level - 1e-9, 0.0))
-        if calibration is not None:
-            how = {place: calibration.nominal(place, level, self.missing) for place in asked}
-        found = []
-        for place, (values, chances) in self.chances.items():
-            rows = np.flatnonzero(self.missing[:, place])
-            some = chances[rows]
-            held = statistics.likeliest_set(some, how[place][0])
-            order = np.argsort(-some, 1, kind="stable")
-            for row, own, places in zip(rows, held, order, strict=True):
-                found.append((row, place, None, None, tuple(values[k] for k in places if own[k])))
-        places = [place for place in asked if place not in self.chances]
+        found, places = [], []
+        for place in (place for place in how if self.missing[:, place].any()):
+            own = self.chances(place)
+            if own is None:
+                places.append(place)
+                continue
+            values, chances = own
+            held = statistics.likeliest_set(chances, how[place][0])
+            order = np.argsort(-chances, 1, kind="stable")
+            lack = np.flatnonzero(self.missing[:, place])
+            for row, kept, best in zip(lack, held, order, strict=True):
+                found.append((row, place, None, None, tuple(values[k] for k in best if kept[k])))
         rows = np.flatnonzero(self.missing[:, places].any(1))
 
         def ends(draws: np.ndarray, _: slice) -> np.ndarray:
@@ -160,12 +174,10 @@ class Cells:
             pairs = zip(*(self.table.typed(end[own, i], place) for end in both), strict=True)
             found += [(r, place, *pair, None) for r, pair in zip(rows[own], pairs, strict=True)]
         found.sort(key=lambda one: one[:2])
-        label = self.X.index if is_frame(self.X) else range(len(self.missing))
-        keys = [(label[row], self.table.key(place)) for row, place, *_ in found]
+        keys = [(self.index[row], self.table.key(place)) for row, place, *_ in found]
         index = pd.MultiIndex.from_tuples(keys, names=["row", "column"])
         parts = [pd.Series([one[i] for one in found], index, dtype=object) for i in (2, 3, 4)]
-        frame = pd.concat(parts, axis=1, keys=["low", "high", "categories"])
-        return frame.infer_objects()
+        return pd.concat(parts, axis=1, keys=["low", "high", "categories"])
 
     def nominal(self, place: int, level: float, gaps: np.ndarray) -> tuple[float, float]:
         """The nominal level that held known cells of a column at ``level``, and the unit beyond 1.
@@ -185,12 +197,13 @@ class Cells:
         torn[:, : self.table.size].masked_fill_(free.to(torn.device), torch.nan)
         X = take(self.X, known)
         cells = dataclasses.replace(self, X=X, missing=hidden, values=torn, stream=stream)
-        own, unit = self.table.chances(whole[:, : self.table.size].cpu()).get(place), 0.0
-        if own is not None:
+        own, unit = cells.chances(place), 0.0
+        told = self.table.chances(whole[:, : self.table.size].cpu(), place)
+        if own is not None and told is not None:
             rare, several = self.table.among_rare(X)[:, place], len(self.table.rare_of(place)[0])
-            codes = np.where(rare < 0, own[1].argmax(1), len(own[0]) - several + rare)
-            unseen = codes == len(own[0])  # in no set
-            found = statistics.set_level(cells.chances[place][1], np.where(unseen, 0, codes))
+            codes = np.where(rare < 0, told[1].argmax(1), len(own[0]) - several + rare)
+            unseen = np.isnan(told[1]).any(1) | (codes == len(own[0]))  # in no set
+            found = statistics.set_level(own[1], np.where(unseen, 0, codes))
             found[unseen] = 1.0
         else:
             truth = self.table.numbers_of(X)[:, place]

@@ -654,17 +654,9 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _joined(self, n: int, blocks: Iterator[Any]) -> Any:
         """Blocks of ``n`` decoded rows as one array or frame."""
         affordable("n", n, 2.0 * n * self.table_.width)
-        first = next(blocks)
-        if len(first) == n:
-            return first
-        if is_frame(first):
-            import pandas as pd
-
-            return pd.concat([first, *blocks], ignore_index=True)
-        found, begin = np.empty((n, first.shape[1]), first.dtype), 0
-        for part in itertools.chain([first], blocks):
-            found[begin : begin + len(part)] = part
-            begin += len(part)
+        found = _together(blocks, n)
+        if is_frame(found):
+            found.index = range(n)
         return found
 
     def rows_by(
@@ -731,13 +723,13 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X = self.validated(X)
         return self.over(X, self._unnormalised) + self._log_shares(X)
 
-    def _log_shares(self, X: Any) -> np.ndarray:
-        """What rare values of a row take from its score, (rows,), or nothing."""
+    def _log_shares(self, X: Any, cells: bool = False) -> np.ndarray:
+        """What rare values take from the score of a row, (rows,), or of each cell; or nothing."""
         table = self.table_
-        if not any(layer.rare for layer in table.layers):
+        if not table.merged:
             return np.zeros(())
-        parts = [table.log_shares(slab(X, rows)).sum(1) for rows in ranges(len(X), table)]
-        return np.concatenate(parts)
+        parts = (table.log_shares(slab(X, rows)) for rows in ranges(len(X), table))
+        return np.concatenate([part if cells else part.sum(1) for part in parts])
 
     @available_if(can("score"))
     def cell_scores(self, X: Any) -> np.ndarray:
@@ -751,7 +743,7 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self.validated(X)
-        return self.over(X, self._cell_scores) + self.table_.log_shares(X)
+        return self.over(X, self._cell_scores) + self._log_shares(X, cells=True)
 
     def _cell_scores(self, values: Tensor) -> np.ndarray:
         table = self.table_
@@ -962,13 +954,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             )
         X, stream = self.validated(X, gaps=True), self.draws(random_state, "impute")
         affordable("n", n, 2.0 * n * len(X) * self.table_.width)
-        parts = []
-        for rows in ranges(len(X), self.table_):
-            key = stream.child("from", rows.start) if rows.start else stream
-            cells = self._cells(slab(X, rows), key, options, rows.start)
-            parts.append(self._filled(cells, n, how))
-            release(X)
-        whole_rows = [_together(part) for part in zip(*parts, strict=True)]
+        parts = [self._filled(cells, n, how) for cells in self._blocks(X, stream, options)]
+        whole_rows = [_together(iter(part), len(X)) for part in zip(*parts, strict=True)]
         if n == 1 or not isinstance(whole_rows[0], np.ndarray):
             return whole_rows[0] if n == 1 else whole_rows
         return np.stack(whole_rows)
@@ -1010,7 +997,18 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X, stream = self.validated(X, gaps=True), self.draws(random_state, "impute")
-        return self._cells(X, stream, options).probabilities()
+        gaps, most = missing_cells(X).sum(0), 0.0
+        for place in self.table_.modelled:
+            known = self.table_.chances(torch.zeros(0, self.table_.size), place)
+            most += 2.0 * int(gaps[place]) * (0 if known is None else len(known[0]))
+        affordable("X", f"{len(X)} rows", most)
+        parts: dict[int, list[Any]] = {}
+        for cells in self._blocks(X, stream, options):
+            for place, own in cells.probabilities().items():
+                parts.setdefault(place, []).append(own)
+        return {
+            self.table_.key(place): _together(iter(parts[place]), -1) for place in sorted(parts)
+        }
 
     @available_if(can("complete"))
     @settled()
@@ -1053,10 +1051,21 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         level = number(0, LEVEL, above=True)("level", level)
-        aside, stream = None, self.draws(random_state, "impute")
+        X, stream = self.validated(X, gaps=True), self.draws(random_state, "impute")
+        gaps = np.array(missing_cells(X))
+        how = {p: (level - 1e-9, 0.0) for p in self.table_.modelled if gaps[:, p].any()}
         if calibration is not None:
             aside = self._cells(self.validated(calibration, gaps=True), stream, options)
-        return self._cells(self.validated(X, gaps=True), stream, options).intervals(level, aside)
+            how = {place: aside.nominal(place, level, gaps) for place in how}
+        parts = (cells.intervals(how) for cells in self._blocks(X, stream, options))
+        return _together(parts, -1).infer_objects()
+
+    def _blocks(self, X: Any, stream: Stream, options: Any) -> Iterator[Cells]:
+        """Validated rows beside the model, a block at a time."""
+        for rows in ranges(len(X), self.table_):
+            key = stream.child("from", rows.start) if rows.start else stream
+            yield self._cells(slab(X, rows), key, options, rows.start)
+            release(X)
 
     def _cells(self, X: Any, stream: Stream, options: Any, first: int = 0) -> Cells:
         """Validated rows with gaps beside the model."""
@@ -1065,7 +1074,8 @@ class Trained(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         how: Any = {"told": False, "unknown": self.settings_.unknown}
         unknown = self.table_.encode(X, **how).isnan().to(values.device)
         values[:, : self.table_.size].masked_fill_(unknown, torch.nan)
-        return Cells(self.model_, self.table_, X, missing_cells(X), values, stream, options)
+        given = missing_cells(X), values, stream, options, first
+        return Cells(self.model_, self.table_, X, *given)
 
     @available_if(can("classify"))
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -1403,7 +1413,7 @@ class Estimator(Trained):
     unknown: str = param(
         "refuse",
         "What a category becomes that fit did not see, in rows that come later: refused, or taken "
-        "as a missing cell with a warning.",
+        "as a missing cell with a warning. In a column with rare values it is one more of them.",
         choice("refuse", "missing"),
     )
     labels: bool = param(False, "Whether y is learnt too, beside the columns.", flag())
@@ -1439,15 +1449,20 @@ def _held(table: Table, n: int, codes: np.ndarray | None) -> Tensor:
     return held
 
 
-def _together(parts: tuple[Any, ...]) -> Any:
-    """Blocks of rows, arrays or frames, as one."""
-    if len(parts) == 1:
-        return parts[0]
-    if not is_frame(parts[0]):
-        return np.concatenate(parts)
-    import pandas as pd
+def _together(blocks: Iterator[Any], n: int) -> Any:
+    """Blocks of ``n`` rows, arrays or frames, as one; arrays without a second copy of them all."""
+    first = next(blocks)
+    if len(first) == n:
+        return first
+    if is_frame(first):
+        import pandas as pd
 
-    return pd.concat(parts)
+        return pd.concat([first, *blocks])
+    found, begin = np.empty((n, *first.shape[1:]), first.dtype), 0
+    for part in itertools.chain([first], blocks):
+        found[begin : begin + len(part)] = part
+        begin += len(part)
+    return found
 
 
 def ranges(n: int, table: Table) -> Iterator[slice]:

@@ -218,7 +218,8 @@ class GAN(Adversarial):
 
     def _back(self, drawn: Tensor, given: Any) -> Any:
         """Encoded rows in the data's own scale and type; given cells as they came."""
-        rows = self.table_.decode(drawn.cpu(), like=given)
+        share = self.table_.shares(len(drawn), self.draws(None, "decode"))
+        rows = self.table_.decode(drawn.cpu(), like=given, share=share)
         return rows if given is None else self.table_.put_back(rows, given)
 
     # ------------------------------------------------------------ the critic

@@ -262,7 +262,8 @@ class NextState(Trained):
         stream, row = self.draws(random_state, "next"), self.row_
         values = self._window(self._past(X)[None])
         if how == "draw":
-            return row.decode(self._drawn(values, n, stream, options)[:, 0])
+            drawn = self._drawn(values, n, stream, options)[:, 0]
+            return row.decode(drawn, share=row.shares(n, stream))
         means = self.model_.means(values, ~values.isnan(), stream, **options)[:, -row.size :].cpu()
         return row.decode_modes(means) if how == "mode" else row.decode_means(means)
 
@@ -305,7 +306,10 @@ class NextState(Trained):
             values = self._window(paths[:, -self.settings_.lag :])
             drawn = self._drawn(values, 1, stream.child(step), options)[0]
             paths = torch.cat([paths, drawn[:, None].to(paths)], 1)
-        futures = [row.decode(path) for path in paths[:, self.settings_.lag :]]
+        futures = [
+            row.decode(path, share=row.shares(horizon, stream.child("future", i)))
+            for i, path in enumerate(paths[:, self.settings_.lag :])
+        ]
         if n == 1 or not isinstance(futures[0], np.ndarray):
             return futures[0] if n == 1 else futures
         return np.stack(futures)

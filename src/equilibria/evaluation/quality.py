@@ -315,7 +315,7 @@ def memorisation(samples: Any, train: Any, held_out: Any, random_state: RandomSt
     >>> found.warning, found["samples that are a training row"].value
     ('The samples copy training rows.', 1.0)
     """
-    real, unseen, rows = alike(train=train, held_out=held_out, samples=samples)
+    real, unseen, rows = alike(apart=True, train=train, held_out=held_out, samples=samples)
     order = as_stream(random_state).child("copying").permutation(len(real) + len(unseen)).numpy()
     pool, from_train = np.concatenate([real, unseen])[order], order < len(real)
     nearest = np.unique(nearest_row(rows, pool)[0])

@@ -57,16 +57,19 @@ def as_rows(
     return table
 
 
-def alike(least: int = 1, *, gaps: bool = False, **tables: Any) -> list[np.ndarray]:
+def alike(
+    least: int = 1, *, gaps: bool = False, apart: bool = False, **tables: Any
+) -> list[np.ndarray]:
     """Tables of equal columns by name, as :func:`as_rows` gives them, and of one precision.
 
     Where one has text, categories, dates or pandas' own numbers, all are encoded by one table
-    (:func:`encoded`); tables of plain numbers stay as they are. Where one is in single precision or
-    less, all are rounded to it: a copy then equals its source, whatever the type of either.
+    (:func:`encoded`, with ``apart``); tables of plain numbers stay as they are. Where one is in
+    single precision or less, all are rounded to it: a copy then equals its source, whatever the
+    type of either.
     """
     types = " ".join(str(getattr(values, "dtype", "")) for values in tables.values())
     if any(map(_speaks, tables.values())):
-        tables = dict(zip(tables, encoded(**tables)[1], strict=True))
+        tables = dict(zip(tables, encoded(apart=apart, **tables)[1], strict=True))
     rows: list[np.ndarray] = []
     for name, values in tables.items():
         rows.append(as_rows(values, name, rows[0].shape[1] if rows else None, least, gaps))
@@ -85,20 +88,22 @@ def _speaks(values: Any) -> bool:
         return False
 
 
-def encoded(**tables: Any) -> tuple[Table, list[np.ndarray]]:
+def encoded(*, apart: bool = False, **tables: Any) -> tuple[Table, list[np.ndarray]]:
     """Tables of the same columns as people have them, as rows of numbers that are alike.
 
     Columns are matched by name and are what all the tables together say. A number is in standard
     deviations of the first table, a category has a column for each of its values, a date is a
     number; where a cell is missing there is NaN. Constant columns, and text whose values hardly
-    recur, are left aside, as :class:`Table` does.
+    recur, are left aside, and rare values of a category are one, as :class:`Table` does. With
+    ``apart`` these are set apart in columns behind the table's (:meth:`Table.signs`), so that equal
+    rows of numbers are equal rows.
 
     Returns
     -------
     table : Table
         What the columns are, by all the tables.
     rows : list of ndarray
-        One for each table, float64, (n, table.size).
+        One for each table, float64, (n, table.size), or wider with ``apart``.
 
     Examples
     --------
@@ -131,6 +136,7 @@ def encoded(**tables: Any) -> tuple[Table, list[np.ndarray]]:
             layer = dataclasses.replace(layer, scale=scale)
         layers.append(layer)
     table = dataclasses.replace(table, layers=tuple(layers))
+    rows = np.hstack([rows, table.signs(pool)]) if apart and table.merged else rows
     return table, np.split(rows, np.cumsum(list(map(len, frames)))[:-1])
 
 

@@ -180,15 +180,16 @@ def evaluate(
     stream = as_stream(random_state).child("evaluate")
     given = {"real": real, "samples": samples}
     given |= {} if control is None else {"control": control}
-    table, encodings = encoded(**given)
+    table, encodings = encoded(apart=True, **given)
     for name, rows in zip(given, encodings, strict=True):
         if len(rows) < LEAST:
             raise ValueError(f"{name} has {len(rows)} rows; expected {LEAST} or more")
     place = None if target is None else _target(table, target)
-    rows, drawn, *others = (
+    apart = [
         part[stream.child(name).permutation(len(part)).numpy()]
         for name, part in zip(given, encodings, strict=True)
-    )
+    ]
+    rows, drawn, *others = (part[:, : table.size] for part in apart)
     held = others[0] if others else None
     columns = beside(table, rows, drawn)
     half = len(rows) // 2
@@ -203,7 +204,7 @@ def evaluate(
         _associations(list(associations(columns).values())),
         told(folds, drawn, table.owner, names, stream),
         _use(table, place, rows, drawn, held, stream.child("use")),
-        _leaks(rows, drawn, held, stream.child("leaks")),
+        _leaks(*apart, stream=stream.child("leaks")),
         tuple(called(table, place) for place, _ in table.aside),
     )
 
@@ -358,7 +359,9 @@ def _rest(truth: np.ndarray, proba: np.ndarray) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
-def _leaks(rows: np.ndarray, drawn: np.ndarray, held: np.ndarray | None, stream: Stream) -> Answer:
+def _leaks(
+    rows: np.ndarray, drawn: np.ndarray, held: np.ndarray | None = None, *, stream: Stream
+) -> Answer:
     """Copies and nearest rows, and an attack by distances; both against held-out rows."""
     parts = [rows[:REAL_ROWS], drawn[:ROWS], *([] if held is None else [held[:ROWS]])]
     whole = [part[~np.isnan(part).any(axis=1)] for part in parts]

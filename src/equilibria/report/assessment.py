@@ -159,7 +159,11 @@ def _of_samples(case: Case, drawn: Any) -> list[Measure]:
         found.append(one if i else _noted(one, view.note))
     few = f"Only {len(case.more):,} of {len(case.parts.train):,} training rows were compared."
     few = few if len(case.more) < len(case.parts.train) else ""
-    copies = case.judged("nearest real rows") or memorisation(fake, more[0], held[0])
+    copies = case.judged("nearest real rows")
+    if copies is None:
+        parts = [view.near(drawn, samples=True)]
+        parts += [view.near(rows_for(model, data)) for data in (case.more, case.held_out)]
+        copies = memorisation(*(part[~np.isnan(part).any(1)] for part in parts))
     return [*found, *_listed(_noted(copies, few))]
 
 

@@ -93,12 +93,12 @@ def _nearest(summary: Summary, drawn: Any) -> Iterator[str]:
         return
     model, train = summary.model, _some(summary.parts.train, 10 * _ROWS)
     rows, view = rows_for(model, train), View.of(model, drawn)
-    seen = view.rows(rows, False)
+    seen = view.near(rows)
     whole = np.flatnonzero(~np.isnan(seen).any(1))
     if not len(whole):
         return
     chosen = _rows(drawn, slice(_NEAREST))
-    near = _rows(rows, whole[nearest_row(view.samples(chosen, False), seen[whole])[0]])
+    near = _rows(rows, whole[nearest_row(view.near(chosen, samples=True), seen[whole])[0]])
     both = [charts.as_pictures(model.table_, part) for part in (chosen, near)]
     half = _NEAREST // 2
     order = [part[i : i + half] for i in (0, half) for part in both]

@@ -237,8 +237,8 @@ class Case:
         if "sample" not in self.can:
             return []
         view = self.view
-        parts = [view.samples(self.drawn, False)[:ROWS]]
-        parts += [view.rows(rows, False) for rows in (self.train, self.X)]
+        parts = [view.near(self.drawn, samples=True)[:ROWS]]
+        parts += [view.near(rows) for rows in (self.train, self.X)]
         whole = [part[~np.isnan(part).any(1)] for part in parts]
         return [memorisation(*whole)] if min(map(len, whole)) >= FEWEST else []
 

@@ -13,6 +13,7 @@ from equilibria import durable
 from equilibria.data.batches import binarise
 from equilibria.data.load import Data
 from equilibria.data.rows import fixed_draw
+from equilibria.data.table import Table
 from equilibria.errors import RunError
 from equilibria.evaluation.verdict import Verdict
 from equilibria.numbers import Measure
@@ -80,9 +81,16 @@ class View:
     that would tell them apart (``sharp``), both are made binary.
     """
 
+    table: Table
     rows: Callable[[Any, bool], np.ndarray]
     samples: Callable[[Any, bool], np.ndarray]
     note: str = ""
+
+    def near(self, X: Any, samples: bool = False) -> np.ndarray:
+        """Rows, or samples, whose distances tell copies: rare values of a category, which are one
+        to the model, are set apart behind the encoded columns."""
+        values = (self.samples if samples else self.rows)(X, False)
+        return np.hstack([values, self.table.signs(X)]) if self.table.merged else values
 
     @classmethod
     def of(cls, model: Any, drawn: Any) -> View:
@@ -93,7 +101,7 @@ class View:
             return table.encode(X, torch.float64).numpy()
 
         if not table.grey or how is None:
-            return cls(plain, plain)
+            return cls(table, plain, plain)
         cells = torch.from_numpy(plain(drawn, False))
         cells = cells if grey is None else cells[:, grey]
         means = not bool(((cells == 0) | (cells == 1)).all())
@@ -109,5 +117,7 @@ class View:
 
         if means:
             smooth = "Samples are the model's means, beside grey rows."
-            return cls(rows, lambda X, sharp: (samples if sharp else plain)(X, sharp), smooth)
-        return cls(rows, plain, "Samples are binary, and rows were made so by a draw each.")
+            return cls(
+                table, rows, lambda X, sharp: (samples if sharp else plain)(X, sharp), smooth
+            )
+        return cls(table, rows, plain, "Samples are binary, and rows were made so by a draw each.")
