@@ -81,6 +81,29 @@ def torch_floor(sizes: Sequence[int], precision: str = "float32") -> Work:
     return sweep
 
 
+def numpy_floor(sizes: Sequence[int]) -> Work:
+    """The same by numpy: beside what runs on its threads, which keep torch's waiting."""
+    random = np.random.default_rng(0)
+    states = [random.integers(2, size=(CHAINS, size)).astype(np.float32) for size in sizes]
+    weights = [np.zeros(shape, np.float32) for shape in itertools.pairwise(sizes)]
+    return lambda: [
+        (states[i] @ weight, states[i + 1] @ weight.T) for i, weight in enumerate(weights)
+    ]
+
+
+def numpy_epoch_floor() -> Work:
+    """:func:`torch_epoch_floor` by numpy."""
+    random = np.random.default_rng(0)
+    v, h = (random.random((BATCH, size), np.float32) for size in RBM)
+    weight = random.random(RBM, np.float32)
+
+    def epoch() -> None:
+        for _ in range(ROWS // BATCH):
+            v @ weight, h @ weight.T, v @ weight, v.T @ h, v.T @ h
+
+    return epoch
+
+
 def torch_epoch_floor() -> Work:
     """The matrix products of an epoch of PCD-1: five an update."""
     import torch

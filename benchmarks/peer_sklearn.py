@@ -1,4 +1,7 @@
-"""scikit-learn's BernoulliRBM in float32: fit (PCD-1) and gibbs."""
+"""scikit-learn's BernoulliRBM in float32: fit (PCD-1) and gibbs.
+
+Its floor is of numpy's products: torch's, in the same process, wait for numpy's threads.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,22 @@ from common import (
     CHAINS,
     RBM,
     measure,
+    numpy_epoch_floor,
+    numpy_floor,
     synthetic,
-    torch_epoch_floor,
-    torch_floor,
-    torch_setup,
     version_of,
 )
-
-torch_setup()
-
-from sklearn.neural_network import BernoulliRBM  # noqa: E402
+from sklearn.neural_network import BernoulliRBM
 
 version_of("scikit-learn", "numpy")
 data = synthetic()
 rbm = BernoulliRBM(
     n_components=RBM[1], batch_size=BATCH, learning_rate=0.05, n_iter=1, random_state=0
 )
-measure({"epoch · floor": torch_epoch_floor(), "epoch · scikit-learn": lambda: rbm.fit(data)})
+measure({"epoch · floor": numpy_epoch_floor(), "epoch · scikit-learn": lambda: rbm.fit(data)})
 state = data[:CHAINS]
 measure(
-    {"RBM sweep · floor": torch_floor(RBM), "RBM sweep · scikit-learn": lambda: rbm.gibbs(state)},
+    {"RBM sweep · floor": numpy_floor(RBM), "RBM sweep · scikit-learn": lambda: rbm.gibbs(state)},
     repeats=15,
 )
 small = BernoulliRBM(n_components=100, batch_size=10, learning_rate=0.05, n_iter=1, random_state=0)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from common import CHAINS, DBM, RBM, Work, measure, version_of
+from common import CHAINS, DBM, RBM, Work, measure, numpy_floor, version_of
 
 import jax  # isort: skip
 import jax.numpy as jnp
-import numpy as np
 from thrml import Block, SamplingSchedule, SpinNode
 from thrml.block_sampling import sample_states
 from thrml.models import IsingEBM, IsingSamplingProgram, hinton_init
@@ -42,17 +41,8 @@ def sweep_of(sizes: Sequence[int]) -> Work:
     return lambda: jax.block_until_ready(run(keys, start))
 
 
-def floor_of(sizes: Sequence[int]) -> Work:
-    states = [
-        np.random.default_rng(0).integers(2, size=(CHAINS, size)).astype(np.float32)
-        for size in sizes
-    ]
-    weights = [np.zeros((a, b), np.float32) for a, b in itertools.pairwise(sizes)]
-    return lambda: [
-        (states[i] @ weight, states[i + 1] @ weight.T) for i, weight in enumerate(weights)
-    ]
-
-
 version_of("thrml", "jax", "numpy")
 for label, sizes in (("RBM sweep", RBM), ("DBM sweep", DBM)):
-    measure({f"{label} · floor": floor_of(sizes), f"{label} · thrml": sweep_of(sizes)}, repeats=3)
+    measure(
+        {f"{label} · floor": numpy_floor(sizes), f"{label} · thrml": sweep_of(sizes)}, repeats=3
+    )

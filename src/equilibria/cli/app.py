@@ -256,6 +256,7 @@ def _advise(estimator: Any, run: str) -> None:
 @contextlib.contextmanager
 def _processes() -> Iterator[None]:
     """Leave the other processes when training is over."""
+    import torch
     from torch import distributed
 
     def joined() -> bool:
@@ -272,7 +273,10 @@ def _processes() -> Iterator[None]:
         raise
     finally:
         if joined():
+            processes = distributed.get_world_size()
             distributed.destroy_process_group()
+            # what follows (log Z, scores) is the first one's alone, with the threads of all
+            torch.set_num_threads(processes * torch.get_num_threads())
 
 
 # ---------------------------------------------------------------------- what a run is used for

@@ -517,7 +517,7 @@ def _read_parquet(path: Path) -> Any:
     import pandas as pd
 
     try:
-        from pyarrow import parquet
+        from pyarrow import default_memory_pool, parquet
     except ImportError as error:
         what = "is not installed, and Parquet files need it"
         raise ExtraError(f'pyarrow {what}: pip install "equilibria[tables]"') from error
@@ -532,6 +532,7 @@ def _read_parquet(path: Path) -> Any:
         with reading(path, "Parquet file"):
             groups = [names[first : first + step] for first in range(0, len(names), step)]
             parts = [pd.read_parquet(file, columns=group) for group in groups or [names]]
+            default_memory_pool().release_unused()
             return parts[0] if len(parts) == 1 else pd.concat(parts, axis=1)
 
 
