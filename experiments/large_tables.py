@@ -1,11 +1,12 @@
-"""Time and memory of each command on a table of two million rows by fifty columns, as a memory map
-as CSV and as Parquet, beside pandas' own reading and writing. The recorded result leaves training
-from CSV out; a report of many columns is not measured at all. Parquet takes pyarrow.
+"""Time and memory of each command on a table of two million rows by fifty columns, as a memory map,
+as CSV and as Parquet, beside pandas' own reading and writing. A report of many columns is not
+measured. Parquet takes pyarrow.
 
 Each command is a process of its own, whose largest resident memory (ru_maxrss) the kernel tells,
-the pages of a memory map that it has read included. The first trains on two thousand rows: what
-libraries and a training take that have no data. What is above it is set beside one copy of the data
-in its own type (float32; of a CSV file float64; of samples themselves), as ``copies``.
+the pages of a memory map that it has read included. The first of each format trains on two
+thousand rows: what libraries and a training take that have no data. What is above it is set beside
+one copy of the data in its own type (float32; of a CSV file float64; of samples themselves), as
+``copies``.
 ``--source`` is another checkout's ``src``.
 
     python experiments/large_tables.py --name large-tables
@@ -26,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from record import record
 
-PANDAS = "import sys, pandas; frame = pandas.read_{}(sys.argv[1]); "
+FORMATS = ("npy", "csv", "parquet")
 FEW = 2000
 WATCH = """import json, os, sys, time
 began, words = time.monotonic(), [sys.executable, *sys.argv[2:]]
@@ -47,7 +48,8 @@ def rows_of(first: int, count: int, columns: int) -> np.ndarray:
 
 
 def make(folder: Path, rows: int, columns: int) -> None:
-    """The table as table.npy, table.csv and table.parquet."""
+    """The table as table.npy, table.csv and table.parquet, and its first rows as few.…"""
+    import pandas
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
@@ -58,12 +60,15 @@ def make(folder: Path, rows: int, columns: int) -> None:
     with parquet, open(folder / "table.csv", "w") as file:
         file.write(",".join(names) + "\n")
         for first in range(0, rows, BLOCK):
-            made[first : first + BLOCK] = rows_of(first, min(BLOCK, rows - first), columns)
-            block = made[first : first + BLOCK]
+            block = rows_of(first, min(BLOCK, rows - first), columns)
+            made[first : first + len(block)] = block
             np.savetxt(file, block, fmt="%.3f", delimiter=",")
             parquet.write_table(pyarrow.table(list(block.T), schema=schema))
     made.flush()
+    few = pandas.DataFrame(made[:FEW], columns=names)
     np.save(folder / "few.npy", made[:FEW])
+    few.to_csv(folder / "few.csv", index=False)
+    few.to_parquet(folder / "few.parquet", index=False)
 
 
 def measured(words: list[str], source: str, aside: Path) -> dict[str, float]:
@@ -79,31 +84,32 @@ def measured(words: list[str], source: str, aside: Path) -> dict[str, float]:
 def commands(folder: Path, samples: int) -> dict[str, list[str]]:
     """Name → what Python is given; a command may need the runs of those before it."""
     base = ["-m", "equilibria"]
-    npy, table = str(folder / "table.npy"), str(folder / "table.csv")
-    parquet, csv = str(folder / "table.parquet"), PANDAS.format("csv")
-    rbm, gan, trees = (str(folder / name) for name in ("rbm", "gan", "tree"))
-    small = ["--held-out", "0", "--overwrite"]
-    brief = ["--batch-size", "1000", *small]
-    few = [str(folder / "few.npy"), "--n-iter", "1"]
-    found = {
-        "no data": [*base, "train", "rbm", *few, *brief, "--out", rbm],
-        "pandas reads CSV": ["-c", csv, table],
-        "pandas reads Parquet": ["-c", PANDAS.format("parquet"), parquet],
-        "pandas writes CSV": ["-c", csv + "frame.to_csv(sys.argv[2])", table, table + ".2"],
-        "train rbm .npy": [*base, "train", "rbm", npy, "--n-iter", "1", *brief, "--out", rbm],
-        "train gan .npy": [*base, "train", "gan", npy, "--steps", "20", *small, "--out", gan],
-        "train rbm .csv": [*base, "train", "rbm", table, "--n-iter", "1", *brief, "--out", trees],
-        "train rbm .parquet": [
-            *[*base, "train", "rbm", parquet, "--n-iter", "1", *brief, "--out", trees],
-        ],
-        "train rbm .npy, a tenth held out": [
-            *[*base, "train", "rbm", npy, "--n-iter", "1", "--batch-size", "1000"],
-            *["--overwrite", "--out", trees],
-        ],
-        "score": [*base, "score", rbm, npy, "--out", str(folder / "scores.csv")],
+    rbm, gan, other = (str(folder / name) for name in ("rbm", "gan", "other"))
+    table = {form: str(folder / f"table.{form}") for form in FORMATS}
+    npy, csv = table["npy"], table["csv"]
+    read = {
+        form: f"import sys, pandas; t = pandas.read_{form}(sys.argv[1]); " for form in FORMATS[1:]
+    }
+    whole = ["--held-out", "0", "--overwrite"]
+
+    def train(data: str, out: str, *how: str) -> list[str]:
+        brief = ["--n-iter", "1", "--batch-size", "1000", "--out", out]
+        return [*base, "train", "rbm", data, *brief, *(how or whole)]
+
+    found = {f"no data, {form}": train(str(folder / f"few.{form}"), rbm) for form in FORMATS}
+    found |= {
+        "pandas reads csv": ["-c", read["csv"], csv],
+        "pandas reads parquet": ["-c", read["parquet"], table["parquet"]],
+        "pandas writes csv": ["-c", read["csv"] + "t.to_csv(sys.argv[2])", csv, csv + ".2"],
+        "train rbm, npy": train(npy, rbm),
+        "train gan, npy": [*base, "train", "gan", npy, "--steps", "20", *whole, "--out", gan],
+        "train rbm, csv": train(csv, other),
+        "train rbm, parquet": train(table["parquet"], other),
+        "train rbm, a tenth held out, npy": train(npy, other, "--overwrite"),
+        "score, npy": [*base, "score", rbm, npy, "--out", str(folder / "scores.csv")],
         "sample": [*base, "sample", gan, "-n", str(samples), "--out", str(folder / "drawn.csv")],
     }
-    for name in ("score", "sample"):
+    for name in ("score, npy", "sample"):
         found[name].append("--overwrite")
     return found
 
@@ -135,16 +141,17 @@ def main() -> None:
 def run(
     chosen: dict[str, list[str]], options: argparse.Namespace, folder: Path
 ) -> dict[str, dict[str, float]]:
-    """Every command in turn; memory above the first's in copies of the data is ``copies``."""
+    """Every command in turn; ``copies`` of the data are memory above its format's first."""
     size = options.rows * options.columns * 4 / 1e6
     wide = options.samples * options.columns * 4 / 1e6
     results: dict[str, dict[str, float]] = {}
     for name, words in chosen.items():
-        if not re.search(options.only, name) and name != "no data":
+        if not re.search(options.only, name) and not name.startswith("no data"):
             continue
         found = measured(words, options.source, folder / "used.json")
-        own = wide if name == "sample" else 2 * size if "csv" in name.lower() else size
-        base = results.get("no data", found)["megabytes"]
+        form = name.split()[-1] if name.split()[-1] in FORMATS else "npy"
+        own = wide if name == "sample" else 2 * size if form == "csv" else size
+        base = results.get(f"no data, {form}", found)["megabytes"]
         found["copies"] = round((found["megabytes"] - base) / own, 2)
         results[name] = found
         print(f"{name:34} {found}", flush=True)

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import distributed
 
 from equilibria import RBM, durable, estimators
 from equilibria.check import anything, choice, number, optional, sequence, whole
@@ -388,6 +390,21 @@ def test_of_many_processes_only_the_first_speaks(
     assert console("sample", "nowhere", "--out", "x.png") == (2, "", "")
     monkeypatch.setenv("LOCAL_RANK", "0")  # the first on another machine, which alone may be wrong
     assert console("sample", "nowhere", "--out", "x.png")[2] != ""
+
+
+def test_what_follows_several_processes_has_the_threads_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    joined, threads = [True], list[int]()
+    monkeypatch.setattr(distributed, "is_initialized", lambda: bool(joined))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    monkeypatch.setattr(distributed, "barrier", lambda: None)
+    monkeypatch.setattr(distributed, "destroy_process_group", joined.clear)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    with commands._processes():
+        assert not threads
+    assert threads == [6] and not joined
 
 
 # ---------------------------------------------------------------- bad input

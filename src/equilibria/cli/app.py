@@ -273,10 +273,10 @@ def _processes() -> Iterator[None]:
         raise
     finally:
         if joined():
-            processes = distributed.get_world_size()
             distributed.destroy_process_group()
-            # what follows (log Z, scores) is the first one's alone, with the threads of all
-            torch.set_num_threads(processes * torch.get_num_threads())
+            # what follows (log Z, scores) is the first one's alone, with the threads of all here
+            here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            torch.set_num_threads(here * torch.get_num_threads())
 
 
 # ---------------------------------------------------------------------- what a run is used for
