@@ -404,7 +404,8 @@ def test_what_follows_several_processes_has_the_threads_of_all(
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
     with commands._processes():
         assert not threads
-    assert threads == [6] and not joined
+    assert threads == [6]
+    assert not joined
 
 
 # ---------------------------------------------------------------- bad input

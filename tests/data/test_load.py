@@ -547,6 +547,20 @@ def test_dates_are_written_as_they_came(tmp_path, cells):
     assert len(made[3]) == len(made[1])
 
 
+def test_a_column_of_dates_may_have_any_name_and_be_empty_beside_others(tmp_path):
+    days = [f"2026-12-{1 + i % 28:02d}" for i in range(60)]
+    lines = [f"{day},{day}T02:43,{i}" for i, day in enumerate(days)]
+    (tmp_path / "a.csv").write_text("\n".join(["self,when,x", *lines]) + "\n")
+    data = load(tmp_path / "a.csv", text=True)
+    model = equilibria.Independent().fit(data)
+    (tmp_path / "b.csv").write_text("\n".join(["self,when,x", *(f"{d},," for d in days)]) + "\n")
+    filled = model.impute(load(tmp_path / "b.csv", text=True).frame())
+    write_csv(tmp_path / "c.csv", filled)
+    written = [line.split(",") for line in (tmp_path / "c.csv").read_text().splitlines()[1:]]
+    assert [cells[0] for cells in written] == days
+    assert {len(cells[1]) for cells in written} == {len("2026-12-01T02:43")}
+
+
 def test_a_cell_that_is_no_date_is_named(tmp_path):
     text = "when,x\n" + "".join(f"2026-12-{1 + i % 28:02d},{i}\n" for i in range(60))
     (tmp_path / "a.csv").write_text(text)

@@ -382,6 +382,18 @@ def test_a_calibration_value_that_fit_did_not_see_is_in_no_set() -> None:
     assert all(len(own) < 3 for own in model.impute_interval(gaps, 0.6, frame)["categories"])
 
 
+@pytest.mark.parametrize("strange", [3, [7], 10**400])
+def test_a_column_of_text_takes_nothing_else_for_a_rare_value(strange: object) -> None:
+    rows = towns(600)
+    model = ChowLiuTree(random_state=0).fit(rows)
+    other = rows[:4].astype({"town": object})
+    other.at[1, "town"] = strange
+    with pytest.raises(ValueError, match=r"column 'town'.*was not among its categories"):
+        model.score_samples(other)
+    with pytest.raises(ValueError, match=r"column 'town'.*was not among its categories"):
+        model.score_samples(rows[:4].assign(town=range(4)))
+
+
 def test_sets_of_rare_values_are_calibrated() -> None:
     """The truth of a calibration row is its own value, not the commonest of the rare ones."""
     rng = np.random.default_rng(0)

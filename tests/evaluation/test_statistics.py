@@ -53,6 +53,15 @@ def test_bad_tables_are_refused_by_name() -> None:
             as_rows(values, "thing", columns, least)
 
 
+def test_a_copy_is_found_beside_a_row_that_is_all_but_it() -> None:
+    """Rows a second apart in 25 years: expanding squares cannot tell them."""
+    table = np.random.default_rng(0).normal(size=(300, 3)).repeat(2, axis=0)
+    table[1::2, 0] += 3e-9
+    index, distance = nearest_row(table, table)
+    np.testing.assert_array_equal(index, np.arange(600))
+    np.testing.assert_array_equal(distance, 0.0)
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e8])
 def test_nearest_rows_are_those_of_the_whole_distance_table(offset: float) -> None:
     stream = Stream(0)

@@ -96,7 +96,8 @@ def test_a_value_that_the_table_does_not_have_is_odd_by_itself() -> None:
     assert found.cells["kind"].iloc[1] == 1 / 61
     assert np.isnan(found.cells["kind"].iloc[2])
     rest = odd(X, "tree", new.assign(kind=["a", None, None]), folds=2)
-    assert np.array_equal(found.pvalues, rest.pvalues), "the row is judged by the others"
+    assert found.pvalues[1] == 1 / 61
+    assert found.pvalues[[0, 2]].tolist() == rest.pvalues[[0, 2]].tolist()
     assert "kind = zebra (p = 0.016)" in found.sentence(1)
 
 

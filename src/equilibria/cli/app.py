@@ -409,7 +409,8 @@ def fill(
     label = (data.source or {}).get("label")
     if data.labels is not None and label is not None:
         labels = pd.Series(data.labels).convert_dtypes()  # whole numbers, where some are missing
-        frames = [frame.assign(**{label: labels.set_axis(frame.index)}) for frame in frames]
+        for frame in frames:
+            frame[label] = labels.set_axis(frame.index)
     _write(path, pd.concat(frames) if n > 1 else frames[0], guard)
     gaps -= int(missing_cells(frames[0][list(names)]).sum())  # names and the like stay empty
     say(f"{_counted(len(data), n)} in {path}. Empty cells that were filled: {gaps:,}.")

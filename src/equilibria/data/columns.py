@@ -569,7 +569,13 @@ class Reader:
                 found = f"{self.where(rows.start + row, place)} is {str(cells[row])!r}"
                 remedy = '(recode the column, or take it as "categorical")'
                 raise ValueError(f"{found}; expected numbers {remedy}")
-            values[row] = float(cells[row] - origin if origin else cells[row])
+            try:
+                values[row] = float(cells[row] - origin if origin else cells[row])
+            except OverflowError:
+                where = self.where(rows.start + row, place)
+                raise ValueError(
+                    f"{where} is beyond what a float holds; leave the cell empty"
+                ) from None
         return values
 
 

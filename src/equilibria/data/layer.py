@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -202,9 +202,8 @@ class Layer:
         codes = _codes(cells, gaps, *self._places[column])
         unseen = (codes < 0) & ~gaps
         if self.rare_of(column)[0] and unseen.any():
-            text = isinstance(self.rare_of(column)[0][0], str)
             levels = rows.levels(self.source[column])
-            new = _could_be(cells[unseen], text)
+            new = _could_be(cells[unseen], self.rare_of(column)[0])
             if levels is not None:
                 new &= np.array([cell in levels for cell in cells[unseen].tolist()])
             codes[np.flatnonzero(unseen)[new]] = self.sizes[column] - 1
@@ -275,16 +274,23 @@ def _codes(
     values = cells.tolist()
     if cells.dtype.kind in "iu" and isinstance(next(iter(place), None), str):
         values = list(map(str, values))  # text that spells numbers, in a file that has no other
-    codes = [-1 if gap else place.get(v, -1) for v, gap in zip(values, missing, strict=True)]
+    try:
+        codes = [-1 if gap else place.get(v, -1) for v, gap in zip(values, missing, strict=True)]
+    except TypeError:  # a list, say, which is no key
+        keys = [
+            v if isinstance(v, Hashable) and not gap else None
+            for v, gap in zip(values, missing, strict=True)
+        ]
+        codes = [-1 if v is None else place.get(v, -1) for v in keys]
     return np.array(codes, dtype=np.int64)
 
 
-def _could_be(cells: np.ndarray, text: bool) -> np.ndarray:
-    """Which cells a column of text, or else of whole numbers, could hold, bool (n,)."""
-    if text:  # that spells numbers, in a file that has no other
-        return np.array([isinstance(cell, str) for cell in cells.tolist()]) | (
-            cells.dtype.kind in "iu"
-        )
+def _could_be(cells: np.ndarray, known: Sequence[Any]) -> np.ndarray:
+    """Which cells a column could hold that has these values, text or whole numbers, bool (n,)."""
+    if isinstance(known[0], str):
+        if cells.dtype.kind in "iu" and all(map(str.isdecimal, known)):
+            return np.ones(len(cells), dtype=bool)  # it spells numbers, in a file that has no other
+        return np.array([isinstance(cell, str) for cell in cells.tolist()])
     whole = (int, float, np.number)
     return np.array([isinstance(v, whole) and float(v).is_integer() for v in cells.tolist()])
 

@@ -408,7 +408,8 @@ def write_csv(
     names: list[Any] = list(values.columns if columns is None else columns)
     for name, form in values.attrs.get(FORMS, {}).items():
         if name in values.columns and values[name].dtype.kind == "M":
-            values = values.assign(**{name: written(values[name].to_numpy(), form)})
+            values = values.copy(deep=False)
+            values[name] = written(values[name].to_numpy(), form)
     if guard:
         names, values = list(map(_guarded, names)), values.copy(deep=False)
         for place in np.flatnonzero([dtype.kind == "O" for dtype in values.dtypes]).tolist():

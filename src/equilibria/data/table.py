@@ -334,10 +334,8 @@ class Table:
                 cells = X.iloc[:, place].tolist() if known.form else []
                 odd = (row for row, cell in enumerate(cells) if not _may_be_date(cell))
                 for row in itertools.islice(odd, 1):  # one cell of a file makes all of it text
-                    what = (
-                        f"held dates in fit, and its row {row} is {cells[row]!r}; correct it, or "
-                    )
-                    what += "leave the cell empty"
+                    what = f"held dates in fit, and its row {row} is {cells[row]!r} "
+                    what += "(correct it, or leave the cell empty)"
                 raise ValueError(f"{name}: {self.column_name(place)} {what}")
 
     def encode(
@@ -773,7 +771,8 @@ class Table:
                 came = made if made.dtype == pd.Series(empty).dtype else _series(filled, came.dtype)
             columns.append(came.set_axis(given.index))
         frame = pd.concat(columns, axis=1).set_axis(list(given.columns), axis=1)
-        frame.attrs = given.attrs if FORMS in given.attrs else rows.attrs
+        forms = {**rows.attrs.get(FORMS, {}), **given.attrs.get(FORMS, {})}
+        frame.attrs = {**given.attrs, **({FORMS: forms} if forms else {})}
         return frame
 
     def _assembled(self, cells: Mapping[int, Any], n: int, like: Any, dtype: Any = None) -> Any:

@@ -189,12 +189,19 @@ def nearest_row(rows: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.nda
     (array([0, 1]), array([1., 0.]))
     """
     # The search expands |a − b|², which cancels far from the origin: so both are centred. It works
-    # in blocks. The winner's distance is computed without expansion, so a copy is at exactly 0.
+    # in blocks. The winner's distance is computed without expansion, and what cancels all the same
+    # is looked up, so a copy is at exactly 0.
     origin = table.mean(axis=0)
     from sklearn.metrics import pairwise_distances_argmin
 
     index = pairwise_distances_argmin(rows - origin, table - origin)
-    return index, np.linalg.norm(rows - table[index], axis=1)
+    distance = np.linalg.norm(rows - table[index], axis=1)
+    places = {hash(row.tobytes()): i for i, row in enumerate(table + 0.0)}  # no −0
+    for i in np.flatnonzero(distance > 0).tolist():
+        place = places.get(hash((rows[i] + 0.0).tobytes()))
+        if place is not None and np.array_equal(rows[i], table[place]):
+            index[i], distance[i] = place, 0.0
+    return index, distance
 
 
 def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:

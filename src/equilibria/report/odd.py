@@ -111,8 +111,10 @@ def odd(
 
     and a usual one has p ≤ α with a probability of at most 2α + 2K / n, in practice about α, where
     what the columns are counts as known: there a larger share says that they are not as the table
-    is. A value that the table does not have is taken as missing, and its cell has the least p. What
-    a model does not know, it does not find. A row with gaps is judged by the cells it has.
+    is. A value that the table does not have is taken as missing; its cell and its row have the
+    least p, 1 / (n + 1), beyond that guarantee: where k values came once, about k / n of usual rows
+    have a new one. What a model does not know, it does not find. A row with gaps is judged by the
+    cells it has.
 
     Parameters
     ----------
@@ -170,7 +172,7 @@ def odd(
     rows, strange = (X, None) if rows is None else _known(table, asked)
     p, cells = _pvalues(X, rows, parts)
     if strange is not None:
-        cells[strange] = 1 / (1 + len(X))
+        cells[strange] = p[strange.any(1)] = 1 / (1 + len(X))
     keys = list(map(table.key, range(table.width)))
     return Odd(p, pd.DataFrame(cells, getattr(rows, "index", None), keys), asked, level, why)
 
