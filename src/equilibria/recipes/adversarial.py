@@ -469,8 +469,7 @@ class Watch:
         return self.ending().sample(n, stream, condition)
 
     def ending(self) -> Generator:
-        """A copy as the stage would leave it now, but for fewer rows behind its batch norm's
-        statistics: averaged, its batch norm that of the average."""
+        """A copy as the stage would leave it now: averaged, batch norm that of it, by fewer rows."""
         twin = copy.deepcopy(self.pair.generator)
         if self.average is not None:
             twin.load_state_dict({**twin.state_dict(), **self.average.values})
