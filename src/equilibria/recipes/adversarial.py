@@ -469,7 +469,7 @@ class Watch:
         return self.ending().sample(n, stream, condition)
 
     def ending(self) -> Generator:
-        """A copy as the stage would leave it now: averaged, batch norm that of it, by fewer rows."""
+        """A copy as the stage would leave it now: averaged, batch norm of that, by fewer rows."""
         twin = copy.deepcopy(self.pair.generator)
         if self.average is not None:
             twin.load_state_dict({**twin.state_dict(), **self.average.values})
