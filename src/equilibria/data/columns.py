@@ -573,9 +573,7 @@ class Reader:
                 values[row] = float(cells[row] - origin if origin else cells[row])
             except OverflowError:
                 where = self.where(rows.start + row, place)
-                raise ValueError(
-                    f"{where} is beyond what a float holds; leave the cell empty"
-                ) from None
+                raise ValueError(f"{where} is beyond what a float holds; leave it empty") from None
         return values
 
 

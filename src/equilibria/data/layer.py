@@ -276,12 +276,11 @@ def _codes(
         values = list(map(str, values))  # text that spells numbers, in a file that has no other
     try:
         codes = [-1 if gap else place.get(v, -1) for v, gap in zip(values, missing, strict=True)]
-    except TypeError:  # a list, say, which is no key
-        keys = [
-            v if isinstance(v, Hashable) and not gap else None
+    except TypeError:  # a list, say, is no key
+        codes = [
+            place.get(v, -1) if isinstance(v, Hashable) and not gap else -1
             for v, gap in zip(values, missing, strict=True)
         ]
-        codes = [-1 if v is None else place.get(v, -1) for v in keys]
     return np.array(codes, dtype=np.int64)
 
 

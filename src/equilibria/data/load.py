@@ -402,16 +402,16 @@ def write_csv(
             raise ValueError(f"values has shape {values.shape}: expected (rows, columns)")
         values = values.astype(np.uint8) if values.dtype == np.bool_ else values
         values = pd.DataFrame(values, columns=[f"x{i}" for i in range(values.shape[1])])
+    values = values.copy(deep=False)  # whose columns may be written otherwise
     if columns is not None and len(columns) != values.shape[1]:
         what = f"{len(columns)} names for {values.shape[1]} columns of values"
         raise ValueError(f"columns has {what}")
     names: list[Any] = list(values.columns if columns is None else columns)
     for name, form in values.attrs.get(FORMS, {}).items():
         if name in values.columns and values[name].dtype.kind == "M":
-            values = values.copy(deep=False)
             values[name] = written(values[name].to_numpy(), form)
     if guard:
-        names, values = list(map(_guarded, names)), values.copy(deep=False)
+        names = list(map(_guarded, names))
         for place in np.flatnonzero([dtype.kind == "O" for dtype in values.dtypes]).tolist():
             cells = values.iloc[:, place].astype(object)
             values.isetitem(place, cells.map(_guarded, na_action="ignore"))

@@ -189,15 +189,18 @@ def nearest_row(rows: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.nda
     (array([0, 1]), array([1., 0.]))
     """
     # The search expands |a − b|², which cancels far from the origin: so both are centred. It works
-    # in blocks. The winner's distance is computed without expansion, and what cancels all the same
-    # is looked up, so a copy is at exactly 0.
+    # in blocks. The winner's distance is computed without expansion, so a copy is at exactly 0; one
+    # that lost to a row within the rounding error of the squares is looked up.
     origin = table.mean(axis=0)
     from sklearn.metrics import pairwise_distances_argmin
 
-    index = pairwise_distances_argmin(rows - origin, table - origin)
+    centred = rows - origin
+    index = pairwise_distances_argmin(centred, table - origin)
     distance = np.linalg.norm(rows - table[index], axis=1)
-    places = {hash(row.tobytes()): i for i, row in enumerate(table + 0.0)}  # no −0
-    for i in np.flatnonzero(distance > 0).tolist():
+    error = 100 * np.sqrt(np.finfo(centred.dtype).eps) * np.linalg.norm(centred, axis=1)
+    doubtful = np.flatnonzero((distance > 0) & (distance <= error)).tolist()
+    places = {hash(row.tobytes()): i for i, row in enumerate(table + 0.0)} if doubtful else {}
+    for i in doubtful:  # adding 0 makes −0 a 0
         place = places.get(hash((rows[i] + 0.0).tobytes()))
         if place is not None and np.array_equal(rows[i], table[place]):
             index[i], distance[i] = place, 0.0

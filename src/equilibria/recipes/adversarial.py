@@ -64,7 +64,7 @@ MONITORED = 2000  # training rows that the game is monitored by, and as many hel
 FEWEST = 40  # rows that it can be monitored by
 WIDEST = 1024  # columns in which clusters are looked for
 REESTIMATED = 20  # batches that batch norm's statistics are worked out from at a check
-MOST = 80  # for those that stay, where batches are small
+KEPT_FROM, MOST = 5000, 80  # rows for those that stay, in so many batches at most
 HELD = 10  # rows, with fewer of which no ratio can be fitted
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -478,7 +478,7 @@ class Watch:
 
     def end(self) -> None:
         # by 20 batches of 64 the Fréchet distance of MNIST went up and down by .4
-        count = min(max(5000 // self.batches.batch_size, REESTIMATED), MOST)
+        count = min(max(KEPT_FROM // self.batches.batch_size, REESTIMATED), MOST)
         reestimate(self.pair.generator, self._inputs(self.pair.generator, count))
 
     def _inputs(self, generator: Generator, count: int) -> Iterator[tuple[Tensor, Tensor | None]]:
